@@ -1,0 +1,125 @@
+"""The C load generator: compile it, run it, and measure the proxy while its window is open."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.machine import Cores, busy_seconds
+from bench.processes import BenchError, Child
+
+__all__ = ["Load", "Sample", "Watched"]
+
+_SOURCE = Path(__file__).with_name("load.c")
+# A client ends by its own alarm half a minute after its window: this only has to be longer.
+_SILENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run of a client: what it measured, and what the proxy spent meanwhile."""
+
+    result: dict[str, float]
+    streams: tuple[float, ...]
+    """Bytes per second of each stream; of `bulk` only."""
+    cpu_s: float
+    """CPU seconds of the proxy's processes within the window."""
+    window_s: float
+    others: float
+    """Share of the proxy's core that went to anything but the proxy. Near 0 on a quiet machine."""
+    load_busy: float
+    """Share of the load's core in use. Near 1, the load may be what limits the throughput."""
+
+    def __getitem__(self, key: str) -> float:
+        return self.result[key]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class Watched:
+    """The processes whose CPU time a sample counts: a proxy's."""
+
+    def __init__(self, children: list[Child]) -> None:
+        self.children = children
+
+    def cpu_seconds(self) -> float:
+        return sum(child.cpu_seconds() for child in self.children)
+
+    def resident_bytes(self) -> int:
+        return sum(child.resident_bytes() for child in self.children)
+
+
+class Load:
+    """The compiled program, and how to run it."""
+
+    def __init__(self, directory: Path, cores: Cores) -> None:
+        self._program, self._log, self._cores = directory / "load", directory / "load.log", cores
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise BenchError("the load generator is compiled on the spot: a C compiler named cc is needed")
+        compiled = subprocess.run(
+            [compiler, "-O2", "-Wall", "-Wextra", "-o", self._program, _SOURCE],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if compiled.returncode:
+            raise BenchError(f"{_SOURCE.name} does not compile:\n{compiled.stderr}")
+
+    def backend(self, kind: str) -> tuple[Child, int]:
+        """Start an `echo`, `source` or `sink` backend; answer it and its port."""
+        child = Child([str(self._program), kind], self._cores.load, self._log)
+        return child, int(child.line(10).removeprefix("ready "))
+
+    def hold(self, port: int, connections: int) -> Child:
+        """Open idle connections, each with one byte carried both ways; stopping the child closes them."""
+        child = self._client("idle", port, {"connections": connections})
+        child.line(_SILENCE_S)
+        return child
+
+    def run(self, command: str, port: int, watched: Watched | None = None, **options: float | bool) -> Sample:
+        """Run a client to its end.
+
+        :raises BenchError: if it fails, as it does when a connection breaks.
+        """
+        with self._client(command, port, options) as client:
+            _expect(client, "begin")
+            before = self._counters(watched)
+            _expect(client, "end")
+            after = self._counters(watched)
+            result = json.loads(client.line(_SILENCE_S))
+        wall, cpu, proxy_core, load_core = (b - a for a, b in zip(before, after, strict=True))
+        return Sample(
+            result={key: value for key, value in result.items() if key != "streams"},
+            streams=tuple(result.get("streams", ())),
+            cpu_s=cpu,
+            window_s=wall,
+            others=max(0.0, proxy_core - cpu) / wall,
+            load_busy=load_core / wall,
+        )
+
+    def _client(self, command: str, port: int, options: dict[str, float | bool]) -> Child:
+        argv = [str(self._program), command, "--port", str(port)]
+        for name, value in options.items():
+            argv.append("--" + name.replace("_", "-"))
+            if value is not True:
+                argv.append(f"{value:g}")
+        return Child(argv, self._cores.load, self._log)
+
+    def _counters(self, watched: Watched | None) -> tuple[float, float, float, float]:
+        return (
+            time.monotonic(),
+            watched.cpu_seconds() if watched else 0.0,
+            busy_seconds(self._cores.proxy),
+            busy_seconds(self._cores.load),
+        )
+
+
+def _expect(client: Child, word: str) -> None:
+    if (line := client.line(_SILENCE_S)) != word:
+        raise BenchError(f"{client} said {line!r} where {word!r} was due")

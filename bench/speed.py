@@ -1,0 +1,219 @@
+"""Scenarios against the peers: round trips, bulk, connections, memory."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+from bench.checks import Check, number
+from bench.load import Sample
+from bench.peers import Chaosproxy, Peer, Running
+from bench.report import Section, Table
+from bench.session import Session, interleave
+from bench.stats import Spread, ratio, spread
+
+__all__ = ["bulk", "connect", "idle", "pingpong"]
+
+Samples = dict[str, list[Sample]]
+_EACH = ("CPU µs each", "p50 µs", "p99 µs", "load's core")
+
+
+def pingpong(session: Session) -> Section:
+    """64-byte round trips on 50 connections, each sending as soon as it has its answer."""
+    samples = _compare(session, "pingpong", session.echo, connections=50, size=64)
+    return Section(
+        "64-byte round trips on 50 connections",
+        Table(
+            ("proxy", "round trips/s", *_EACH),
+            _rows(samples),
+        ),
+        [
+            _against(samples, "CPU per round trip", "haproxy", _cpu_us, at_most=1.25),
+            _against(samples, "round trips/s", "haproxy", _rate, at_least=0.8),
+            _against(samples, "round trips/s", "nginx", _rate, at_least=0.75),
+        ],
+        samples=samples,
+    )
+
+
+def bulk(session: Session) -> Section:
+    """One stream, as fast as it goes."""
+    down = _compare(session, "bulk", session.source)
+    up = _compare(session, "bulk", session.sink, upload=True)
+    return Section(
+        "Bulk: one stream",
+        Table(
+            ("proxy", "download MB/s", "CPU s/GB", "load's core", "upload MB/s", "CPU s/GB"),
+            [
+                (
+                    name,
+                    _of(down[name], _megabytes),
+                    _of(down[name], _cpu_s_per_gb),
+                    _busy(down[name]),
+                    _of(up[name], _megabytes),
+                    _of(up[name], _cpu_s_per_gb),
+                )
+                for name in down
+            ],
+        ),
+        [
+            _against(down, "download", "haproxy", _rate, at_least=1.0),
+            _against(down, "CPU per GB downloaded", "haproxy", _cpu_s_per_gb, at_most=1.2),
+        ],
+        samples=down | {f"{name} upload": runs for name, runs in up.items()},
+    )
+
+
+def connect(session: Session) -> Section:
+    """Connect, one byte there and back, close; 32 of them at a time."""
+    samples = _compare(session, "connect", session.echo, connections=32)
+    failed = sum(run["failed"] for runs in samples.values() for run in runs)
+    return Section(
+        "Connections: connect, one byte both ways, close; 32 at a time",
+        Table(
+            ("proxy", "connections/s", *_EACH),
+            _rows(samples),
+        ),
+        [
+            _against(samples, "connections/s", "haproxy", _rate, at_least=0.5),
+        ],
+        notes=[f"{failed:.0f} connections failed."] if failed else [],
+        samples=samples,
+    )
+
+
+def idle(session: Session) -> Section:
+    """Memory of connections that carried a byte each way and now wait; garbage collection beside them."""
+    count = session.pace.idle
+    peers = [peer for peer in session.peers if peer.name != "socat"]  # a process for each of thousands: no
+    pauses: list[float] = []
+
+    def grow(peer: Peer) -> float:
+        # The first hundred stay open: they pay what is allocated once for all, and give nothing back for reuse.
+        with session.start(peer, session.echo) as (proxy, [port]), session.load.hold(port, 100):
+            before = _settled(proxy)
+            with session.load.hold(port, count):
+                grown = _settled(proxy) - before
+                if isinstance(peer, Chaosproxy):
+                    session.load.run("connect", port, connections=16, seconds=session.pace.window)
+                    pauses.extend(_gc_pause_s(proxy))
+        return grown / count / 1024
+
+    grown = interleave("idle", session.pace.fault_rounds, {peer.name: partial(grow, peer) for peer in peers})
+    return Section(
+        f"Memory: {count:,} idle connections",
+        Table(
+            ("proxy", "KiB RSS per connection"),
+            [(name, number(spread(kib).median)) for name, kib in grown.items()],
+        ),
+        [
+            Check(
+                what=f"RSS per idle connection at {count:,}",
+                measured=spread(grown[Chaosproxy.name]),
+                unit=" KiB",
+                at_most=6,
+            ),
+            Check(
+                what=f"longest garbage collection with {count:,} connections open, under churn",
+                measured=spread(pause * 1e3 for pause in pauses) if pauses else None,
+                unit=" ms",
+                at_most=1,
+                note="no chaosproxy_gc_pause_seconds_max in /metrics",
+            ),
+        ],
+        figures={f"{name} KiB": kib for name, kib in grown.items()} | {"chaosproxy gc pause s": pauses},
+    )
+
+
+def _compare(session: Session, command: str, backend: int, **options: float | bool) -> Samples:
+    """The same load through every proxy, interleaved; all run throughout, those not loaded sleep."""
+    with ExitStack() as stack:
+        runs: dict[str, Callable[[], Sample]] = {}
+        for peer in session.peers:
+            proxy, [port] = stack.enter_context(session.start(peer, backend))
+            runs[peer.name] = partial(
+                session.load.run, command, port, proxy, seconds=session.pace.window, **options
+            )
+        return interleave(command, session.pace.speed_rounds, runs)
+
+
+def _against(
+    samples: Samples,
+    what: str,
+    peer: str,
+    value: Callable[[Sample], float],
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Check:
+    """chaosproxy's figure over a peer's, round by round."""
+    measured: Spread | None = None
+    if peer in samples:
+        measured = ratio(*([value(run) for run in samples[name]] for name in (Chaosproxy.name, peer)))
+    return Check(
+        what=f"{what}, against {peer}",
+        measured=measured,
+        unit=" ×",
+        at_most=at_most,
+        at_least=at_least,
+        note=f"{peer} is not here",
+    )
+
+
+def _rate(sample: Sample) -> float:
+    return sample["rate"]
+
+
+def _cpu_us(sample: Sample) -> float:
+    return sample.cpu_s * 1e6 / sample["count"]
+
+
+def _cpu_s_per_gb(sample: Sample) -> float:
+    return sample.cpu_s * 1e9 / sample["bytes"]
+
+
+def _megabytes(sample: Sample) -> float:
+    return _rate(sample) / 1e6
+
+
+def _rows(samples: Samples) -> list[tuple[str, ...]]:
+    """The figures of a closed loop, one row for each proxy."""
+    return [
+        (
+            name,
+            _of(runs, _rate),
+            _of(runs, _cpu_us),
+            _of(runs, lambda run: run["p50_us"]),
+            _of(runs, lambda run: run["p99_us"]),
+            _busy(runs),
+        )
+        for name, runs in samples.items()
+    ]
+
+
+def _of(runs: Sequence[Sample], value: Callable[[Sample], float]) -> str:
+    return number(spread(map(value, runs)).median)
+
+
+def _busy(runs: Sequence[Sample]) -> str:
+    return f"{spread(run.load_busy for run in runs).median:.0%}"
+
+
+def _settled(proxy: Running, patience: float = 2.0) -> int:
+    """Resident memory once it has stopped changing, or after `patience` seconds."""
+    deadline, last = time.monotonic() + patience, -1
+    while (now := proxy.resident_bytes()) != last and time.monotonic() < deadline:
+        last = now
+        time.sleep(0.2)
+    return now
+
+
+def _gc_pause_s(proxy: Running) -> list[float]:
+    """The longest pause that chaosproxy has measured in itself, if it tells."""
+    with urllib.request.urlopen(f"{proxy.control}/metrics", timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    mine = [line for line in lines if line.startswith("chaosproxy_gc_pause_seconds_max")]
+    return [float(line.rsplit(" ", 1)[1]) for line in mine]

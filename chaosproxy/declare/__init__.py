@@ -1,0 +1,52 @@
+"""Declared once, read everywhere: parameters with their unit, default, range and meaning.
+
+A *struct* is a frozen dataclass whose fields are made by `param(kind, …)`. From that one
+declaration come the reader used by YAML, REST and the command line, the JSON Schema, the
+`faults` command and docs/faults.md.
+
+    kinds     what a value may be: Duration, Size, Rate, Share, Choice, Struct, Names …
+    params    `param()` and `params_of()`: a struct's fields
+    reading   plain data in, a struct or every Problem out; and back to plain data
+"""
+
+from chaosproxy.declare.kinds import (
+    Choice,
+    Duration,
+    Flag,
+    Kind,
+    ListOf,
+    MapOf,
+    Number,
+    Rate,
+    Share,
+    Size,
+    Struct,
+    Text,
+    Whole,
+)
+from chaosproxy.declare.params import Param, param, params_of
+from chaosproxy.declare.reading import Problems, nearest, read_struct, struct_schema, write_struct
+
+__all__ = [
+    "Choice",
+    "Duration",
+    "Flag",
+    "Kind",
+    "ListOf",
+    "MapOf",
+    "Number",
+    "Param",
+    "Problems",
+    "Rate",
+    "Share",
+    "Size",
+    "Struct",
+    "Text",
+    "Whole",
+    "nearest",
+    "param",
+    "params_of",
+    "read_struct",
+    "struct_schema",
+    "write_struct",
+]

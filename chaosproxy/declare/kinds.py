@@ -1,0 +1,242 @@
+"""What a value may be. A kind reads plain data, writes it back, and describes itself.
+
+`read` answers the value or raises ValueError with words for the user: what is wrong, and
+what would be right. Kinds that hold others (Struct, ListOf, MapOf) are walked by
+`chaosproxy.declare.reading`, which knows where in the document a value stands.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from chaosproxy import units
+
+__all__ = [
+    "Choice", "Duration", "Flag", "Kind", "ListOf", "MapOf", "Number", "Rate", "Share", "Size", "Struct",
+    "Text", "Whole",
+]  # fmt: skip
+
+
+class Kind:
+    """What a value may be; subclasses define all four."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> object:
+        """The value itself.
+
+        :raises ValueError: in words for the user.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def write(self, value: object) -> object:
+        """Plain data that reads back as `value`."""
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema (2020-12) of the plain data. (Any: JSON.)"""
+        raise NotImplementedError(type(self).__name__)
+
+    def __str__(self) -> str:
+        """A word for tables: `duration`."""
+        return type(self).__name__.lower()
+
+
+def _quantity_schema(unit: str) -> dict[str, Any]:
+    number = r"^\s*(\d+(\.\d+)?|\.\d+)\s*"
+    return {"type": "string", "pattern": rf"{number}({unit})\s*$"}
+
+
+@dataclass(frozen=True, slots=True)
+class Duration(Kind):
+    """Seconds, written with a unit."""
+
+    above_zero: bool = False
+
+    def read(self, value: object) -> float:
+        seconds = units.parse_duration(value)
+        if self.above_zero and seconds <= 0:
+            raise ValueError(f"{value!r} is too short; give a duration above 0, such as 20ms")
+        return seconds
+
+    def write(self, value: object) -> str:
+        return units.format_duration(float(value))  # type: ignore[arg-type]  # read() made it a float
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^\s*((\d+(\.\d+)?|\.\d+)\s*(ns|us|µs|ms|s|m|h)\s*)+$"}
+
+
+@dataclass(frozen=True, slots=True)
+class Size(Kind):
+    """Bytes, written with a unit."""
+
+    minimum: int = 0
+
+    def read(self, value: object) -> int:
+        size = units.parse_size(value)
+        if size < self.minimum:
+            raise ValueError(f"{value!r} is too small; give at least {units.format_size(self.minimum)}")
+        return size
+
+    def write(self, value: object) -> str:
+        return units.format_size(int(value))  # type: ignore[call-overload]  # read() made it an int
+
+    def schema(self) -> dict[str, Any]:
+        return _quantity_schema("B|kB|KB|MB|GB|KiB|MiB|GiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate(Kind):
+    """Bytes per second, written with a unit; above 0."""
+
+    def read(self, value: object) -> float:
+        rate = units.parse_rate(value)
+        if rate <= 0:
+            raise ValueError(f"{value!r} lets nothing through; give a rate above 0 such as 10MB/s, or use `stall`")
+        return rate
+
+    def write(self, value: object) -> str:
+        return units.format_rate(float(value))  # type: ignore[arg-type]  # read() made it a float
+
+    def schema(self) -> dict[str, Any]:
+        return _quantity_schema("(B|kB|KB|MB|GB|KiB|MiB|GiB|bit|kbit|Kbit|Mbit|Gbit)/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Share(Kind):
+    """A share from 0 to 1, or in percent."""
+
+    def read(self, value: object) -> float:
+        return units.parse_share(value)
+
+    def schema(self) -> dict[str, Any]:
+        percent = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%?\s*$"}
+        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, percent]}
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Kind):
+    """A finite number without a unit."""
+
+    minimum: float = -math.inf
+    maximum: float = math.inf
+
+    def read(self, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{value!r} is not a number; give {self._range()}")
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"{value!r} is out of range; give {self._range()}")
+        return float(value)
+
+    def schema(self) -> dict[str, Any]:
+        bounds = {"minimum": self.minimum, "maximum": self.maximum}
+        return {"type": "number"} | {key: bound for key, bound in bounds.items() if math.isfinite(bound)}
+
+    def _range(self) -> str:
+        if math.isfinite(self.minimum) and math.isfinite(self.maximum):
+            return f"a number from {self.minimum:g} to {self.maximum:g}"
+        return f"a number of at least {self.minimum:g}" if math.isfinite(self.minimum) else "a number such as 0.5"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole(Kind):
+    """A whole number without a unit."""
+
+    minimum: int = 0
+
+    def read(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{value!r} is not a whole number; give one of at least {self.minimum}")
+        if value < self.minimum:
+            raise ValueError(f"{value} is out of range; give a whole number of at least {self.minimum}")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.minimum}
+
+    def __str__(self) -> str:
+        return "whole number"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag(Kind):
+    """true or false."""
+
+    def read(self, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{value!r} is not a yes or no; give true or false")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+    def __str__(self) -> str:
+        return "true or false"
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Kind):
+    """Any text."""
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not text; put it in quotes if it is meant as text")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Choice(Kind):
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def __init__(self, *words: str) -> None:
+        object.__setattr__(self, "words", words)
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or value not in self.words:
+            from chaosproxy.declare.reading import nearest
+
+            raise ValueError(f"{value!r} is not known{nearest(value, self.words)}; give one of: {', '.join(self.words)}")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.words)}
+
+    def __str__(self) -> str:
+        return " | ".join(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Struct(Kind):
+    """A mapping with declared parameters of its own."""
+
+    of: type[Any]  # a frozen dataclass of declared parameters; dataclasses have no common type
+
+    def __str__(self) -> str:
+        return "mapping"
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Kind):
+    """A list of values of one kind; read as a tuple."""
+
+    item: Kind
+
+    def __str__(self) -> str:
+        return f"list of {self.item}"
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf(Kind):
+    """A mapping from free names to values of one kind."""
+
+    item: Kind
+
+    def __str__(self) -> str:
+        return f"mapping of {self.item}"

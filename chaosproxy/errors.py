@@ -1,0 +1,63 @@
+"""Every exception chaosproxy raises on purpose, in one tree, split by whose fault it is.
+
+    ChaosproxyError
+    ├── InvalidInput      the caller's words are wrong; carries every Problem found
+    ├── NotFound          the caller named something that is not there
+    ├── Conflict          the caller's wish collides with what is there
+    └── CannotListen      the machine said no: an address could not be bound
+
+A message says what, where, what was given and what would be right. HTTP status
+codes and exit codes are not known here: they live in the API's and the CLI's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["CannotListen", "ChaosproxyError", "Conflict", "InvalidInput", "NotFound", "Path", "Problem"]
+
+Path = tuple[str | int, ...]
+"""Where a value stands in its document: keys and list indices from the root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input."""
+
+    path: Path
+    """The field it is wrong in; `()` for the whole document."""
+    message: str
+    """What is wrong; what would be right."""
+
+    @property
+    def field(self) -> str:
+        """The path as people write it: `proxies.db.faults.slow.delay`."""
+        return ".".join(str(part) for part in self.path)
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.path else self.message
+
+
+class ChaosproxyError(Exception):
+    """Root of everything chaosproxy raises on purpose."""
+
+
+class InvalidInput(ChaosproxyError):
+    """The input is wrong; `problems` names every place, not the first alone."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class NotFound(ChaosproxyError):
+    """Something was named that is not there."""
+
+
+class Conflict(ChaosproxyError):
+    """The wish collides with what is there, such as a name that is taken."""
+
+
+class CannotListen(ChaosproxyError):
+    """An address could not be bound; the message gives the reason."""

@@ -1,0 +1,171 @@
+"""What happened, in the past tense, and a small synchronous bus that tells it.
+
+An event is made per connection, dial or change of a fault; never per chunk of data.
+Listeners are called in the order they subscribed, in the loop's own thread; one that
+raises is logged and does not keep the others from hearing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+__all__ = [
+    "Bus",
+    "Cause",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "DialFailed",
+    "Event",
+    "FaultAdded",
+    "FaultChanged",
+    "FaultExpired",
+    "FaultRemoved",
+    "ProxyAdded",
+    "ProxyChanged",
+    "ProxyRemoved",
+]
+
+Cause = Literal["peer", "injected", "operator", "bug"]
+"""Who ended something: a peer, a fault, whoever runs chaosproxy, or a defect of ours."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A past-tense fact about one proxy."""
+
+    kind: ClassVar[str] = "event"
+    proxy: str
+    at: float = field(default=0.0)
+    """Seconds on the data plane's clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(Event):
+    """A client was accepted and its upstream reached."""
+
+    kind: ClassVar[str] = "connection_opened"
+    connection: int
+    dial_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionClosed(Event):
+    """Both sockets of a connection are gone."""
+
+    kind: ClassVar[str] = "connection_closed"
+    connection: int
+    cause: Cause
+    detail: str
+    """In words: which side, which fault, which error."""
+    lasted_s: float
+    bytes_upstream: int
+    bytes_downstream: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialFailed(Event):
+    """The upstream could not be reached; the client was reset."""
+
+    kind: ClassVar[str] = "dial_failed"
+    connection: int
+    upstream: str
+    reason: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultAdded(Event):
+    """A fault began to act."""
+
+    kind: ClassVar[str] = "fault_added"
+    fault: str
+    type: str
+    by: str
+    """Who asked: rest, file, cli, scenario, ttl …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultChanged(Event):
+    """A fault got new settings; what it held was timed anew."""
+
+    kind: ClassVar[str] = "fault_changed"
+    fault: str
+    type: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRemoved(Event):
+    """A fault ended because somebody asked; what it held was released."""
+
+    kind: ClassVar[str] = "fault_removed"
+    fault: str
+    type: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultExpired(Event):
+    """A fault's ttl ran out; what it held was released."""
+
+    kind: ClassVar[str] = "fault_expired"
+    fault: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyAdded(Event):
+    """A proxy began to exist."""
+
+    kind: ClassVar[str] = "proxy_added"
+    listen: str
+    upstream: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyChanged(Event):
+    """A proxy got a new listen address or upstream, or was enabled or disabled."""
+
+    kind: ClassVar[str] = "proxy_changed"
+    listen: str
+    upstream: str
+    enabled: bool
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyRemoved(Event):
+    """A proxy and its connections ended because somebody asked."""
+
+    kind: ClassVar[str] = "proxy_removed"
+    by: str
+
+
+class Bus:
+    """Tells every event to every subscriber, at once."""
+
+    def __init__(self) -> None:
+        self._subscribers: tuple[Callable[[Event], None], ...] = ()
+
+    def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
+        """Have `subscriber` called with every event from now on; answers how to end that."""
+        self._subscribers += (subscriber,)
+
+        def end() -> None:
+            self._subscribers = tuple(one for one in self._subscribers if one is not subscriber)
+
+        return end
+
+    def tell(self, event: Event) -> None:
+        """Call every subscriber with `event`."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:  # a subscriber's defect must not end a connection
+                logger.exception("a subscriber failed on %s", event.kind)

@@ -1,0 +1,192 @@
+"""A pipe's faults in a row: steps go in at one end and leave at the other when due.
+
+The chain is pure: it is told the time and calls `leave` with each step that has passed
+every stage. Between stages it keeps queues, so that a fault can be taken away, changed or
+put in at any moment:
+
+    push ─▶ [waiting → Stage → timed] ─▶ [waiting → Stage → timed] ─▶ leaving ─▶ leave(step)
+
+Each stage is given a step only when what it answered before has moved on. Times are exact
+in simulation: a step enters the next stage at the time it was *due*, not at the time the
+timer fired, so lateness of the machine never adds up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+
+from chaosproxy.faults.base import NEVER, Send, Stage, Step
+from chaosproxy.tallies import FaultTally
+
+__all__ = ["SEGMENT_COST", "Chain", "Link"]
+
+SEGMENT_COST = 256
+"""Bytes that a held segment is charged beside its data, so that a queue of tiny ones is bounded too."""
+
+
+class Link:
+    """One stage with its queues."""
+
+    __slots__ = ("arrived", "key", "left", "stage", "tally", "timed", "waiting")
+
+    def __init__(self, key: Hashable, stage: Stage, tally: FaultTally) -> None:
+        self.key = key
+        self.stage = stage
+        self.tally = tally
+        self.waiting: deque[Step] = deque()
+        """What has not been shown to the stage."""
+        self.timed: deque[Step] = deque()
+        """What the stage has answered and is not yet due."""
+        self.arrived = 0.0
+        """When the step arrived that `timed` came from."""
+        self.left = 0.0
+        """When the last step left."""
+
+    def unwind(self) -> list[Step]:
+        """Empty both queues: what was held, in order, each stamped with its time of arrival."""
+        for step in self.timed:
+            step.due = self.arrived
+        held = [*self.timed, *self.waiting]
+        self.timed.clear()
+        self.waiting.clear()
+        return held
+
+
+class Chain:
+    """The stages of one pipe, in order, and all they hold."""
+
+    __slots__ = ("_leave", "_leaving", "blocked", "held", "links", "segments")
+
+    def __init__(self, leave: Callable[[Step], None]) -> None:
+        self._leave = leave
+        self._leaving: deque[Step] = deque()
+        self.links: list[Link] = []
+        self.blocked = False
+        """The sink takes nothing more for now: steps pass the stages but do not leave."""
+        self.held = 0
+        """Bytes held."""
+        self.segments = 0
+        """Segments held."""
+
+    @property
+    def cost(self) -> int:
+        """What all that is held weighs in memory, in bytes."""
+        return self.held + self.segments * SEGMENT_COST
+
+    def push(self, step: Step) -> None:
+        """Take in a step that arrived at `step.due`; `advance` moves it on."""
+        if step.__class__ is Send:
+            self.held += len(step.data)
+        self.segments += 1
+        (self.links[0].waiting if self.links else self._leaving).append(step)
+
+    def advance(self, now: float) -> float:
+        """Move everything that is due by `now`; answers when to call next, or NEVER."""
+        links = self.links
+        last = len(links) - 1
+        next_due = NEVER
+        for place, link in enumerate(links):
+            onward = self._leaving if place == last else links[place + 1].waiting
+            due = self._move(link, onward, now)
+            if due < next_due:
+                next_due = due
+        if self._leaving and not self.blocked:
+            self._emit()
+        return next_due
+
+    def arrange(self, wanted: Sequence[Link], now: float) -> None:
+        """Make `wanted` the links, in that order; `advance` must follow.
+
+        A link that stays keeps what it holds. One that goes releases what it held to the
+        next that stays. A new link with the key of one that goes takes its place, and
+        times anew what that one held. Links that swap places release all they hold first,
+        since what is further along must stay ahead.
+        """
+        place = {link.key: index for index, link in enumerate(wanted)}
+        fresh = {link.key: link for link in wanted if link not in self.links}
+        kept = [place[link.key] for link in self.links if link.key in place]
+        in_order = kept == sorted(kept)
+        onward = self._leaving
+        for link in reversed(self.links):  # from the sink on: what is further along goes first
+            successor = fresh.get(link.key)
+            if successor is not None:
+                successor.stage.take_over(link.stage)
+            if not in_order or link.key not in place:
+                for step in link.unwind():
+                    step.due = now
+                    onward.append(step)
+            elif successor is not None:
+                successor.waiting.extend(link.unwind())
+                onward = successor.waiting
+            else:
+                onward = link.waiting
+        self.links = list(wanted)
+
+    def clear(self) -> None:
+        """Forget everything: the pipe is no more."""
+        self.links = []
+        self._leaving.clear()
+        self.held = self.segments = 0
+
+    def _move(self, link: Link, onward: deque[Step], now: float) -> float:
+        """Let one link work until nothing more of it is due; answers when it wants to work again."""
+        stage, timed, waiting = link.stage, link.timed, link.waiting
+        if stage.alarm <= now:
+            answer = stage.on_alarm(now)
+            for step in answer:
+                self._count(step, 1)
+                timed.append(step)
+                link.tally.segments += 1
+        while True:
+            while timed and timed[0].due <= now:
+                step = timed.popleft()
+                if step.due < link.left:
+                    step.due = link.left  # jitter may not let a step overtake
+                else:
+                    link.left = step.due
+                link.tally.delay.add(step.due - link.arrived)
+                onward.append(step)
+            if timed:
+                return min(timed[0].due, stage.alarm)
+            if not waiting:
+                return stage.alarm
+            step = waiting.popleft()
+            if step.__class__ is Send and len(step.data) > stage.quantum:
+                waiting.appendleft(Send(step.due, step.data[stage.quantum :]))
+                step = Send(step.due, step.data[: stage.quantum])
+                self.segments += 1
+            self._show(link, step)
+
+    def _show(self, link: Link, step: Step) -> None:
+        """Give the stage its next step and take its answer."""
+        link.arrived = arrived = step.due
+        self._count(step, -1)
+        touched = True
+        for one in link.stage.on_step(step):
+            if one is step and one.due == arrived:
+                touched = False
+            self._count(one, 1)
+            link.timed.append(one)
+        if touched:
+            link.tally.segments += 1
+
+    def _count(self, step: Step, sign: int) -> None:
+        self.segments += sign
+        if isinstance(step, Send):
+            self.held += sign * len(step.data)
+
+    def _emit(self) -> None:
+        leaving = self._leaving
+        while leaving and not self.blocked:
+            step = leaving.popleft()
+            self._count(step, -1)
+            self._leave(step)
+
+    def flush(self) -> None:
+        """Let what has passed every stage leave even while the sink is blocked."""
+        leaving = self._leaving
+        while leaving:
+            step = leaving.popleft()
+            self._count(step, -1)
+            self._leave(step)

@@ -1,0 +1,25 @@
+"""Desired state, frozen: what proxies and faults there shall be.
+
+A value of these classes is complete and valid. YAML, REST and scenarios all become one
+of them before anything is changed.
+"""
+
+from chaosproxy.model.address import Address
+from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
+from chaosproxy.model.placement import Placement
+from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
+from chaosproxy.model.settings import Config, ControlSpec, PolicySpec
+
+__all__ = [
+    "Address",
+    "Config",
+    "ControlSpec",
+    "FaultSpec",
+    "Placement",
+    "PolicySpec",
+    "ProxySpec",
+    "read_fault",
+    "read_proxy",
+    "write_fault",
+    "write_proxy",
+]

@@ -1,0 +1,60 @@
+"""Plain integers that the data plane counts with; metrics read them when scraped."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+
+__all__ = ["DELAY_BOUNDS", "DIAL_BOUNDS", "FaultTally", "Histogram", "ProxyTally"]
+
+DELAY_BOUNDS = (0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+DIAL_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Histogram:
+    """Counts of values in seconds, by upper bound; the last count is for all above the last bound."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class FaultTally:
+    """What one fault on one proxy has done."""
+
+    __slots__ = ("connections", "delay", "segments")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        """Connections it touched: its stage was opened on at least one pipe, or it acted at the door."""
+        self.segments = 0
+        """Segments it changed, delayed or swallowed."""
+        self.delay = Histogram(DELAY_BOUNDS)
+        """Seconds by which it delayed the segments that have left it."""
+
+
+class ProxyTally:
+    """What one proxy has done; bytes of open connections are counted in their pipes."""
+
+    __slots__ = ("bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "opened")
+
+    def __init__(self) -> None:
+        self.opened = 0
+        """Clients accepted."""
+        self.closed: Counter[str] = Counter()
+        """Connections ended, by cause."""
+        self.dial_failures = 0
+        self.dial = Histogram(DIAL_BOUNDS)
+        """Seconds it took to reach the upstream."""
+        self.bytes_upstream = 0
+        """Bytes of ended connections, client to server."""
+        self.bytes_downstream = 0
+        """Bytes of ended connections, server to client."""
