@@ -68,6 +68,8 @@ class Close:
     """An injected end of the whole connection, clean on both sides."""
 
     due: float
+    origin: str | None = None
+    """Name of the fault that made it; None when a peer did."""
 
 
 @dataclass(slots=True)
@@ -75,6 +77,8 @@ class Reset:
     """The connection breaks: RST to both sides (RFC 9293 §3.5.2)."""
 
     due: float
+    origin: str | None = None
+    """Name of the fault that made it; None when a peer did."""
 
 
 Step: TypeAlias = Send | HalfClose | Close | Reset

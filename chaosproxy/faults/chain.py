@@ -14,9 +14,9 @@ timer fired, so lateness of the machine never adds up.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 
-from chaosproxy.faults.base import NEVER, Send, Stage, Step
+from chaosproxy.faults.base import NEVER, Close, Reset, Send, Stage, Step
 from chaosproxy.tallies import FaultTally
 
 __all__ = ["SEGMENT_COST", "Chain", "Link"]
@@ -28,10 +28,13 @@ SEGMENT_COST = 256
 class Link:
     """One stage with its queues."""
 
-    __slots__ = ("arrived", "key", "left", "stage", "tally", "timed", "waiting")
+    __slots__ = ("arrived", "key", "left", "owner", "stage", "tally", "timed", "waiting")
 
-    def __init__(self, key: Hashable, stage: Stage, tally: FaultTally) -> None:
+    def __init__(self, key: str, stage: Stage, tally: FaultTally, owner: object = None) -> None:
         self.key = key
+        """The fault's name."""
+        self.owner = owner
+        """Who made it: a link made anew by another owner replaces it."""
         self.stage = stage
         self.tally = tally
         self.waiting: deque[Step] = deque()
@@ -107,6 +110,8 @@ class Chain:
         fresh = {link.key: link for link in wanted if link not in self.links}
         kept = [place[link.key] for link in self.links if link.key in place]
         in_order = kept == sorted(kept)
+        for link in fresh.values():
+            link.left = now  # what was held until now leaves now at the earliest
         onward = self._leaving
         for link in reversed(self.links):  # from the sink on: what is further along goes first
             successor = fresh.get(link.key)
@@ -132,12 +137,6 @@ class Chain:
     def _move(self, link: Link, onward: deque[Step], now: float) -> float:
         """Let one link work until nothing more of it is due; answers when it wants to work again."""
         stage, timed, waiting = link.stage, link.timed, link.waiting
-        if stage.alarm <= now:
-            answer = stage.on_alarm(now)
-            for step in answer:
-                self._count(step, 1)
-                timed.append(step)
-                link.tally.segments += 1
         while True:
             while timed and timed[0].due <= now:
                 step = timed.popleft()
@@ -147,16 +146,37 @@ class Chain:
                     link.left = step.due
                 link.tally.delay.add(step.due - link.arrived)
                 onward.append(step)
-            if timed:
+            if stage.alarm <= now and (timed or not waiting or stage.alarm <= waiting[0].due):
+                self._ring(link, now)  # in the order of time: not ahead of a step that came before it
+            elif timed:
                 return min(timed[0].due, stage.alarm)
-            if not waiting:
+            elif waiting:
+                self._show(link, self._next(waiting, stage.quantum))
+            else:
                 return stage.alarm
-            step = waiting.popleft()
-            if step.__class__ is Send and len(step.data) > stage.quantum:
-                waiting.appendleft(Send(step.due, step.data[stage.quantum :]))
-                step = Send(step.due, step.data[: stage.quantum])
-                self.segments += 1
-            self._show(link, step)
+
+    def _next(self, waiting: deque[Step], quantum: int) -> Step:
+        """Take the first step, or as much of it as `quantum` allows.
+
+        A long one is halved until it is short enough: to cut one quantum after the other
+        off its front would copy the rest each time.
+        """
+        step = waiting.popleft()
+        while isinstance(step, Send) and len(step.data) > quantum:
+            half = -(-len(step.data) // quantum) // 2 * quantum
+            waiting.appendleft(Send(step.due, step.data[half:]))
+            step = Send(step.due, step.data[:half])
+            self.segments += 1
+        return step
+
+    def _ring(self, link: Link, now: float) -> None:
+        """Let the stage act on its alarm."""
+        if not link.timed:
+            link.arrived = link.stage.alarm
+        for step in link.stage.on_alarm(now):
+            self._count(step, 1)
+            link.timed.append(step)
+            link.tally.segments += 1
 
     def _show(self, link: Link, step: Step) -> None:
         """Give the stage its next step and take its answer."""
@@ -164,7 +184,9 @@ class Chain:
         self._count(step, -1)
         touched = True
         for one in link.stage.on_step(step):
-            if one is step and one.due == arrived:
+            if one is not step:
+                _sign(one, link)
+            elif one.due == arrived:
                 touched = False
             self._count(one, 1)
             link.timed.append(one)
@@ -190,3 +212,9 @@ class Chain:
             step = leaving.popleft()
             self._count(step, -1)
             self._leave(step)
+
+
+def _sign(step: Step, link: Link) -> None:
+    """An end that a fault made says so: chaosproxy never blames the network for its own doing."""
+    if isinstance(step, Close | Reset):
+        step.origin = link.key

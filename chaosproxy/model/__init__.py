@@ -8,7 +8,7 @@ from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
 from chaosproxy.model.placement import Placement
 from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
-from chaosproxy.model.settings import Config, ControlSpec, PolicySpec
+from chaosproxy.model.settings import Config, ControlSpec, PolicySpec, read_config, write_config
 
 __all__ = [
     "Address",
@@ -18,8 +18,10 @@ __all__ = [
     "Placement",
     "PolicySpec",
     "ProxySpec",
+    "read_config",
     "read_fault",
     "read_proxy",
+    "write_config",
     "write_fault",
     "write_proxy",
 ]

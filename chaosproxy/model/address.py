@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+import posixpath
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy.declare import Kind
+from chaosproxy.errors import shown
 
-__all__ = ["Address", "ListenAddress", "UpstreamAddress", "parse_address"]
+__all__ = ["Address", "ListenAddress", "Places", "UpstreamAddress", "parse_address"]
+
+_EXAMPLE = "127.0.0.1:5432, [::1]:5432 or unix:/run/app.sock"
+_UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path less its final NUL, unix(7)
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_LIKE_IPV4 = re.compile(r"[0-9.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +42,93 @@ def parse_address(text: object, lowest_port: int) -> Address:
 
     :raises ValueError: in words for the user.
     """
-    example = "127.0.0.1:5432, [::1]:5432 or unix:/run/app.sock"
-    if not isinstance(text, str):
-        raise ValueError(f"{text!r} is not an address; give host:port, such as {example}")
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{shown(text)} is not an address; give host:port, such as {_EXAMPLE}")
     if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not path or "\0" in path or len(path.encode()) > 107:
-            raise ValueError(f"{text!r} has no usable path; give one of 1 to 107 bytes, such as unix:/run/app.sock")
-        return Address(path)
-    host, colon, port_text = text.rpartition(":")
-    if not colon or not host:
-        raise ValueError(f"{text!r} is not an address; give host:port, such as {example}")
+        return Address(_unix_path(text))
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise ValueError(f"{shown(text)} is not an address; give host:port, such as {_EXAMPLE}")
+    if not host:
+        raise ValueError(f"{shown(text)} has no host; give one, such as 127.0.0.1{text} (0.0.0.0 is every interface)")
+    host = _host(host, text)
+    if not (port.isascii() and port.isdigit()) or len(port) > 5 or not lowest_port <= int(port) <= 65535:
+        raise ValueError(f"{shown(text)} has the port {shown(port)}; give one from {lowest_port} to 65535")
+    return Address(host, int(port))
+
+
+def _unix_path(text: str) -> str:
+    path = text.removeprefix("unix:")
+    if not path or "\0" in path or len(path.encode(errors="replace")) > _UNIX_PATH_BYTES or not path.isprintable():
+        raise ValueError(
+            f"{shown(text)} has no usable path; give one of 1 to {_UNIX_PATH_BYTES} bytes, such as unix:/run/app.sock"
+        )
+    return path
+
+
+def _host(host: str, text: str) -> str:
     if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise ValueError(f"{text!r} holds no IPv6 address in its brackets; give one such as [::1]:5432") from None
-    elif ":" in host:
-        raise ValueError(f"{text!r} is ambiguous; write an IPv6 address in brackets, such as [::1]:5432")
-    elif not all(part.replace("-", "").replace("_", "").isalnum() for part in host.rstrip(".").split(".")):
-        raise ValueError(f"{text!r} has no usable host name; give host:port, such as {example}")
-    if not (port_text.isascii() and port_text.isdigit()) or not lowest_port <= int(port_text) <= 65535:
-        raise ValueError(f"{text!r} has the port {port_text!r}; give one from {lowest_port} to 65535")
-    return Address(host, int(port_text))
+        if not _is_ip(host[1:-1], ipaddress.IPv6Address):
+            raise ValueError(f"{shown(text)} holds no IPv6 address in its brackets; give one such as [::1]:5432")
+        return host[1:-1]
+    if ":" in host:
+        raise ValueError(f"{shown(text)} is ambiguous; write an IPv6 address in brackets, such as [::1]:5432")
+    if len(host) > 253 or not _HOST_NAME.fullmatch(host):
+        raise ValueError(f"{shown(text)} has no usable host name; give host:port, such as {_EXAMPLE}")
+    if _LIKE_IPV4.fullmatch(host) and not _is_ip(host, ipaddress.IPv4Address):
+        raise ValueError(f"{shown(text)} holds no IPv4 address; give four numbers from 0 to 255, such as 127.0.0.1:5432")
+    return host
+
+
+def _is_ip(text: str, of: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]) -> bool:
+    try:
+        of(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Places:
+    """Addresses that are taken: where two listeners would meet.
+
+    `localhost` is 127.0.0.1 and ::1; 0.0.0.0 and [::] meet every host on their port; port 0
+    meets nobody.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[int | None, dict[str, str]] = {}
+
+    def take(self, address: Address, name: str) -> str | None:
+        """Take a place; the name of who has it already, if somebody has."""
+        if address.port == 0:
+            return None
+        there = self._taken.setdefault(address.port, {})
+        hosts = _hosts(address)
+        if not address.is_unix and there and (_ANY in hosts or _ANY in there):
+            return there.get(_ANY) or next(iter(there.values()))
+        for host in hosts:
+            if host in there:
+                return there[host]
+        there.update(dict.fromkeys(hosts, name))
+        return None
+
+
+_ANY = "any"
+
+
+def _hosts(address: Address) -> tuple[str, ...]:
+    if address.is_unix:
+        return (posixpath.normpath(address.host),)
+    host = address.host.lower().rstrip(".")
+    if host == "localhost":
+        return ("127.0.0.1", "::1")
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return (f"name {host}",)
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    return (_ANY,) if ip.is_unspecified else (str(ip),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chaosproxy.declare import Problems, nearest, params_of, read_struct, write_struct
-from chaosproxy.errors import Path
+from chaosproxy.errors import Path, shown
 from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
+from chaosproxy.model.names import read_name
 from chaosproxy.model.placement import Placement
 
 __all__ = ["FaultSpec", "read_fault", "write_fault"]
@@ -33,33 +34,20 @@ class FaultSpec:
 
 def read_fault(data: object, name: str, problems: Problems, path: Path = (), protocol: str = "tcp") -> FaultSpec | None:
     """A fault from plain data `{type, placement…, parameters…}`; None, and every problem noted, if it is wrong."""
-    if not isinstance(data, Mapping):
-        problems.add(path, "is not a mapping; give a fault such as {type: latency, delay: 100ms}")
-        return None
-    kind = data.get("type")
-    if "type" not in data:
-        problems.add(path, f"has no type; give one of: {', '.join(FAULT_TYPES)}")
-        return None
-    if not isinstance(kind, str) or kind not in FAULT_TYPES:
-        problems.add((*path, "type"), _unknown_type(kind, protocol))
-        return None
-    settings_type = FAULT_TYPES[kind]
-    if "match" in data:
-        problems.add((*path, "match"), f"selects HTTP messages and works with http_* faults only, not with {kind}")
-    rest = {key: value for key, value in data.items() if key not in ("type", "match")}
-    placement_names = {param.name for param in params_of(Placement)}
     before = len(problems)
-    settings = read_struct(
-        settings_type,
-        {key: value for key, value in rest.items() if key not in placement_names},
-        problems,
-        path,
-        also_known=("type", "match", *sorted(placement_names)),
-    )
-    placement = read_struct(
-        Placement, {key: value for key, value in rest.items() if key in placement_names}, problems, path
-    )
-    if settings is None or placement is None or len(problems) > before:
+    read_name(name, problems, path)
+    settings_type = _read_type(data, problems, path, protocol)
+    if settings_type is None or not isinstance(data, Mapping):
+        return None
+    if "match" in data:
+        message = f"selects HTTP messages, and {settings_type.type} acts on connections; leave it out"
+        problems.add((*path, "match"), message, at_key=True)
+    placement_names = [param.name for param in params_of(Placement)]
+    own = {key: value for key, value in data.items() if key not in ("type", "match", *placement_names)}
+    placed = {key: value for key, value in data.items() if key in placement_names}
+    settings = read_struct(settings_type, own, problems, path, also_known=("type", *placement_names))
+    placement = read_struct(Placement, placed, problems, path)
+    if settings is None or placement is None:
         return None
     for parameter, message in settings.check():
         problems.add((*path, parameter), message)
@@ -71,9 +59,24 @@ def write_fault(spec: FaultSpec) -> dict[str, Any]:
     return {"type": spec.type, **write_struct(spec.placement), **write_struct(spec.settings)}
 
 
-def _unknown_type(kind: object, protocol: str) -> str:
-    if isinstance(kind, str) and kind.startswith("http_"):
+def _read_type(data: object, problems: Problems, path: Path, protocol: str) -> type[Fault] | None:
+    if not isinstance(data, Mapping):
+        message = f"{shown(data)} is not a mapping; give a fault such as {{type: latency, delay: 100ms}}"
+        problems.add(path, message)
+        return None
+    if "type" not in data:
+        problems.add(path, f"type is missing; give one of: {', '.join(FAULT_TYPES)}")
+        return None
+    given = data["type"]
+    if isinstance(given, str) and given in FAULT_TYPES:
+        return FAULT_TYPES[given]
+    problems.add((*path, "type"), _unknown_type(given, protocol))
+    return None
+
+
+def _unknown_type(given: object, protocol: str) -> str:
+    if isinstance(given, str) and given.startswith("http_"):
         if protocol != "http":
-            return f"{kind} acts on HTTP messages, and this proxy is tcp; give the proxy `protocol: http`"
-        return f"{kind} is not in this version yet; it has: {', '.join(FAULT_TYPES)}"
-    return f"{kind!r} is no fault type{nearest(kind, FAULT_TYPES)}; give one of: {', '.join(FAULT_TYPES)}"
+            return f"{shown(given)} acts on HTTP messages, and this proxy is tcp; give the proxy `protocol: http`"
+        return f"{shown(given)} is not in this version yet; it has: {', '.join(FAULT_TYPES)}"
+    return f"{shown(given)} is no fault type{nearest(given, FAULT_TYPES)}; give one of: {', '.join(FAULT_TYPES)}"

@@ -36,3 +36,8 @@ class Placement:
         if self.direction == "both":
             return ("upstream", "downstream")
         return ("upstream",) if self.direction == "upstream" else ("downstream",)
+
+    @property
+    def touches_all(self) -> bool:
+        """Whether no connection is left alone."""
+        return self.probability == 1 and not self.skip and self.count is None and self.nth in (None, 1)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy.declare import Choice, Duration, Flag, Problems, Size, Text, param, read_struct, write_struct
-from chaosproxy.errors import Path
+from chaosproxy.errors import Path, shown
 from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
+from chaosproxy.model.names import read_name
 
 __all__ = ["ProxySpec", "read_proxy", "write_proxy"]
 
@@ -38,12 +39,14 @@ class ProxySpec:
 
 def read_proxy(data: object, name: str, problems: Problems, path: Path = ()) -> ProxySpec | None:
     """A proxy from plain data; None, and every problem noted, if it is wrong."""
-    if not isinstance(data, Mapping):
-        problems.add(path, "is not a mapping; give at least {listen: 127.0.0.1:15432, upstream: 127.0.0.1:5432}")
-        return None
     before = len(problems)
-    protocol = data.get("protocol", "tcp")
-    faults = _read_faults(data.get("faults"), problems, (*path, "faults"), str(protocol))
+    read_name(name, problems, path)
+    if not isinstance(data, Mapping):
+        example = "{listen: 127.0.0.1:15432, upstream: 127.0.0.1:5432}"
+        problems.add(path, f"{shown(data)} is not a mapping; give at least {example}")
+        return None
+    protocol = "http" if data.get("protocol") == "http" else "tcp"
+    faults = _read_faults(data.get("faults"), problems, (*path, "faults"), protocol)
     rest = {key: value for key, value in data.items() if key != "faults"}
     spec = read_struct(ProxySpec, rest, problems, path, also_known=("faults",), name=name, faults=faults)
     return spec if len(problems) == before else None
@@ -61,7 +64,8 @@ def _read_faults(data: object, problems: Problems, path: Path, protocol: str) ->
     if data is None:
         return ()
     if not isinstance(data, Mapping):
-        problems.add(path, "is not a mapping; give faults by name, such as slow: {type: latency, delay: 100ms}")
+        message = f"{shown(data)} is not a mapping; give faults by name, such as slow: {{type: latency, delay: 100ms}}"
+        problems.add(path, message)
         return ()
-    found = (read_fault(one, str(name), problems, (*path, name), protocol) for name, one in data.items())
+    found = [read_fault(one, name, problems, (*path, name), protocol) for name, one in data.items()]
     return tuple(fault for fault in found if fault is not None)

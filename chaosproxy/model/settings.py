@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from chaosproxy.declare import ListOf, Text, param
-from chaosproxy.model.address import Address, ListenAddress
-from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.declare import Kind, ListOf, Problems, Struct, Text, Whole, param, read_struct, write_struct
+from chaosproxy.errors import Path, shown
+from chaosproxy.model.address import Address, ListenAddress, Places
+from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
 
-__all__ = ["Config", "ControlSpec", "PolicySpec"]
+__all__ = ["Config", "ControlSpec", "HostPattern", "PolicySpec", "VERSION", "read_config", "write_config"]
+
+VERSION = 1
+"""The one version of the file format there is."""
+
+_HOSTS = re.compile(r"[A-Za-z0-9_.*?-]+|\[[0-9A-Fa-f:.*]+\]|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_PORT = re.compile(r"(.+):([0-9]{1,5}|\*)")
+
+
+@dataclass(frozen=True, slots=True)
+class HostPattern(Kind):
+    """Which hosts: a name, an IP address, a CIDR block, a glob; with a port where `port` allows one."""
+
+    port: bool = True
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not self._fits(value):
+            example = "db.internal, 10.0.0.0/8, *.staging.internal" + (" or 127.0.0.1:5432" if self.port else "")
+            raise ValueError(f"{shown(value)} names no hosts; give one such as {example}")
+        return value
+
+    def _fits(self, text: str) -> bool:
+        if "/" in text and not text.startswith("unix:/"):
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                return False
+            return True
+        if text.startswith("unix:/"):
+            return text.isprintable()
+        match = _PORT.fullmatch(text) if self.port and not _HOSTS.fullmatch(text) else None
+        host, port = match.groups() if match else (text, "*")
+        return bool(_HOSTS.fullmatch(host)) and (port == "*" or 1 <= int(port) <= 65535)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1}
+
+    def __str__(self) -> str:
+        return "host, CIDR or glob"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +69,16 @@ class PolicySpec:
     """What the control API may do."""
 
     upstreams: tuple[str, ...] | None = param(
-        ListOf(Text()), "hosts, CIDRs, globs or host:port that may be an upstream", default=None, example="[127.0.0.0/8]"
+        ListOf(HostPattern()),
+        "hosts, CIDRs, globs or host:port that may be an upstream",
+        default=None,
+        example="[127.0.0.0/8]",
     )
     listen: tuple[str, ...] = param(
-        ListOf(Text()), "hosts that may be listened on", default=("127.0.0.1", "::1", "localhost"), example="[127.0.0.1]"
+        ListOf(HostPattern(port=False)),
+        "hosts that may be listened on",
+        default=("127.0.0.1", "::1", "localhost"),
+        example="[127.0.0.1]",
     )
 
 
@@ -37,7 +86,50 @@ class PolicySpec:
 class Config:
     """Everything a configuration file says."""
 
-    seed: int | None = None
-    control: ControlSpec = ControlSpec()
-    policy: PolicySpec = PolicySpec()
+    seed: int | None = param(Whole(), "the same seed takes the same decisions", default=None, example="42")
+    control: ControlSpec = param(Struct(ControlSpec), "the control API", default=ControlSpec())
+    policy: PolicySpec = param(Struct(PolicySpec), "what the control API may do", default=PolicySpec())
     proxies: tuple[ProxySpec, ...] = ()
+
+
+def read_config(data: object, problems: Problems) -> Config | None:
+    """A configuration from plain data; None, and every problem noted, if it is wrong."""
+    before = len(problems)
+    if not isinstance(data, Mapping):
+        problems.add((), f"{shown(data)} is not a mapping; give at least version: {VERSION} and proxies")
+        return None
+    if "version" not in data:
+        problems.add((), f"version is missing; give version: {VERSION}")
+    elif type(data["version"]) is not int or data["version"] != VERSION:
+        problems.add(("version",), f"{shown(data['version'])} is no version this program reads; give {VERSION}")
+    proxies = _read_proxies(data.get("proxies"), problems, ("proxies",))
+    rest = {key: value for key, value in data.items() if key not in ("version", "proxies")}
+    config = read_struct(Config, rest, problems, (), also_known=("version", "proxies"), proxies=proxies)
+    return config if len(problems) == before else None
+
+
+def write_config(config: Config) -> dict[str, Any]:
+    """The plain data that `read_config` reads back as `config`, without what is default. (Any: JSON.)"""
+    written = {"version": VERSION, **write_struct(config)}
+    if config.proxies:
+        written["proxies"] = {proxy.name: write_proxy(proxy) for proxy in config.proxies}
+    return written
+
+
+def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySpec, ...]:
+    if data is None:
+        return ()
+    if not isinstance(data, Mapping):
+        example = "db: {listen: 127.0.0.1:15432, upstream: 127.0.0.1:5432}"
+        problems.add(path, f"{shown(data)} is not a mapping; give proxies by name, such as {example}")
+        return ()
+    places = Places()
+    found = []
+    for name, one in data.items():
+        proxy = read_proxy(one, name, problems, (*path, name))
+        if proxy is not None:
+            found.append(proxy)
+            if holder := places.take(proxy.listen, name):
+                message = f"{proxy.listen} is already taken by the proxy {shown(holder)}; give each proxy its own"
+                problems.add((*path, name, "listen"), message)
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Control: one plan, one supervisor, and the APIs that speak to it."""

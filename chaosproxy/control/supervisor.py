@@ -1,0 +1,286 @@
+"""The only way to change anything: REST, the configuration file and the demo all come here.
+
+Everything about faults happens at once and never waits for a peer. Only what binds
+sockets is a coroutine; those run one at a time, so that two changes cannot cross.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from chaosproxy.control.plan import plan, plan_faults
+from chaosproxy.declare import nearest
+from chaosproxy.errors import Conflict, NotFound
+from chaosproxy.events import (
+    Bus,
+    Event,
+    FaultAdded,
+    FaultChanged,
+    FaultExpired,
+    FaultRemoved,
+    ProxyAdded,
+    ProxyChanged,
+    ProxyRemoved,
+)
+from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.settings import Config
+from chaosproxy.net.emitter import Clock, Emitter, best_timer
+from chaosproxy.net.listener import Listener
+from chaosproxy.net.proxy import Proxy
+from chaosproxy.seed import Seed
+from chaosproxy.tasks import TaskOwner
+
+__all__ = ["Supervisor"]
+
+_CLOSE_TIMEOUT = 3.0
+"""Seconds for which the end waits for connections to end."""
+
+
+class Supervisor:
+    """Holds the proxies of one process. To be made inside a running loop."""
+
+    def __init__(self, seed: Seed | None = None, bus: Bus | None = None, clock: Clock = time.monotonic) -> None:
+        self.seed = seed or Seed.drawn()
+        self.bus = bus or Bus()
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._emitter = Emitter(clock, best_timer(self._loop, clock))
+        self._tasks = TaskOwner("chaosproxy")
+        self._changing = asyncio.Lock()
+        self._proxies: dict[str, Proxy] = {}
+        self._ending: list[Proxy] = []
+        self._expiries: dict[tuple[str, str], asyncio.TimerHandle] = {}
+
+    # ── proxies ───────────────────────────────────────────────────────────────────────
+
+    def proxies(self) -> list[Proxy]:
+        """Every proxy, in the order they were added."""
+        return list(self._proxies.values())
+
+    def proxy(self, name: str) -> Proxy:
+        """
+        :raises NotFound: with the nearest name there is.
+        """
+        if name not in self._proxies:
+            raise NotFound(f"there is no proxy {name!r}{nearest(name, self._proxies)}")
+        return self._proxies[name]
+
+    async def apply(self, config: Config, by: str) -> None:
+        """Make the proxies those of `config`, all or none.
+
+        :raises CannotListen: an address could not be bound; nothing has changed.
+        """
+        async with self._changing:
+            steps = plan({name: proxy.spec for name, proxy in self._proxies.items()}, config.proxies)
+            moved = {
+                spec.name: await self._bound_for(spec, self._proxies[spec.name])
+                for spec in steps.change
+                if self._must_move(spec)
+            }
+            started: list[tuple[Proxy, ProxySpec, Listener | None]] = []
+            try:
+                for spec in steps.start:
+                    proxy = self._make(spec)
+                    started.append((proxy, spec, await self._bound_for(spec, proxy)))
+            except BaseException:
+                for listener in (*moved.values(), *(one[2] for one in started)):
+                    if listener is not None:
+                        listener.close()
+                raise
+            for name in steps.stop:
+                self._remove(name, by)
+            for spec in steps.change:
+                self._change(spec, moved.get(spec.name), by)
+            for proxy, spec, listener in started:
+                self._add(proxy, spec, listener, by)
+
+    async def add_proxy(self, spec: ProxySpec, by: str) -> Proxy:
+        """Start a proxy and its faults, in one go.
+
+        :raises Conflict: the name is taken.
+        :raises CannotListen: the address could not be bound.
+        """
+        async with self._changing:
+            if spec.name in self._proxies:
+                raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name")
+            proxy = self._make(spec)
+            return self._add(proxy, spec, await self._bound_for(spec, proxy), by)
+
+    async def change_proxy(self, spec: ProxySpec, by: str) -> Proxy:
+        """Make the proxy of that name what `spec` says; if that fails it stays as it was.
+
+        A new listen address or upstream is for connections to come; those that are open go
+        on. `enabled: false` closes the listener and every connection.
+
+        :raises NotFound: there is none of that name.
+        :raises CannotListen: the new address could not be bound.
+        """
+        async with self._changing:
+            proxy = self.proxy(spec.name)
+            listener = await self._bound_for(spec, proxy) if self._must_move(spec) else None
+            self._change(spec, listener, by)
+            return proxy
+
+    async def remove_proxy(self, name: str, by: str) -> None:
+        """Close a proxy's listener and connections and forget it.
+
+        :raises NotFound: there is none of that name.
+        """
+        async with self._changing:
+            self.proxy(name)
+            self._remove(name, by)
+
+    def _make(self, spec: ProxySpec) -> Proxy:
+        return Proxy(spec, seed=self.seed, bus=self.bus, emitter=self._emitter, tasks=self._tasks)
+
+    def _must_move(self, spec: ProxySpec) -> bool:
+        """Whether the change needs a socket to be bound."""
+        proxy = self._proxies[spec.name]
+        return spec.enabled and (not proxy.listening_on or spec.listen != proxy.spec.listen)
+
+    async def _bound_for(self, spec: ProxySpec, proxy: Proxy) -> Listener | None:
+        return await proxy.bind(spec.listen) if spec.enabled else None
+
+    def _add(self, proxy: Proxy, spec: ProxySpec, listener: Listener | None, by: str) -> Proxy:
+        self._proxies[spec.name] = proxy
+        proxy.use_listener(listener)
+        listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
+        self._tell(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
+        for fault in spec.faults:
+            self._expire_later(spec.name, fault)
+            self._tell(FaultAdded, proxy=spec.name, fault=fault.name, type=fault.type, by=by)
+        return proxy
+
+    def _change(self, spec: ProxySpec, listener: Listener | None, by: str) -> None:
+        proxy = self._proxies[spec.name]
+        before = proxy.spec
+        proxy.spec = replace(spec, faults=before.faults)
+        if listener is not None:
+            proxy.use_listener(listener)
+        elif not spec.enabled and before.enabled:
+            proxy.close()
+        steps = plan_faults(before.faults, spec.faults)
+        for name in steps.remove:
+            self.remove_fault(spec.name, name, by)
+        for fault in steps.put:
+            self.put_fault(spec.name, fault, by)
+        if replace(before, faults=()) != replace(spec, faults=()):
+            listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
+            upstream = str(spec.upstream)
+            self._tell(ProxyChanged, proxy=spec.name, listen=listen, upstream=upstream, enabled=spec.enabled, by=by)
+
+    def _remove(self, name: str, by: str) -> None:
+        proxy = self._proxies.pop(name)
+        for fault in proxy.spec.faults:
+            self._forget_expiry(name, fault.name)
+        proxy.close()
+        if proxy.connections:
+            self._ending = [one for one in self._ending if one.connections] + [proxy]
+        self._tell(ProxyRemoved, proxy=name, by=by)
+
+    # ── faults ────────────────────────────────────────────────────────────────────────
+
+    def add_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:
+        """Place a fault.
+
+        :raises NotFound: there is no such proxy.
+        :raises Conflict: the proxy has a fault of that name.
+        """
+        if self.proxy(proxy).spec.fault(fault.name) is not None:
+            raise Conflict(f"proxy {proxy!r} has a fault {fault.name!r} already; change it, or take another name")
+        self.put_fault(proxy, fault, by)
+
+    def put_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:
+        """Place a fault, or change the one of that name and type anew what it holds.
+
+        :raises NotFound: there is no such proxy.
+        """
+        running = self.proxy(proxy)
+        known = running.spec.fault(fault.name) is not None
+        running.put_fault(fault)
+        self._expire_later(proxy, fault)
+        self._tell(FaultChanged if known else FaultAdded, proxy=proxy, fault=fault.name, type=fault.type, by=by)
+
+    def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
+        """Take a fault away; what it held goes on at once.
+
+        :raises NotFound: there is no such proxy or fault.
+        """
+        gone = self._take_away(proxy, fault)
+        self._tell(FaultRemoved, proxy=proxy, fault=fault, type=gone.type, by=by)
+        return gone
+
+    def heal(self, by: str, proxy: str | None = None, fault: str | None = None) -> list[tuple[str, FaultSpec]]:
+        """Take away every fault, those of one proxy, or one of them; answers what was removed.
+
+        :raises NotFound: there is no such proxy or fault.
+        """
+        proxies = self.proxies() if proxy is None else [self.proxy(proxy)]
+        if fault is not None:
+            named = [one for one in proxies if one.spec.fault(fault) is not None]
+            if not named:
+                known = [present.name for one in proxies for present in one.spec.faults]
+                raise NotFound(f"there is no fault {fault!r}{nearest(fault, known)}")
+            return [(one.spec.name, self.remove_fault(one.spec.name, fault, by)) for one in named]
+        return [
+            (one.spec.name, self.remove_fault(one.spec.name, present.name, by))
+            for one in proxies
+            for present in one.spec.faults
+        ]
+
+    def _take_away(self, proxy: str, fault: str) -> FaultSpec:
+        running = self.proxy(proxy)
+        if running.spec.fault(fault) is None:
+            known = [present.name for present in running.spec.faults]
+            raise NotFound(f"proxy {proxy!r} has no fault {fault!r}{nearest(fault, known)}")
+        self._forget_expiry(proxy, fault)
+        return running.remove_fault(fault)
+
+    def _expire_later(self, proxy: str, fault: FaultSpec) -> None:
+        self._forget_expiry(proxy, fault.name)
+        ttl = fault.placement.ttl
+        if ttl is not None:
+            self._expiries[proxy, fault.name] = self._loop.call_later(ttl, self._expire, proxy, fault.name)
+
+    def _forget_expiry(self, proxy: str, fault: str) -> None:
+        handle = self._expiries.pop((proxy, fault), None)
+        if handle is not None:
+            handle.cancel()
+
+    def _expire(self, proxy: str, fault: str) -> None:
+        gone = self._take_away(proxy, fault)
+        self._tell(FaultExpired, proxy=proxy, fault=fault, type=gone.type)
+
+    # ── the end ───────────────────────────────────────────────────────────────────────
+
+    async def close(self) -> None:
+        """Close every proxy and connection; within a few seconds, whatever the peers do."""
+        async with self._changing:
+            ending = [*self._ending, *self._proxies.values()]
+            for name in list(self._proxies):
+                self._remove(name, "shutdown")
+            await self._until_ended(ending)
+            for proxy in ending:
+                for connection in list(proxy.connections.values()):
+                    connection.abort()
+            await self._tasks.end()
+            await asyncio.sleep(0)
+            self._emitter.close()
+
+    async def _until_ended(self, proxies: list[Proxy]) -> None:
+        one_closed = asyncio.Event()
+        unsubscribe = self.bus.subscribe(lambda event: one_closed.set())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                while any(proxy.connections for proxy in proxies):
+                    one_closed.clear()
+                    await one_closed.wait()
+        unsubscribe()
+
+    def _tell(self, event: Callable[..., Event], **facts: object) -> None:
+        self.bus.tell(event(at=self._clock(), **facts))

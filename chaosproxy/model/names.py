@@ -1,0 +1,28 @@
+"""What proxies and faults may be called."""
+
+from __future__ import annotations
+
+from chaosproxy.declare import Problems
+from chaosproxy.errors import Path, shown
+
+__all__ = ["read_name"]
+
+LONGEST = 200
+
+
+def read_name(name: object, problems: Problems, path: Path) -> None:
+    """Note what is wrong with the name: the last key of `path`, or the field `name` where there is no path.
+
+    A name is shown in logs, metrics and addresses of the API: one line of printable text.
+    """
+    if not isinstance(name, str):
+        wrong = "is not text; put it in quotes"
+    elif not name.strip():
+        wrong = "is empty; give it at least one character"
+    elif len(name) > LONGEST:
+        wrong = f"is too long; give it at most {LONGEST} characters"
+    elif not name.isprintable() or name != name.strip():
+        wrong = "holds control characters or spaces around it; give it printable text"
+    else:
+        return
+    problems.add(path or ("name",), f"the name {shown(name)} {wrong}", at_key=True)

@@ -1,0 +1,11 @@
+"""The data plane: sockets, timers, and bytes on their way.
+
+    sockets     binding, resetting: what the socket module is asked for
+    emitter     the one timer of the process, and whom it wakes
+    dial        reaching an upstream
+    pipe        one direction of a connection: Forward, Disturb, Discard
+    connection  one client and its upstream, from accept to the end of both sockets
+    placed      a fault placed on a running proxy
+    listener    accepting
+    proxy       one running proxy
+"""

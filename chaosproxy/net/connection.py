@@ -1,0 +1,236 @@
+"""One client and its upstream, from accept to the end of both sockets.
+
+A connection stays in its proxy's registry until both its sockets are gone, whatever
+happens: uvloop corrupts memory when an open transport is garbage-collected while a
+`write_eof()` is pending, and it does not keep a transport alive that is not reading.
+At the end every link is cut, so that nothing here is ever cyclic garbage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from chaosproxy.events import Cause, ConnectionClosed, ConnectionOpened, DialFailed
+from chaosproxy.net.dial import DialError, dial
+from chaosproxy.net.pipe import DIAL_QUEUE, Discard, Disturb, Forward, Pipe, Side
+from chaosproxy.net.sockets import abort_with_reset, reset_socket
+
+if TYPE_CHECKING:
+    from chaosproxy.net.emitter import Emitter
+    from chaosproxy.net.proxy import Proxy
+
+__all__ = ["Connection"]
+
+CLOSE_GRACE = 2.0
+"""Seconds for which a close waits for peers to take what is written before it cuts."""
+
+logger = logging.getLogger(__name__)
+
+
+class Connection:
+    """One accepted client and its upstream socket."""
+
+    __slots__ = (
+        "_beginning", "_cause", "_detail", "_dialling", "_sockets", "accepted_at", "client_address", "downstream",
+        "emitter", "ordinal", "proxy", "upstream",
+    )  # fmt: skip
+
+    def __init__(self, proxy: Proxy, ordinal: int, client_address: str) -> None:
+        self.proxy = proxy
+        self.ordinal = ordinal
+        """Its number on its proxy, from 1."""
+        self.client_address = client_address
+        self.emitter: Emitter = proxy.emitter
+        self.accepted_at = self.emitter.clock()
+        self.upstream = Pipe(self, "upstream", DIAL_QUEUE)
+        self.downstream = Pipe(self, "downstream", proxy.spec.queue)
+        self._sockets = 0
+        self._cause: Cause | None = None
+        self._detail = ""
+        self._beginning = True
+        """`_begin` still runs."""
+        self._dialling: asyncio.Task[None] | None = None
+        """Its task, while cancelling it is safe."""
+
+    def opposite(self, pipe: Pipe) -> Pipe:
+        """The other direction."""
+        return self.downstream if pipe is self.upstream else self.upstream
+
+    # ── its beginning ─────────────────────────────────────────────────────────────────
+
+    def start(self, accepted: socket.socket, delay: float) -> None:
+        """Attach the client, wait `delay` seconds if a fault says so, and dial."""
+        self.upstream.hold()
+        self.proxy.arrange(self)
+        self.proxy.tasks.start(self._begin(accepted, delay), f"connection-{self.ordinal}")
+
+    async def _begin(self, accepted: socket.socket, delay: float) -> None:
+        try:
+            await self._attach(accepted)
+            if self._cause is None:
+                self._dialling = asyncio.current_task()
+                if delay:
+                    await asyncio.sleep(delay)
+                await self._dial()
+        finally:
+            self._dialling = None
+            self._beginning = False
+            self._end_if_over()
+
+    async def _attach(self, accepted: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Disturb(self.upstream, self.downstream), accepted
+            )
+        except OSError as error:
+            reset_socket(accepted)
+            self._note("peer", f"client gone while it was accepted ({error})")
+
+    async def _dial(self) -> None:
+        proxy, clock = self.proxy, self.emitter.clock
+        started = clock()
+        try:
+            await dial(proxy.spec.upstream, proxy.spec.connect_timeout, self._server_side)
+        except DialError as error:
+            self._dialling = None
+            self._dial_failed(str(error), clock() - started)
+            return
+        self._dialling = None
+        if self._cause is None:
+            now = clock()
+            proxy.tally.dial.add(now - started)
+            proxy.bus.tell(
+                ConnectionOpened(proxy=proxy.spec.name, at=now, connection=self.ordinal, dial_s=now - started)
+            )
+            self.upstream.flow(proxy.spec.queue, now)
+
+    def _server_side(self) -> Side:
+        if self.downstream.chain is not None:
+            return Disturb(self.downstream, self.upstream)
+        if self.downstream.sink is None:  # the client has left this very moment
+            return Discard(self.downstream, self.upstream)
+        return Forward(self.downstream, self.upstream)
+
+    def _dial_failed(self, reason: str, after_s: float) -> None:
+        proxy, upstream = self.proxy, str(self.proxy.spec.upstream)
+        proxy.tally.dial_failures += 1
+        proxy.bus.tell(
+            DialFailed(
+                proxy=proxy.spec.name,
+                at=self.emitter.clock(),
+                connection=self.ordinal,
+                upstream=upstream,
+                reason=reason,
+                after_s=after_s,
+            )
+        )
+        self.reset("peer", f"upstream {upstream} not reached: {reason}")
+
+    def side_made(self, out: Pipe, transport: asyncio.Transport) -> None:
+        """A socket is there; `out` is the direction it feeds."""
+        self._sockets += 1
+        out.source = transport
+        back = self.opposite(out)
+        back.sink = transport
+        if self._cause is not None:
+            abort_with_reset(transport)
+        elif out is self.upstream:
+            back.unblock()  # the server's own sink opens with `flow`, once the dial is told
+
+    # ── its end ───────────────────────────────────────────────────────────────────────
+
+    def half_close(self, pipe: Pipe) -> None:
+        """Pass an end-of-stream on; after the second one the connection is over."""
+        if pipe.finished:
+            return
+        pipe.finished = True
+        if not self._detail:
+            self._detail = f"{'client' if pipe is self.upstream else 'server'} closed first"
+        if self.opposite(pipe).finished:
+            self._note("peer", self._detail)
+            self._close_sockets()
+        elif pipe.sink is not None and not pipe.sink.is_closing():
+            pipe.sink.write_eof()
+
+    def close(self, cause: Cause, detail: str) -> None:
+        """End both sides cleanly; what is written goes out first, for as long as CLOSE_GRACE."""
+        if self._cause is None:
+            self._note(cause, detail)
+            self._close_sockets()
+            asyncio.get_running_loop().call_later(CLOSE_GRACE, self.abort)
+            self._cancel_dial()
+
+    def reset(self, cause: Cause, detail: str) -> None:
+        """End both sides with RST."""
+        if self._cause is None:
+            self._note(cause, detail)
+        for transport in (self.upstream.source, self.downstream.source):
+            if transport is not None:
+                abort_with_reset(transport)
+        self._cancel_dial()
+
+    def abort(self) -> None:
+        """End both sockets now, whatever is still written to them."""
+        for transport in (self.upstream.source, self.downstream.source):
+            if transport is not None:
+                transport.abort()
+
+    def side_lost(self, out: Pipe, error: Exception | None) -> None:
+        """A socket is gone; `out` is the direction it fed."""
+        self._sockets -= 1
+        out.source = None
+        back = self.opposite(out)
+        if self._cause is not None:
+            back.sink = None
+        elif self._beginning:
+            self._note("peer", "client left while its upstream was being reached")
+            self._cancel_dial()
+        else:
+            back.lose_sink()
+            out.break_off()
+        self._end_if_over()
+
+    def log_bug(self) -> None:
+        """Log the exception being handled as a defect that ends this connection."""
+        logger.exception("connection %d of %s failed and is reset", self.ordinal, self.proxy.spec.name)
+
+    def _note(self, cause: Cause, detail: str) -> None:
+        self._cause, self._detail = cause, detail
+
+    def _close_sockets(self) -> None:
+        for transport in (self.upstream.source, self.downstream.source):
+            if transport is not None:
+                transport.close()
+
+    def _cancel_dial(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+
+    def _end_if_over(self) -> None:
+        if self._sockets or self._beginning or self.upstream.connection is None:
+            return
+        now, proxy = self.emitter.clock(), self.proxy
+        proxy.forget(self)
+        proxy.bus.tell(
+            ConnectionClosed(
+                proxy=proxy.spec.name,
+                at=now,
+                connection=self.ordinal,
+                cause=self._cause or "peer",
+                detail=self._detail,
+                lasted_s=now - self.accepted_at,
+                bytes_upstream=self.upstream.bytes,
+                bytes_downstream=self.downstream.bytes,
+            )
+        )
+        self.upstream.cut()
+        self.downstream.cut()
+
+    @property
+    def cause(self) -> Cause:
+        """Who ended it; a peer unless something else is known."""
+        return self._cause or "peer"

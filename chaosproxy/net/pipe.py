@@ -1,0 +1,323 @@
+"""One direction of a connection, and the protocols that feed it.
+
+Two protocols, swapped on a live socket with `set_protocol` when faults come and go
+(uvloop keeps the bound `data_received`: rebinding it would silently do nothing):
+
+    Forward   nothing acts on this direction: count and write
+    Disturb   bytes, end-of-stream and reset go through a chain of faults
+    Discard   the receiver is gone for good: count and drop
+
+A pause of reading has a reason, and reading resumes when the last reason goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, assert_never
+
+from chaosproxy.faults.base import NEVER, Close, Direction, HalfClose, Reset, Send, Step
+from chaosproxy.faults.chain import Chain, Link
+
+if TYPE_CHECKING:
+    from chaosproxy.net.connection import Connection
+    from chaosproxy.net.emitter import Emitter
+
+__all__ = ["DIAL_QUEUE", "Discard", "Disturb", "Forward", "Pipe", "Side"]
+
+DIAL_QUEUE = 64 * 1024
+"""Bytes a client may send ahead while its upstream is being reached."""
+
+_SINK_FULL, _QUEUE_FULL = 1, 2
+
+
+class Pipe:
+    """One direction: from the source's socket, through the faults, to the sink's."""
+
+    __slots__ = (
+        "_paused", "bytes", "chain", "connection", "direction", "ended", "finished", "limit", "sink", "source", "wake",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, direction: Direction, limit: int) -> None:
+        self.connection: Connection | None = connection
+        self.direction: Direction = direction
+        self.limit = limit
+        """Bytes that may be held before the sender is slowed by TCP itself."""
+        self.source: asyncio.Transport | None = None
+        """None before it is there and after it is gone."""
+        self.sink: asyncio.Transport | None = None
+        self.chain: Chain | None = None
+        """None when nothing acts on this direction."""
+        self.bytes = 0
+        """Bytes taken from the source."""
+        self.ended = False
+        """The source has sent its end-of-stream."""
+        self.finished = False
+        """The sink has been given its end-of-stream."""
+        self.wake = NEVER
+        self._paused = 0
+
+    # ── what flows ────────────────────────────────────────────────────────────────────
+
+    def end_of_stream(self) -> None:
+        """The source will send no more."""
+        self.ended = True
+        if self.chain is None:
+            self._leave(HalfClose(0.0))
+        else:
+            self.take(HalfClose(self._emitter.clock()))
+
+    def break_off(self) -> None:
+        """The source is gone without an end-of-stream, or after it: the sink is to be reset."""
+        if self.chain is None:
+            self._leave(Reset(0.0))
+        else:
+            self.take(Reset(self._emitter.clock()))
+
+    def take(self, step: Step) -> None:
+        """Send a step that arrives now through the chain."""
+        chain = self.chain
+        assert chain is not None
+        chain.push(step)
+        self.advance(step.due)
+
+    def advance(self, now: float) -> None:
+        """Move what is due, ask to be woken for the rest, and keep the queue bounded."""
+        connection, chain = self.connection, self.chain
+        if connection is None or chain is None:
+            return
+        connection.emitter.schedule(self, chain.advance(now))
+        cost = chain.held + chain.segments * 256  # SEGMENT_COST; attribute look-ups count here
+        if cost > self.limit or (chain.blocked and cost + self._backlog() > self.limit):
+            self.pause(_QUEUE_FULL)
+        elif self._paused & _QUEUE_FULL and cost + self._backlog() <= self.limit // 2:
+            self.resume(_QUEUE_FULL)
+
+    def on_due(self, now: float) -> None:
+        self.advance(now)
+
+    def on_bug(self) -> None:
+        if self.connection is not None:
+            self.connection.reset("bug", "a fault failed; the log has the traceback")
+
+    def _leave(self, step: Step) -> None:
+        """Perform a step that has passed every fault."""
+        connection = self.connection
+        if connection is None:
+            return
+        match step:
+            case Send(_, data):
+                if self.sink is not None and not self.finished:
+                    self.sink.write(data)
+            case HalfClose():
+                connection.half_close(self)
+            case Close(_, origin):
+                connection.close("injected", f"closed by fault {origin}")
+            case Reset(_, None):
+                side = "client" if self.direction == "upstream" else "server"
+                connection.reset("peer", f"{side} reset")
+            case Reset(_, origin):
+                connection.reset("injected", f"reset by fault {origin}")
+            case other:
+                assert_never(other)
+
+    # ── which faults act ──────────────────────────────────────────────────────────────
+
+    def arrange(self, links: Sequence[Link], now: float) -> None:
+        """Have exactly these faults act from now on; what others held goes on at once."""
+        chain = self.chain
+        if chain is None:
+            if not links:
+                return
+            chain = self.chain = Chain(self._leave)
+            chain.blocked = bool(self._paused & _SINK_FULL) or self.sink is None
+        elif [*links] == chain.links:
+            return
+        chain.arrange(links, now)
+        if links or self.sink is None:
+            self._speak(Disturb)
+            self.advance(now)
+        else:
+            self._undisturb(now)
+
+    def hold(self) -> None:
+        """Keep everything until `flow`: the upstream is not yet there."""
+        self.chain = Chain(self._leave)
+        self.chain.blocked = True
+
+    def unblock(self) -> None:
+        """The sink's socket is there; used where nothing else has to happen first."""
+        if self.chain is not None:
+            self.sink_ready()
+
+    def flow(self, limit: int, now: float) -> None:
+        """The sink is there: let go what was held for it."""
+        self.limit = limit
+        chain = self.chain
+        if chain is None:
+            return
+        if chain.links:
+            chain.blocked = False
+            self.advance(now)
+        else:
+            self._undisturb(now)
+
+    def _undisturb(self, now: float) -> None:
+        """No fault is left: everything held leaves at once, even toward a sink that is full."""
+        chain = self.chain
+        assert chain is not None
+        chain.advance(now)
+        chain.flush()
+        blocked = chain.blocked
+        if self.connection is None:
+            return  # what left has ended the connection
+        self.chain = None
+        self.connection.emitter.schedule(self, NEVER)
+        self._speak(Forward)
+        self.resume(_QUEUE_FULL)
+        self._follow_sink(blocked)
+
+    def _speak(self, protocol: type[Side]) -> None:
+        """Have the source's socket feed this pipe in that way."""
+        source, connection = self.source, self.connection
+        if source is not None and connection is not None and type(source.get_protocol()) is not protocol:
+            source.set_protocol(protocol(self, connection.opposite(self)))
+
+    # ── back-pressure ─────────────────────────────────────────────────────────────────
+
+    def sink_full(self) -> None:
+        """The sink's socket takes no more for now."""
+        if self.chain is None:
+            self.pause(_SINK_FULL)
+        else:
+            self.chain.blocked = True
+
+    def sink_ready(self) -> None:
+        """The sink's socket takes bytes again."""
+        if self.chain is None:
+            self.resume(_SINK_FULL)
+        elif self.chain.blocked and self.connection is not None:
+            self.chain.blocked = False
+            self.advance(self.connection.emitter.clock())
+
+    def _follow_sink(self, blocked: bool) -> None:
+        """A sink that was full before this direction became undisturbed still is."""
+        if blocked and self.sink is not None and self._backlog():
+            self.pause(_SINK_FULL)
+
+    def pause(self, reason: int) -> None:
+        """Stop reading from the source, so that TCP slows its sender."""
+        if not self._paused and self.source is not None and not self.ended:
+            self.source.pause_reading()
+        self._paused |= reason
+
+    def resume(self, reason: int) -> None:
+        """Take back a reason to pause."""
+        if not self._paused & reason:
+            return
+        self._paused &= ~reason
+        if not self._paused and self.source is not None and not self.ended and not self.source.is_closing():
+            self.source.resume_reading()
+
+    def _backlog(self) -> int:
+        return 0 if self.sink is None else self.sink.get_write_buffer_size()
+
+    # ── its end ───────────────────────────────────────────────────────────────────────
+
+    def lose_sink(self) -> None:
+        """The receiver is gone for good: whatever comes for it is dropped."""
+        self.sink = None
+        if self.chain is not None:
+            self.chain.clear()
+            self.chain = None
+            self._emitter.schedule(self, NEVER)
+        self._speak(Discard)
+        self.resume(_SINK_FULL)
+        self.resume(_QUEUE_FULL)
+
+    def cut(self) -> None:
+        """Cut every link, so that nothing of a closed connection is cyclic garbage."""
+        if self.chain is not None:
+            self.chain.clear()
+        if self.connection is not None:
+            self.connection.emitter.schedule(self, NEVER)
+        self.chain = self.connection = self.source = self.sink = None
+
+    @property
+    def _emitter(self) -> Emitter:
+        assert self.connection is not None
+        return self.connection.emitter
+
+
+class Side(asyncio.Protocol):
+    """One socket of a connection: what it reads goes `out`, what it is written comes `back`."""
+
+    __slots__ = ("back", "out")
+
+    def __init__(self, out: Pipe, back: Pipe) -> None:
+        self.out = out
+        self.back = back
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have asyncio's methods and none of its classes.
+        assert self.out.connection is not None
+        self.out.connection.side_made(self.out, transport)  # type: ignore[arg-type]
+
+    def eof_received(self) -> bool:
+        if self.out.connection is not None:
+            self.out.end_of_stream()
+        return True  # keep the other direction open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.out.connection is not None:
+            self.out.connection.side_lost(self.out, exc)
+
+    def pause_writing(self) -> None:
+        self.back.sink_full()
+
+    def resume_writing(self) -> None:
+        self.back.sink_ready()
+
+
+class Forward(Side):
+    """Nothing to inject: count and write."""
+
+    __slots__ = ("_write",)
+
+    def __init__(self, out: Pipe, back: Pipe) -> None:
+        super().__init__(out, back)
+        assert out.sink is not None
+        self._write = out.sink.write
+
+    def data_received(self, data: bytes) -> None:
+        self.out.bytes += len(data)
+        self._write(data)
+
+
+class Disturb(Side):
+    """Faults act: everything goes through the chain."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        pipe = self.out
+        connection, chain = pipe.connection, pipe.chain
+        if connection is None or chain is None:
+            return
+        pipe.bytes += len(data)
+        now = connection.emitter.clock()
+        try:
+            chain.push(Send(now, data))
+            pipe.advance(now)
+        except Exception:  # a fault's defect ends this connection and no other
+            connection.log_bug()
+            pipe.on_bug()
+
+
+class Discard(Side):
+    """The receiver is gone: what still comes is counted and dropped."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.out.bytes += len(data)

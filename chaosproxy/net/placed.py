@@ -1,0 +1,62 @@
+"""A fault placed on a running proxy: whom it touches, and what it has done."""
+
+from __future__ import annotations
+
+from chaosproxy.faults.base import Direction, Door, Opening
+from chaosproxy.faults.chain import Link
+from chaosproxy.model.fault import FaultSpec
+from chaosproxy.seed import Seed
+from chaosproxy.tallies import FaultTally
+
+__all__ = ["Placed"]
+
+
+class Placed:
+    """One fault at work on one proxy."""
+
+    def __init__(self, spec: FaultSpec, proxy: str, seed: Seed, before: Placed | None = None) -> None:
+        """`before` is the fault whose settings this one replaces: its counts go on."""
+        self.spec = spec
+        self.door: Door | None = spec.settings.door()
+        self.tally: FaultTally = FaultTally() if before is None else before.tally
+        self._proxy = proxy
+        self._seed = seed
+        self._common: dict[Direction, object] = {way: spec.settings.common() for way in spec.placement.directions}
+        same = before is not None and before.spec.placement == spec.placement
+        self._chosen: dict[int, bool] = before._chosen if same and before is not None else {}
+        self._seen: int = before._seen if same and before is not None else 0
+        self._touched: int = before._touched if same and before is not None else 0
+
+    def touches(self, connection: int) -> bool:
+        """Whether it acts on that connection; the same answer as long as the placement stays."""
+        chosen = self._chosen.get(connection)
+        if chosen is None:
+            chosen = self._chosen[connection] = self._choose(connection)
+        return chosen
+
+    def forget(self, connection: int) -> None:
+        """That connection is no more."""
+        self._chosen.pop(connection, None)
+
+    def link(self, connection: int, direction: Direction, now: float) -> Link | None:
+        """A stage of it for one pipe; None where it acts at the door alone or the other way."""
+        if direction not in self._common:
+            return None
+        dice = self._seed.at("fault", self._proxy, self.spec.name, connection, direction)
+        stage = self.spec.settings.open(Opening(dice, now, self._common[direction]))
+        return None if stage is None else Link(self.spec.name, stage, self.tally, self)
+
+    def _choose(self, connection: int) -> bool:
+        placement = self.spec.placement
+        self._seen += 1
+        if self._seen <= placement.skip:
+            return False
+        if placement.nth is not None and (self._seen - placement.skip) % placement.nth != 0:
+            return False
+        if self._seed.share_at("touch", self._proxy, self.spec.name, connection) >= placement.probability:
+            return False
+        if placement.count is not None and self._touched >= placement.count:
+            return False
+        self._touched += 1
+        self.tally.connections += 1
+        return True

@@ -1,0 +1,159 @@
+"""What the data plane asks of the socket module."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+from collections.abc import Sequence
+
+from chaosproxy.errors import CannotListen
+from chaosproxy.model.address import Address
+
+__all__ = ["BACKLOG", "abort_with_reset", "bind_all", "bound_address", "hold_port", "peer_name", "reset_socket"]
+
+BACKLOG = 4096
+_LINGER_RESET = struct.pack("ii", 1, 0)
+_NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
+
+
+def abort_with_reset(transport: asyncio.Transport) -> None:
+    """End a connection with RST; `abort()` alone would send a clean end-of-stream."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
+        with contextlib.suppress(OSError):  # the peer may have been quicker
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    transport.abort()
+
+
+def reset_socket(sock: socket.socket) -> None:
+    """Close an accepted socket with RST."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    sock.close()
+
+
+async def bind_all(address: Address) -> list[socket.socket]:
+    """Listening sockets for an address: one, or one per family where a name has several.
+
+    :raises CannotListen: with the system's reason; nothing stays bound.
+    """
+    if address.is_unix:
+        return [_bind_unix(address.host)]
+    try:
+        infos = await asyncio.get_running_loop().getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {address}: {address.host} does not resolve ({error.strerror})") from error
+    targets = list(dict.fromkeys((family, where) for family, _, _, _, where in infos))
+    for _ in range(8):  # a free port of one family may be taken in the other: draw again
+        try:
+            return _bind_tcp(address, targets)
+        except CannotListen as error:
+            cause = error.__cause__
+            if address.port or len(targets) < 2 or not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
+                raise
+    raise CannotListen(f"cannot listen on {address}: no port is free in both address families")
+
+
+def _bind_tcp(address: Address, targets: Sequence[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    refused: OSError | None = None
+    port = address.port
+    for family, where in targets:
+        try:
+            sock = _new_socket(family)
+        except OSError as error:
+            refused = error
+            continue
+        try:
+            sock.bind((where[0], port, *where[2:]))
+            sock.listen(BACKLOG)
+        except OSError as error:
+            sock.close()
+            if error.errno in _NO_SUCH_FAMILY and len(targets) > 1:
+                refused = error
+                continue
+            for other in bound:
+                other.close()
+            raise CannotListen(f"cannot listen on {address}: {error.strerror}") from error
+        bound.append(sock)
+        port = sock.getsockname()[1]
+    if not bound:
+        assert refused is not None
+        raise CannotListen(f"cannot listen on {address}: {refused.strerror}") from refused
+    return bound
+
+
+def _new_socket(family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock
+
+
+def _bind_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        _remove_dead_socket(path)
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise CannotListen(f"cannot listen on unix:{path}: {error.strerror or error}") from error
+    return sock
+
+
+def _remove_dead_socket(path: str) -> None:
+    """A socket file that nobody answers on is left over from a crash."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def hold_port(listening: socket.socket) -> socket.socket | None:
+    """Close a listening socket and bind its port without listening: connecting is refused, the port stays ours.
+
+    Answers None where the port cannot be held (unix sockets need no holding).
+    """
+    family, where = listening.family, listening.getsockname()
+    listening.close()
+    if family == getattr(socket, "AF_UNIX", None):
+        return None
+    holder = _new_socket(family)
+    try:
+        holder.bind(where)
+    except OSError:
+        holder.close()
+        return None
+    return holder
+
+
+def bound_address(sock: socket.socket) -> Address:
+    """Where a socket is bound."""
+    name = sock.getsockname()
+    if sock.family == getattr(socket, "AF_UNIX", None):
+        return Address(name)
+    return Address(name[0], name[1])
+
+
+def peer_name(address: object) -> str:
+    """A peer's address for logs."""
+    if isinstance(address, tuple):
+        return str(Address(address[0], address[1]))
+    return "unix"
