@@ -98,6 +98,40 @@ static int wait_events(int epoll, int64_t deadline) {
     return n < 0 && errno == EINTR ? 0 : checked(n, "epoll_pwait2");
 }
 
+/* ---- the measured window: --seconds long, counted from when it really opened ---- */
+
+static struct {
+    int64_t warm, begin, end; /* begin is 0 until the warm-up is over */
+} window;
+
+static void plan_window(void) {
+    window.warm = now() + (int64_t)(opt.warmup * 1e9);
+    window.end = INT64_MAX;
+}
+
+static void open_window(int64_t t) {
+    window.begin = t;
+    window.end = t + (int64_t)(opt.seconds * 1e9);
+    say("begin");
+}
+
+/* False when the time is over. */
+static bool in_time(void) {
+    int64_t t = now();
+    if (!window.begin && t >= window.warm) open_window(t);
+    return t < window.end;
+}
+
+/* When the loop has to look at the clock again. */
+static int64_t next_look(void) { return window.begin ? window.end : window.warm; }
+
+/* Seconds that the window was open. */
+static double close_window(void) {
+    double seconds = (double)(now() - window.begin) / 1e9;
+    say("end");
+    return seconds;
+}
+
 /* ---- samples: round trips of the window, in nanoseconds ---- */
 
 static struct {
@@ -245,69 +279,65 @@ static void pingpong(void) {
     struct conn *conns = dial_all(epoll, EPOLLIN);
     for (int i = 0; i < opt.connections; i++) send_message(&conns[i]);
 
-    int64_t t, begin = 0, warm = now() + (int64_t)(opt.warmup * 1e9), end = warm + (int64_t)(opt.seconds * 1e9);
-    while ((t = now()) < end) {
-        if (!begin && t >= warm) {
-            begin = t;
-            say("begin");
-        }
-        int n = wait_events(epoll, begin ? end : warm);
+    plan_window();
+    while (in_time()) {
+        int n = wait_events(epoll, next_look());
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             if (!receive_message(c)) continue;
-            if (begin) record(now() - c->sent_at);
+            if (window.begin) record(now() - c->sent_at);
             send_message(c);
         }
     }
-    say("end");
+    double seconds = close_window();
     printf("{");
-    print_samples((double)(t - begin) / 1e9);
+    print_samples(seconds);
     say("}");
 }
 
 static void paced(void) {
     int epoll = checked(epoll_create1(0), "epoll_create1");
     struct conn *conns = dial_all(epoll, EPOLLIN);
-    int64_t slot = opt.period_us * MICROSECOND / opt.connections, next = now(), t;
-    int64_t begin = 0, warm = next + (int64_t)(opt.warmup * 1e9), end = warm + (int64_t)(opt.seconds * 1e9);
+    int64_t slot = opt.period_us * MICROSECOND / opt.connections, next = now();
     unsigned turn = 0, skipped = 0;
 
-    while ((t = now()) < end) {
-        if (!begin && t >= warm) {
-            begin = t;
-            say("begin");
-        }
+    plan_window();
+    while (in_time()) {
+        int64_t t = now();
         if (t - next > MILLISECOND) next = t; /* late ourselves: no burst to catch up */
         for (; next <= t; next += slot) {
             struct conn *c = &conns[turn++ % (unsigned)opt.connections];
             if (!c->missing) send_message(c);
-            else if (begin) skipped++;
+            else if (window.begin) skipped++;
         }
-        int n = wait_events(epoll, next < end ? next : end);
+        int n = wait_events(epoll, next < next_look() ? next : next_look());
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             if (!receive_message(c)) continue;
-            if (begin) record(now() - c->sent_at);
+            if (window.begin) record(now() - c->sent_at);
         }
     }
-    say("end");
+    double seconds = close_window();
     printf("{");
-    print_samples((double)(t - begin) / 1e9);
+    print_samples(seconds);
     printf(", \"skipped\": %u", skipped);
     say("}");
 }
 
 /* The window opens with the first transfer after the warm-up, which is not counted, and closes with
- * the last, which is: so the bytes counted are exactly those that took the time in between, in
- * whatever lumps a rate limiter hands them out. */
+ * the last, which is: so the bytes counted are those that took the time in between. Against a source of
+ * known rate this is true to 0.1 % while a rate limiter's lumps are at most 64 KiB. A larger lump comes
+ * in several transfers, and what is left of the one that opens the window is then counted too much:
+ * with lumps of 256 KiB, up to 2.3 % was seen at 1 MB/s over 3 s. */
 static void bulk(void) {
     int epoll = checked(epoll_create1(0), "epoll_create1");
     struct conn *conns = dial_all(epoll, opt.upload ? EPOLLOUT : EPOLLIN);
-    int64_t warm = now() + (int64_t)(opt.warmup * 1e9), begin = 0, last = 0, total = 0;
-    int64_t end = warm + (int64_t)(opt.seconds * 1e9);
+    int64_t last = 0, total = 0, patience;
 
-    while (now() < end) {
-        int n = wait_events(epoll, end);
+    plan_window();
+    patience = window.warm + (int64_t)(opt.seconds * 1e9); /* for the transfer that opens the window */
+    while (now() < (window.begin ? window.end : patience)) {
+        int n = wait_events(epoll, window.begin ? window.end : patience);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             ssize_t moved = opt.upload ? send(c->fd, buffer, BUFFER, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -315,18 +345,13 @@ static void bulk(void) {
             if (moved < 0 && errno == EAGAIN) continue;
             if (moved <= 0) die("a stream ended early: %s", moved ? strerror(errno) : "end of stream");
             last = now();
-            if (begin) {
-                c->bytes += moved;
-            } else if (last >= warm) {
-                begin = last;
-                end = begin + (int64_t)(opt.seconds * 1e9);
-                say("begin");
-            }
+            if (window.begin) c->bytes += moved;
+            else if (last >= window.warm) open_window(last);
         }
     }
-    if (!begin || last <= begin) die("no data came through");
-    say("end");
-    double seconds = (double)(last - begin) / 1e9;
+    if (!window.begin || last <= window.begin) die("no data came through");
+    close_window();
+    double seconds = (double)(last - window.begin) / 1e9;
     printf("{\"streams\": [");
     for (int i = 0; i < opt.connections; i++) {
         printf("%s%.1f", i ? ", " : "", (double)conns[i].bytes / seconds);
@@ -340,26 +365,21 @@ static void connect_(void) {
     int epoll = checked(epoll_create1(0), "epoll_create1"), ordinal = 0, failed = 0;
     struct conn *conns = calloc((size_t)opt.connections, sizeof *conns);
     if (!conns) die("out of memory");
-    int64_t t, begin = 0, warm = now() + (int64_t)(opt.warmup * 1e9), end = warm + (int64_t)(opt.seconds * 1e9);
-
     opt.size = 1;
     for (int i = 0; i < opt.connections; i++) {
         conns[i].fd = dial(ordinal++);
         watch(epoll, conns[i].fd, EPOLLIN, &conns[i]);
         send_message(&conns[i]);
     }
-    while ((t = now()) < end) {
-        if (!begin && t >= warm) {
-            begin = t;
-            say("begin");
-        }
-        int n = wait_events(epoll, begin ? end : warm);
+    plan_window();
+    while (in_time()) {
+        int n = wait_events(epoll, next_look());
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             ssize_t got = recv(c->fd, buffer, 1, MSG_DONTWAIT);
             if (got < 0 && errno == EAGAIN) continue;
-            if (got == 1 && begin) record(now() - c->sent_at);
-            if (got != 1 && begin) failed++;
+            if (got == 1 && window.begin) record(now() - c->sent_at);
+            if (got != 1 && window.begin) failed++;
             close(c->fd);
             int64_t dialled = now();
             c->fd = dial(ordinal++);
@@ -368,9 +388,9 @@ static void connect_(void) {
             c->sent_at = dialled; /* a round trip here begins with the connect */
         }
     }
-    say("end");
+    double seconds = close_window();
     printf("{");
-    print_samples((double)(t - begin) / 1e9);
+    print_samples(seconds);
     printf(", \"failed\": %d", failed);
     say("}");
 }

@@ -30,7 +30,9 @@ class Sample:
     """CPU seconds of the proxy's processes within the window."""
     window_s: float
     others: float
-    """Share of the proxy's core that went to anything but the proxy. Near 0 on a quiet machine."""
+    """Share of a core that went neither to the proxy, the client nor the backends: of the proxy's core or
+    of the load's, whichever lost more. Near 0 on a quiet machine; a starved load falsifies as much as a
+    starved proxy."""
     load_busy: float
     """Share of the load's core in use. Near 1, the load may be what limits the throughput."""
 
@@ -59,6 +61,7 @@ class Load:
 
     def __init__(self, directory: Path, cores: Cores) -> None:
         self._program, self._log, self._cores = directory / "load", directory / "load.log", cores
+        self._backends: list[Child] = []
         compiler = shutil.which("cc")
         if compiler is None:
             raise BenchError("the load generator is compiled on the spot: a C compiler named cc is needed")
@@ -74,6 +77,7 @@ class Load:
     def backend(self, kind: str) -> tuple[Child, int]:
         """Start an `echo`, `source` or `sink` backend; answer it and its port."""
         child = Child([str(self._program), kind], self._cores.load, self._log)
+        self._backends.append(child)
         return child, int(child.line(10).removeprefix("ready "))
 
     def hold(self, port: int, connections: int) -> Child:
@@ -89,17 +93,17 @@ class Load:
         """
         with self._client(command, port, options) as client:
             _expect(client, "begin")
-            before = self._counters(watched)
+            before = self._counters(watched, client)
             _expect(client, "end")
-            after = self._counters(watched)
+            after = self._counters(watched, client)
             result = json.loads(client.line(_SILENCE_S))
-        wall, cpu, proxy_core, load_core = (b - a for a, b in zip(before, after, strict=True))
+        wall, cpu, own, proxy_core, load_core = (b - a for a, b in zip(before, after, strict=True))
         return Sample(
             result={key: value for key, value in result.items() if key != "streams"},
             streams=tuple(result.get("streams", ())),
             cpu_s=cpu,
             window_s=wall,
-            others=max(0.0, proxy_core - cpu) / wall,
+            others=max(0.0, proxy_core - cpu, load_core - own) / wall,
             load_busy=load_core / wall,
         )
 
@@ -111,10 +115,12 @@ class Load:
                 argv.append(f"{value:g}")
         return Child(argv, self._cores.load, self._log)
 
-    def _counters(self, watched: Watched | None) -> tuple[float, float, float, float]:
+    def _counters(self, watched: Watched | None, client: Child) -> tuple[float, float, float, float, float]:
         return (
             time.monotonic(),
             watched.cpu_seconds() if watched else 0.0,
+            client.cpu_seconds()
+            + sum(backend.cpu_seconds() for backend in self._backends if backend.running),
             busy_seconds(self._cores.proxy),
             busy_seconds(self._cores.load),
         )

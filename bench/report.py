@@ -14,7 +14,7 @@ __all__ = ["Report", "Section", "Table", "as_document", "as_json", "as_text"]
 
 _TEMPLATE = Path(__file__).with_name("performance.template.md")
 NOISY = 0.05
-"""Share of the proxy's core used by others above which a run is called noisy."""
+"""Share of a core used by others above which a run is called noisy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Report:
             return "not observed"
         noisy = sum(share > NOISY for share in others)
         return (
-            f"{noisy} of {len(others)} runs shared the proxy's core with other work for more than "
+            f"{noisy} of {len(others)} runs shared a core with other work for more than "
             f"{NOISY:.0%} of their time (at worst {max(others):.0%})"
         )
 

@@ -1,13 +1,29 @@
 """Faults: one file per type, and the table of all.
 
-    base    Step, Stage, Door, Fault: what a fault type is
-    chain   the stages of one pipe, in order, and all they hold
+    base        Step, Stage, Door, Fault: what a fault type is
+    chain       the stages of one pipe, in order, and all they hold
+    correlated  random numbers that remember
+    origin      a moment that all stages of one fault count from
+    limits      what happens when a limit has been reached
+    describe    the table below as a Markdown page
 
 Adding a fault type is one file, one line in the table below, and its tests.
 """
 
+from chaosproxy.faults.bandwidth import Bandwidth
 from chaosproxy.faults.base import Fault
+from chaosproxy.faults.blackhole import Blackhole
+from chaosproxy.faults.corrupt import Corrupt
 from chaosproxy.faults.latency import Latency
+from chaosproxy.faults.limit_data import LimitData
+from chaosproxy.faults.limit_time import LimitTime
+from chaosproxy.faults.packet_loss import PacketLoss
+from chaosproxy.faults.refuse import Refuse
+from chaosproxy.faults.reset import Reset
+from chaosproxy.faults.slicer import Slicer
+from chaosproxy.faults.slow_accept import SlowAccept
+from chaosproxy.faults.slow_close import SlowClose
+from chaosproxy.faults.stall import Stall
 
 __all__ = ["FAULT_TYPES"]
 
@@ -15,6 +31,18 @@ FAULT_TYPES: dict[str, type[Fault]] = {
     fault.type: fault
     for fault in (
         Latency,
+        Bandwidth,
+        Stall,
+        Blackhole,
+        PacketLoss,
+        Slicer,
+        LimitData,
+        LimitTime,
+        SlowClose,
+        SlowAccept,
+        Refuse,
+        Reset,
+        Corrupt,
     )
 }
 """Every fault type by its name, in the order the documentation lists them."""

@@ -94,7 +94,7 @@ class Chain:
             due = self._move(link, onward, now)
             if due < next_due:
                 next_due = due
-        if self._leaving and not self.blocked:
+        if self._leaving:
             self._emit()
         return next_due
 
@@ -174,6 +174,7 @@ class Chain:
         if not link.timed:
             link.arrived = link.stage.alarm
         for step in link.stage.on_alarm(now):
+            _sign(step, link)
             self._count(step, 1)
             link.timed.append(step)
             link.tally.segments += 1
@@ -204,6 +205,11 @@ class Chain:
             step = leaving.popleft()
             self._count(step, -1)
             self._leave(step)
+        if leaving and isinstance(leaving[-1], Reset):
+            # No receive window holds a RST back; what waits for one is lost (RFC 9293 §3.10.7.4).
+            end = leaving[-1]
+            self.clear()
+            self._leave(end)
 
     def flush(self) -> None:
         """Let what has passed every stage leave even while the sink is blocked."""

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaosproxy.declare import Duration, param
+from chaosproxy.declare import Choice, Duration, Share, Struct, param
 from chaosproxy.faults.base import Fault, Opening, Stage, Step
+from chaosproxy.faults.correlated import CorrelatedNormal, probability_above, probability_below
+from chaosproxy.faults.origin import Origin
 
-__all__ = ["Latency"]
+__all__ = ["Latency", "Wave"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """A delay that swings; it starts when the fault first acts and is in step on all connections."""
+
+    shape: str = param(
+        Choice("sine", "square", "triangle", "saw"),
+        "`sine` and `triangle` start in the middle and rise, `square` starts high, `saw` rises from low to high",
+        default="sine",
+        example="square",
+    )
+    amplitude: float = param(Duration(above_zero=True), "how far the delay swings to either side", example="50ms")
+    period: float = param(Duration(above_zero=True), "time from one crest to the next", example="10s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency(Fault):
-    """A link on which everything arrives `delay` later, order kept."""
+    """A link on which everything arrives `delay` later, order kept.
+
+    `jitter` spreads the delay: with `uniform` it lies within `delay ± jitter`; with every
+    other distribution `delay` is the mean and `jitter` the standard deviation (`pareto` has
+    shape 3, as netem's table has). What falls below 0 counts as 0. Order is kept, so that a
+    segment never arrives before the one ahead of it: where segments follow closely, jitter
+    acts mostly through the slowest.
+
+    `correlation` is that of an AR(1) process on the underlying normal, each draw with the
+    one before: the distribution stays as stated, which netem's correlation does not give.
+    """
 
     type: ClassVar[str] = "latency"
     summary: ClassVar[str] = "delays everything, by a constant or varying time"
@@ -21,15 +49,120 @@ class Latency(Fault):
     example: ClassVar[str] = "{type: latency, delay: 100ms, jitter: 20ms, distribution: normal}"
 
     delay: float = param(Duration(), "mean delay", example="100ms")
+    jitter: float = param(Duration(), "spread of the delay", default=0.0, example="20ms")
+    distribution: str = param(
+        Choice("uniform", "normal", "lognormal", "pareto", "exponential"),
+        "how the delay is distributed about its mean",
+        default="uniform",
+        example="normal",
+    )
+    correlation: float = param(Share(), "how much each delay is like the one before", default=0.0, example="25%")
+    wave: Wave | None = param(
+        Struct(Wave), "a swing added to the delay", default=None, example="{amplitude: 50ms, period: 10s}"
+    )
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        if self.correlation and not self.jitter:
+            yield "correlation", "does nothing without jitter; give a jitter, such as jitter: 20ms"
+        if self.distribution == "lognormal" and self.jitter and not self.delay:
+            yield "delay", "is 0, which no lognormal distribution has as its mean; give a delay above 0, such as 20ms"
 
     def open(self, opening: Opening) -> Stage:
-        return _Delay(self.delay)
+        if self.wave is None and not self.jitter:
+            return _Constant(self.delay)
+        return _Varying(self, opening)
+
+    def common(self) -> Origin:
+        return Origin()
 
 
-class _Delay(Stage):
+class _Constant(Stage):
     def __init__(self, delay: float) -> None:
         self._delay = delay
 
     def on_step(self, step: Step) -> tuple[Step]:
         step.due += self._delay
         return (step,)
+
+
+class _Varying(Stage):
+    def __init__(self, settings: Latency, opening: Opening) -> None:
+        assert isinstance(opening.common, Origin)
+        self._origin = opening.common
+        self._origin.begin(opening.now)
+        self._wave = settings.wave
+        self._normal = CorrelatedNormal(opening.dice, settings.correlation)
+        shape = _QUANTILES[settings.distribution] if settings.jitter else _no_jitter
+        self._delay = shape(settings.delay, settings.jitter)
+
+    def on_step(self, step: Step) -> tuple[Step]:
+        delay = self._delay(self._normal.draw())
+        if self._wave is not None:
+            delay += _swing(self._wave, step.due - self._origin.begin(step.due))
+        if delay > 0:
+            step.due += delay
+        return (step,)
+
+    def take_over(self, old: Stage) -> None:
+        if isinstance(old, _Varying):
+            self._origin.at = old._origin.at
+
+
+def _swing(wave: Wave, elapsed: float) -> float:
+    """What the wave adds, `elapsed` seconds after it began."""
+    turn = elapsed / wave.period % 1.0
+    return wave.amplitude * _SHAPES[wave.shape](turn)
+
+
+_SHAPES: dict[str, Callable[[float], float]] = {
+    "sine": lambda turn: math.sin(math.tau * turn),
+    "square": lambda turn: 1.0 if turn < 0.5 else -1.0,
+    "triangle": lambda turn: 1 - 4 * abs((turn + 0.25) % 1.0 - 0.5),
+    "saw": lambda turn: 2 * turn - 1,
+}
+"""Each from -1 to 1 over one turn, 0 to 1."""
+
+_Quantile = Callable[[float], float]
+"""A delay from a standard normal number of the same probability."""
+
+
+def _no_jitter(delay: float, jitter: float) -> _Quantile:
+    return lambda z: delay
+
+
+def _uniform(delay: float, jitter: float) -> _Quantile:
+    return lambda z: delay + jitter * (2 * probability_below(z) - 1)
+
+
+def _normal(delay: float, jitter: float) -> _Quantile:
+    return lambda z: delay + jitter * z
+
+
+def _lognormal(delay: float, jitter: float) -> _Quantile:
+    variance = math.log1p((jitter / delay) ** 2)
+    mu, sigma = math.log(delay) - variance / 2, math.sqrt(variance)
+    return lambda z: math.exp(mu + sigma * z)
+
+
+def _exponential(delay: float, jitter: float) -> _Quantile:
+    return lambda z: delay - jitter - jitter * math.log(probability_above(z))
+
+
+_PARETO_SHAPE = 3.0
+_PARETO_MEAN = _PARETO_SHAPE / (_PARETO_SHAPE - 1)
+_PARETO_DEVIATION = math.sqrt(_PARETO_SHAPE / (_PARETO_SHAPE - 2)) / (_PARETO_SHAPE - 1)
+
+
+def _pareto(delay: float, jitter: float) -> _Quantile:
+    scale = jitter / _PARETO_DEVIATION
+    least = delay - scale * _PARETO_MEAN
+    return lambda z: least + scale * probability_above(z) ** (-1 / _PARETO_SHAPE)
+
+
+_QUANTILES: dict[str, Callable[[float, float], _Quantile]] = {
+    "uniform": _uniform,
+    "normal": _normal,
+    "lognormal": _lognormal,
+    "pareto": _pareto,
+    "exponential": _exponential,
+}

@@ -34,7 +34,7 @@ class Connection:
     """One accepted client and its upstream socket."""
 
     __slots__ = (
-        "_beginning", "_cause", "_detail", "_dialling", "_sockets", "accepted_at", "client_address", "downstream",
+        "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "accepted_at", "client_address", "downstream",
         "emitter", "ordinal", "proxy", "upstream",
     )  # fmt: skip
 
@@ -50,6 +50,7 @@ class Connection:
         self._sockets = 0
         self._cause: Cause | None = None
         self._detail = ""
+        self._cut_off: asyncio.TimerHandle | None = None
         self._beginning = True
         """`_begin` still runs."""
         self._dialling: asyncio.Task[None] | None = None
@@ -98,6 +99,10 @@ class Connection:
             self._dialling = None
             self._dial_failed(str(error), clock() - started)
             return
+        except asyncio.CancelledError:
+            # A dial cancelled the moment it succeeds: uvloop closes the socket and tells nobody.
+            self._forget_side(self.downstream)
+            raise
         self._dialling = None
         if self._cause is None:
             now = clock()
@@ -160,7 +165,7 @@ class Connection:
         if self._cause is None:
             self._note(cause, detail)
             self._close_sockets()
-            asyncio.get_running_loop().call_later(CLOSE_GRACE, self.abort)
+            self._cut_off = asyncio.get_running_loop().call_later(CLOSE_GRACE, self.abort)
             self._cancel_dial()
 
     def reset(self, cause: Cause, detail: str) -> None:
@@ -180,8 +185,8 @@ class Connection:
 
     def side_lost(self, out: Pipe, error: Exception | None) -> None:
         """A socket is gone; `out` is the direction it fed."""
-        self._sockets -= 1
-        out.source = None
+        if not self._forget_side(out):
+            return
         back = self.opposite(out)
         if self._cause is not None:
             back.sink = None
@@ -192,6 +197,14 @@ class Connection:
             back.lose_sink()
             out.break_off()
         self._end_if_over()
+
+    def _forget_side(self, out: Pipe) -> bool:
+        """Count a socket as gone; False when it already is, or never was."""
+        if out.source is None:
+            return False
+        self._sockets -= 1
+        out.source = None
+        return True
 
     def log_bug(self) -> None:
         """Log the exception being handled as a defect that ends this connection."""
@@ -227,6 +240,8 @@ class Connection:
                 bytes_downstream=self.downstream.bytes,
             )
         )
+        if self._cut_off is not None:
+            self._cut_off.cancel()
         self.upstream.cut()
         self.downstream.cut()
 

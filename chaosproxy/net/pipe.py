@@ -35,7 +35,7 @@ class Pipe:
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_paused", "bytes", "chain", "connection", "direction", "ended", "finished", "limit", "sink", "source", "wake",
+        "_paused", "_sink_is_full", "bytes", "chain", "connection", "direction", "ended", "finished", "limit", "sink", "source", "wake",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, direction: Direction, limit: int) -> None:
@@ -56,6 +56,7 @@ class Pipe:
         """The sink has been given its end-of-stream."""
         self.wake = NEVER
         self._paused = 0
+        self._sink_is_full = False
 
     # ── what flows ────────────────────────────────────────────────────────────────────
 
@@ -107,7 +108,7 @@ class Pipe:
             return
         match step:
             case Send(_, data):
-                if self.sink is not None and not self.finished:
+                if self.sink is not None and not self.finished and not self.sink.is_closing():
                     self.sink.write(data)
             case HalfClose():
                 connection.half_close(self)
@@ -130,7 +131,8 @@ class Pipe:
             if not links:
                 return
             chain = self.chain = Chain(self._leave)
-            chain.blocked = bool(self._paused & _SINK_FULL) or self.sink is None
+            chain.blocked = self._sink_is_full or self.sink is None
+            self.resume(_SINK_FULL)  # from here on the chain takes what the sink does not
         elif [*links] == chain.links:
             return
         chain.arrange(links, now)
@@ -157,7 +159,7 @@ class Pipe:
         if chain is None:
             return
         if chain.links:
-            chain.blocked = False
+            chain.blocked = self._sink_is_full
             self.advance(now)
         else:
             self._undisturb(now)
@@ -168,14 +170,14 @@ class Pipe:
         assert chain is not None
         chain.advance(now)
         chain.flush()
-        blocked = chain.blocked
         if self.connection is None:
             return  # what left has ended the connection
         self.chain = None
         self.connection.emitter.schedule(self, NEVER)
         self._speak(Forward)
         self.resume(_QUEUE_FULL)
-        self._follow_sink(blocked)
+        if self._sink_is_full:
+            self.pause(_SINK_FULL)
 
     def _speak(self, protocol: type[Side]) -> None:
         """Have the source's socket feed this pipe in that way."""
@@ -187,6 +189,7 @@ class Pipe:
 
     def sink_full(self) -> None:
         """The sink's socket takes no more for now."""
+        self._sink_is_full = True
         if self.chain is None:
             self.pause(_SINK_FULL)
         else:
@@ -194,16 +197,12 @@ class Pipe:
 
     def sink_ready(self) -> None:
         """The sink's socket takes bytes again."""
+        self._sink_is_full = False
         if self.chain is None:
             self.resume(_SINK_FULL)
         elif self.chain.blocked and self.connection is not None:
             self.chain.blocked = False
             self.advance(self.connection.emitter.clock())
-
-    def _follow_sink(self, blocked: bool) -> None:
-        """A sink that was full before this direction became undisturbed still is."""
-        if blocked and self.sink is not None and self._backlog():
-            self.pause(_SINK_FULL)
 
     def pause(self, reason: int) -> None:
         """Stop reading from the source, so that TCP slows its sender."""

@@ -1,0 +1,91 @@
+"""Bandwidth: a link that carries so many bytes per second; what is sent faster queues."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Flag, Rate, Size, param
+from chaosproxy.faults.base import Fault, Opening, Send, Stage, Step
+
+__all__ = ["Bandwidth"]
+
+_SLICE_SECONDS = 0.002
+_SMALLEST_SLICE, _LARGEST_SLICE = 1448, 65536  # an Ethernet TCP segment's data; what one read gives at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth(Fault):
+    """A link that carries `rate` bytes per second; what is sent faster queues.
+
+    A token bucket (in the virtual scheduling form of ITU-T I.371): it holds at most `burst`
+    bytes of credit, starts full, and data leaves once its last byte is paid for. Data
+    travels in pieces of about 2 ms, 1448 to 65536 bytes each.
+
+    `shared` makes one link of all connections of the proxy, in each direction. They take
+    turns, one piece each: connections that all have data to send get equal shares.
+    """
+
+    type: ClassVar[str] = "bandwidth"
+    summary: ClassVar[str] = "limits the rate in bytes per second"
+    models: ClassVar[str] = "A thin or crowded line, a mobile network, a provider's or container's rate limit."
+    example: ClassVar[str] = "{type: bandwidth, rate: 1MB/s}"
+
+    rate: float = param(Rate(), "bytes per second that pass", example="1MB/s")
+    burst: int = param(Size(), "bytes that pass at once after a pause", default=0, example="64KiB")
+    shared: bool = param(Flag(), "one limit for all connections together", default=False, example="true")
+
+    def open(self, opening: Opening) -> Stage:
+        bucket = opening.common if self.shared else _Bucket(self.rate, self.burst)
+        assert isinstance(bucket, _Bucket)
+        return _Meter(bucket, opening.now)
+
+    def common(self) -> _Bucket | None:
+        return _Bucket(self.rate, self.burst) if self.shared else None
+
+
+class _Bucket:
+    """Credit that grows with time; kept as the moment at which all reservations are paid for."""
+
+    __slots__ = ("burst_seconds", "paid_at", "rate")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.rate = rate
+        self.burst_seconds = burst / rate
+        self.paid_at = -math.inf
+        """Ahead of the clock: what is queued; behind it: credit."""
+
+    def begin(self, now: float) -> None:
+        """Credit counts from `now`, with the bucket full, unless it began before."""
+        if self.paid_at == -math.inf:
+            self.paid_at = now - self.burst_seconds
+
+    def reserve(self, size: int, arrived: float) -> float:
+        """When `size` bytes that arrived at `arrived` have passed."""
+        self.paid_at = max(self.paid_at, arrived - self.burst_seconds) + size / self.rate
+        return max(self.paid_at, arrived)
+
+    def carry_on(self, old: _Bucket, now: float) -> None:
+        """Begin with the credit that `old` had left: changing a limit gives no new burst."""
+        credit = max(0.0, now - old.paid_at) * old.rate
+        self.paid_at = max(self.paid_at, now - min(credit / self.rate, self.burst_seconds))
+
+
+class _Meter(Stage):
+    def __init__(self, bucket: _Bucket, now: float) -> None:
+        self._bucket = bucket
+        self._opened = now
+        bucket.begin(now)
+        self.quantum = int(min(max(bucket.rate * _SLICE_SECONDS, _SMALLEST_SLICE), _LARGEST_SLICE))
+
+    def on_step(self, step: Step) -> tuple[Step]:
+        # One reservation at a time: the chain shows the next piece when this one has left,
+        # and the other connections' reservations come in between. That is what is fair.
+        if isinstance(step, Send):
+            step.due = self._bucket.reserve(len(step.data), max(step.due, self._opened))
+        return (step,)
+
+    def take_over(self, old: Stage) -> None:
+        if isinstance(old, _Meter) and old._bucket is not self._bucket:
+            self._bucket.carry_on(old._bucket, self._opened)

@@ -1,0 +1,35 @@
+"""Blackhole: bytes vanish, the connection stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.faults.base import NEVER, Fault, Opening, Send, Stage, Step
+
+__all__ = ["Blackhole"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blackhole(Fault):
+    """Swallows all bytes; the end of the connection is kept back until the fault is removed.
+
+    The sender sees its bytes taken and the connection open, the receiver silence. Bytes
+    swallowed are gone: where they should arrive after healing, use `stall`.
+    """
+
+    type: ClassVar[str] = "blackhole"
+    summary: ClassVar[str] = "swallows bytes for good; the connection stays open"
+    models: ClassVar[str] = "A peer that reads and never answers, a firewall or balancer that forgot a connection."
+    example: ClassVar[str] = "{type: blackhole, direction: upstream}"
+
+    def open(self, opening: Opening) -> Stage:
+        return _Swallow()
+
+
+class _Swallow(Stage):
+    def on_step(self, step: Step) -> tuple[Step, ...]:
+        if isinstance(step, Send):
+            return ()
+        step.due = NEVER
+        return (step,)

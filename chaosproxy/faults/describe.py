@@ -1,0 +1,79 @@
+"""docs/faults.md from the table of fault types: `python -m chaosproxy.faults.describe > docs/faults.md`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from chaosproxy.declare import Choice, Param, Struct, params_of
+from chaosproxy.faults import FAULT_TYPES
+from chaosproxy.faults.base import Fault
+
+__all__ = ["describe"]
+
+_HEAD = """\
+# Faults
+
+Every fault type, what it stands for in the real world, and its parameters. This page is
+made from the declarations in `chaosproxy/faults`; do not edit it.
+
+A fault is written under its name in a proxy's `faults`, as in each example below, or given
+to the control API or the command line with the same parameters. Beside its own parameters
+each takes those of its placement: `direction` (`upstream`, `downstream` or `both`),
+`probability`, `ttl`, `skip`, `count` and `nth`.
+
+Several faults on one proxy act in the order they are given, each on what the one before it
+lets go: latencies add up, and a bandwidth limit after a latency queues what has arrived by
+then. Changing a fault times anew what it holds; removing it releases at once, in order,
+what it holds. All random decisions follow from the seed and the connection, and do not
+depend on other faults.
+"""
+
+
+def describe(types: Mapping[str, type[Fault]]) -> str:
+    """The documentation page of these fault types, in Markdown."""
+    rows = (f"| [`{name}`](#{name}) | {fault.depth} | {fault.summary} |" for name, fault in types.items())
+    summary = "\n".join(("| type | depth | what it does |", "|---|---|---|", *rows))
+    return "\n".join((_HEAD, summary, *(_section(fault) for fault in types.values())))
+
+
+def _section(fault: type[Fault]) -> str:
+    models = f"**Models:** {fault.models}"
+    example = f"```yaml\n{fault.example}\n```"
+    parts = (f"\n## {fault.type}", inspect.getdoc(fault) or "", models, example, _parameters(fault))
+    return "\n\n".join(parts) + "\n"
+
+
+def _parameters(fault: type[Fault]) -> str:
+    rows = list(_rows(params_of(fault)))
+    if not rows:
+        return "It has no parameters of its own."
+    head = ("| parameter | kind | default | meaning | example |", "|---|---|---|---|---|")
+    return "\n".join((*head, *rows))
+
+
+def _rows(params: Iterable[Param], prefix: str = "") -> Iterator[str]:
+    for param in params:
+        name = prefix + param.name
+        words = param.kind.words if isinstance(param.kind, Choice) else ()
+        kind = ", ".join(f"`{word}`" for word in words) or str(param.kind)
+        example = f"`{param.example}`" if param.example else ""
+        yield f"| `{name}` | {kind} | {_default(param)} | {param.meaning} | {example} |"
+        if isinstance(param.kind, Struct):
+            yield from _rows(params_of(param.kind.of), f"{name}.")
+
+
+def _default(param: Param) -> str:
+    """As it would be written. (Any: plain data.)"""
+    if param.required:
+        return "required"
+    if param.default is None:
+        return "none"
+    written: Any = param.kind.write(param.default)
+    return f"`{str(written).lower() if isinstance(written, bool) else written}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(describe(FAULT_TYPES))

@@ -1,0 +1,153 @@
+"""Packet loss, as the receiver of a TCP stream sees it: late, never cut out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Choice, Share, Struct, param
+from chaosproxy.faults.base import NEVER, Depth, Fault, Opening, Reset, Send, Stage, Step
+from chaosproxy.faults.correlated import CorrelatedNormal, probability_below
+from chaosproxy.seed import Dice
+
+__all__ = ["Burst", "PacketLoss"]
+
+PACKET = 1448
+"""Bytes of data in a full TCP segment on Ethernet: 1500 less 20 (IP), 20 (TCP) and 12 (time stamps)."""
+FIRST_TIMEOUT = 0.2
+"""Seconds before the first retransmission: Linux's least, where RFC 6298 (2.4) says one second."""
+LONGEST_TIMEOUT = 120.0
+"""Seconds: Linux's TCP_RTO_MAX; RFC 6298 (2.5) asks for at least 60."""
+MOST_RETRANSMISSIONS = 15
+"""After so many the sender gives up: Linux's tcp_retries2."""
+
+_Lost = Callable[[], bool]
+"""Whether the next packet sent is lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    """The Gilbert-Elliott model: a channel that is good or bad, and changes with each packet.
+
+    E. N. Gilbert, "Capacity of a burst-noise channel", 1960; E. O. Elliott, "Estimates of
+    error rates for codes on burst-noise channels", 1963. It is bad for p / (p + r) of all
+    packets, in bursts of 1 / r packets on average.
+    """
+
+    p: float = param(Share(), "chance that a good channel turns bad, per packet", example="1%")
+    r: float = param(Share(), "chance that a bad channel turns good again, per packet", example="30%")
+    loss_good: float = param(Share(), "share of packets lost while good", default=0.0, example="0.1%")
+    loss_bad: float = param(Share(), "share of packets lost while bad", default=1.0, example="80%")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketLoss(Fault):
+    """Packets are lost and sent again: what they carry, and all behind it, arrives late.
+
+    In mode `stream` the loss is computed, not real. Data is taken as packets of up to 1448
+    bytes. A lost one arrives after a retransmission time-out of 200 ms, which doubles while
+    the retransmission is lost too (RFC 6298, 5.5), up to 120 s; after 15 it is held until
+    healed. What is behind a lost packet waits for it. No byte is ever cut out. The end of
+    the stream is a packet too; a reset is not, since nobody would send it again.
+
+    `correlation` makes a loss more likely after a loss, with the share of losses kept:
+    AR(1) on an underlying normal, as in `latency`.
+    """
+
+    type: ClassVar[str] = "packet_loss"
+    depth: ClassVar[Depth] = "packet"
+    summary: ClassVar[str] = "loses packets: their data arrives after a retransmission time-out"
+    models: ClassVar[str] = "Radio links, overfull queues, broken cables, as an application on TCP sees them."
+    example: ClassVar[str] = "{type: packet_loss, rate: 2%}"
+
+    rate: float | None = param(Share(), "share of packets lost; leave it out with burst", default=None, example="2%")
+    mode: str = param(
+        Choice("auto", "packet", "stream"),
+        "where the loss happens; this version has `stream` only, which `auto` means",
+        default="auto",
+        example="stream",
+    )
+    correlation: float = param(Share(), "how much each packet's fate is like the last's", default=0.0, example="25%")
+    burst: Burst | None = param(
+        Struct(Burst), "loss in bursts (Gilbert-Elliott)", default=None, example="{p: 1%, r: 30%}"
+    )
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        if self.mode == "packet":
+            yield "mode", "packet is not in this version, which has stream mode only; give stream or auto"
+        if self.rate is None and self.burst is None:
+            yield "rate", "is missing; give the share of packets lost, such as rate: 2%, or a burst"
+        if self.burst is not None and self.rate is not None:
+            yield "rate", "cannot stand beside burst, which has rates of its own; give one of the two"
+        if self.burst is not None and self.correlation:
+            yield "correlation", "cannot stand beside burst, which is correlated by itself; give one of the two"
+
+    def open(self, opening: Opening) -> Stage:
+        return _Lossy(self._channel(opening.dice))
+
+    def _channel(self, dice: Dice) -> _Lost:
+        if self.burst is not None:
+            return _bursts(self.burst, dice)
+        rate = self.rate or 0.0
+        if not self.correlation:
+            return lambda: dice.random() < rate
+        normal = CorrelatedNormal(dice, self.correlation)
+        return lambda: probability_below(normal.draw()) < rate
+
+
+def _bursts(burst: Burst, dice: Dice) -> _Lost:
+    total = burst.p + burst.r
+    # It starts as a channel that has been running for long; one that never changes starts good.
+    bad = total > 0 and dice.random() < burst.p / total
+
+    def lost() -> bool:
+        nonlocal bad
+        loss = burst.loss_bad if bad else burst.loss_good
+        answer = dice.random() < loss
+        if dice.random() < (burst.r if bad else burst.p):
+            bad = not bad
+        return answer
+
+    return lost
+
+
+class _Lossy(Stage):
+    def __init__(self, lost: _Lost) -> None:
+        self._lost = lost
+
+    def on_step(self, step: Step) -> Iterable[Step]:
+        match step:
+            case Send():
+                return self._send(step)
+            case Reset():
+                return (step,)
+        step.due += self._lateness()
+        return (step,)
+
+    def _send(self, step: Send) -> Iterable[Step]:
+        """A run of packets without a loss stays in one piece; a lost one starts the next."""
+        data, arrived, due = step.data, step.due, step.due
+        runs: list[Step] = []
+        start = 0
+        for packet in range(0, len(data), PACKET):
+            late = self._lateness()
+            if arrived + late > due:
+                if packet > start:
+                    runs.append(Send(due, data[start:packet]))
+                start, due = packet, arrived + late
+        if start == 0:
+            step.due = due
+            return (step,)
+        runs.append(Send(due, data[start:]))
+        return runs
+
+    def _lateness(self) -> float:
+        """Seconds by which the next packet is late, for all the times it is lost."""
+        late, timeout = 0.0, FIRST_TIMEOUT
+        for _ in range(MOST_RETRANSMISSIONS + 1):
+            if not self._lost():
+                return late
+            late += timeout
+            timeout = min(2 * timeout, LONGEST_TIMEOUT)
+        return NEVER

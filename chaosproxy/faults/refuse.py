@@ -1,0 +1,33 @@
+"""Refuse: nobody listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+from chaosproxy.declare import Choice, param
+from chaosproxy.faults.base import Depth, Door, Existing, Fault
+
+__all__ = ["Refuse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse(Fault):
+    """Connecting fails with ECONNREFUSED: the listening socket is closed while the fault is on.
+
+    It comes back on the same port when the fault is removed. `existing` says what becomes
+    of the connections that are open when the fault begins.
+    """
+
+    type: ClassVar[str] = "refuse"
+    depth: ClassVar[Depth] = "connection"
+    summary: ClassVar[str] = "refuses new connections; keeps, closes or resets those that are open"
+    models: ClassVar[str] = "A server that is down, restarting or not yet listening."
+    example: ClassVar[str] = "{type: refuse, existing: reset}"
+
+    existing: str = param(
+        Choice("keep", "close", "reset"), "what becomes of open connections", default="keep", example="reset"
+    )
+
+    def door(self) -> Door:
+        return Door(refuse=True, existing=cast("Existing", self.existing))

@@ -1,0 +1,67 @@
+"""Slicer: data arrives in small pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Duration, Size, param
+from chaosproxy.faults.base import Fault, Opening, Send, Stage, Step
+from chaosproxy.seed import Dice
+
+__all__ = ["Slicer"]
+
+_SLICES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slicer(Fault):
+    """Cuts data into pieces of `size ± variation` bytes, each `gap` behind the one before.
+
+    Sizes are drawn uniformly. A piece is never longer than what was sent at once, and the
+    last of what was sent is as long as what is left. Without a gap the receiver's kernel
+    may join pieces again.
+    """
+
+    type: ClassVar[str] = "slicer"
+    summary: ClassVar[str] = "cuts data into small pieces, with a pause before each"
+    models: ClassVar[str] = "Small segments, a chatty sender; finds readers that take one read for one message."
+    example: ClassVar[str] = "{type: slicer, size: 64B, variation: 32B, gap: 1ms}"
+
+    size: int = param(Size(minimum=1), "mean size of a piece", example="64B")
+    variation: int = param(Size(), "how far a piece's size may be from the mean", default=0, example="32B")
+    gap: float = param(Duration(), "pause before each piece", default=0.0, example="1ms")
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        if self.variation >= self.size:
+            yield "variation", "is not less than size, so that a piece could be empty; give less than the size"
+
+    def open(self, opening: Opening) -> Stage:
+        return _Knife(self, opening.dice)
+
+
+class _Knife(Stage):
+    def __init__(self, settings: Slicer, dice: Dice) -> None:
+        self._least, self._most = settings.size - settings.variation, settings.size + settings.variation
+        self._gap = settings.gap
+        self._dice = dice
+        self.quantum = settings.size * _SLICES_AT_ONCE  # bounds what one long Send is turned into at a time
+        self._free_at = 0.0
+
+    def on_step(self, step: Step) -> Iterable[Step]:
+        if not isinstance(step, Send):
+            return (step,)
+        pieces: list[Step] = []
+        data, start = step.data, 0
+        due = max(step.due, self._free_at)
+        while start < len(data):
+            size = self._least if self._least == self._most else self._dice.randint(self._least, self._most)
+            due += self._gap
+            pieces.append(Send(due, data[start : start + size]))
+            start += size
+        self._free_at = due
+        if len(pieces) == 1:
+            step.due = due
+            return (step,)
+        return pieces

@@ -1,0 +1,78 @@
+"""Stall: everything is held, then released at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Duration, param
+from chaosproxy.faults.base import NEVER, Fault, Opening, Stage, Step
+from chaosproxy.faults.origin import Origin
+
+__all__ = ["Stall"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stall(Fault):
+    """Everything is held for `for` seconds, then released at once; again each `every` seconds.
+
+    Without `for` it holds until healed. Without `every` each connection stalls once, from
+    the moment the fault begins to act on it. With `every` all connections of the proxy
+    stall together, the first time at the first connection.
+    """
+
+    type: ClassVar[str] = "stall"
+    summary: ClassVar[str] = "holds everything, once, repeatedly or until healed, then releases it at once"
+    models: ClassVar[str] = "A garbage collection, a paused process or virtual machine, a lock, a saturated disk."
+    example: ClassVar[str] = "{type: stall, for: 2s, every: 10s}"
+
+    hold: float | None = param(
+        Duration(above_zero=True), "how long each stall lasts", name="for", default=None, example="2s"
+    )
+    every: float | None = param(
+        Duration(above_zero=True), "time from the start of one stall to the next", default=None, example="10s"
+    )
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        if self.every is not None and self.hold is None:
+            yield "every", "says how often to stall but not how long; give for: too, such as for: 2s"
+        if self.every is not None and self.hold is not None and self.hold >= self.every:
+            yield "for", "is not shorter than every, so nothing would ever pass; give less, or leave out both"
+
+    def open(self, opening: Opening) -> Stage:
+        if self.hold is None:
+            return _Hold()
+        if self.every is None:
+            return _Pause(self.hold, None, Origin(opening.now))
+        assert isinstance(opening.common, Origin)
+        opening.common.begin(opening.now)
+        return _Pause(self.hold, self.every, opening.common)
+
+    def common(self) -> Origin:
+        return Origin()
+
+
+class _Hold(Stage):
+    def on_step(self, step: Step) -> tuple[Step]:
+        step.due = NEVER
+        return (step,)
+
+
+class _Pause(Stage):
+    def __init__(self, hold: float, every: float | None, origin: Origin) -> None:
+        self._hold = hold
+        self._every = every
+        self._origin = origin
+
+    def on_step(self, step: Step) -> tuple[Step]:
+        start = self._origin.begin(step.due)
+        if self._every is not None and step.due > start:
+            start += (step.due - start) // self._every * self._every
+        if step.due < start + self._hold:
+            step.due = start + self._hold
+        return (step,)
+
+    def take_over(self, old: Stage) -> None:
+        if isinstance(old, _Pause) and (old._every is None) == (self._every is None):
+            self._origin.at = old._origin.at

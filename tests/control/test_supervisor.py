@@ -1,0 +1,109 @@
+"""The only way to change anything: all or nothing, and the old state still serving."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chaosproxy.errors import CannotListen, Conflict, NotFound
+from chaosproxy.model import Config
+from tests.net.building import fault, proxy
+from tests.net.harness import Stage, address_of, receive, run, send
+
+LOOP = "uvloop"
+
+
+def test_apply_is_all_or_nothing() -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        taken = stage.listener().getsockname()[1]
+        new = proxy("new", upstream="127.0.0.1:9")
+        blocked = proxy("blocked", listen=f"127.0.0.1:{taken}", upstream="127.0.0.1:9")
+        with pytest.raises(CannotListen, match="Address already in use"):
+            await stage.supervisor.apply(Config(proxies=(new, blocked)), "test")
+        assert [one.spec.name for one in stage.supervisor.proxies()] == ["proxy"]
+        await send(client, b"still serving")
+        assert await receive(server, 13) == b"still serving"
+        assert running.listening_on
+
+    run(LOOP, scenario)
+
+
+def test_apply_touches_only_what_differs() -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        where = running.listening_on
+        spec = replace(running.spec, faults=(fault("slow", type="latency", delay="1ms"),))
+        other = proxy("other", upstream="127.0.0.1:9")
+        await stage.supervisor.apply(Config(proxies=(spec, other)), "file")
+        assert running.listening_on == where
+        assert [one.name for one in running.spec.faults] == ["slow"]
+        await send(server, b"same connection")
+        assert await receive(client, 15) == b"same connection"
+        await stage.supervisor.apply(Config(proxies=(other,)), "file")
+        assert [one.spec.name for one in stage.supervisor.proxies()] == ["other"]
+
+    run(LOOP, scenario)
+
+
+def test_a_change_that_fails_leaves_the_proxy_as_it_was() -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        taken = stage.listener().getsockname()
+        before = running.spec
+        wanted = proxy("proxy", listen=f"127.0.0.1:{taken[1]}", upstream="127.0.0.1:9")
+        with pytest.raises(CannotListen):
+            await stage.supervisor.change_proxy(wanted, "test")
+        assert running.spec == before
+        await send(client, b"x")
+        assert await receive(server, 1) == b"x"
+
+    run(LOOP, scenario)
+
+
+def test_disabling_closes_and_enabling_serves_again() -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}")
+        client = await stage.connect(running)
+        await stage.accept(listener)
+        await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
+        assert running.listening_on == []
+        assert await receive(client, 1) == b""
+        await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+        again = await stage.connect(running)
+        await send(again, b"x")
+        assert await receive(await stage.accept(listener), 1) == b"x"
+
+    run(LOOP, scenario)
+
+
+def test_names_are_unique_and_absent_ones_are_suggested() -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await stage.proxy_to("127.0.0.1:9", faults={"slow": {"type": "stall"}})
+        with pytest.raises(Conflict):
+            await stage.supervisor.add_proxy(proxy("proxy", upstream="127.0.0.1:9"), "test")
+        with pytest.raises(Conflict):
+            stage.supervisor.add_fault("proxy", fault("slow", type="stall"), "test")
+        with pytest.raises(NotFound, match="did you mean 'proxy'"):
+            stage.supervisor.proxy("proxi")
+        with pytest.raises(NotFound, match="did you mean 'slow'"):
+            stage.supervisor.remove_fault("proxy", "slwo", "test")
+        assert address_of(running)
+
+    run(LOOP, scenario)
+
+
+def test_every_change_tells_who_asked() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.proxy_to("127.0.0.1:9")
+        for change in ("added", "changed"):
+            stage.supervisor.put_fault("proxy", fault("f", type="stall"), "rest")
+            event = await stage.event(f"fault_{change}")
+            assert (event.proxy, event.by) == ("proxy", "rest")  # type: ignore[attr-defined]
+        removed = stage.supervisor.heal("cli")
+        assert [(where, gone.name) for where, gone in removed] == [("proxy", "f")]
+        assert (await stage.event("fault_removed")).by == "cli"  # type: ignore[attr-defined]
+
+    run(LOOP, scenario)

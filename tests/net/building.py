@@ -1,0 +1,22 @@
+"""Specs for tests, made as YAML and REST make them."""
+
+from __future__ import annotations
+
+from chaosproxy.declare import Problems
+from chaosproxy.model import FaultSpec, ProxySpec, read_fault, read_proxy
+
+
+def fault(name: str = "fault", /, **settings: object) -> FaultSpec:
+    problems = Problems()
+    spec = read_fault(settings, name, problems)
+    problems.raise_if_any()
+    assert spec is not None
+    return spec
+
+
+def proxy(name: str = "proxy", /, **settings: object) -> ProxySpec:
+    problems = Problems()
+    spec = read_proxy({"listen": "127.0.0.1:0"} | settings, name, problems)
+    problems.raise_if_any()
+    assert spec is not None
+    return spec

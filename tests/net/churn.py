@@ -1,0 +1,170 @@
+"""A life of abuse for a proxy, run as a program of its own: a careless one dies of it within seconds.
+
+    python -m tests.net.churn uvloop 30 quiet|faulty
+
+Clients that send and then reset, half-close, vanish or behave, 50 at a time, against an
+echo server; with `faulty` faults come and go meanwhile. Ends with 0 only if nothing was
+left over: no connection, task, descriptor, cyclic garbage or logged error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import socket
+import struct
+import sys
+import time
+
+import uvloop
+
+from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.net.connection import Connection
+from chaosproxy.seed import Seed
+from tests.net.building import fault, proxy
+
+FAULTS = (
+    {"type": "latency", "delay": "3ms", "jitter": "3ms", "direction": "both"},
+    {"type": "slicer", "size": "100B", "direction": "both"},
+    {"type": "stall", "direction": "upstream"},
+    {"type": "blackhole", "direction": "downstream"},
+    {"type": "reset", "delay": "2ms"},
+    {"type": "limit_data", "size": "300B", "then": "close"},
+    {"type": "limit_data", "size": "300B", "then": "reset", "direction": "upstream"},
+    {"type": "bandwidth", "rate": "100kB/s", "shared": True},
+    {"type": "slow_close", "delay": "5ms", "direction": "both"},
+    {"type": "slow_accept", "delay": "3ms"},
+    {"type": "refuse", "existing": "reset"},
+)
+
+
+class Complaints(logging.Handler):
+    """Collects every warning and error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(logging.Formatter().format(record))
+
+
+class Echo(asyncio.Protocol):
+    """Answers what it gets; ends when its client ends."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        open_echoes.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)  # type: ignore[attr-defined]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        open_echoes.discard(self)
+
+
+open_echoes: set[Echo] = set()
+
+
+async def client(address: tuple[str, int], dice: random.Random, until: float) -> None:
+    loop = asyncio.get_running_loop()
+    while time.monotonic() < until:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            try:
+                await loop.sock_connect(sock, address)
+                for _ in range(dice.randrange(4)):
+                    await loop.sock_sendall(sock, dice.randbytes(dice.choice((1, 64, 5_000))))
+                    if dice.random() < 0.5:
+                        async with asyncio.timeout(0.02):
+                            await loop.sock_recv(sock, 65536)
+                match dice.randrange(4):
+                    case 0:
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    case 1:
+                        sock.shutdown(socket.SHUT_WR)
+                    case 2:
+                        sock.shutdown(socket.SHUT_WR)
+                        async with asyncio.timeout(0.02):
+                            while await loop.sock_recv(sock, 65536):
+                                pass
+            except (OSError, TimeoutError):
+                pass
+        await asyncio.sleep(dice.random() * 0.002)
+
+
+async def meddler(supervisor: Supervisor, dice: random.Random, until: float) -> None:
+    while time.monotonic() < until:
+        settings = dict(dice.choice(FAULTS))
+        settings["probability"] = dice.choice((0.3, 1.0))
+        supervisor.put_fault("churn", fault(f"f{dice.randrange(4)}", **settings), "test")
+        await asyncio.sleep(dice.random() * 0.05)
+        if dice.random() < 0.4:
+            supervisor.heal("test")
+
+
+async def churn(seconds: float, faulty: bool) -> list[str]:
+    """What went wrong, in words."""
+    complaints = Complaints()
+    logging.getLogger().addHandler(complaints)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.lines.append(repr(context)))
+    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=4096)
+    port = server.sockets[0].getsockname()[1]
+    descriptors = len(os.listdir("/proc/self/fd"))
+    supervisor = Supervisor(Seed(1))
+    running = await supervisor.add_proxy(proxy("churn", upstream=f"127.0.0.1:{port}"), "test")
+    address = (running.listening_on[0].host, running.listening_on[0].port or 0)
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    until = time.monotonic() + seconds
+    jobs = [client(address, random.Random(number), until) for number in range(50)]
+    if faulty:
+        jobs.append(meddler(supervisor, random.Random(99), until))
+    await asyncio.gather(*jobs)
+    gc.collect()
+    garbage = [one for one in gc.garbage if type(one).__module__.startswith("chaosproxy")]
+    gc.set_debug(0)
+    gc.garbage.clear()
+    supervisor.heal("test")
+    deadline = time.monotonic() + 5
+    while running.connections and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    problems = complaints.lines
+    if running.connections:
+        problems.append(f"{len(running.connections)} connections outlive their clients")
+    await supervisor.close()
+    for echo in list(open_echoes):
+        echo.transport.close()
+    await asyncio.sleep(0.1)
+    gc.collect()
+    if garbage:
+        problems.append(f"cyclic garbage: {len(garbage)} objects, such as {garbage[0]!r}")
+    alive = [one for one in gc.get_objects() if isinstance(one, Connection)]
+    if running.connections or alive:
+        problems.append(f"{len(running.connections)} connections registered, {len(alive)} alive")
+    if len(asyncio.all_tasks()) > 1:
+        problems.append(f"tasks: {asyncio.all_tasks()}")
+    if (now := len(os.listdir("/proc/self/fd"))) > descriptors:
+        problems.append(f"{now} descriptors, {descriptors} before")
+    if running.tally.opened < 50 * seconds:
+        problems.append(f"only {running.tally.opened} connections in {seconds} s")
+    sys.stdout.write(f"{running.tally.opened} connections, closed {dict(running.tally.closed)}\n")
+    server.close()
+    return problems
+
+
+def main() -> None:
+    loop, seconds, faulty = sys.argv[1], float(sys.argv[2]), sys.argv[3] == "faulty"
+    run = uvloop.run if loop == "uvloop" else asyncio.run
+    problems = run(churn(seconds, faulty))
+    for problem in problems[:20]:
+        sys.stderr.write(problem + "\n")
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""A running supervisor, real sockets on both sides, and proof at the end that nothing is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import uvloop
+
+from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.events import Event
+from chaosproxy.net.connection import Connection
+from chaosproxy.net.proxy import Proxy
+from chaosproxy.seed import Seed
+from tests.net.building import proxy
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "uvloop": uvloop.new_event_loop,
+    "asyncio": asyncio.new_event_loop,
+}
+
+
+class Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
+    """Play a scenario on that loop; afterwards no connection, task, descriptor or error may be left."""
+
+    async def played() -> None:
+        loop = asyncio.get_running_loop()
+        unhandled: list[str] = []
+        loop.set_exception_handler(lambda _, context: unhandled.append(str(context)))
+        descriptors = _descriptors()
+        stage = Stage()
+        try:
+            async with asyncio.timeout(60):
+                await scenario(stage)
+        finally:
+            await stage.close()
+        assert unhandled == []
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        for _ in range(100):  # loops give descriptors back an iteration or two later
+            if _descriptors() <= descriptors:
+                break
+            await asyncio.sleep(0.01)
+        assert _descriptors() <= descriptors, "descriptors leaked"
+
+    errors = Errors()
+    logging.getLogger().addHandler(errors)
+    try:
+        with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
+            runner.run(played())
+    finally:
+        logging.getLogger().removeHandler(errors)
+    gc.collect()
+    assert errors.lines == []
+    assert not [one for one in gc.get_objects() if isinstance(one, Connection)], "connections are still alive"
+
+
+def _descriptors() -> int:
+    """Open sockets, timers and pipes; not the spare descriptor that libuv keeps on /dev/null."""
+    count = 0
+    for name in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else ():
+        with contextlib.suppress(OSError):
+            count += os.readlink(f"/proc/self/fd/{name}") != "/dev/null"
+    return count
+
+
+class Stage:
+    """What a scenario plays on."""
+
+    def __init__(self) -> None:
+        self.supervisor = Supervisor(Seed(7))
+        self.events: list[Event] = []
+        self.supervisor.bus.subscribe(self._heard)
+        self._news = asyncio.Event()
+        self._sockets: list[socket.socket] = []
+
+    def _heard(self, event: Event) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def event(self, kind: str) -> Event:
+        """The first event of that kind, now or as soon as it comes."""
+        while True:
+            for event in self.events:
+                if event.kind == kind:
+                    return event
+            self._news.clear()
+            await self._news.wait()
+
+    async def proxy_to(self, upstream: str, **settings: object) -> Proxy:
+        return await self.supervisor.add_proxy(proxy("proxy", upstream=upstream, **settings), "test")
+
+    def listener(self, buffer: int | None = None) -> socket.socket:
+        """A server's listening socket; the scenario accepts by hand."""
+        sock = self.keep(socket.socket())
+        if buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(1000)
+        return sock
+
+    async def accept(self, listener: socket.socket) -> socket.socket:
+        sock, _ = await asyncio.get_running_loop().sock_accept(listener)
+        return self.keep(sock)
+
+    async def connect(self, to: Proxy, buffer: int | None = None) -> socket.socket:
+        sock = self.keep(socket.socket())
+        if buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        await asyncio.get_running_loop().sock_connect(sock, address_of(to))
+        return sock
+
+    async def pair(self, **settings: object) -> tuple[Proxy, socket.socket, socket.socket]:
+        """A proxy, a client's socket through it, and the server's end of that connection."""
+        listener = self.listener()
+        running = await self.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", **settings)
+        client = await self.connect(running)
+        server = await self.accept(listener)
+        await self.event("connection_opened")
+        return running, client, server
+
+    def keep(self, sock: socket.socket) -> socket.socket:
+        sock.setblocking(False)
+        self._sockets.append(sock)
+        return sock
+
+    async def close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        await self.supervisor.close()
+
+
+def address_of(running: Proxy) -> tuple[str, int]:
+    address = running.listening_on[0]
+    assert address.port is not None
+    return address.host, address.port
+
+
+async def send(sock: socket.socket, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(sock, data)
+
+
+async def receive(sock: socket.socket, size: int) -> bytes:
+    """Exactly `size` bytes, or less at the end of the stream."""
+    parts, missing = [], size
+    while missing:
+        part = await asyncio.get_running_loop().sock_recv(sock, min(missing, 2**18))
+        if not part:
+            break
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+async def quiet(sock: socket.socket, seconds: float) -> bool:
+    """Whether nothing arrives for that long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.get_running_loop().sock_recv(sock, 1)
+    except TimeoutError:
+        return True
+    return False
+
+
+def close_with_reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+@asynccontextmanager
+async def timed() -> AsyncIterator[Callable[[], float]]:
+    """Seconds since the block began."""
+    started = time.monotonic()  # uvloop's own clock has 1 ms grain
+    yield lambda: time.monotonic() - started

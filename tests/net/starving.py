@@ -1,0 +1,54 @@
+"""A proxy with hardly any descriptors, run as a program of its own; prints what it logged.
+
+    python -m tests.net.starving uvloop
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import sys
+
+from tests.net.harness import LOOPS, Stage, address_of, receive, send
+
+
+async def main() -> None:
+    stage = Stage()
+    server = await asyncio.start_server(_echo, "127.0.0.1", 0)
+    proxy = await stage.proxy_to(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    first = await stage.connect(proxy)
+    await send(first, b"x")
+    await receive(first, 1)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    spare = []
+    with contextlib.suppress(OSError):
+        while True:
+            spare.append(os.open("/dev/null", os.O_RDONLY))
+    os.close(spare.pop())  # one for the client that connects; accepting it finds none
+    waiting = await stage.connect(proxy)
+    await send(waiting, b"y")
+    await asyncio.sleep(1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    for descriptor in spare:
+        os.close(descriptor)
+    async with asyncio.timeout(5):
+        assert await receive(waiting, 1) == b"y", "the waiting client was not served"
+    assert address_of(proxy)
+    server.close()
+    await stage.close()
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1000):
+        writer.write(data)
+    writer.close()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s %(message)s")
+    with asyncio.Runner(loop_factory=LOOPS[sys.argv[1]]) as runner:
+        runner.run(main())

@@ -1,0 +1,266 @@
+"""Faults on live connections: put, changed, taken away in the middle of things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+import socket
+
+import pytest
+
+from chaosproxy.events import ConnectionClosed
+from tests.net.building import fault
+from tests.net.harness import Stage, address_of, close_with_reset, quiet, receive, run, send, timed
+
+
+def test_latency_delays_one_direction_and_never_less(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair(faults={"slow": {"type": "latency", "delay": "50ms"}})
+        await send(client, b"q")
+        assert await receive(server, 1) == b"q"
+        async with timed() as elapsed:
+            await send(server, b"a")
+            assert await receive(client, 1) == b"a"
+            assert elapsed() >= 0.05
+
+    run(loop_name, scenario)
+
+
+def test_changing_a_fault_times_anew_what_it_holds(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        proxy, client, server = await stage.pair(faults={"slow": {"type": "latency", "delay": "1h"}})
+        await send(server, b"held")
+        assert await quiet(client, 0.05)
+        assert proxy.held("downstream") == 4
+        stage.supervisor.put_fault("proxy", fault("slow", type="latency", delay="100ms"), "test")
+        assert await receive(client, 4) == b"held"
+        assert proxy.held("downstream") == 0
+
+    run(loop_name, scenario)
+
+
+def test_healing_releases_at_once_in_order_and_goes_back_to_forwarding(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        proxy, client, server = await stage.pair(faults={"stop": {"type": "stall", "direction": "both"}})
+        for word in (b"one ", b"two ", b"three"):
+            await send(client, word)
+        client.shutdown(socket.SHUT_WR)
+        assert await quiet(server, 0.05)
+        assert [name for _, gone in stage.supervisor.heal("test") for name in (gone.name,)] == ["stop"]
+        assert await receive(server, 100) == b"one two three"
+        connection = next(iter(proxy.connections.values()))
+        assert connection.upstream.chain is None and connection.downstream.chain is None
+
+    run(loop_name, scenario)
+
+
+def test_toggling_faults_during_a_transfer_loses_and_reorders_nothing(loop_name: str) -> None:
+    data = random.Random(5).randbytes(20_000_000)
+
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair()
+        digest = hashlib.sha256()
+
+        async def read() -> None:
+            while part := await asyncio.get_running_loop().sock_recv(client, 2**18):
+                digest.update(part)
+
+        async def meddle() -> None:
+            dice = random.Random(3)
+            while True:
+                choice = dice.choice(
+                    (
+                        {"type": "latency", "delay": "3ms", "jitter": "3ms"},
+                        {"type": "slicer", "size": "2000B"},
+                        {"type": "bandwidth", "rate": "50MB/s"},
+                        {"type": "stall"},
+                    )
+                )
+                stage.supervisor.put_fault("proxy", fault(f"f{dice.randrange(3)}", **choice), "test")
+                await asyncio.sleep(0.003)
+                if dice.random() < 0.5:
+                    stage.supervisor.heal("test")
+                    await asyncio.sleep(0.001)
+
+        reading = asyncio.create_task(read())
+        meddling = asyncio.create_task(meddle())
+        sending = asyncio.create_task(send(server, data))
+        await asyncio.sleep(1)
+        meddling.cancel()
+        stage.supervisor.heal("test")
+        await sending
+        server.shutdown(socket.SHUT_WR)
+        await reading
+        assert digest.digest() == hashlib.sha256(data).digest()
+
+    run(loop_name, scenario)
+
+
+def test_a_full_queue_slows_the_sender(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        proxy, client, server = await stage.pair(faults={"stop": {"type": "stall"}}, queue="1MiB")
+        sent, chunk = 0, bytes(65536)
+        with pytest.raises(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.3):
+                    await send(server, chunk)
+                sent += len(chunk)
+        assert 2**19 < proxy.held("downstream") < 2 * 2**20
+        stage.supervisor.heal("test")
+        assert len(await receive(client, sent)) == sent
+
+    run(loop_name, scenario)
+
+
+def test_no_change_waits_for_a_peer_that_does_not_read(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        proxy = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", queue="256KiB")
+        for _ in range(100):
+            await stage.connect(proxy, buffer=4096)
+            server = await stage.accept(listener)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+            for _ in range(8):
+                with contextlib.suppress(BlockingIOError):  # a full socket buffer is what we are after
+                    server.send(bytes(65536))
+        await asyncio.sleep(0.2)
+        loop = asyncio.get_running_loop()
+        for change in (
+            lambda: stage.supervisor.put_fault("proxy", fault("a", type="latency", delay="1s"), "test"),
+            lambda: stage.supervisor.put_fault("proxy", fault("b", type="stall"), "test"),
+            lambda: stage.supervisor.put_fault("proxy", fault("a", type="latency", delay="2s"), "test"),
+            lambda: stage.supervisor.remove_fault("proxy", "a", "test"),
+            lambda: stage.supervisor.heal("test"),
+        ):
+            started = loop.time()
+            change()
+            assert loop.time() - started < 0.1
+
+    run(loop_name, scenario)
+
+
+def test_reset_reaches_both_sides(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair()
+        stage.supervisor.put_fault("proxy", fault("cut", type="reset"), "test")
+        for end in (client, server):
+            with pytest.raises(ConnectionResetError):
+                await receive(end, 1)
+        closed = await stage.event("connection_closed")
+        assert isinstance(closed, ConnectionClosed)
+        assert (closed.cause, closed.detail) == ("injected", "reset by fault cut")
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("existing", ["keep", "close", "reset"])
+def test_refuse_closes_the_port_and_gives_it_back(loop_name: str, existing: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        proxy = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}")
+        client = await stage.connect(proxy)
+        server = await stage.accept(listener)
+        where = address_of(proxy)
+        stage.supervisor.put_fault("proxy", fault("shut", type="refuse", existing=existing), "test")
+        late = stage.keep(socket.socket())
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.get_running_loop().sock_connect(late, where)
+        match existing:
+            case "keep":
+                await send(client, b"still here")
+                assert await receive(server, 10) == b"still here"
+            case "close":
+                assert await receive(client, 1) == b""
+            case "reset":
+                with pytest.raises(ConnectionResetError):
+                    await receive(client, 1)
+        stage.supervisor.heal("test")
+        assert address_of(proxy) == where
+        again = await stage.connect(proxy)
+        await send(again, b"back")
+        assert await receive(await stage.accept(listener), 4) == b"back"
+
+    run(loop_name, scenario)
+
+
+def test_slow_accept_delays_what_the_server_sees(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        faults = {"queue": {"type": "slow_accept", "delay": "80ms"}}
+        proxy = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", faults=faults)
+        async with timed() as elapsed:
+            client = await stage.connect(proxy)
+            await send(client, b"hello")
+            server = await stage.accept(listener)
+            assert elapsed() >= 0.079  # the delay is timed by the loop, in ms
+        assert await receive(server, 5) == b"hello"
+
+    run(loop_name, scenario)
+
+
+def test_an_injected_reset_does_not_wait_for_a_reader_that_reads_nothing(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair(faults={"slow": {"type": "latency", "delay": "1ms"}}, queue="64KiB")
+        with pytest.raises(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.3):
+                    await send(server, bytes(65536))
+        stage.supervisor.put_fault("proxy", fault("cut", type="reset"), "test")
+        closed = await stage.event("connection_closed")
+        assert isinstance(closed, ConnectionClosed)
+        assert closed.cause == "injected"
+
+    run(loop_name, scenario)
+
+
+def test_a_reset_waits_behind_what_a_fault_holds(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair(faults={"stop": {"type": "stall", "direction": "upstream"}})
+        await send(client, b"last words")
+        await asyncio.sleep(0.02)
+        close_with_reset(client)
+        assert await quiet(server, 0.1)
+        stage.supervisor.heal("test")
+        with pytest.raises(ConnectionResetError):
+            while await receive(server, 1):
+                pass
+
+    run(loop_name, scenario)
+
+
+def test_skip_count_and_nth_choose_connections(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        server = await asyncio.start_server(_greet, "127.0.0.1", 0)
+        faults = {"third": {"type": "reset", "skip": 1, "nth": 2, "count": 2}}
+        proxy = await stage.proxy_to(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", faults=faults)
+        touched = []
+        for ordinal in range(1, 9):
+            client = await stage.connect(proxy)
+            try:
+                assert await receive(client, 5) == b"hello"
+            except ConnectionResetError:
+                touched.append(ordinal)
+        server.close()
+        assert touched == [3, 5]
+        assert proxy.fault_tallies()["third"].connections == 2
+
+    run(loop_name, scenario)
+
+
+async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"hello")
+    writer.close()
+
+
+def test_a_fault_heals_itself_after_its_ttl(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair(faults={"stop": {"type": "stall", "ttl": "100ms"}})
+        await send(server, b"x")
+        assert await receive(client, 1) == b"x"
+        expired = await stage.event("fault_expired")
+        assert stage.supervisor.proxy("proxy").spec.faults == ()
+        assert expired.proxy == "proxy"
+
+    run(loop_name, scenario)

@@ -1,0 +1,132 @@
+"""The one timer: order, exactness, and that nobody's defect stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+
+from chaosproxy.faults.base import NEVER
+from chaosproxy.net.emitter import Emitter, best_timer
+from tests.net.harness import LOOPS
+
+
+class FakeTimer:
+    def __init__(self, fire: Callable[[], None]) -> None:
+        self.fire = fire
+        self.armed: list[float] = []
+
+    def arm(self, due: float) -> None:
+        self.armed.append(due)
+
+    def close(self) -> None: ...
+
+
+class Clockwork:
+    """An emitter on a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.emitter = Emitter(lambda: self.now, self._make)
+
+    def _make(self, fire: Callable[[], None]) -> FakeTimer:
+        self.timer = FakeTimer(fire)
+        return self.timer
+
+    def go_to(self, now: float) -> None:
+        self.now = now
+        self.timer.fire()
+
+
+class Sleeper:
+    def __init__(self, name: str, log: list[tuple[str, float]], bug: bool = False) -> None:
+        self.name, self.log, self.bug = name, log, bug
+        self.wake = NEVER
+
+    def on_due(self, now: float) -> None:
+        if self.bug:
+            raise RuntimeError("a stage's defect")
+        self.log.append((self.name, now))
+
+    def on_bug(self) -> None:
+        self.log.append((f"{self.name} ended", -1.0))
+
+
+def test_everyone_due_is_woken_in_order_of_time() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    for name, due in (("late", 3.0), ("early", 1.0), ("middle", 2.0)):
+        clock.emitter.schedule(Sleeper(name, log), due)
+    clock.go_to(2.5)
+    assert log == [("early", 2.5), ("middle", 2.5)]
+    assert clock.timer.armed[-1] == 3.0
+
+
+def test_the_timer_is_armed_anew_only_for_an_earlier_head() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    for due in (5.0, 7.0, 9.0, 4.0):
+        clock.emitter.schedule(Sleeper("x", log), due)
+    assert clock.timer.armed == [5.0, 4.0]
+
+
+def test_rescheduling_replaces_and_never_takes_back() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    moved, cancelled = Sleeper("moved", log), Sleeper("cancelled", log)
+    clock.emitter.schedule(moved, 1.0)
+    clock.emitter.schedule(moved, 5.0)
+    clock.emitter.schedule(cancelled, 1.0)
+    clock.emitter.schedule(cancelled, NEVER)
+    clock.go_to(2.0)
+    assert log == []
+    clock.go_to(5.0)
+    assert log == [("moved", 5.0)]
+
+
+def test_a_defect_in_one_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    clock.emitter.schedule(Sleeper("broken", log, bug=True), 1.0)
+    clock.emitter.schedule(Sleeper("fine", log), 1.0)
+    clock.emitter.schedule(Sleeper("later", log), 2.0)
+    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.emitter"):
+        clock.go_to(1.0)
+    assert log == [("broken ended", -1.0), ("fine", 1.0)]
+    assert clock.timer.armed[-1] == 2.0
+
+
+def test_replaced_entries_do_not_pile_up() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    sleeper = Sleeper("x", log)
+    for due in range(10_000):
+        clock.emitter.schedule(sleeper, 1e6 - due)
+    assert len(clock.emitter._heap) < 200
+
+
+@pytest.mark.parametrize("loop_name", LOOPS)
+def test_the_kernels_timer_is_never_early(loop_name: str) -> None:
+    async def play() -> list[float]:
+        loop = asyncio.get_running_loop()
+        emitter = Emitter(time.monotonic, best_timer(loop, time.monotonic))
+        lateness: list[float] = []
+        done = asyncio.Event()
+
+        class Measure(Sleeper):
+            def on_due(self, now: float) -> None:
+                lateness.append(time.monotonic() - self.due)
+                if len(lateness) == 50:
+                    done.set()
+                else:
+                    self.set(0.0007)
+
+            def set(self, delay: float) -> None:
+                self.due = time.monotonic() + delay
+                emitter.schedule(self, self.due)
+
+        Measure("m", []).set(0.0007)
+        await asyncio.wait_for(done.wait(), 10)
+        emitter.close()
+        return lateness
+
+    with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
+        assert min(runner.run(play())) >= 0
