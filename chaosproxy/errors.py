@@ -15,10 +15,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CannotListen", "ChaosproxyError", "Conflict", "InvalidInput", "NotFound", "Path", "Problem"]
+__all__ = ["CannotListen", "ChaosproxyError", "Conflict", "InvalidInput", "NotFound", "Path", "Problem", "shown"]
 
 Path = tuple[str | int, ...]
 """Where a value stands in its document: keys and list indices from the root."""
+
+_ECHO = 60
+"""The most characters of a given value that a message repeats."""
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: in the words of YAML and JSON, in one line, never long."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return repr(value) if len(value) <= _ECHO else f"{value[:_ECHO]!r}… ({len(value)} characters)"
+        case int():
+            return str(value) if value.bit_length() <= 200 else "a number of very many digits"
+        case float():
+            return repr(value)
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return f"a value of type {type(value).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +53,16 @@ class Problem:
     """The field it is wrong in; `()` for the whole document."""
     message: str
     """What is wrong; what would be right."""
+    at_key: bool = False
+    """The last key of the path is wrong itself, not the value under it."""
 
     @property
     def field(self) -> str:
-        """The path as people write it: `proxies.db.faults.slow.delay`."""
-        return ".".join(str(part) for part in self.path)
+        """The path as people write it: `proxies.db.faults.slow.delay`; long or unprintable keys as `shown`."""
+        return ".".join(
+            part if isinstance(part, str) and part.isprintable() and len(part) <= _ECHO else shown(part)
+            for part in self.path
+        )
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.path else self.message

@@ -1,15 +1,21 @@
 """Quantities with units: text to number and back.
 
 Durations are seconds, sizes bytes, rates bytes per second, shares 0..1. A bare number
-where a unit is needed is refused, because nobody agrees on what it would mean.
+where a unit is needed is refused, because nobody agrees on what it would mean. Texts are
+computed exactly and rounded once, so `1.001kB` is 1001 bytes and what is written reads back.
 """
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+
+from chaosproxy.errors import shown
 
 __all__ = [
+    "NUMBER",
     "format_duration",
     "format_rate",
     "format_share",
@@ -20,13 +26,26 @@ __all__ = [
     "parse_size",
 ]
 
-_DURATION = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+"""A number in front of a unit, as a regular expression."""
+
+_SECONDS = {"h": Fraction(3600), "m": Fraction(60), "s": Fraction(1)}
+_DURATION = _SECONDS | {"ms": Fraction(1, 10**3), "us": Fraction(1, 10**6), "ns": Fraction(1, 10**9)}
 _SIZE = {
-    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9,
-    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+    "B": Fraction(1), "kB": Fraction(10**3), "KB": Fraction(10**3), "MB": Fraction(10**6), "GB": Fraction(10**9),
+    "KiB": Fraction(2**10), "MiB": Fraction(2**20), "GiB": Fraction(2**30),
 }  # fmt: skip
-_BITS = {"bit": 1, "kbit": 10**3, "Kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9}
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([^\d\s.].*?)?\s*", re.ASCII)
+_BIT = Fraction(1, 8)
+_BITS = {"bit": _BIT, "kbit": _BIT * 10**3, "Kbit": _BIT * 10**3, "Mbit": _BIT * 10**6, "Gbit": _BIT * 10**9}
+_RATE = {f"{unit}/s": factor for unit, factor in (_SIZE | _BITS).items()}
+_MICRO = str.maketrans("\N{MICRO SIGN}\N{GREEK SMALL LETTER MU}", "uu")
+
+_QUANTITY = re.compile(rf"\s*({NUMBER})\s*([A-Za-z%][^\s]*)?\s*")
+_SUM = re.compile(rf"\s*(?:{NUMBER}\s*[a-z]+\s*){{2,}}")
+_PART = re.compile(rf"{NUMBER}\s*[a-z]+")
+_SHARE = re.compile(rf"\s*({NUMBER}(?:[eE][-+]?[0-9]{{1,3}})?)\s*(%?)\s*")
+_LONGEST = 400  # characters: more than the smallest float needs
+_LARGEST = 10**15
 
 
 def parse_duration(text: object) -> float:
@@ -34,10 +53,12 @@ def parse_duration(text: object) -> float:
 
     :raises ValueError: in words for the user.
     """
-    if isinstance(text, str) and len(parts := re.findall(r"[\d.]+\s*[^\d.\s]+", text)) > 1:
-        if "".join(parts).replace(" ", "") == text.replace(" ", ""):
-            return sum(_quantity(part, _DURATION, "a duration", "20ms") for part in parts)
-    return _quantity(text, _DURATION, "a duration", "20ms")
+    if not isinstance(text, str):
+        return float(_quantity(text, _DURATION, "a duration", "20ms"))
+    plain = text.translate(_MICRO)
+    if len(plain) <= _LONGEST and _SUM.fullmatch(plain):
+        return float(sum(_quantity(part, _DURATION, "a duration", "20ms") for part in _PART.findall(plain)))
+    return float(_quantity(plain, _DURATION, "a duration", "20ms"))
 
 
 def parse_size(text: object) -> int:
@@ -46,8 +67,8 @@ def parse_size(text: object) -> int:
     :raises ValueError: in words for the user.
     """
     size = _quantity(text, _SIZE, "a size", "64KiB")
-    if size != int(size):
-        raise ValueError(f"{text} is not a whole number of bytes; give one that is, such as 64KiB")
+    if size.denominator != 1:
+        raise ValueError(f"{shown(text)} is not a whole number of bytes; give one that is, such as 64KiB")
     return int(size)
 
 
@@ -56,9 +77,7 @@ def parse_rate(text: object) -> float:
 
     :raises ValueError: in words for the user.
     """
-    units = {f"{unit}/s": float(factor) for unit, factor in _SIZE.items()}
-    units |= {f"{unit}/s": factor / 8 for unit, factor in _BITS.items()}
-    return _quantity(text, units, "a rate", "10MB/s")
+    return float(_quantity(text, _RATE, "a rate", "10MB/s"))
 
 
 def parse_share(value: object) -> float:
@@ -66,44 +85,38 @@ def parse_share(value: object) -> float:
 
     :raises ValueError: in words for the user.
     """
-    wrong = ValueError(f"{value!r} is not a share; give a number from 0 to 1, such as 0.05, or 5%")
-    if isinstance(value, bool):
-        raise wrong
-    if isinstance(value, int | float):
-        share = float(value)
-    elif isinstance(value, str):
-        text, percent = value.strip(), value.strip().endswith("%")
-        try:
-            share = float(text.rstrip("%")) / (100 if percent else 1)
-        except ValueError:
-            raise wrong from None
+    if isinstance(value, str) and len(value) <= _LONGEST and (match := _SHARE.fullmatch(value)):
+        number, percent = match.groups()
+        share = Fraction(number) / (100 if percent else 1)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        share = value  # type: ignore[assignment]  # compared before it is converted: an int can be too large for that
     else:
-        raise wrong
+        raise ValueError(f"{shown(value)} is not a share; give a number from 0 to 1, such as 0.05, or 5%")
     if not 0 <= share <= 1:  # also refuses nan
-        raise ValueError(f"{value} is out of range; give a share from 0 to 1 (0% to 100%)")
-    return share
+        raise ValueError(f"{shown(value)} is out of range; give a share from 0 to 1 (0% to 100%)")
+    return float(share)
 
 
-def _quantity(text: object, units: dict[str, float] | dict[str, int], what: str, example: str) -> float:
-    if isinstance(text, bool | float | int):
-        raise ValueError(f"{text!r} has no unit; give {what} with its unit, such as {example}")
-    if not isinstance(text, str) or (match := _QUANTITY.fullmatch(text)) is None:
-        raise ValueError(f"{text!r} is not {what}; give a number with its unit, such as {example}")
+def _quantity(text: object, units: Mapping[str, Fraction], what: str, example: str) -> Fraction:
+    if isinstance(text, float | int) and not isinstance(text, bool):
+        raise ValueError(f"{shown(text)} has no unit; give {what} with its unit, such as {example}")
+    if not isinstance(text, str) or len(text) > _LONGEST or (match := _QUANTITY.fullmatch(text)) is None:
+        raise ValueError(f"{shown(text)} is not {what}; give a number with its unit, such as {example}")
     number, unit = match.groups()
     if unit is None:
-        raise ValueError(f"{text!r} has no unit; give {what} with its unit, such as {example}")
+        raise ValueError(f"{shown(text)} has no unit; give {what} with its unit, such as {example}")
     if unit not in units:
         known = ", ".join(units)
-        raise ValueError(f"{text!r} has the unknown unit {unit!r}; give {what} such as {example} (units: {known})")
-    value = float(number) * units[unit]
-    if not math.isfinite(value) or value > 1e15:
-        raise ValueError(f"{text!r} is too large; give {what} such as {example}")
+        raise ValueError(f"{shown(text)} has the unknown unit {unit!r}; give {what} such as {example} (units: {known})")
+    value = Fraction(number) * units[unit]
+    if value > _LARGEST:
+        raise ValueError(f"{shown(text)} is too large; give {what} such as {example}")
     return value
 
 
 def format_duration(seconds: float) -> str:
     """The shortest text that parses back to `seconds`."""
-    return _shortest(seconds, {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}, "s")
+    return _shortest(seconds, _DURATION, "s")
 
 
 def format_size(size: int) -> str:
@@ -113,7 +126,7 @@ def format_size(size: int) -> str:
 
 def format_rate(rate: float) -> str:
     """The shortest text that parses back to `rate` bytes per second."""
-    return _shortest(rate, {f"{unit}/s": float(factor) for unit, factor in _SIZE.items()}, "B/s")
+    return _shortest(rate, {f"{unit}/s": factor for unit, factor in _SIZE.items()}, "B/s")
 
 
 def format_share(share: float) -> str:
@@ -121,19 +134,16 @@ def format_share(share: float) -> str:
     return f"{share:.12g}"
 
 
-def _shortest(value: float, units: dict[str, float] | dict[str, int], zero_unit: str) -> str:
+def _shortest(value: float, units: Mapping[str, Fraction], base: str) -> str:
     if value == 0:
-        return f"0{zero_unit}"
-    texts = [
-        f"{text}{unit}"
-        for unit, factor in units.items()
-        for text in {_plain(value / factor), _plain(round(value / factor, 9))}
-        if float(text) * factor == value
-    ]
-    return min(texts, key=lambda text: (len(text), text)) if texts else f"{_plain(value)}{zero_unit}"
+        return f"0{base}"
+    exact = Decimal(repr(value))  # the shortest decimal that is this very float
+    # A fraction without end has 28 digits, where `exact` has at most 17: it is never the shortest.
+    texts = [f"{exact:f}{base}", *(f"{_decimal(Fraction(exact) / factor)}{unit}" for unit, factor in units.items())]
+    return min(texts, key=len)
 
 
-def _plain(number: float) -> str:
-    """Decimal digits without an exponent."""
-    text = repr(float(number))
-    return f"{number:.18f}".rstrip("0").rstrip(".") if "e" in text else text.removesuffix(".0")
+def _decimal(number: Fraction) -> str:
+    """Decimal digits without an exponent; rounded where the fraction has no end."""
+    text = f"{Decimal(number.numerator) / Decimal(number.denominator):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

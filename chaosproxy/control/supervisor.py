@@ -227,11 +227,13 @@ class Supervisor:
                 known = [present.name for one in proxies for present in one.spec.faults]
                 raise NotFound(f"there is no fault {fault!r}{nearest(fault, known)}")
             return [(one.spec.name, self.remove_fault(one.spec.name, fault, by)) for one in named]
-        return [
+        # From the last fault to the first: what one releases then passes through none that goes next.
+        removed = [
             (one.spec.name, self.remove_fault(one.spec.name, present.name, by))
-            for one in proxies
-            for present in one.spec.faults
+            for one in reversed(proxies)
+            for present in reversed(one.spec.faults)
         ]
+        return removed[::-1]
 
     def _take_away(self, proxy: str, fault: str) -> FaultSpec:
         running = self.proxy(proxy)

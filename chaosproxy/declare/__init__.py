@@ -23,9 +23,10 @@ from chaosproxy.declare.kinds import (
     Struct,
     Text,
     Whole,
+    nearest,
 )
 from chaosproxy.declare.params import Param, param, params_of
-from chaosproxy.declare.reading import Problems, nearest, read_struct, struct_schema, write_struct
+from chaosproxy.declare.reading import Problems, read_struct, struct_schema, write_struct
 
 __all__ = [
     "Choice",

@@ -7,16 +7,30 @@ what would be right. Kinds that hold others (Struct, ListOf, MapOf) are walked b
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy import units
+from chaosproxy.errors import shown
 
 __all__ = [
     "Choice", "Duration", "Flag", "Kind", "ListOf", "MapOf", "Number", "Rate", "Share", "Size", "Struct",
-    "Text", "Whole",
+    "Text", "Whole", "nearest",
 ]  # fmt: skip
+
+LARGEST_WHOLE = 2**63 - 1
+_LARGEST_NUMBER = 1e15
+
+
+def nearest(given: object, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` when a known word is near, else nothing."""
+    if not isinstance(given, str) or len(given) > 40:  # the search takes time quadratic in the length
+        return ""
+    close = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class Kind:
@@ -45,8 +59,7 @@ class Kind:
 
 
 def _quantity_schema(unit: str) -> dict[str, Any]:
-    number = r"^\s*(\d+(\.\d+)?|\.\d+)\s*"
-    return {"type": "string", "pattern": rf"{number}({unit})\s*$"}
+    return {"type": "string", "pattern": rf"^\s*{units.NUMBER}\s*({unit})\s*$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +71,14 @@ class Duration(Kind):
     def read(self, value: object) -> float:
         seconds = units.parse_duration(value)
         if self.above_zero and seconds <= 0:
-            raise ValueError(f"{value!r} is too short; give a duration above 0, such as 20ms")
+            raise ValueError(f"{shown(value)} is too short; give a duration above 0, such as 20ms")
         return seconds
 
     def write(self, value: object) -> str:
         return units.format_duration(float(value))  # type: ignore[arg-type]  # read() made it a float
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^\s*((\d+(\.\d+)?|\.\d+)\s*(ns|us|µs|ms|s|m|h)\s*)+$"}
+        return {"type": "string", "pattern": rf"^\s*({units.NUMBER}\s*(ns|us|µs|ms|s|m|h)\s*)+$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,7 @@ class Size(Kind):
     def read(self, value: object) -> int:
         size = units.parse_size(value)
         if size < self.minimum:
-            raise ValueError(f"{value!r} is too small; give at least {units.format_size(self.minimum)}")
+            raise ValueError(f"{shown(value)} is too small; give at least {units.format_size(self.minimum)}")
         return size
 
     def write(self, value: object) -> str:
@@ -94,7 +107,7 @@ class Rate(Kind):
     def read(self, value: object) -> float:
         rate = units.parse_rate(value)
         if rate <= 0:
-            raise ValueError(f"{value!r} lets nothing through; give a rate above 0 such as 10MB/s, or use `stall`")
+            raise ValueError(f"{shown(value)} lets nothing through; give a rate above 0 such as 10MB/s, or use `stall`")
         return rate
 
     def write(self, value: object) -> str:
@@ -112,7 +125,7 @@ class Share(Kind):
         return units.parse_share(value)
 
     def schema(self) -> dict[str, Any]:
-        percent = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%?\s*$"}
+        percent = {"type": "string", "pattern": rf"^\s*{units.NUMBER}\s*%?\s*$"}
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, percent]}
 
 
@@ -124,10 +137,10 @@ class Number(Kind):
     maximum: float = math.inf
 
     def read(self, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{value!r} is not a number; give {self._range()}")
-        if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"{value!r} is out of range; give {self._range()}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise ValueError(f"{shown(value)} is not a number; give {self._range()}")
+        if not max(self.minimum, -_LARGEST_NUMBER) <= value <= min(self.maximum, _LARGEST_NUMBER):
+            raise ValueError(f"{shown(value)} is out of range; give {self._range()}")
         return float(value)
 
     def schema(self) -> dict[str, Any]:
@@ -145,16 +158,23 @@ class Whole(Kind):
     """A whole number without a unit."""
 
     minimum: int = 0
+    maximum: int = LARGEST_WHOLE
 
     def read(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{value!r} is not a whole number; give one of at least {self.minimum}")
-        if value < self.minimum:
-            raise ValueError(f"{value} is out of range; give a whole number of at least {self.minimum}")
+            raise ValueError(f"{shown(value)} is not a whole number; give one {self._range()}")
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"{shown(value)} is out of range; give a whole number {self._range()}")
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "integer", "minimum": self.minimum}
+        bounds = {"minimum": self.minimum, "maximum": self.maximum}
+        return {"type": "integer"} | {key: bound for key, bound in bounds.items() if abs(bound) < LARGEST_WHOLE}
+
+    def _range(self) -> str:
+        if self.maximum < LARGEST_WHOLE:
+            return f"from {self.minimum} to {self.maximum}"
+        return f"of at least {self.minimum}"
 
     def __str__(self) -> str:
         return "whole number"
@@ -166,7 +186,7 @@ class Flag(Kind):
 
     def read(self, value: object) -> bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{value!r} is not a yes or no; give true or false")
+            raise ValueError(f"{shown(value)} is not a yes or no; give true or false")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -182,7 +202,9 @@ class Text(Kind):
 
     def read(self, value: object) -> str:
         if not isinstance(value, str):
-            raise ValueError(f"{value!r} is not text; put it in quotes if it is meant as text")
+            raise ValueError(f"{shown(value)} is not text; put it in quotes if it is meant as text")
+        if not value.isprintable() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise ValueError(f"{shown(value)} holds half a surrogate pair; give text that UTF-8 can carry")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -200,9 +222,8 @@ class Choice(Kind):
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or value not in self.words:
-            from chaosproxy.declare.reading import nearest
-
-            raise ValueError(f"{value!r} is not known{nearest(value, self.words)}; give one of: {', '.join(self.words)}")
+            hint = nearest(value, self.words)
+            raise ValueError(f"{shown(value)} is not known{hint}; give one of: {', '.join(self.words)}")
         return value
 
     def schema(self) -> dict[str, Any]:

@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct
-from chaosproxy.declare.params import params_of
-from chaosproxy.errors import InvalidInput, Path, Problem
+from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct, nearest
+from chaosproxy.declare.params import Param, params_of
+from chaosproxy.errors import InvalidInput, Path, Problem, shown
 
-__all__ = ["Problems", "nearest", "read_struct", "struct_schema", "write_struct"]
+__all__ = ["Problems", "read_struct", "struct_schema", "write_struct"]
 
 S = TypeVar("S")
 _WRONG = object()
 
 
 class Problems:
-    """Collects everything that is wrong, so that all of it is shown and not the first alone."""
+    """Collects everything that is wrong, so that all of it is shown and not the first alone.
+
+    Bad input may be wrong in any number of places: after `LIMIT` problems the rest are counted only.
+    """
+
+    LIMIT = 1000
 
     def __init__(self) -> None:
         self._found: list[Problem] = []
+        self._more = 0
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._found) + self._more
 
     def __iter__(self) -> Iterator[Problem]:
-        return iter(self._found)
+        yield from self._found
+        if self._more:
+            last = self._found[-1]
+            yield Problem(last.path, f"{self._more} more problems are not shown; correct these first", last.at_key)
 
-    def add(self, path: Path, message: str) -> None:
-        self._found.append(Problem(path, message))
+    @property
+    def full(self) -> bool:
+        return len(self._found) >= self.LIMIT
+
+    def add(self, path: Path, message: str, *, at_key: bool = False) -> None:
+        """`at_key`: what is wrong is the last key of the path, not the value under it."""
+        if self.full:
+            self._more += 1
+        else:
+            self._found.append(Problem(path, message, at_key))
 
     def raise_if_any(self) -> None:
         """
         :raises InvalidInput: with every problem found.
         """
         if self._found:
-            raise InvalidInput(self._found)
-
-
-def nearest(given: object, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` when a known word is near, else nothing."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6) if isinstance(given, str) else []
-    return f" (did you mean {close[0]!r}?)" if close else ""
+            raise InvalidInput(list(self))
 
 
 def read_struct(
@@ -57,49 +67,74 @@ def read_struct(
     """A `struct` from a mapping; None, and every problem noted, if anything is wrong.
 
     `also_known` are keys somebody else reads, for the suggestion after an unknown key;
-    `given` are fields that do not come from the data.
+    `given` are fields that do not come from the data. An explicit null stands for the default.
     """
     if not isinstance(data, Mapping):
-        problems.add(path, f"{data!r} is not a mapping; give one")
+        problems.add(path, f"{shown(data)} is not a mapping; give one")
         return None
     params = {param.name: param for param in params_of(struct)}
     before = len(problems)
     values = dict(given)
     for key, value in data.items():
-        if key not in params:
+        param = params.get(key) if isinstance(key, str) else None
+        if param is None:
             if key not in also_known:
-                known = [*params, *also_known]
-                problems.add((*path, key), f"unknown key{nearest(key, known)}; known keys: {', '.join(known)}")
-            continue
-        param = params[key]
-        if value is None and not param.required:
-            continue  # an explicit null means the default
-        values[param.attribute] = _read(param.kind, value, problems, (*path, key))
+                _unknown(key, [*params, *also_known], problems, path)
+        elif value is not None or param.required:
+            values[param.attribute] = _read(param.kind, value, problems, (*path, param.name))
     for param in params.values():
         if param.required and param.name not in data:
-            hint = f", such as {param.name}: {param.example}" if param.example else ""
-            problems.add(path, f"{param.name} is missing; give the {param.meaning}{hint}")
+            problems.add(path, _missing(param))
     return struct(**values) if len(problems) == before else None
+
+
+def _unknown(key: object, known: list[str], problems: Problems, path: Path) -> None:
+    hint = "" if problems.full else nearest(key, known)
+    problems.add((*path, _step(key)), f"unknown key{hint}; known keys: {', '.join(known)}", at_key=True)
+
+
+def _missing(param: Param) -> str:
+    if param.example:
+        return f"{param.name} is missing; give e.g. {param.name}: {param.example}"
+    return f"{param.name} is missing; give {param.meaning}"
+
+
+def _step(key: object) -> str:
+    return key if isinstance(key, str) else shown(key)
 
 
 def _read(kind: Kind, value: object, problems: Problems, path: Path) -> object:
     if isinstance(kind, Struct):
         return read_struct(kind.of, value, problems, path)
     if isinstance(kind, ListOf):
-        if not isinstance(value, list | tuple):
-            problems.add(path, f"{value!r} is not a list; give one, such as [{'…'}]")
-            return _WRONG
-        return tuple(_read(kind.item, one, problems, (*path, index)) for index, one in enumerate(value))
+        return _read_list(kind, value, problems, path)
     if isinstance(kind, MapOf):
-        if not isinstance(value, Mapping):
-            problems.add(path, f"{value!r} is not a mapping; give one")
-            return _WRONG
-        return {str(key): _read(kind.item, one, problems, (*path, key)) for key, one in value.items()}
+        return _read_map(kind, value, problems, path)
     try:
         return kind.read(value)
     except ValueError as error:
         problems.add(path, str(error))
         return _WRONG
+
+
+def _read_list(kind: ListOf, value: object, problems: Problems, path: Path) -> object:
+    if not isinstance(value, list | tuple):
+        problems.add(path, f"{shown(value)} is not a list; give one in brackets, such as [first, second]")
+        return _WRONG
+    return tuple(_read(kind.item, one, problems, (*path, index)) for index, one in enumerate(value))
+
+
+def _read_map(kind: MapOf, value: object, problems: Problems, path: Path) -> object:
+    if not isinstance(value, Mapping):
+        problems.add(path, f"{shown(value)} is not a mapping; give one, such as {{name: value}}")
+        return _WRONG
+    read = {}
+    for key, one in value.items():
+        if not isinstance(key, str):
+            problems.add((*path, _step(key)), "the key is not text; put it in quotes", at_key=True)
+        else:
+            read[key] = _read(kind.item, one, problems, (*path, key))
+    return read
 
 
 def write_struct(value: object) -> dict[str, Any]:
@@ -126,8 +161,7 @@ def struct_schema(struct: type[Any]) -> dict[str, Any]:
     """JSON Schema (2020-12) of the mapping that `read_struct` reads. (Any: JSON.)"""
     properties = {}
     for param in params_of(struct):
-        schema = {**_schema(param.kind), "description": param.meaning}
-        properties[param.name] = schema
+        properties[param.name] = {**_schema(param.kind), "description": param.meaning}
     required = [param.name for param in params_of(struct) if param.required]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 

@@ -40,6 +40,16 @@ class Burst:
     loss_good: float = param(Share(), "share of packets lost while good", default=0.0, example="0.1%")
     loss_bad: float = param(Share(), "share of packets lost while bad", default=1.0, example="80%")
 
+    @property
+    def bad(self) -> float:
+        """The share of packets that meet a bad channel; one that never changes is good."""
+        return self.p / (self.p + self.r) if self.p else 0.0
+
+    @property
+    def share(self) -> float:
+        """The share of all packets that are lost."""
+        return self.loss_good + self.bad * (self.loss_bad - self.loss_good)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketLoss(Fault):
@@ -52,7 +62,8 @@ class PacketLoss(Fault):
     the stream is a packet too; a reset is not, since nobody would send it again.
 
     `correlation` makes a loss more likely after a loss, with the share of losses kept:
-    AR(1) on an underlying normal, as in `latency`.
+    AR(1) on an underlying normal, as in `latency`. Retransmissions come so much later that
+    neither correlation nor burst reaches them: they are lost with the overall share.
     """
 
     type: ClassVar[str] = "packet_loss"
@@ -84,12 +95,17 @@ class PacketLoss(Fault):
             yield "correlation", "cannot stand beside burst, which is correlated by itself; give one of the two"
 
     def open(self, opening: Opening) -> Stage:
-        return _Lossy(self._channel(opening.dice))
+        dice, share = opening.dice, self._share()
+        return _Lossy(self._channel(dice), lambda: dice.random() < share)
+
+    def _share(self) -> float:
+        """The share of all packets that are lost."""
+        return self.burst.share if self.burst is not None else self.rate or 0.0
 
     def _channel(self, dice: Dice) -> _Lost:
         if self.burst is not None:
             return _bursts(self.burst, dice)
-        rate = self.rate or 0.0
+        rate = self._share()
         if not self.correlation:
             return lambda: dice.random() < rate
         normal = CorrelatedNormal(dice, self.correlation)
@@ -97,9 +113,7 @@ class PacketLoss(Fault):
 
 
 def _bursts(burst: Burst, dice: Dice) -> _Lost:
-    total = burst.p + burst.r
-    # It starts as a channel that has been running for long; one that never changes starts good.
-    bad = total > 0 and dice.random() < burst.p / total
+    bad = dice.random() < burst.bad  # it starts as a channel that has been running for long
 
     def lost() -> bool:
         nonlocal bad
@@ -113,8 +127,9 @@ def _bursts(burst: Burst, dice: Dice) -> _Lost:
 
 
 class _Lossy(Stage):
-    def __init__(self, lost: _Lost) -> None:
+    def __init__(self, lost: _Lost, lost_again: _Lost) -> None:
         self._lost = lost
+        self._lost_again = lost_again
 
     def on_step(self, step: Step) -> Iterable[Step]:
         match step:
@@ -144,10 +159,12 @@ class _Lossy(Stage):
 
     def _lateness(self) -> float:
         """Seconds by which the next packet is late, for all the times it is lost."""
-        late, timeout = 0.0, FIRST_TIMEOUT
-        for _ in range(MOST_RETRANSMISSIONS + 1):
-            if not self._lost():
+        if not self._lost():
+            return 0.0
+        late = timeout = FIRST_TIMEOUT
+        for _ in range(MOST_RETRANSMISSIONS):
+            if not self._lost_again():
                 return late
-            late += timeout
             timeout = min(2 * timeout, LONGEST_TIMEOUT)
+            late += timeout
         return NEVER

@@ -76,7 +76,7 @@ def _host(host: str, text: str) -> str:
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
         raise ValueError(f"{shown(text)} has no usable host name; give host:port, such as {_EXAMPLE}")
     if _LIKE_IPV4.fullmatch(host) and not _is_ip(host, ipaddress.IPv4Address):
-        raise ValueError(f"{shown(text)} holds no IPv4 address; give four numbers from 0 to 255, such as 127.0.0.1:5432")
+        raise ValueError(f"{shown(text)} holds no IPv4 address; give one such as 127.0.0.1:5432")
     return host
 
 

@@ -21,7 +21,9 @@ class ProxySpec:
 
     name: str
     protocol: str = param(Choice("tcp", "http"), "what flows through it", default="tcp", example="tcp")
-    listen: Address = param(ListenAddress(), "where clients connect; port 0 picks a free one", example="127.0.0.1:15432")
+    listen: Address = param(
+        ListenAddress(), "where clients connect; port 0 picks a free one", example="127.0.0.1:15432"
+    )
     upstream: Address = param(UpstreamAddress(), "the real server; it need not be up yet", example="127.0.0.1:5432")
     from_node: str | None = param(Text(), "node of the clients", default=None, name="from", example="app")
     to_node: str | None = param(Text(), "node of the server", default=None, name="to", example="db-primary")

@@ -20,6 +20,7 @@ VERSION = 1
 
 _HOSTS = re.compile(r"[A-Za-z0-9_.*?-]+|\[[0-9A-Fa-f:.*]+\]|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _PORT = re.compile(r"(.+):([0-9]{1,5}|\*)")
+_LONGEST = 260  # characters: a host name of 253 and a port
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class HostPattern(Kind):
         return value
 
     def _fits(self, text: str) -> bool:
+        if len(text) > _LONGEST:
+            return False
         if "/" in text and not text.startswith("unix:/"):
             try:
                 ipaddress.ip_network(text, strict=False)
@@ -129,7 +132,15 @@ def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySp
         proxy = read_proxy(one, name, problems, (*path, name))
         if proxy is not None:
             found.append(proxy)
-            if holder := places.take(proxy.listen, name):
-                message = f"{proxy.listen} is already taken by the proxy {shown(holder)}; give each proxy its own"
-                problems.add((*path, name, "listen"), message)
+        if (listen := _listen_of(one)) and (holder := places.take(listen, name)):
+            message = f"{listen} is already taken by the proxy {shown(holder)}; give each proxy its own"
+            problems.add((*path, name, "listen"), message)
     return tuple(found)
+
+
+def _listen_of(data: object) -> Address | None:
+    """Where a proxy listens, also when something else about it is wrong."""
+    try:
+        return ListenAddress().read(data.get("listen")) if isinstance(data, Mapping) else None
+    except ValueError:
+        return None

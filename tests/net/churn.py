@@ -16,6 +16,7 @@ import os
 import random
 import socket
 import struct
+import subprocess
 import sys
 import time
 
@@ -50,23 +51,6 @@ class Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(logging.Formatter().format(record))
-
-
-class Echo(asyncio.Protocol):
-    """Answers what it gets; ends when its client ends."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        open_echoes.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        self.transport.write(data)  # type: ignore[attr-defined]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        open_echoes.discard(self)
-
-
-open_echoes: set[Echo] = set()
 
 
 async def client(address: tuple[str, int], dice: random.Random, until: float) -> None:
@@ -112,8 +96,9 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
     logging.getLogger().addHandler(complaints)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.lines.append(repr(context)))
-    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=4096)
-    port = server.sockets[0].getsockname()[1]
+    echo = subprocess.Popen([sys.executable, "-m", "tests.net.echo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert echo.stdin is not None and echo.stdout is not None
+    port = int(echo.stdout.readline())
     descriptors = len(os.listdir("/proc/self/fd"))
     supervisor = Supervisor(Seed(1))
     running = await supervisor.add_proxy(proxy("churn", upstream=f"127.0.0.1:{port}"), "test")
@@ -137,8 +122,6 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
     if running.connections:
         problems.append(f"{len(running.connections)} connections outlive their clients")
     await supervisor.close()
-    for echo in list(open_echoes):
-        echo.transport.close()
     await asyncio.sleep(0.1)
     gc.collect()
     if garbage:
@@ -153,7 +136,9 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
     if running.tally.opened < 50 * seconds:
         problems.append(f"only {running.tally.opened} connections in {seconds} s")
     sys.stdout.write(f"{running.tally.opened} connections, closed {dict(running.tally.closed)}\n")
-    server.close()
+    echo.stdin.close()
+    echo.stdout.close()
+    echo.wait(10)
     return problems
 
 

@@ -1,0 +1,75 @@
+# Everything sets itself up: `make demo` and `make test` work in a fresh checkout.
+# Another interpreter: make PYTHON=/path/to/python3.12 test
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench servers clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?= -n auto
+
+# The first Python of at least 3.11 that runs and can make a virtual environment.
+CAN_SERVE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
+	if $$candidate -c '$(CAN_SERVE)' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
+
+help:
+	@echo "make demo    watch a client meet latency, a stall, a reset and a partition"
+	@echo "make test    run the whole test suite, with real servers"
+	@echo "make check   lint and type-check"
+	@echo "make bench   measure against HAProxy, nginx and socat"
+	@echo "make clean   remove the virtual environment and caches"
+
+demo: $(VENV)/.ready
+	@$(BIN)/chaosproxy demo
+
+test: $(VENV)/.ready-dev servers
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff check
+	$(BIN)/mypy chaosproxy
+
+bench: $(VENV)/.ready-dev
+	$(BIN)/python -m bench
+
+# The servers that the end-to-end tests stand in front of. Where one cannot be had, its tests are
+# skipped and say so; with CI=true that is a failure.
+servers:
+	@missing=; \
+	has() { command -v $$1 >/dev/null || [ -x /usr/sbin/$$1 ] || compgen -G "/usr/lib/postgresql/*/bin/$$1" >/dev/null; }; \
+	for pair in postgres:postgresql redis-server:redis-server nginx:nginx prometheus:prometheus curl:curl; do \
+		has $${pair%%:*} || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing the servers that tests start:$$missing"; \
+		apt-get update -qq || true; \
+		RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo "Missing for the tests:$$missing. Install them, or run as root where apt-get is." >&2; exit 1; \
+	else \
+		echo "Not installed, so their tests are skipped:$$missing" >&2; \
+	fi
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "chaosproxy needs Python 3.11 or newer with the venv module, and none was found." >&2; \
+		echo "Tried: python3.13 python3.12 python3.11 python3." >&2; \
+		echo "Install one (Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3 ..." >&2; \
+		exit 1; \
+	fi
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@ $(VENV)/.ready
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

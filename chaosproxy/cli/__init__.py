@@ -1,0 +1,31 @@
+"""The command line: parse, call, print.
+
+    serve     run proxies                       live      status, inject, heal
+    check     validate configuration files      describe  faults, schema
+    demo      the demo                          exits     exit codes and the errors behind them
+
+Nothing heavy is imported before a command needs it, so that `--help` and completion are quick.
+"""
+
+from __future__ import annotations
+
+import click
+
+from chaosproxy import __version__
+from chaosproxy.cli.check import check
+from chaosproxy.cli.demo import demo
+from chaosproxy.cli.describe import faults, schema
+from chaosproxy.cli.live import heal, inject, status
+from chaosproxy.cli.serve import serve
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="chaosproxy")
+def main() -> None:
+    """A fault-injecting TCP proxy: put it between your client and your server, and see who copes."""
+
+
+for _command in (serve, check, faults, schema, status, inject, heal, demo):
+    main.add_command(_command)

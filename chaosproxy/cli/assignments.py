@@ -1,0 +1,114 @@
+"""`key=value` words of the command line, read as the plain data that YAML would give. Pure.
+
+A shell knows text only, so each value is turned into what the declared kind expects:
+`nth=3` becomes a number, `shared=true` a boolean, `delay=100ms` stays text. A dot leads
+into a nested mapping: `wave.shape=sine`. Whether the value is *right* is not decided here
+but by the one reader that YAML and REST use too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chaosproxy.declare import (
+    Flag,
+    Kind,
+    ListOf,
+    MapOf,
+    Number,
+    Param,
+    Problems,
+    Struct,
+    Whole,
+    nearest,
+    params_of,
+)
+from chaosproxy.errors import Path
+
+__all__ = ["read_assignments"]
+
+
+def read_assignments(words: Iterable[str], params: Iterable[Param], problems: Problems) -> dict[str, Any]:
+    """The mapping that the words spell; every problem is noted. (Any: JSON.)"""
+    known = {param.name: param.kind for param in params}
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            problems.add((), f"{word!r} is no assignment; give key=value{_such_as(known)}")
+            continue
+        path = tuple(key.split("."))
+        kind = _kind_at(path, known, problems)
+        if kind is not None:
+            _place(found, path, _plain(kind, text), problems)
+    return found
+
+
+def _such_as(known: Mapping[str, Kind]) -> str:
+    return f" with one of: {', '.join(known)}" if known else "; this type has no parameters"
+
+
+def _kind_at(path: tuple[str, ...], known: Mapping[str, Kind], problems: Problems) -> Kind | None:
+    """The declared kind at `path`; None, and the problem noted, if there is none."""
+    head, *rest = path
+    if head not in known:
+        exists = f"known: {', '.join(known)}" if known else "it has no parameters"
+        problems.add(path, f"unknown parameter{nearest(head, known)}; {exists}")
+        return None
+    kind = known[head]
+    for depth, name in enumerate(rest, start=1):
+        match kind:
+            case Struct(of):
+                inner = {param.name: param.kind for param in params_of(of)}
+                if name not in inner:
+                    problems.add(path, f"unknown parameter{nearest(name, inner)}; known: {', '.join(inner)}")
+                    return None
+                kind = inner[name]
+            case MapOf(item):
+                kind = item
+            case _:
+                problems.add(path, f"{'.'.join(path[:depth])} has no parts; give {'.'.join(path[:depth])}=value")
+                return None
+    if isinstance(kind, Struct):
+        names = ", ".join(f"{'.'.join(path)}.{param.name}=…" for param in params_of(kind.of))
+        problems.add(path, f"is a mapping; give its parts: {names}")
+        return None
+    if isinstance(kind, MapOf):
+        problems.add(path, f"is a mapping; give its entries: {'.'.join(path)}.NAME=value")
+        return None
+    return kind
+
+
+def _plain(kind: Kind, text: str) -> object:
+    """`text` as YAML would have read it for `kind`; text that does not fit stays text, to be refused by the reader."""
+    match kind:
+        case Flag():
+            return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(
+                text.lower(), text
+            )
+        case Whole():
+            return _number(int, text)
+        case Number():
+            return _number(float, text)
+        case ListOf(item):
+            return [_plain(item, one.strip()) for one in text.split(",")] if text else []
+        case _:
+            return text
+
+
+def _number(number: type[int] | type[float], text: str) -> object:
+    try:
+        return number(text)
+    except ValueError:
+        return text
+
+
+def _place(found: dict[str, Any], path: Path, value: object, problems: Problems) -> None:
+    *parents, last = (str(part) for part in path)
+    for parent in parents:
+        found = found.setdefault(parent, {})
+    if last in found:
+        problems.add(path, "is given twice; give it once")
+        return
+    found[last] = value

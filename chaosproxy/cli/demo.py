@@ -1,0 +1,44 @@
+"""`demo`: the whole of it in one command."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import click
+
+from chaosproxy.cli.exits import CannotStart, VerdictFailed
+from chaosproxy.cli.serve import loop_option
+from chaosproxy.cli.types import ADDRESS
+from chaosproxy.errors import CannotListen
+from chaosproxy.model import Address
+
+if TYPE_CHECKING:
+    from chaosproxy.app import LoopChoice
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="End after the walk; exit 1 if an act did not show its effect.")
+@click.option("--control", type=ADDRESS, default="127.0.0.1:0", metavar="HOST:PORT", help="Address of the control API.")
+@loop_option
+def demo(once: bool, control: Address, loop: LoopChoice) -> None:
+    """Show what chaosproxy does: a store, a client and faults between them.
+
+    Nothing needs to be installed or configured. After the walk everything keeps running until
+    Ctrl-C, for you to inject faults of your own.
+    """
+    from rich.console import Console
+
+    from chaosproxy import app  # loaded late, as in `serve`
+    from chaosproxy.observe import start_logging
+
+    start_logging("text", logging.WARNING)
+    try:
+        loop_name = app.choose_loop(loop)
+        failed = app.run_on(loop_name, app.run_demo(control, once, loop_name, Console(soft_wrap=True)))
+    except (CannotListen, ModuleNotFoundError) as error:
+        raise CannotStart(str(error)) from None
+    if once and failed:
+        raise VerdictFailed(f"these acts did not show their effect: {', '.join(failed)}")

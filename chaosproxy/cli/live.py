@@ -1,0 +1,159 @@
+"""`status`, `inject` and `heal`: they speak to a running server."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import click
+
+from chaosproxy.cli.assignments import read_assignments
+from chaosproxy.cli.client import DEFAULT_URL, Client
+from chaosproxy.cli.describe import complete_type, known_type
+from chaosproxy.cli.exits import BadInput
+from chaosproxy.cli.printing import print_json, print_table
+from chaosproxy.declare import Param, Problems, params_of
+from chaosproxy.model import Placement, read_fault
+
+__all__ = ["heal", "inject", "status"]
+
+Json = dict[str, Any]  # Any: JSON
+
+
+def talks_to_server(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --url, --token and --json; the command gets `client` and `as_json`."""
+
+    @click.option("--url", envvar="CHAOSPROXY_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
+                  help="The running server's control address.")  # fmt: skip
+    @click.option("--token", envvar="CHAOSPROXY_TOKEN", show_envvar=True, help="The token the server asks for.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @functools.wraps(command)
+    def with_client(*args: object, url: str, token: str | None, **kwargs: object) -> None:
+        command(*args, client=Client(url, token), **kwargs)
+
+    return with_client
+
+
+@click.command()
+@talks_to_server
+def status(client: Client, as_json: bool) -> None:
+    """Show the proxies of a running server, their connections and faults."""
+    now: Json = client.get("status").body
+    if as_json:
+        print_json(now)
+        return
+    proxies: list[Json] = now["proxies"]
+    click.echo(f"chaosproxy {now['version']} on {now['loop']}, seed {now['seed']}, up {now['uptime_s']:.0f} s")
+    if not proxies:
+        click.echo("no proxies")
+        return
+    print_table(
+        ("proxy", "listen", "upstream", "connections", "bytes up", "bytes down", "faults"),
+        (
+            (
+                proxy["name"],
+                proxy["listen"] if proxy["enabled"] else "disabled",
+                proxy["upstream"],
+                str(proxy["connections"]),
+                str(proxy["bytes_upstream"]),
+                str(proxy["bytes_downstream"]),
+                "\n".join(_fault_line(fault) for fault in proxy["faults"]) or "-",
+            )
+            for proxy in proxies
+        ),
+        right=("connections", "bytes up", "bytes down"),
+    )
+
+
+@click.command()
+@click.argument("proxy")
+@click.argument("fault_type", metavar="TYPE", shell_complete=complete_type)
+@click.argument("parameters", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option("--name", help="The fault's name; a fault of that name is changed. Without it the server makes one.")
+@click.option("--direction", help="upstream, downstream or both.")
+@click.option("--probability", help="Share of the connections it touches: 0.2 or 20%.")
+@click.option("--ttl", help="Heals itself after this long, such as 30s.")
+@click.option("--skip", help="Leave the first so many connections alone.")
+@click.option("--count", help="Touch at most so many connections.")
+@click.option("--nth", help="Touch only each nth connection.")
+@talks_to_server
+def inject(
+    proxy: str,
+    fault_type: str,
+    parameters: tuple[str, ...],
+    name: str | None,
+    client: Client,
+    as_json: bool,
+    **placement: str | None,
+) -> None:
+    """Put a fault of TYPE on a proxy of a running server.
+
+    Parameters are as in YAML: delay=100ms, wave.shape=sine. `chaosproxy faults TYPE` lists them.
+    """
+    options = [f"{key}={value}" for key, value in placement.items() if value is not None]
+    body = fault_body(fault_type, [*parameters, *options])
+    if name is None:
+        answer = client.post("proxies", proxy, "faults", body=body)
+    else:
+        answer = client.put("proxies", proxy, "faults", name, body=body)
+    if as_json:
+        print_json(answer.body)
+        return
+    verb = "changed" if answer.status == 200 else "injected"
+    click.echo(f"{verb} {_fault_line(answer.body)} on {proxy}")
+    url = "" if client.url == DEFAULT_URL else f" --url {client.url}"
+    click.echo(f"heal it with: chaosproxy heal {proxy} {answer.body['name']}{url}")
+
+
+def fault_body(fault_type: str, words: Iterable[str]) -> Json:
+    """What is sent to the server, checked here first: the same declarations are used on both sides.
+
+    :raises BadInput: naming every word that is wrong, and what exists.
+    """
+    fault = known_type(fault_type)
+    params: list[Param] = [*params_of(fault), *params_of(Placement)]
+    problems = Problems()
+    body = {"type": fault_type, **read_assignments(words, params, problems)}
+    if not len(problems):
+        read_fault(body, "new", problems)
+    if len(problems):
+        see = f"`chaosproxy faults {fault_type}` explains its parameters"
+        raise BadInput(f"{fault_type} cannot be injected so; {see}", problems)
+    return body
+
+
+@click.command()
+@click.argument("proxy", required=False)
+@click.argument("fault", required=False)
+@talks_to_server
+def heal(proxy: str | None, fault: str | None, client: Client, as_json: bool) -> None:
+    """Remove every fault, those of PROXY, or the one called FAULT."""
+    asked = {"proxy": proxy, "fault": fault}
+    removed: list[Json] = client.post("heal", body={key: name for key, name in asked.items() if name}).body["removed"]
+    if as_json:
+        print_json({"removed": removed})
+        return
+    for one in removed:
+        click.echo(f"healed {one['fault']} ({one['type']}) on {one['proxy']}")
+    if not removed:
+        click.echo("there was nothing to heal")
+
+
+def _fault_line(fault: Json) -> str:
+    """`slow: latency delay=100ms downstream`, without what is default."""
+    plain = {"name", "type", "direction"}
+    shown = {key: value for key, value in fault.items() if key not in plain and value is not None}
+    if shown.get("probability") in (1, 1.0):
+        del shown["probability"]
+    return " ".join([f"{fault['name']}:", fault["type"], *_words(shown), fault["direction"]])
+
+
+def _words(settings: Json, prefix: str = "") -> Iterator[str]:
+    """The settings as `inject` takes them."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _words(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={json.dumps(value) if isinstance(value, bool) else value}"

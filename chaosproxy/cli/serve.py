@@ -1,0 +1,70 @@
+"""`serve`: run until told to stop."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from chaosproxy.cli.exits import CannotStart
+from chaosproxy.cli.files import load_file
+from chaosproxy.cli.types import ADDRESS
+from chaosproxy.errors import CannotListen
+from chaosproxy.model import Address, Config
+
+if TYPE_CHECKING:
+    from chaosproxy.app import LoopChoice, Running
+
+__all__ = ["loop_option", "serve"]
+
+loop_option = click.option(
+    "--loop",
+    type=click.Choice(["auto", "uvloop", "asyncio"]),
+    default="auto",
+    envvar="CHAOSPROXY_LOOP",
+    hidden=True,
+    help="The event loop; auto takes uvloop where it is installed.",
+)
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@click.option("--control", type=ADDRESS, metavar="HOST:PORT", help="Address of the control API; over the file's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same decisions; over the file's.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@loop_option
+def serve(
+    config: Path | None,
+    control: Address | None,
+    seed: int | None,
+    log_format: Literal["text", "json"],
+    loop: LoopChoice,
+) -> None:
+    """Run proxies and the control API until SIGTERM or SIGINT.
+
+    Without CONFIG it starts empty, for proxies to be added over REST. Once every listener is
+    bound, one line is printed: ready control=http://HOST:PORT proxies=N
+    """
+    wanted = Config() if config is None else load_file(config)
+    if control is not None:
+        wanted = replace(wanted, control=replace(wanted.control, listen=control))
+    if seed is not None:
+        wanted = replace(wanted, seed=seed)
+
+    from chaosproxy import app  # aiohttp and uvloop take a while to load, and most commands need neither
+    from chaosproxy.observe import start_logging
+
+    start_logging(log_format, logging.INFO)
+    try:
+        loop_name = app.choose_loop(loop)
+        app.run_on(loop_name, app.serve(wanted, loop_name, _announce))
+    except (CannotListen, ModuleNotFoundError) as error:
+        raise CannotStart(str(error)) from None
+
+
+def _announce(here: Running) -> None:
+    # click.echo flushes, so that whoever reads a pipe sees the line at once.
+    click.echo(f"ready control={here.control_url} proxies={len(here.supervisor.proxies())}")

@@ -1,0 +1,48 @@
+"""References to the environment in a text: `${NAME}`, `${NAME:-default}`, `${NAME:?message}`.
+
+`$$` is a literal dollar, and so is a dollar that no brace or dollar follows. As in a shell,
+`:-` and `:?` also treat an empty variable as unset (POSIX.1-2017, XCU 2.6.2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+__all__ = ["escape", "expand"]
+
+_REFERENCE = re.compile(
+    r"\$(?:(?P<dollar>\$)"
+    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<kind>[-?])(?P<word>[^}]*))?\}"
+    r"|\{)"  # malformed
+)
+_FORMS = "${NAME}, ${NAME:-default} or ${NAME:?message}, or $${ for a literal ${"
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """`text` with every reference replaced.
+
+    :raises ValueError: a variable is unset, or a reference is malformed; in words for the user.
+    """
+    return _REFERENCE.sub(lambda match: _value(match, environment), text)
+
+
+def escape(text: str) -> str:
+    """A text that expands to `text`."""
+    return text.replace("$", "$$")
+
+
+def _value(match: re.Match[str], environment: Mapping[str, str]) -> str:
+    if match["dollar"]:
+        return "$"
+    name, kind, word = match["name"], match["kind"], match["word"] or ""
+    if name is None or "${" in word:
+        raise ValueError(f"malformed environment reference; write {_FORMS}, one not inside another")
+    value = environment.get(name)
+    if kind is None and value is None:
+        raise ValueError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+    if kind and not value:
+        if kind == "?":
+            raise ValueError(f"the environment variable {name} is not set: {word[:200] or 'it is needed here'}; set it")
+        return word
+    return value or ""

@@ -1,0 +1,84 @@
+"""A configuration file's text to a Config, or to everything that is wrong with it, located."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from chaosproxy.config.environment import expand
+from chaosproxy.config.yaml_tree import BadYaml, Mark, Tree, YamlError, read_tree
+from chaosproxy.declare import Problems
+from chaosproxy.errors import InvalidInput, Problem
+from chaosproxy.model import Config, read_config
+
+__all__ = ["ConfigError", "LocatedProblem", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedProblem(Problem):
+    """A Problem and where in which file it stands."""
+
+    file: str = ""
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        field = f" {self.field}:" if self.path else ""
+        return f"{self.file}:{self.line}:{self.column}:{field} {self.message}"
+
+
+class ConfigError(InvalidInput):
+    """A file is wrong; `str()` is a line `FILE:LINE:COL: path.to.field: what is wrong; what would be right` each."""
+
+    def __init__(self, problems: Iterable[LocatedProblem]) -> None:
+        self.located = tuple(problems)
+        super().__init__(self.located)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.located)
+
+
+def load(text: bytes, name: str, environment: Mapping[str, str]) -> Config:
+    """The configuration in `text`; `name` is what the file is called in errors.
+
+    :raises ConfigError: with every problem of the file, in order of line.
+    """
+    try:
+        tree = read_tree(text, lambda value: expand(value, environment))
+    except BadYaml as bad:
+        raise ConfigError(_in_order(_located(error, name) for error in bad.errors)) from None
+    _keep_token_text(tree)
+    problems = Problems()
+    config = read_config(tree.root.data, problems)
+    found = [_located(error, name) for error in tree.errors]
+    found += [_locate(problem, tree, name) for problem in problems if not tree.is_broken(problem.path)]
+    if found or config is None:
+        raise ConfigError(_in_order(found))
+    return config
+
+
+def _in_order(problems: Iterable[LocatedProblem]) -> list[LocatedProblem]:
+    return sorted(problems, key=lambda problem: (problem.line, problem.column))
+
+
+def _keep_token_text(tree: Tree) -> None:
+    """A token of digits alone is text too: who writes `${TOKEN}` does not know what it will hold."""
+    control = tree.root.children.get("control")
+    token = control.children.get("token") if control else None
+    if control and token and isinstance(control.data, dict) and isinstance(token.data, bool | int | float):
+        control.data["token"] = token.text
+
+
+def _located(error: YamlError, name: str) -> LocatedProblem:
+    line, column = error.mark
+    return LocatedProblem(error.path, error.message, file=name, line=line, column=column)
+
+
+def _locate(problem: Problem, tree: Tree, name: str) -> LocatedProblem:
+    line, column = _mark_of(problem, tree)
+    return LocatedProblem(problem.path, problem.message, problem.at_key, name, line, column)
+
+
+def _mark_of(problem: Problem, tree: Tree) -> Mark:
+    node, key_mark = tree.find(problem.path)
+    return key_mark if node is None or problem.at_key else node.mark

@@ -1,0 +1,45 @@
+"""What a plain (unquoted) scalar means: the core schema of YAML 1.2.2, §10.3.2.
+
+So `on`, `yes`, `12:30` and `2024-01-01` are text, as they look, and not what YAML 1.1 made of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["Scalar", "resolve"]
+
+Scalar = str | int | float | bool | None
+
+_WORDS: dict[str, bool | None] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+_INT = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_MOST_DIGITS = 400
+
+
+def resolve(text: str) -> Scalar:
+    """The value of a plain scalar.
+
+    :raises ValueError: a number of so many digits that it cannot be meant; in words for the user.
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
+    whole, based, real = _INT.fullmatch(text), _BASED.fullmatch(text), _FLOAT.fullmatch(text)
+    if (whole or based or real) and len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} characters; give one that is shorter, or put text in quotes")
+    if whole:
+        return int(text)
+    if based:
+        return int(text[2:], 8 if text[1] == "o" else 16)
+    if real:
+        return float(text)
+    if _NOT_FINITE.fullmatch(text):
+        return float(text.replace(".", ""))
+    return text

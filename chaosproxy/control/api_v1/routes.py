@@ -1,0 +1,110 @@
+"""Every route, once: the server and the OpenAPI document are both made from this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chaosproxy.control.api_v1 import faults, proxies, server
+from chaosproxy.control.api_v1.context import Handler
+
+__all__ = ["ROUTES", "Route"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method on one path."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    takes: str | None = None
+    """The component schema of the body, if there is one."""
+    needs_body: bool = True
+    gives: dict[int, str | None]
+    """The component schema of each good answer, None where it has no body."""
+    refuses: tuple[int, ...] = ()
+    """Status codes of problems, beside those that every route may answer with."""
+    query: tuple[str, ...] = ()
+    media: str = "application/json"
+
+
+ROUTES = (
+    Route(
+        method="GET", path="/v1/proxies", handler=proxies.list_proxies,
+        summary="List proxies.", gives={200: "ProxyList"},
+    ),
+    Route(
+        method="POST", path="/v1/proxies", handler=proxies.add_proxy,
+        summary="Add a proxy, its faults with it.", takes="Proxy", gives={201: "Proxy"}, refuses=(409,),
+    ),
+    Route(
+        method="GET", path="/v1/proxies/{proxy}", handler=proxies.show_proxy,
+        summary="Show a proxy.", gives={200: "Proxy"}, refuses=(404,),
+    ),
+    Route(
+        method="PATCH", path="/v1/proxies/{proxy}", handler=proxies.change_proxy,
+        summary="Change a proxy by a merge patch (RFC 7396).", takes="ProxyPatch", gives={200: "Proxy"},
+        refuses=(404, 409),
+    ),
+    Route(
+        method="DELETE", path="/v1/proxies/{proxy}", handler=proxies.remove_proxy,
+        summary="Remove a proxy and end its connections.", gives={204: None}, refuses=(404,),
+    ),
+    Route(
+        method="GET", path="/v1/proxies/{proxy}/faults", handler=faults.list_faults,
+        summary="List a proxy's faults, in the order they act.", gives={200: "FaultList"}, refuses=(404,),
+    ),
+    Route(
+        method="POST", path="/v1/proxies/{proxy}/faults", handler=faults.add_fault,
+        summary="Add a fault; without a name it is given one.", takes="Fault", gives={201: "Fault"},
+        refuses=(404, 409),
+    ),
+    Route(
+        method="GET", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.show_fault,
+        summary="Show a fault.", gives={200: "Fault"}, refuses=(404,),
+    ),
+    Route(
+        method="PUT", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.put_fault,
+        summary="Add a fault (201) or replace it (200).", takes="Fault", gives={200: "Fault", 201: "Fault"},
+        refuses=(404,),
+    ),
+    Route(
+        method="DELETE", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.remove_fault,
+        summary="Remove a fault; what it held is released.", gives={204: None}, refuses=(404,),
+    ),
+    Route(
+        method="POST", path="/v1/heal", handler=faults.heal,
+        summary="Remove every fault, or one proxy's, or one.", takes="HealRequest", needs_body=False,
+        gives={200: "HealAnswer"}, refuses=(404,), query=("proxy", "fault"),
+    ),
+    Route(
+        method="GET", path="/v1/connections", handler=proxies.list_connections,
+        summary="List open connections.", gives={200: "ConnectionList"}, refuses=(404,), query=("proxy",),
+    ),
+    Route(
+        method="DELETE", path="/v1/connections/{connection}", handler=proxies.close_connection,
+        summary="End a connection: how=close (the default) or how=reset.", gives={204: None}, refuses=(404,),
+        query=("how",),
+    ),
+    Route(
+        method="GET", path="/v1/fault-types", handler=server.show_fault_types,
+        summary="List fault types, each with its JSON Schema.", gives={200: "FaultTypeList"},
+    ),
+    Route(
+        method="GET", path="/v1/status", handler=server.show_status,
+        summary="What runs: version, seed, proxies, connections, faults.", gives={200: "Status"},
+    ),
+    Route(
+        method="GET", path="/metrics", handler=server.metrics,
+        summary="Prometheus metrics.", gives={200: None}, media="text/plain",
+    ),
+    Route(
+        method="GET", path="/healthz", handler=server.show_health,
+        summary="Whether the process answers.", gives={200: "Health"},
+    ),
+    Route(
+        method="GET", path="/readyz", handler=server.show_readiness,
+        summary="Whether every enabled proxy listens.", gives={200: "Readiness", 503: "Readiness"},
+    ),
+)  # fmt: skip

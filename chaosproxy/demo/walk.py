@@ -1,0 +1,149 @@
+"""The demo's walk: act by act a fault is put on the primary's proxy, and the client is watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from time import monotonic
+
+from rich.console import Console
+from rich.text import Text
+
+from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.declare import Problems
+from chaosproxy.demo.acts import Facts, judge, summary, switches
+from chaosproxy.demo.client import Client
+from chaosproxy.demo.policy import Policy
+from chaosproxy.model import FaultSpec, read_fault
+
+__all__ = ["PRIMARY", "REPLICA", "walk", "watch"]
+
+PRIMARY = "kv-primary"
+REPLICA = "kv-replica"
+_BY = "demo"
+_FAULT = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing to inject, and when enough of it has been seen."""
+
+    name: str
+    words: str
+    """What is injected, for the reader."""
+    enough: Callable[[Facts], bool]
+    fault: Mapping[str, object] | None = None
+    longest: float = 4.0
+    """Seconds after which the act is judged whatever was seen."""
+    stays: bool = False
+    """The fault is still there in the next act."""
+
+
+ACTS = (
+    Act("baseline", "nothing", lambda facts: len(facts.replies("primary")) >= 60),
+    Act(
+        "latency",
+        "100 ms on all that the primary answers",
+        lambda facts: len(facts.replies("primary")) >= 12,
+        {"type": "latency", "delay": "100ms"},
+    ),
+    Act(
+        "stall",
+        "the primary's answers are held back",
+        lambda facts: len(facts.ended_with("gave up")) >= 2,
+        {"type": "stall"},
+    ),
+    Act(
+        "reset",
+        "each connection to the primary is reset after 100 ms",
+        lambda facts: len(facts.ended_with("reset")) >= 5,
+        {"type": "reset", "delay": "100ms"},
+    ),
+    Act(
+        "partition",
+        "no byte passes between client and primary, either way",
+        lambda facts: len(facts.replies("replica")) >= 60,
+        {"type": "blackhole", "direction": "both"},
+        stays=True,
+    ),
+    Act("heal", "nothing any more", lambda facts: len(facts.replies("primary")) >= 60),
+)
+
+
+async def walk(
+    supervisor: Supervisor, client: Client, policy: Policy, console: Console, stop: asyncio.Event
+) -> list[str]:
+    """Play every act until `stop`; answers the names of those that did not show their effect."""
+    failed: list[str] = []
+    baseline = None
+    for number, act in enumerate(ACTS, start=1):
+        console.print()
+        console.print(Text.assemble((f"{number}. {act.name}", "bold"), f"  injected: {act.words}"))
+        facts = await _play(act, supervisor, client, baseline, stop)
+        if stop.is_set():
+            return [*failed, *(one.name for one in ACTS[number - 1 :])]
+        if act.name == "baseline" and facts.replies("primary"):
+            baseline = median(facts.replies("primary"))
+        shown = judge(act.name, facts, policy)
+        for line in shown.lines:
+            console.print(f"   client: {line}", highlight=False)
+        if shown.holds:
+            console.print(Text("   as it should be", style="green"))
+        else:
+            console.print(Text("   NOT as it should be", style="bold red"))
+            failed.append(act.name)
+    return failed
+
+
+async def watch(client: Client, console: Console, every: float = 2.0) -> None:
+    """Print a line now and then while the client sees anything else than plain replies, until cancelled."""
+    while True:
+        began = monotonic()
+        await asyncio.sleep(every)
+        seen = client.since(began)
+        if switches(seen) or not seen:
+            console.print(f"client: {summary(seen)}", highlight=False)
+
+
+async def _play(
+    act: Act, supervisor: Supervisor, client: Client, baseline: float | None, stop: asyncio.Event
+) -> Facts:
+    began = monotonic()
+
+    def facts() -> Facts:
+        return Facts(began, client.since(began), baseline)
+
+    if act.fault is None:
+        supervisor.heal(by=_BY)
+    else:
+        supervisor.put_fault(PRIMARY, _spec(act.fault), by=_BY)
+    await _until(lambda: stop.is_set() or act.enough(facts()), client, act.longest)
+    if not act.stays:
+        healed = monotonic()
+        supervisor.heal(by=_BY)
+        await _until(lambda: stop.is_set() or _answers_again(client, healed), client, act.longest)
+    return facts()
+
+
+def _answers_again(client: Client, since: float) -> bool:
+    return bool(Facts(since, client.since(since)).replies("primary"))
+
+
+async def _until(seen: Callable[[], bool], client: Client, longest: float) -> None:
+    """Look after each attempt; the client ends one at least twice a second."""
+    try:
+        async with asyncio.timeout(longest):
+            while not seen():
+                await client.next_attempt()
+    except TimeoutError:
+        return  # the judge will say what was missing
+
+
+def _spec(fault: Mapping[str, object]) -> FaultSpec:
+    problems = Problems()
+    spec = read_fault(fault, _FAULT, problems)
+    problems.raise_if_any()
+    assert spec is not None
+    return spec

@@ -1,0 +1,170 @@
+"""Prometheus metrics, on a registry of our own.
+
+Nothing is counted here: at each scrape the plain integers that the data plane keeps are
+read and named. Labels are proxy, direction, fault and cause, never an address: the number
+of series is bounded by the configuration, not by who connects.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Protocol, get_args
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from chaosproxy import __version__
+from chaosproxy.events import Cause
+from chaosproxy.faults.base import Direction
+from chaosproxy.observe.gc import GcPauses
+from chaosproxy.tallies import FaultTally, Histogram, ProxyTally
+
+__all__ = ["Collector", "Observed", "Spec", "make_registry"]
+
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+CAUSES: tuple[str, ...] = get_args(Cause)
+
+
+class Spec(Protocol):
+    """What metrics need to know of a proxy's desired state."""
+
+    @property
+    def name(self) -> str: ...
+    def fault(self, name: str) -> object | None: ...
+
+
+class Observed(Protocol):
+    """What metrics need to know of a running proxy."""
+
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def tally(self) -> ProxyTally: ...
+    @property
+    def connections(self) -> Mapping[int, object]: ...
+    def fault_tallies(self) -> dict[str, FaultTally]: ...
+    def bytes(self, direction: Direction) -> int: ...
+    def held(self, direction: Direction) -> int: ...
+
+
+class Source(Protocol):
+    """Where the running proxies are found; the supervisor is one."""
+
+    def proxies(self) -> Sequence[Observed]: ...
+
+
+class Collector:
+    """Reads every proxy's tallies when asked to collect."""
+
+    def __init__(self, source: Source, pauses: GcPauses, loop_name: str) -> None:
+        self._source = source
+        self._pauses = pauses
+        self._loop_name = loop_name
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family, with a sample per proxy, direction or fault."""
+        proxies = self._source.proxies()
+        yield self._build_info()
+        yield from _connections(proxies)
+        yield from _bytes(proxies)
+        yield from _faults(proxies)
+        yield from self._pause_metrics()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing ahead of time: asking the proxies at registration would be too early."""
+        return ()
+
+    def _build_info(self) -> Metric:
+        family = GaugeMetricFamily(
+            "chaosproxy_build_info", "What is running; always 1.", labels=("version", "python", "loop")
+        )
+        family.add_metric((__version__, platform.python_version(), self._loop_name), 1)
+        return family
+
+    def _pause_metrics(self) -> Iterator[Metric]:
+        yield _histogram(
+            "chaosproxy_gc_pause_seconds",
+            "Pauses by garbage collection.",
+            (),
+            [((), self._pauses.histogram)],
+        )
+        yield GaugeMetricFamily(
+            "chaosproxy_gc_pause_seconds_max", "Longest pause by garbage collection.", value=self._pauses.max
+        )
+        yield GaugeMetricFamily(
+            "chaosproxy_gc_pause_seconds_last", "Latest pause by garbage collection.", value=self._pauses.last
+        )
+
+
+def make_registry(source: Source, pauses: GcPauses, loop_name: str) -> CollectorRegistry:
+    """A registry that holds our metrics and no others."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector(source, pauses, loop_name))
+    return registry
+
+
+def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
+    open_now = GaugeMetricFamily("chaosproxy_connections", "Connections open now.", labels=("proxy",))
+    opened = CounterMetricFamily("chaosproxy_connections_opened", "Clients accepted.", labels=("proxy",))
+    closed = CounterMetricFamily(
+        "chaosproxy_connections_closed", "Connections ended, by who ended them.", labels=("proxy", "cause")
+    )
+    failures = CounterMetricFamily("chaosproxy_dial_failures", "Upstreams not reached.", labels=("proxy",))
+    for proxy in proxies:
+        name = proxy.spec.name
+        open_now.add_metric((name,), len(proxy.connections))
+        opened.add_metric((name,), proxy.tally.opened)
+        failures.add_metric((name,), proxy.tally.dial_failures)
+        for cause in dict.fromkeys((*CAUSES, *proxy.tally.closed)):
+            closed.add_metric((name, cause), proxy.tally.closed[cause])
+    yield from (open_now, opened, closed, failures)
+    yield _histogram(
+        "chaosproxy_dial_seconds",
+        "Time it took to reach the upstream.",
+        ("proxy",),
+        [((proxy.spec.name,), proxy.tally.dial) for proxy in proxies],
+    )
+
+
+def _bytes(proxies: Sequence[Observed]) -> Iterator[Metric]:
+    labels = ("proxy", "direction")
+    forwarded = CounterMetricFamily("chaosproxy_bytes", "Bytes received from the sending side.", labels=labels)
+    held = GaugeMetricFamily("chaosproxy_held_bytes", "Bytes that faults hold now.", labels=labels)
+    for proxy in proxies:
+        for direction in DIRECTIONS:
+            forwarded.add_metric((proxy.spec.name, direction), proxy.bytes(direction))
+            held.add_metric((proxy.spec.name, direction), proxy.held(direction))
+    yield from (forwarded, held)
+
+
+def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
+    labels = ("proxy", "fault")
+    active = GaugeMetricFamily("chaosproxy_faults_active", "1 while the fault is on, 0 once it is gone.", labels=labels)
+    connections = CounterMetricFamily(
+        "chaosproxy_fault_connections_touched", "Connections the fault touched.", labels=labels
+    )
+    segments = CounterMetricFamily(
+        "chaosproxy_fault_segments_touched", "Segments the fault changed, delayed or swallowed.", labels=labels
+    )
+    delays = []
+    for proxy in proxies:
+        for fault, tally in proxy.fault_tallies().items():
+            where = (proxy.spec.name, fault)
+            active.add_metric(where, proxy.spec.fault(fault) is not None)
+            connections.add_metric(where, tally.connections)
+            segments.add_metric(where, tally.segments)
+            delays.append((where, tally.delay))
+    yield from (active, connections, segments)
+    yield _histogram("chaosproxy_injected_delay_seconds", "Delay the fault added to a segment.", labels, delays)
+
+
+def _histogram(
+    name: str, meaning: str, labels: Sequence[str], samples: Iterable[tuple[tuple[str, ...], Histogram]]
+) -> Metric:
+    family = HistogramMetricFamily(name, meaning, labels=labels)
+    for values, histogram in samples:
+        bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]
+        family.add_metric(values, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.sum)
+    return family

@@ -1,0 +1,149 @@
+"""Events and messages on stderr: one line each, as text or as JSON.
+
+A thousand connections that break at once are a thousand events, but nobody reads a
+thousand lines: of each kind only so many are written per window, and then one line says
+how many were suppressed. Nothing a peer sends can break a line in two: what is not
+printable is escaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+from chaosproxy.events import Bus, ConnectionClosed, DialFailed, Event
+
+__all__ = ["EventLog", "JsonFormatter", "LogFormat", "TextFormatter", "start_logging"]
+
+LogFormat = Literal["text", "json"]
+Value = str | int | float | bool | None
+
+logger = logging.getLogger("chaosproxy.events")
+
+
+class EventLog:
+    """Writes the bus's events to the log, at most `per_kind` of each kind per `window` seconds."""
+
+    def __init__(self, bus: Bus, *, per_kind: int = 20, window: float = 1.0) -> None:
+        self._per_kind = per_kind
+        self._window = window
+        self._quotas: dict[str, _Quota] = {}
+        self._unsubscribe = bus.subscribe(self._on_event)
+
+    def close(self) -> None:
+        """Write no more events, but say what was suppressed until now."""
+        self._unsubscribe()
+        for kind, quota in self._quotas.items():
+            if quota.timer is not None:
+                quota.timer.cancel()
+                self._end_window(kind)
+
+    def _on_event(self, event: Event) -> None:
+        loop = asyncio.get_running_loop()
+        quota = self._quotas.setdefault(event.kind, _Quota())
+        if quota.timer is None and loop.time() >= quota.ends_at:
+            quota.ends_at = loop.time() + self._window
+            quota.written = 0
+        if quota.written < self._per_kind:
+            quota.written += 1
+            _write(event)
+            return
+        quota.suppressed += 1
+        if quota.timer is None:  # only where something was suppressed is a timer needed
+            quota.timer = loop.call_at(quota.ends_at, self._end_window, event.kind)
+
+    def _end_window(self, kind: str) -> None:
+        quota = self._quotas[kind]
+        message = f"suppressed {quota.suppressed} {kind} events"
+        logger.info(message, extra={"fields": {"suppressed": quota.suppressed, "kind": kind}})
+        self._quotas[kind] = _Quota()
+
+
+class _Quota:
+    """How much of one kind was written in the window that is open."""
+
+    __slots__ = ("ends_at", "suppressed", "timer", "written")
+
+    def __init__(self) -> None:
+        self.ends_at = 0.0
+        self.written = 0
+        self.suppressed = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+
+def _write(event: Event) -> None:
+    level = logging.INFO
+    if isinstance(event, DialFailed):
+        level = logging.WARNING
+    elif isinstance(event, ConnectionClosed) and event.cause == "bug":
+        level = logging.ERROR
+    values = {field.name: getattr(event, field.name) for field in fields(event) if field.name != "at"}
+    logger.log(level, event.kind, extra={"fields": values})
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z INFO connection_closed proxy=db connection=7 cause=peer …`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        pairs = [f"{key}={_text(value)}" for key, value in _fields_of(record).items()]
+        message = _one_line(record.getMessage())
+        line = " ".join([_moment(record), record.levelname, message, *pairs])
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time, level, logger, event (or message), and the event's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        what = "event" if record.name == logger.name else "message"
+        entry: dict[str, Value] = {
+            "time": _moment(record),
+            "level": record.levelname,
+            "logger": record.name,
+            what: record.getMessage(),
+        }
+        entry.update(_fields_of(record))
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def start_logging(log_format: LogFormat, level: int = logging.INFO, stream: TextIO | None = None) -> logging.Handler:
+    """Have everything that chaosproxy logs written to `stream`, stderr by default; answers the handler."""
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger("chaosproxy")
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    root.propagate = False
+    return handler
+
+
+def _fields_of(record: logging.LogRecord) -> Mapping[str, Value]:
+    found: Mapping[str, Value] = getattr(record, "fields", {})
+    return found
+
+
+def _moment(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return value if value and value.isprintable() and not set(value) & set(' "=') else json.dumps(value)
+
+
+def _one_line(message: str) -> str:
+    return message if message.isprintable() else json.dumps(message)[1:-1]

@@ -1,0 +1,180 @@
+"""`status`, `inject` and `heal` against a running server."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from chaosproxy.cli import main
+from tests.servers.chaos import ChaosproxyServer, serving
+
+CONFIG = """\
+version: 1
+proxies:
+  db: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1}
+  web: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1, faults: {slow: {type: latency, delay: 10ms}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosproxyServer]:
+    directory = tmp_path_factory.mktemp("live")
+    (directory / "chaos.yaml").write_text(CONFIG)
+    with serving(directory, "chaos.yaml") as server:
+        yield server
+
+
+@pytest.fixture
+def server(started: ChaosproxyServer) -> ChaosproxyServer:
+    started.heal()
+    started.inject("web", "slow", type="latency", delay="10ms")
+    return started
+
+
+def run(server: ChaosproxyServer, *words: str) -> Result:
+    return CliRunner().invoke(main, [words[0], "--url", server.control, *words[1:]])
+
+
+def faults(server: ChaosproxyServer, proxy: str) -> dict[str, dict[str, object]]:
+    return {fault["name"]: fault for fault in server.call("GET", f"/v1/proxies/{proxy}/faults")["faults"]}
+
+
+def test_status_shows_proxies_and_their_faults(server: ChaosproxyServer) -> None:
+    result = run(server, "status")
+    assert result.exit_code == 0
+    assert f"seed {server.call('GET', '/v1/status')['seed']}" in result.stdout
+    rows = {line.split()[0]: line for line in result.stdout.splitlines()[2:]}
+    assert list(rows) == ["db", "web"]
+    assert f"127.0.0.1:{server.port('db')}" in rows["db"]
+    assert "slow: latency delay=10ms downstream" in rows["web"]
+
+
+def test_status_as_json_is_what_the_server_says(server: ChaosproxyServer) -> None:
+    told = json.loads(run(server, "status", "--json").stdout)
+    assert [proxy["name"] for proxy in told["proxies"]] == ["db", "web"]
+
+
+def test_inject_places_what_the_words_say(server: ChaosproxyServer) -> None:
+    result = run(server, "inject", "db", "latency", "delay=20ms", "wave.amplitude=5ms", "wave.period=2s",
+                 "--name", "far", "--direction", "both", "--probability", "20%", "--ttl", "1m", "--nth", "3",
+                 "--skip", "2", "--count", "9")  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "injected far: latency" in result.stdout
+    assert "wave.amplitude=5ms" in result.stdout
+    assert faults(server, "db")["far"] == {
+        "name": "far", "type": "latency", "direction": "both", "probability": 0.2, "ttl": "1m", "nth": 3, "skip": 2,
+        "count": 9, "delay": "20ms", "wave": {"amplitude": "5ms", "period": "2s"},
+    }  # fmt: skip
+
+
+def test_inject_by_a_name_that_is_there_changes_the_fault(server: ChaosproxyServer) -> None:
+    result = run(server, "inject", "web", "latency", "delay=30ms", "--name", "slow")
+    assert result.stdout.startswith("changed slow:")
+    assert faults(server, "web")["slow"]["delay"] == "30ms"
+
+
+def test_inject_without_a_name_gets_one(server: ChaosproxyServer) -> None:
+    named = json.loads(run(server, "inject", "db", "stall", "--json").stdout)["name"]
+    assert list(faults(server, "db")) == [named]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("db", "latncy"), "did you mean 'latency'?"),
+        (("db", "latency", "dely=1s"), "dely: unknown parameter (did you mean 'delay'?); known: delay, jitter"),
+        (("db", "latency", "delay=10"), "delay: '10' has no unit"),
+        (("db", "latency"), "delay is missing"),
+        (("db", "stall", "--nth", "x"), "nth: 'x' is not a whole number"),
+        (("db", "stall", "--direction", "up"), "direction: 'up' is not known"),
+        (("dbb", "stall"), "did you mean 'db'?"),
+    ],
+)
+def test_inject_that_is_wrong_says_what_exists(server: ChaosproxyServer, words: tuple[str, ...], said: str) -> None:
+    result = run(server, "inject", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert faults(server, "db") == {}
+
+
+def test_what_the_server_refuses_is_shown_field_by_field(server: ChaosproxyServer) -> None:
+    """A name is checked by the server alone."""
+    result = run(server, "inject", "db", "stall", "--name", "two\nlines")
+    assert (result.exit_code, result.stdout) == (2, "")
+    headline, field = result.stderr.splitlines()
+    assert headline == "error: Invalid input"
+    assert field.startswith("  name: ")
+
+
+def test_heal_takes_one_fault_then_a_proxys_then_all(server: ChaosproxyServer) -> None:
+    for name in ("a", "b", "c"):
+        server.inject("db", name, type="stall")
+    assert run(server, "heal", "db", "b").stdout == "healed b (stall) on db\n"
+    assert list(faults(server, "db")) == ["a", "c"]
+    assert run(server, "heal", "db").stdout == "healed a (stall) on db\nhealed c (stall) on db\n"
+    assert json.loads(run(server, "heal", "--json").stdout) == {
+        "removed": [{"proxy": "web", "fault": "slow", "type": "latency"}]
+    }
+    assert run(server, "heal").stdout == "there was nothing to heal\n"
+
+
+def test_heal_of_what_is_not_there_says_so(server: ChaosproxyServer) -> None:
+    result = run(server, "heal", "web", "slo")
+    assert result.exit_code == 2
+    assert "did you mean 'slow'?" in result.stderr
+
+
+def test_no_server_says_what_to_start_and_exits_with_three() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    result = CliRunner().invoke(main, ["status"], env={"CHAOSPROXY_URL": f"http://127.0.0.1:{port}"})
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert f"no chaosproxy answers at http://127.0.0.1:{port}" in result.stderr
+    assert "chaosproxy serve" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8474", "ftp://x", "http://", "http://x:port"])
+def test_a_url_that_is_none_is_a_usage_error(url: str) -> None:
+    result = CliRunner().invoke(main, ["status", "--url", url])
+    assert result.exit_code == 2
+    assert "give one such as http://127.0.0.1:8474" in result.stderr
+
+
+def test_the_token_opens_what_is_closed_without_it(tmp_path: Path) -> None:
+    (tmp_path / "closed.yaml").write_text("version: 1\ncontrol: {token: secret}\n")
+    with serving(tmp_path, "closed.yaml") as closed:
+        refused = run(closed, "status")
+        assert refused.exit_code == 2
+        assert "CHAOSPROXY_TOKEN" in refused.stderr
+        assert run(closed, "status", "--token", "secret").exit_code == 0
+        allowed = CliRunner().invoke(main, ["status", "--url", closed.control], env={"CHAOSPROXY_TOKEN": "secret"})
+        assert allowed.exit_code == 0
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    """A server that is no chaosproxy."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_another_server_is_not_taken_for_ours() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Stranger) as stranger:
+        thread = threading.Thread(target=stranger.handle_request)
+        thread.start()
+        result = CliRunner().invoke(main, ["status", "--url", f"http://127.0.0.1:{stranger.server_port}"])
+        thread.join()
+    assert result.exit_code == 3
+    assert "is no chaosproxy" in result.stderr

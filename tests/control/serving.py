@@ -1,0 +1,138 @@
+"""A real supervisor behind a real control API on a real socket, for the tests of this folder.
+
+Every answer is held against the OpenAPI document: its status must be declared, and its
+body must match the schema.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, cast
+
+import aiohttp
+import jsonschema
+from aiohttp import web
+from yarl import URL
+
+from chaosproxy.control.api_v1 import make_app
+from chaosproxy.control.api_v1.openapi import openapi_document
+from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.model import Address, ControlSpec, PolicySpec
+from chaosproxy.observe import GcPauses, make_registry
+from chaosproxy.seed import Seed
+
+DOCUMENT = openapi_document()
+LOOPBACK = ControlSpec(listen=Address("127.0.0.1", 0))
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    @property
+    def wrong(self) -> dict[str, str]:
+        """What a problem document says of each field."""
+        return {error["path"]: error["message"] for error in self.body["errors"]}
+
+
+class Api:
+    """Asks a running control API."""
+
+    def __init__(self, supervisor: Supervisor, session: aiohttp.ClientSession, port: int) -> None:
+        self.supervisor = supervisor
+        self.session = session
+        self.port = port
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        wish: object = None,
+        *,
+        raw: bytes | BytesIO | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request and check its answer against the description; `raw` is sent as it is."""
+        sent = {"Content-Type": "application/json"} if wish is not None or raw is not None else {}
+        data = raw if raw is not None else json.dumps(wish).encode() if wish is not None else None
+        url = URL(f"http://127.0.0.1:{self.port}{path}", encoded=True)
+        async with self.session.request(method, url, data=data, headers={**sent, **(headers or {})}) as response:
+            text = await response.text()
+            body = json.loads(text) if "json" in response.content_type else text
+            answer = Answer(response.status, body, response.headers)
+        check_answer(method, path.partition("?")[0], answer, response.content_type)
+        return answer
+
+
+@asynccontextmanager
+async def serving(
+    control: ControlSpec = LOOPBACK, policy: PolicySpec | None = None, seed: int = 42
+) -> AsyncIterator[Api]:
+    """A control API with nothing behind it yet, until the block ends."""
+    supervisor = Supervisor(Seed(seed))
+    registry = make_registry(supervisor, GcPauses(), "asyncio")
+    app = make_app(supervisor, registry, control=control, policy=policy or PolicySpec(), loop_name="asyncio")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with aiohttp.ClientSession(skip_auto_headers=("Content-Type",)) as session:
+            yield Api(supervisor, session, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+        await supervisor.close()
+
+
+@asynccontextmanager
+async def echo_server() -> AsyncIterator[int]:
+    """The port of a server that answers what it is sent."""
+    server = await asyncio.get_running_loop().create_server(_Echo, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+class _Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+def check_answer(method: str, path: str, answer: Answer, content_type: str) -> None:
+    """
+    :raises AssertionError: if the description does not say that such an answer may come.
+    """
+    if answer.status >= 400 and answer.status != 503:
+        assert content_type == "application/problem+json", answer
+        _validator("#/components/schemas/Problem").validate(answer.body)
+        assert answer.body["status"] == answer.status
+    operation = _operation(method, path)
+    if operation is None:
+        assert answer.status in (200, 400, 401, 403, 404, 405), answer
+        return
+    assert str(answer.status) in operation["responses"], f"{method} {path} answered {answer}, undeclared"
+    content = operation["responses"][str(answer.status)].get("content", {}).get("application/json")
+    if content is not None:
+        _validator(content["schema"]["$ref"]).validate(answer.body)
+
+
+def _operation(method: str, path: str) -> Any:  # Any: JSON
+    for template, operations in DOCUMENT["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path):
+            return operations.get(method.lower())
+    return None
+
+
+@functools.cache
+def _validator(reference: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator({"$ref": reference, "components": DOCUMENT["components"]})

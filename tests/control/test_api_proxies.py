@@ -1,0 +1,252 @@
+"""/v1/proxies and /v1/connections, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from tests.control.serving import Api, echo_server, serving
+
+FREE = {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"}
+
+
+async def echo_through(listen: str, text: bytes) -> bytes:
+    host, _, port = listen.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(text)
+        return await reader.readexactly(len(text))
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_a_proxy_and_its_faults_are_added_in_one_request() -> None:
+    async def scenario() -> None:
+        async with echo_server() as upstream, serving() as api:
+            wish = {
+                "name": "db",
+                "listen": "127.0.0.1:0",
+                "upstream": f"127.0.0.1:{upstream}",
+                "faults": {"slow": {"type": "latency", "delay": "30ms"}},
+            }
+            added = await api.ask("POST", "/v1/proxies", wish)
+            assert added.status == 201
+            assert added.headers["Location"] == "/v1/proxies/db"
+            assert added.body["listen"] != "127.0.0.1:0"
+            assert added.body["faults"] == [
+                {
+                    "name": "slow", "type": "latency", "direction": "downstream", "probability": 1.0, "ttl": None,
+                    "delay": "30ms",
+                }
+            ]  # fmt: skip
+            started = asyncio.get_running_loop().time()
+            assert await echo_through(added.body["listen"], b"hello") == b"hello"
+            assert asyncio.get_running_loop().time() - started >= 0.030
+
+    asyncio.run(scenario())
+
+
+def test_what_is_answered_can_be_sent_back() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            faults = [
+                {"name": "a", "type": "latency", "delay": "20ms", "ttl": "1h", "probability": "5%"},
+                {"type": "latency", "delay": "1.5s", "direction": "both"},
+            ]
+            wish = {**FREE, "name": "db", "queue": "64KiB", "connect_timeout": "2s", "service": "db", "faults": faults}
+            first = (await api.ask("POST", "/v1/proxies", wish)).body
+            assert first["queue"] == "64KiB"
+            assert [fault["name"] for fault in first["faults"]] == ["a", "latency-1"]
+
+            assert (await api.ask("PATCH", "/v1/proxies/db", first)).body == first
+            for fault in first["faults"]:
+                put = await api.ask("PUT", f"/v1/proxies/db/faults/{fault['name']}", fault)
+                assert (put.status, put.body) == (200, fault)
+            assert (await api.ask("DELETE", "/v1/proxies/db")).status == 204
+            again = await api.ask("POST", "/v1/proxies", first)
+            assert (again.status, again.body) == (201, first)
+
+    asyncio.run(scenario())
+
+
+def test_every_wrong_field_is_named_where_it_was_sent() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            faults = [{"name": "ok", "type": "latency", "delay": "1ms"}, {"type": "latency", "delay": 20}, "what", {}]
+            wish = {"name": "db", "listen": "nowhere", "upstrem": "127.0.0.1:1", "faults": faults}
+            answer = await api.ask("POST", "/v1/proxies", wish)
+            assert answer.status == 400
+            assert set(answer.wrong) >= {"listen", "upstrem", "faults.1.delay", "faults.2", "faults.3"}
+            assert "did you mean 'upstream'" in answer.wrong["upstrem"]
+            assert "unit" in answer.wrong["faults.1.delay"]
+            assert api.supervisor.proxies() == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "..", " db", "x" * 101, 7, None])
+def test_a_name_that_cannot_stand_in_a_path_or_a_line_is_refused(name: object) -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            answer = await api.ask("POST", "/v1/proxies", {**FREE, "name": name})
+            assert answer.status == 400
+            assert list(answer.wrong) == ["name"]
+
+    asyncio.run(scenario())
+
+
+def test_names_are_percent_decoded() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            added = await api.ask("POST", "/v1/proxies", {**FREE, "name": "data/base ü"})
+            assert added.headers["Location"] == "/v1/proxies/data%2Fbase%20%C3%BC"
+            shown = await api.ask("GET", added.headers["Location"])
+            assert (shown.status, shown.body["name"]) == (200, "data/base ü")
+
+    asyncio.run(scenario())
+
+
+def test_a_taken_name_or_address_is_a_conflict_and_changes_nothing() -> None:
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = f"127.0.0.1:{other.getsockname()[1]}"
+            async with serving() as api:
+                first = (await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})).body
+
+                again = await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})
+                assert (again.status, again.body["title"]) == (409, "Conflict")
+
+                bound = await api.ask("POST", "/v1/proxies", {**FREE, "name": "other", "listen": taken})
+                assert (bound.status, bound.body["title"]) == (409, "Cannot listen")
+                assert taken in bound.body["detail"]
+
+                moved = await api.ask("PATCH", "/v1/proxies/db", {"listen": taken, "upstream": "127.0.0.1:10"})
+                assert moved.status == 409
+                assert (await api.ask("GET", "/v1/proxies")).body == {"proxies": [first]}
+
+    asyncio.run(scenario())
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_nearest() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            await api.ask("POST", "/v1/proxies", {**FREE, "name": "db-primary"})
+            for method, path, body in (
+                ("GET", "/v1/proxies/db-primry", None),
+                ("PATCH", "/v1/proxies/db-primry", {}),
+                ("DELETE", "/v1/proxies/db-primry", None),
+                ("GET", "/v1/connections?proxy=db-primry", None),
+            ):
+                answer = await api.ask(method, path, body)
+                assert answer.status == 404
+                assert "did you mean 'db-primary'?" in answer.body["detail"]
+
+    asyncio.run(scenario())
+
+
+def test_a_patch_is_merged_into_what_there_is() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            faults = {name: {"type": "latency", "delay": "1ms"} for name in ("a", "b", "c")}
+            wish = {**FREE, "name": "db", "service": "s", "faults": faults}
+            before = (await api.ask("POST", "/v1/proxies", wish)).body
+            change = {
+                "upstream": "127.0.0.1:10",
+                "service": None,
+                "faults": {"a": {"delay": "2ms"}, "b": None, "d": {"type": "latency", "delay": "4ms"}},
+            }
+            after = (await api.ask("PATCH", "/v1/proxies/db", change)).body
+            assert (after["upstream"], after["service"], after["listen"]) == ("127.0.0.1:10", None, before["listen"])
+            assert {fault["name"]: fault["delay"] for fault in after["faults"]} == {"a": "2ms", "c": "1ms", "d": "4ms"}
+
+            renamed = await api.ask("PATCH", "/v1/proxies/db", {"name": "other"})
+            assert (renamed.status, list(renamed.wrong)) == (400, ["name"])
+
+    asyncio.run(scenario())
+
+
+def test_a_patch_that_is_wrong_anywhere_changes_nothing() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            before = (await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})).body
+            change = {"upstream": "127.0.0.1:10", "faults": {"a": {"type": "latency", "delay": "soon"}}}
+            answer = await api.ask("PATCH", "/v1/proxies/db", change)
+            assert (answer.status, list(answer.wrong)) == (400, ["faults.a.delay"])
+            assert (await api.ask("GET", "/v1/proxies/db")).body == before
+
+    asyncio.run(scenario())
+
+
+def test_disabled_closes_the_listener_and_enabled_opens_it_again() -> None:
+    async def scenario() -> None:
+        async with echo_server() as upstream, serving() as api:
+            wish = {"name": "db", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream}"}
+            added = (await api.ask("POST", "/v1/proxies", wish)).body
+            assert (await api.ask("PATCH", "/v1/proxies/db", {"enabled": False})).body["enabled"] is False
+            with pytest.raises(ConnectionRefusedError):
+                await echo_through(added["listen"], b"x")
+            assert (await api.ask("GET", "/readyz")).status == 200
+            opened = (await api.ask("PATCH", "/v1/proxies/db", {"enabled": True})).body
+            assert await echo_through(opened["listen"], b"hello") == b"hello"
+
+    asyncio.run(scenario())
+
+
+async def open_through(api: Api, listen: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = listen.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"12345")
+    assert await reader.readexactly(5) == b"12345"
+    return reader, writer
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_connection_is_listed_and_ended(how: str) -> None:
+    async def scenario() -> None:
+        async with echo_server() as upstream, serving() as api:
+            wish = {"name": "a:b", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream}"}
+            listen = (await api.ask("POST", "/v1/proxies", wish)).body["listen"]
+            reader, writer = await open_through(api, listen)
+            [listed] = (await api.ask("GET", "/v1/connections?proxy=a%3Ab")).body["connections"]
+            assert listed["id"] == "a:b:1"
+            assert listed["client"].endswith(str(writer.get_extra_info("sockname")[1]))
+            assert (listed["bytes_upstream"], listed["bytes_downstream"]) == (5, 5)
+
+            ended = await api.ask("DELETE", f"/v1/connections/a%3Ab:1?how={how}")
+            assert ended.status == 204
+            if how == "reset":
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+            else:
+                assert await reader.read() == b""
+            writer.close()
+            if how == "close":
+                await writer.wait_closed()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("identity", ["db:7", "db", "nobody:1", "db:", "db:01", "db:x"])
+def test_a_connection_that_is_not_open_is_not_found(identity: str) -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})
+            assert (await api.ask("DELETE", f"/v1/connections/{identity}")).status == 404
+
+    asyncio.run(scenario())
+
+
+def test_an_unknown_query_parameter_or_value_is_refused() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            unknown = await api.ask("GET", "/v1/connections?prxy=db")
+            assert (unknown.status, "did you mean 'proxy'" in unknown.wrong["prxy"]) == (400, True)
+            twice = await api.ask("GET", "/v1/connections?proxy=a&proxy=b")
+            assert (twice.status, list(twice.wrong)) == (400, ["proxy"])
+            how = await api.ask("DELETE", "/v1/connections/db:1?how=slowly")
+            assert (how.status, list(how.wrong)) == (400, ["how"])
+
+    asyncio.run(scenario())

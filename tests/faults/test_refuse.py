@@ -1,0 +1,28 @@
+"""Refuse: the door is shut."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from chaosproxy.faults.base import Door, Existing, Opening
+from chaosproxy.faults.refuse import Refuse
+from tests.faults.playing import read, told
+
+
+@pytest.mark.parametrize("existing", ["keep", "close", "reset"])
+def test_it_acts_at_the_door_alone(existing: Existing) -> None:
+    fault = read({"type": "refuse", "existing": existing}).settings
+    assert fault == Refuse(existing=existing)
+    assert fault.door() == Door(refuse=True, existing=existing)
+    assert fault.open(Opening(random.Random(0), 0.0, fault.common())) is None
+
+
+def test_open_connections_are_kept_unless_told_otherwise() -> None:
+    assert read({"type": "refuse"}).settings.door() == Door(refuse=True, existing="keep")
+
+
+def test_an_unknown_fate_is_refused() -> None:
+    [(where, what)] = told({"type": "refuse", "existing": "drop"})
+    assert (where, "keep, close, reset" in what) == ("existing", True)

@@ -1,0 +1,111 @@
+"""Whole configurations, proxies and faults from plain data: the one path of YAML and REST."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from chaosproxy.declare import Problems
+from chaosproxy.faults import FAULT_TYPES
+from chaosproxy.model import (
+    Config,
+    FaultSpec,
+    ProxySpec,
+    read_config,
+    read_fault,
+    read_proxy,
+    write_config,
+    write_fault,
+    write_proxy,
+)
+from chaosproxy.model.settings import HostPattern
+from tests.config.strategies import configs, fault_specs, proxies
+
+ENDS = {"listen": "127.0.0.1:0", "upstream": "db:5432"}
+
+
+@settings(deadline=None)
+@given(fault_specs())
+def test_a_fault_survives_writing(spec: FaultSpec) -> None:
+    problems = Problems()
+    assert read_fault(write_fault(spec), spec.name, problems) == spec
+    assert len(problems) == 0
+
+
+@settings(deadline=None)
+@given(proxies())
+def test_a_proxy_survives_writing(spec: ProxySpec) -> None:
+    problems = Problems()
+    assert read_proxy(write_proxy(spec), spec.name, problems) == spec
+    assert len(problems) == 0
+
+
+@settings(deadline=None)
+@given(configs())
+def test_a_configuration_survives_writing(config: Config) -> None:
+    problems = Problems()
+    assert read_config(write_config(config), problems) == config
+    assert len(problems) == 0
+
+
+@pytest.mark.parametrize("name", ["", " ", " a", "a ", "a\nb", "a\0", "\x1b[31m", "x" * 201, "\ud800"])
+def test_a_bad_name_is_refused(name: str) -> None:
+    problems = Problems()
+    assert read_proxy(ENDS, name, problems) is None
+    assert read_fault({"type": "blackhole"}, name, problems, ("faults", name)) is None
+    proxy, fault = problems
+    assert (proxy.path, fault.path) == (("name",), ("faults", name))
+    assert proxy.message.startswith("the name ")
+
+
+@pytest.mark.parametrize("name", ["a", "slow answers", "db/primary", "ключ", "x" * 200, "${A}", "8080", "null"])
+def test_a_good_name_is_kept(name: str) -> None:
+    spec = read_proxy(ENDS, name, Problems())
+    assert spec is not None
+    assert spec.name == name
+
+
+def test_faults_keep_their_order() -> None:
+    faults = {name: {"type": "latency", "delay": "1s"} for name in ("z", "a", "m")}
+    spec = read_proxy(ENDS | {"faults": faults}, "p", Problems())
+    assert spec is not None
+    assert [fault.name for fault in spec.faults] == ["z", "a", "m"]
+
+
+def test_an_http_fault_is_explained_by_the_protocol() -> None:
+    problems = Problems()
+    read_proxy(ENDS | {"faults": {"f": {"type": "http_abort"}}}, "p", problems)
+    read_proxy(ENDS | {"protocol": "http", "faults": {"f": {"type": "http_nothing"}}}, "p", problems)
+    on_tcp, unknown = (problem.message for problem in problems)
+    assert on_tcp.endswith("this proxy is tcp; give the proxy `protocol: http`")
+    assert unknown.startswith("'http_nothing' is not in this version yet; it has: latency, ")
+
+
+def test_both_the_settings_and_the_placement_are_checked() -> None:
+    problems = Problems()
+    read_fault({"type": "latency", "delay": 1, "direction": "up", "color": "red"}, "f", problems)
+    assert {problem.field for problem in problems} == {"delay", "direction", "color"}
+
+
+def test_every_fault_type_says_what_it_is() -> None:
+    for name, fault in FAULT_TYPES.items():
+        assert fault.type == name
+        assert fault.summary
+        assert fault.models
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["db", "db.internal", "*.staging.internal", "db-?", "10.0.0.1", "10.0.0.0/8", "10.0.0.1/8", "::1", "fe80::/10",
+     "127.0.0.1:5432", "db:*", "*:80", "[::1]:80", "[::1]", "unix:/run/*.sock"],
+)  # fmt: skip
+def test_a_host_pattern(text: str) -> None:
+    assert HostPattern().read(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "a b", "10.0.0.0/33", "a/b", "db:0", "db:70000", "db:x", "unix:", 5, "a" * 300]
+)
+def test_what_names_no_hosts(text: object) -> None:
+    with pytest.raises(ValueError, match="names no hosts; give one such as "):
+        HostPattern().read(text)

@@ -1,0 +1,191 @@
+"""Metrics of a real supervisor, read with Prometheus' own parser and linter."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from chaosproxy import __version__
+from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.events import ConnectionClosed, DialFailed, Event
+from chaosproxy.observe import GcPauses, make_registry
+from chaosproxy.seed import Seed
+from tests.control.serving import echo_server
+from tests.net.building import fault, proxy
+
+Labels = dict[str, str]
+
+
+class Scraped:
+    """What a registry shows, as Prometheus reads it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.text = generate_latest(registry).decode()
+        self.families = {family.name: family for family in text_string_to_metric_families(self.text)}
+        self.labels = {key for family in self.families.values() for one in family.samples for key in one.labels}
+
+    def value(self, sample: str, **labels: str) -> float:
+        found = [
+            one.value
+            for family in self.families.values()
+            for one in family.samples
+            if one.name == sample and labels.items() <= one.labels.items()
+        ]
+        assert len(found) == 1, f"{sample}{labels} is there {len(found)} times in\n{self.text}"
+        return float(found[0])
+
+
+class Watch:
+    """Waits for events."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        supervisor.bus.subscribe(self._events.put_nowait)
+
+    async def until(self, kind: type[Event]) -> None:
+        async with asyncio.timeout(5):
+            while not isinstance(await self._events.get(), kind):
+                pass
+
+
+def with_supervisor(scenario: Callable[[Supervisor, Callable[[], Scraped]], Awaitable[None]]) -> None:
+    async def main() -> None:
+        supervisor = Supervisor(Seed(1))
+        registry = make_registry(supervisor, GcPauses(), "asyncio")
+        try:
+            await scenario(supervisor, lambda: Scraped(registry))
+        finally:
+            await supervisor.close()
+
+    asyncio.run(main())
+
+
+async def exchange(supervisor: Supervisor, text: bytes) -> asyncio.StreamWriter:
+    port = supervisor.proxy("db").listening_on[0].port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    assert await reader.readexactly(len(text)) == text
+    return writer
+
+
+async def end(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await writer.wait_closed()
+
+
+def test_connections_and_bytes_are_counted() -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        async with echo_server() as upstream:
+            await supervisor.add_proxy(proxy("db", upstream=f"127.0.0.1:{upstream}"), "test")
+            watch = Watch(supervisor)
+            writer = await exchange(supervisor, b"hello")
+            seen = scrape()
+            assert seen.value("chaosproxy_connections", proxy="db") == 1
+            assert seen.value("chaosproxy_connections_opened_total", proxy="db") == 1
+            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="peer") == 0
+            assert seen.value("chaosproxy_bytes_total", proxy="db", direction="upstream") == 5
+            assert seen.value("chaosproxy_bytes_total", proxy="db", direction="downstream") == 5
+            assert seen.value("chaosproxy_dial_seconds_count", proxy="db") == 1
+            assert 0 < seen.value("chaosproxy_dial_seconds_sum", proxy="db") < 1
+
+            await end(writer)
+            await watch.until(ConnectionClosed)
+            seen = scrape()
+            assert seen.value("chaosproxy_connections", proxy="db") == 0
+            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="peer") == 1
+            assert seen.value("chaosproxy_bytes_total", proxy="db", direction="upstream") == 5
+
+    with_supervisor(scenario)
+
+
+def test_a_fault_shows_what_it_touched_held_and_delayed() -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        async with echo_server() as upstream:
+            slow = {"type": "latency", "delay": "20ms"}
+            await supervisor.add_proxy(proxy("db", upstream=f"127.0.0.1:{upstream}", faults={"slow": slow}), "test")
+            writer = await exchange(supervisor, b"hello")
+            seen = scrape()
+            assert seen.value("chaosproxy_faults_active", proxy="db", fault="slow") == 1
+            assert seen.value("chaosproxy_fault_connections_touched_total", proxy="db", fault="slow") == 1
+            assert seen.value("chaosproxy_fault_segments_touched_total", proxy="db", fault="slow") == 1
+            delay = {"proxy": "db", "fault": "slow"}
+            assert seen.value("chaosproxy_injected_delay_seconds_count", **delay) == 1
+            assert seen.value("chaosproxy_injected_delay_seconds_sum", **delay) == pytest.approx(0.02, rel=0.01)
+            assert seen.value("chaosproxy_injected_delay_seconds_bucket", le="0.01", **delay) == 0
+            assert seen.value("chaosproxy_injected_delay_seconds_bucket", le="0.025", **delay) == 1
+            assert seen.value("chaosproxy_injected_delay_seconds_bucket", le="+Inf", **delay) == 1
+
+            supervisor.put_fault("db", fault("hold", type="latency", delay="1h", direction="upstream"), "test")
+            writer.write(b"12345678")
+            async with asyncio.timeout(5):
+                held = {"proxy": "db", "direction": "upstream"}
+                while scrape().value("chaosproxy_held_bytes", **held) != 8:
+                    await asyncio.sleep(0.005)  # what is held is a count, and nobody tells when it grows
+            assert scrape().value("chaosproxy_held_bytes", proxy="db", direction="downstream") == 0
+
+            supervisor.heal("test")
+            seen = scrape()
+            assert seen.value("chaosproxy_faults_active", proxy="db", fault="slow") == 0
+            assert seen.value("chaosproxy_fault_connections_touched_total", proxy="db", fault="slow") == 1
+            await end(writer)
+
+    with_supervisor(scenario)
+
+
+def test_an_upstream_that_is_not_there_is_counted() -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        async with echo_server() as port:
+            pass  # now nobody listens there
+        await supervisor.add_proxy(proxy("db", upstream=f"127.0.0.1:{port}"), "test")
+        watch = Watch(supervisor)
+        _, writer = await asyncio.open_connection("127.0.0.1", supervisor.proxy("db").listening_on[0].port)
+        await watch.until(DialFailed)
+        assert scrape().value("chaosproxy_dial_failures_total", proxy="db") == 1
+        writer.close()
+
+    with_supervisor(scenario)
+
+
+def test_labels_never_hold_an_address_and_the_linter_has_nothing_to_say() -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        async with echo_server() as upstream:
+            odd = 'd"b\\ ü'
+            slow = {"type": "latency", "delay": "1ms"}
+            await supervisor.add_proxy(proxy("db", upstream=f"127.0.0.1:{upstream}", faults={odd: slow}), "test")
+            await end(await exchange(supervisor, b"hello"))
+            seen = scrape()
+            assert seen.value("chaosproxy_faults_active", proxy="db", fault=odd) == 1
+            assert seen.labels == {"proxy", "direction", "fault", "cause", "le", "version", "python", "loop"}
+            assert "127.0.0.1" not in seen.text
+            assert seen.value("chaosproxy_build_info", version=__version__, loop="asyncio") == 1
+            assert seen.value("chaosproxy_gc_pause_seconds_max") == 0
+            if (promtool := shutil.which("promtool")) is not None:
+                check = [promtool, "check", "metrics"]
+                linted = await asyncio.to_thread(subprocess.run, check, input=seen.text.encode(), capture_output=True)
+                assert (linted.returncode, linted.stdout + linted.stderr) == (0, b"")
+
+    with_supervisor(scenario)
+
+
+def test_the_documentation_lists_every_metric() -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+        documented = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+        assert {name.removesuffix("_total") for name in documented} == set(scrape().families)
+
+    with_supervisor(scenario)
+
+
+def test_without_proxies_there_is_still_something_to_scrape() -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        assert scrape().value("chaosproxy_gc_pause_seconds_count") == 0
+
+    with_supervisor(scenario)

@@ -1,0 +1,30 @@
+"""Pauses by garbage collection."""
+
+from __future__ import annotations
+
+import gc
+
+from chaosproxy.observe import GcPauses
+
+
+def test_each_collection_is_measured_until_stopped() -> None:
+    pauses = GcPauses()
+    gc.disable()  # so that only the collections asked for here are seen
+    try:
+        pauses.start()
+        gc.collect()
+        first = pauses.last
+        gc.collect(0)
+        pauses.stop()
+        gc.collect()
+    finally:
+        gc.enable()
+    assert sum(pauses.histogram.counts) == 2
+    assert 0 < pauses.last < first == pauses.max
+    assert pauses.histogram.sum == first + pauses.last
+
+
+def test_a_collection_that_began_before_is_not_guessed() -> None:
+    pauses = GcPauses()
+    pauses._on_collection("stop", {})
+    assert (pauses.last, sum(pauses.histogram.counts)) == (0.0, 0)

@@ -1,0 +1,143 @@
+"""Events and messages as lines."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from chaosproxy.events import Bus, ConnectionClosed, ConnectionOpened, DialFailed, Event
+from chaosproxy.observe import EventLog, start_logging
+from chaosproxy.observe.log import LogFormat
+
+
+@pytest.fixture
+def chaosproxy_logger() -> Iterator[logging.Logger]:
+    """The root of our loggers, afterwards as it was."""
+    root = logging.getLogger("chaosproxy")
+    before = (list(root.handlers), root.level, root.propagate)
+    yield root
+    root.handlers[:], root.level, root.propagate = before
+    root.setLevel(before[1])
+
+
+def written(events: list[Event], log_format: LogFormat, per_kind: int = 20) -> list[str]:
+    stream = io.StringIO()
+    start_logging(log_format, stream=stream)
+
+    async def scenario() -> None:
+        bus = Bus()
+        log = EventLog(bus, per_kind=per_kind, window=60)
+        for event in events:
+            bus.tell(event)
+        log.close()
+        bus.tell(events[0])
+
+    asyncio.run(scenario())
+    return stream.getvalue().splitlines()
+
+
+def opened(connection: int) -> ConnectionOpened:
+    return ConnectionOpened(proxy="db", connection=connection, dial_s=0.00025)
+
+
+@pytest.mark.usefixtures("chaosproxy_logger")
+def test_an_event_is_one_line_of_text() -> None:
+    [line] = written([opened(7)], "text")
+    moment, rest = line.split(" ", 1)
+    assert moment.endswith("Z")
+    assert rest == "INFO connection_opened proxy=db connection=7 dial_s=0.00025"
+
+
+@pytest.mark.usefixtures("chaosproxy_logger")
+def test_an_event_is_one_object_of_json() -> None:
+    [line] = written([opened(7)], "json")
+    entry = json.loads(line)
+    assert entry.pop("time").endswith("Z")
+    assert entry == {
+        "level": "INFO", "logger": "chaosproxy.events", "event": "connection_opened",
+        "proxy": "db", "connection": 7, "dial_s": 0.00025,
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("chaosproxy_logger")
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("reason", ['bad\n2026-01-01 INFO forged="yes"', "a\tb", "\x1b[2J", "\u2028", "a=b", 'a"b'])
+def test_nothing_in_an_event_breaks_its_line(log_format: LogFormat, reason: str) -> None:
+    [line] = written([DialFailed(proxy="a b", connection=1, upstream="x", reason=reason, after_s=1.0)], log_format)
+    assert line.isprintable()
+    assert json.dumps(reason) in line
+    assert "WARNING" in line
+
+
+@pytest.mark.usefixtures("chaosproxy_logger")
+def test_a_defect_is_an_error() -> None:
+    closed = ConnectionClosed(
+        proxy="db", connection=1, cause="bug", detail="", lasted_s=0.1, bytes_upstream=1, bytes_downstream=2
+    )
+    [line] = written([closed], "text")
+    assert ' ERROR connection_closed proxy=db connection=1 cause=bug detail="" ' in line
+
+
+@pytest.mark.usefixtures("chaosproxy_logger")
+def test_of_each_kind_so_many_are_written_and_the_rest_is_counted() -> None:
+    failed = DialFailed(proxy="db", connection=1, upstream="x", reason="refused", after_s=0.1)
+    lines = written([*(opened(number) for number in range(1, 11)), failed], "text", per_kind=3)
+    kinds = [line.split(" ", 2)[2] for line in lines]
+    assert [kind.split()[0] for kind in kinds] == [*["connection_opened"] * 3, "dial_failed", "suppressed"]
+    assert kinds[-1] == "suppressed 7 connection_opened events suppressed=7 kind=connection_opened"
+
+
+@pytest.mark.usefixtures("chaosproxy_logger")
+def test_what_was_suppressed_is_said_when_its_window_ends_and_then_events_are_written_again() -> None:
+    stream = io.StringIO()
+    start_logging("text", stream=stream)
+
+    async def scenario() -> None:
+        said = asyncio.Event()
+        handler = logging.Handler()
+        handler.emit = lambda record: said.set() if "suppressed" in record.getMessage() else None  # type: ignore[method-assign]  # a listener of one line
+        logging.getLogger("chaosproxy").addHandler(handler)
+        bus = Bus()
+        log = EventLog(bus, per_kind=1, window=0.02)
+        bus.tell(opened(1))
+        bus.tell(opened(2))
+        async with asyncio.timeout(5):
+            await said.wait()
+        bus.tell(opened(3))
+        log.close()
+
+    asyncio.run(scenario())
+    lines = [line.split(" ", 2)[2] for line in stream.getvalue().splitlines()]
+    assert [line.split(" dial_s")[0] for line in lines] == [
+        "connection_opened proxy=db connection=1",
+        "suppressed 1 connection_opened events suppressed=1 kind=connection_opened",
+        "connection_opened proxy=db connection=3",
+    ]
+
+
+def test_a_traceback_follows_in_text_and_is_a_field_in_json(chaosproxy_logger: logging.Logger) -> None:
+    stream = io.StringIO()
+    for log_format in ("text", "json"):
+        start_logging(log_format, stream=stream)
+        try:
+            raise ValueError("why")
+        except ValueError:
+            chaosproxy_logger.exception("it\nfailed")
+    first, *traceback, last = stream.getvalue().splitlines()
+    assert first.endswith("ERROR it\\nfailed")
+    assert traceback[-1] == "ValueError: why"
+    entry = json.loads(last)
+    assert (entry["message"], entry["traceback"].endswith("ValueError: why")) == ("it\nfailed", True)
+
+
+def test_logging_twice_writes_once(chaosproxy_logger: logging.Logger) -> None:
+    stream = io.StringIO()
+    start_logging("text", stream=io.StringIO())
+    start_logging("text", stream=stream)
+    chaosproxy_logger.info("hello")
+    assert len(stream.getvalue().splitlines()) == 1

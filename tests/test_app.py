@@ -1,0 +1,103 @@
+"""The composition root: put together, taken apart, on both loops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from chaosproxy.app import LoopName, Running, choose_loop, run_on, running, settle_garbage_collection
+from chaosproxy.errors import CannotListen
+from chaosproxy.model import Address, Config, ControlSpec, ProxySpec
+
+LOOPS: tuple[LoopName, ...] = ("uvloop", "asyncio")
+FREE = Address("127.0.0.1", 0)
+PROXY = ProxySpec(name="db", listen=FREE, upstream=Address("127.0.0.1", 1))
+CONFIG = Config(control=ControlSpec(listen=FREE), proxies=(PROXY,))
+
+
+@pytest.fixture(params=LOOPS)
+def loop_name(request: pytest.FixtureRequest) -> LoopName:
+    name: LoopName = request.param
+    return name
+
+
+async def get(here: Running, path: str) -> bytes:
+    assert here.control.port is not None
+    reader, writer = await asyncio.open_connection(here.control.host, here.control.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    return body
+
+
+def test_all_parts_answer_while_it_runs_and_none_after(loop_name: LoopName) -> None:
+    async def story() -> None:
+        async with running(replace(CONFIG, seed=9), loop_name) as here:
+            status = json.loads(await get(here, "/v1/status"))
+            assert (status["seed"], status["loop"]) == (9, loop_name)
+            assert b'chaosproxy_connections{proxy="db"}' in await get(here, "/metrics")
+            [bound] = here.supervisor.proxy("db").listening_on
+        for address in (here.control, bound):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(address.host, address.port)
+
+    run_on(loop_name, story())
+
+
+def test_a_control_port_that_is_taken_leaves_nothing_behind(loop_name: LoopName) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+        proxy_port = free.getsockname()[1]
+        free.close()
+        control = ControlSpec(listen=Address("127.0.0.1", taken.getsockname()[1]))
+        config = Config(control=control, proxies=(replace(PROXY, listen=Address("127.0.0.1", proxy_port)),))
+
+        async def story() -> None:
+            with pytest.raises(CannotListen, match="the control API cannot listen"):
+                async with running(config, loop_name):
+                    pytest.fail("it must not run")
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", proxy_port)
+
+        run_on(loop_name, story())
+
+
+def test_without_a_seed_each_run_draws_one() -> None:
+    async def seed() -> int:
+        async with running(CONFIG, "asyncio") as here:
+            return here.supervisor.seed.value
+
+    assert run_on("asyncio", seed()) != run_on("asyncio", seed())
+
+
+def test_the_loop_is_the_one_asked_for() -> None:
+    async def kind() -> str:
+        return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+    assert [run_on(name, kind()) for name in LOOPS] == ["uvloop", "asyncio"]
+    assert choose_loop("auto") == choose_loop("uvloop") == "uvloop"
+    assert choose_loop("asyncio") == "asyncio"
+
+
+@pytest.fixture
+def collector_as_it_was() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("collector_as_it_was")
+def test_start_up_leaves_little_for_a_full_collection_to_look_at() -> None:
+    settle_garbage_collection()
+    assert gc.get_freeze_count() > 10_000
+    assert len(gc.get_objects()) < 5_000
+    assert gc.get_threshold()[2] >= 1_000

@@ -1,0 +1,77 @@
+"""Every file in configs/ is checked, and really served in front of a real server."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.servers.backends import Web
+from tests.servers.chaos import chaosproxy_command, serving
+from tests.servers.processes import HOST
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+EXAMPLES = sorted(path for path in CONFIGS.glob("*.yaml"))
+REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def examples() -> list[object]:
+    return [pytest.param(path, id=path.stem) for path in EXAMPLES]
+
+
+def test_the_uses_that_are_promised_are_there() -> None:
+    names = {path.stem for path in EXAMPLES}
+    assert names >= {"web-service", "database-with-replica", "redis", "flaky-network", "compose"}
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_passes_check(example: Path) -> None:
+    checked = subprocess.run([*chaosproxy_command(), "check", str(example)], capture_output=True, text=True, timeout=30)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_fits_the_schema_for_editors(example: Path) -> None:
+    printed = subprocess.run([*chaosproxy_command(), "schema"], capture_output=True, text=True, timeout=30, check=True)
+    text = REFERENCE.sub(lambda found: found[2] or '""', example.read_text())
+    jsonschema.validate(yaml.safe_load(text), json.loads(printed.stdout))
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_explains_itself(example: Path) -> None:
+    lines = example.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert sum("#" in line for line in lines) >= 5
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("example", examples())
+def test_an_example_serves_a_real_upstream(example: Path, web_server: Web, tmp_path: Path) -> None:
+    """Whatever the protocol is meant to be: nginx answers through every proxy of the file."""
+    wanted: dict[str, Any] = yaml.safe_load(example.read_text())["proxies"]
+    with serving(tmp_path, str(example), environment=environment_for(example, web_server.port)) as server:
+        assert server.ready_proxies == len(wanted)
+        for name in wanted:
+            with urllib.request.urlopen(f"http://{HOST}:{server.port(name)}/small", timeout=20.0) as answer:
+                assert answer.read() == b"hello\n"
+            faults = server.call("GET", f"/v1/proxies/{name}")["faults"]
+            assert len(faults) == len(wanted[name].get("faults", {}))
+
+
+def environment_for(example: Path, upstream_port: int) -> dict[str, str]:
+    """Every reference that names a port or an upstream, set so that files can be served side by side."""
+    values = {}
+    for name, default in REFERENCE.findall(example.read_text()):
+        assert default or name == "CHAOSPROXY_TOKEN", f"{name} has no default"
+        if "UPSTREAM" in name:
+            values[name] = f"{HOST}:{upstream_port}"
+        elif name.endswith("_PORT"):
+            values[name] = "0"
+    return values
