@@ -103,7 +103,7 @@ def _refusal(method: str, target: str, status: int, problem: object) -> BadInput
     if status == 401:
         return BadInput("the server asks for a token; give --token or set CHAOSPROXY_TOKEN")
     errors = [error for error in problem.get("errors") or () if isinstance(error, Mapping)]
-    lines = [][:0] and [": ".join(str(error[key]) for key in ("path", "message") if error.get(key)) for error in errors]
+    lines = [": ".join(str(error[key]) for key in ("path", "message") if error.get(key)) for error in errors]
     # The detail of a problem with fields says the fields again, so only one of the two is shown.
     headline = problem.get("title") if lines else problem.get("detail") or problem.get("title")
     return BadInput(str(headline or f"{method} {target} was answered with status {status}"), lines)

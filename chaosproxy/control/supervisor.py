@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from chaosproxy.control.plan import plan, plan_faults
+from chaosproxy.control.plan import FaultPlan, plan, plan_faults
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import (
@@ -37,7 +37,7 @@ from chaosproxy.tasks import TaskOwner
 
 __all__ = ["Supervisor"]
 
-_CLOSE_TIMEOUT = 3.0
+_CLOSE_TIMEOUT = 1.0
 """Seconds for which the end waits for connections to end."""
 
 
@@ -95,7 +95,8 @@ class Supervisor:
             for name in steps.stop:
                 self._remove(name, by)
             for spec in steps.change:
-                self._change(spec, moved.get(spec.name), by)
+                faults = plan_faults(self._proxies[spec.name].spec.faults, spec.faults)
+                self._change(spec, faults, moved.get(spec.name), by)
             for proxy, spec, listener in started:
                 self._add(proxy, spec, listener, by)
 
@@ -120,10 +121,12 @@ class Supervisor:
         :raises NotFound: there is none of that name.
         :raises CannotListen: the new address could not be bound.
         """
+        # Planned before anything is awaited: a fault that others add meanwhile is not ours to remove.
+        faults = plan_faults(self.proxy(spec.name).spec.faults, spec.faults)
         async with self._changing:
             proxy = self.proxy(spec.name)
             listener = await self._bound_for(spec, proxy) if self._must_move(spec) else None
-            self._change(spec, listener, by)
+            self._change(spec, faults, listener, by)
             return proxy
 
     async def remove_proxy(self, name: str, by: str) -> None:
@@ -156,7 +159,7 @@ class Supervisor:
             self._tell(FaultAdded, proxy=spec.name, fault=fault.name, type=fault.type, by=by)
         return proxy
 
-    def _change(self, spec: ProxySpec, listener: Listener | None, by: str) -> None:
+    def _change(self, spec: ProxySpec, faults: FaultPlan, listener: Listener | None, by: str) -> None:
         proxy = self._proxies[spec.name]
         before = proxy.spec
         proxy.spec = replace(spec, faults=before.faults)
@@ -164,10 +167,10 @@ class Supervisor:
             proxy.use_listener(listener)
         elif not spec.enabled and before.enabled:
             proxy.close()
-        steps = plan_faults(before.faults, spec.faults)
-        for name in steps.remove:
-            self.remove_fault(spec.name, name, by)
-        for fault in steps.put:
+        for name in faults.remove:
+            if proxy.spec.fault(name) is not None:
+                self.remove_fault(spec.name, name, by)
+        for fault in faults.put:
             self.put_fault(spec.name, fault, by)
         if replace(before, faults=()) != replace(spec, faults=()):
             listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)

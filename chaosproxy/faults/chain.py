@@ -24,6 +24,9 @@ __all__ = ["SEGMENT_COST", "Chain", "Link"]
 SEGMENT_COST = 256
 """Bytes that a held segment is charged beside its data, so that a queue of tiny ones is bounded too."""
 
+WORK = 2000
+"""Steps shown to stages in one `advance` (some 10 ms): a megabyte cut into single bytes must not stop the loop."""
+
 
 class Link:
     """One stage with its queues."""
@@ -59,11 +62,12 @@ class Link:
 class Chain:
     """The stages of one pipe, in order, and all they hold."""
 
-    __slots__ = ("_leave", "_leaving", "blocked", "held", "links", "segments")
+    __slots__ = ("_leave", "_leaving", "_work", "blocked", "held", "links", "segments")
 
     def __init__(self, leave: Callable[[Step], None]) -> None:
         self._leave = leave
         self._leaving: deque[Step] = deque()
+        self._work = WORK
         self.links: list[Link] = []
         self.blocked = False
         """The sink takes nothing more for now: steps pass the stages but do not leave."""
@@ -85,8 +89,9 @@ class Chain:
         (self.links[0].waiting if self.links else self._leaving).append(step)
 
     def advance(self, now: float) -> float:
-        """Move everything that is due by `now`; answers when to call next, or NEVER."""
+        """Move what is due by `now`; answers when to call next (`now` if there was too much for once), or NEVER."""
         links = self.links
+        self._work = WORK
         last = len(links) - 1
         next_due = NEVER
         for place, link in enumerate(links):

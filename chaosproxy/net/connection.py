@@ -34,8 +34,8 @@ class Connection:
     """One accepted client and its upstream socket."""
 
     __slots__ = (
-        "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "accepted_at", "client_address", "downstream",
-        "emitter", "ordinal", "proxy", "upstream",
+        "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "accepted_at", "client_address",
+        "downstream", "emitter", "ordinal", "proxy", "upstream",
     )  # fmt: skip
 
     def __init__(self, proxy: Proxy, ordinal: int, client_address: str) -> None:

@@ -21,6 +21,9 @@ from chaosproxy.faults.base import NEVER
 
 __all__ = ["Clock", "Emitter", "LoopTimer", "Timed", "best_timer"]
 
+_SLICE = 0.005
+"""Seconds of work before everything else gets its turn; what is left is woken again at once."""
+
 Clock = Callable[[], float]
 """Seconds that only go forward, from an arbitrary zero."""
 
@@ -86,7 +89,7 @@ class Emitter:
         heap = self._heap
         now = self.clock()
         try:
-            while heap and heap[0][0] <= now:
+            while heap and heap[0][0] <= now and self.clock() - now < _SLICE:
                 due, _, who = heapq.heappop(heap)
                 if due != who.wake:
                     self._stale -= 1

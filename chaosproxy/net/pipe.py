@@ -35,7 +35,8 @@ class Pipe:
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_paused", "_sink_is_full", "bytes", "chain", "connection", "direction", "ended", "finished", "limit", "sink", "source", "wake",
+        "_paused", "_sink_is_full", "bytes", "chain", "connection", "direction", "ended", "finished", "limit", "sink",
+        "source", "wake",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, direction: Direction, limit: int) -> None:
@@ -138,7 +139,8 @@ class Pipe:
         chain.arrange(links, now)
         if links or self.sink is None:
             self._speak(Disturb)
-            self.advance(now)
+            # In the loop's next turn: whoever asked for the change does not wait for this work.
+            self._emitter.schedule(self, now)
         else:
             self._undisturb(now)
 

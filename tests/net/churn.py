@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import random
 import socket
 import struct
@@ -26,6 +25,7 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.net.connection import Connection
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
+from tests.net.harness import open_descriptors
 
 FAULTS = (
     {"type": "latency", "delay": "3ms", "jitter": "3ms", "direction": "both"},
@@ -99,7 +99,7 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
     echo = subprocess.Popen([sys.executable, "-m", "tests.net.echo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert echo.stdin is not None and echo.stdout is not None
     port = int(echo.stdout.readline())
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = open_descriptors()
     supervisor = Supervisor(Seed(1))
     running = await supervisor.add_proxy(proxy("churn", upstream=f"127.0.0.1:{port}"), "test")
     address = (running.listening_on[0].host, running.listening_on[0].port or 0)
@@ -131,7 +131,7 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
         problems.append(f"{len(running.connections)} connections registered, {len(alive)} alive")
     if len(asyncio.all_tasks()) > 1:
         problems.append(f"tasks: {asyncio.all_tasks()}")
-    if (now := len(os.listdir("/proc/self/fd"))) > descriptors:
+    if (now := open_descriptors()) > descriptors:
         problems.append(f"{now} descriptors, {descriptors} before")
     if running.tally.opened < 50 * seconds:
         problems.append(f"only {running.tally.opened} connections in {seconds} s")

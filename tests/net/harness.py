@@ -44,7 +44,7 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
         unhandled: list[str] = []
         loop.set_exception_handler(lambda _, context: unhandled.append(str(context)))
-        descriptors = _descriptors()
+        descriptors = open_descriptors()
         stage = Stage()
         try:
             async with asyncio.timeout(60):
@@ -54,10 +54,10 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
         assert unhandled == []
         assert asyncio.all_tasks() == {asyncio.current_task()}
         for _ in range(100):  # loops give descriptors back an iteration or two later
-            if _descriptors() <= descriptors:
+            if open_descriptors() <= descriptors:
                 break
             await asyncio.sleep(0.01)
-        assert _descriptors() <= descriptors, "descriptors leaked"
+        assert open_descriptors() <= descriptors, "descriptors leaked"
 
     errors = Errors()
     logging.getLogger().addHandler(errors)
@@ -71,7 +71,7 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
     assert not [one for one in gc.get_objects() if isinstance(one, Connection)], "connections are still alive"
 
 
-def _descriptors() -> int:
+def open_descriptors() -> int:
     """Open sockets, timers and pipes; not the spare descriptor that libuv keeps on /dev/null."""
     count = 0
     for name in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else ():

@@ -130,3 +130,20 @@ def test_the_kernels_timer_is_never_early(loop_name: str) -> None:
 
     with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
         assert min(runner.run(play())) >= 0
+
+
+def test_much_work_is_done_in_slices() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+
+    class Busy(Sleeper):
+        def on_due(self, now: float) -> None:
+            super().on_due(now)
+            clock.now += 0.003
+
+    for number in range(5):
+        clock.emitter.schedule(Busy(str(number), log), 1.0)
+    clock.go_to(1.0)
+    assert [name for name, _ in log] == ["0", "1"]  # the loop's turn, after 6 ms
+    clock.timer.fire()
+    clock.timer.fire()
+    assert [name for name, _ in log] == ["0", "1", "2", "3", "4"]
