@@ -115,7 +115,7 @@ def _quantity(text: object, units: Mapping[str, Fraction], what: str, example: s
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that parses back to `seconds`."""
+    """The shortest text that parses back to `seconds`, in whole numbers where there are some."""
     return _shortest(seconds, _DURATION, "s")
 
 
@@ -140,7 +140,7 @@ def _shortest(value: float, units: Mapping[str, Fraction], base: str) -> str:
     exact = Decimal(repr(value))  # the shortest decimal that is this very float
     # A fraction without end has 28 digits, where `exact` has at most 17: it is never the shortest.
     texts = [f"{exact:f}{base}", *(f"{_decimal(Fraction(exact) / factor)}{unit}" for unit, factor in units.items())]
-    return min(texts, key=len)
+    return min(texts, key=lambda text: ("." in text, len(text)))  # 100ms reads better than 0.1s
 
 
 def _decimal(number: Fraction) -> str:

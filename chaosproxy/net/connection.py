@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from chaosproxy.events import Cause, ConnectionClosed, ConnectionOpened, DialFailed
 from chaosproxy.net.dial import DialError, dial
 from chaosproxy.net.pipe import DIAL_QUEUE, Discard, Disturb, Forward, Pipe, Side
-from chaosproxy.net.sockets import abort_with_reset, reset_socket
+from chaosproxy.net.sockets import abort_with_reset, peer_name, reset_socket
 
 if TYPE_CHECKING:
     from chaosproxy.net.emitter import Emitter
@@ -34,15 +34,15 @@ class Connection:
     """One accepted client and its upstream socket."""
 
     __slots__ = (
-        "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "accepted_at", "client_address",
+        "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "_client", "accepted_at",
         "downstream", "emitter", "ordinal", "proxy", "upstream",
     )  # fmt: skip
 
-    def __init__(self, proxy: Proxy, ordinal: int, client_address: str) -> None:
+    def __init__(self, proxy: Proxy, ordinal: int, client: object) -> None:
         self.proxy = proxy
         self.ordinal = ordinal
         """Its number on its proxy, from 1."""
-        self.client_address = client_address
+        self._client = client
         self.emitter: Emitter = proxy.emitter
         self.accepted_at = self.emitter.clock()
         self.upstream = Pipe(self, "upstream", DIAL_QUEUE)
@@ -59,6 +59,11 @@ class Connection:
     def opposite(self, pipe: Pipe) -> Pipe:
         """The other direction."""
         return self.downstream if pipe is self.upstream else self.upstream
+
+    @property
+    def client_address(self) -> str:
+        """Where the client came from."""
+        return peer_name(self._client)
 
     # ── its beginning ─────────────────────────────────────────────────────────────────
 

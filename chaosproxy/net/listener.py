@@ -10,12 +10,12 @@ import socket
 from collections.abc import Callable
 
 from chaosproxy.model.address import Address
-from chaosproxy.net.sockets import BACKLOG, bind_all, bound_address, hold_port, peer_name
+from chaosproxy.net.sockets import BACKLOG, bind_all, bound_address, hold_port
 
 __all__ = ["Listener"]
 
-Accepted = Callable[[socket.socket, str], None]
-"""Takes over an accepted socket and its client's address."""
+Accepted = Callable[[socket.socket, object], None]
+"""Takes over an accepted socket and its client's address, as the socket module gives it."""
 
 _BATCH = 64
 """Accepts per wake-up, so that a flood of clients does not starve open connections."""
@@ -108,7 +108,7 @@ class Listener:
                 self._back_off(sock, error)
                 return
             client.setblocking(False)
-            self._accepted(client, peer_name(address))
+            self._accepted(client, address)
         if self._starved:
             self._starved = False
             logger.warning("accepting again on %s", bound_address(sock))

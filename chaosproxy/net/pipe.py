@@ -92,7 +92,7 @@ class Pipe:
         cost = chain.held + chain.segments * 256  # SEGMENT_COST; attribute look-ups count here
         if cost > self.limit or (chain.blocked and cost + self._backlog() > self.limit):
             self.pause(_QUEUE_FULL)
-        elif self._paused & _QUEUE_FULL and cost + self._backlog() <= self.limit // 2:
+        elif self._paused & _QUEUE_FULL and cost + self._backlog() <= self.limit - self.limit // 16:
             self.resume(_QUEUE_FULL)
 
     def on_due(self, now: float) -> None:

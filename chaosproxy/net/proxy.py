@@ -64,7 +64,7 @@ class Proxy:
         self._listener = listener
         self._mind_the_door(begins=False)
 
-    def _accepted(self, client: socket.socket, address: str) -> None:
+    def _accepted(self, client: socket.socket, address: object) -> None:
         self.tally.opened += 1
         ordinal = self.tally.opened
         delay = 0.0

@@ -59,5 +59,5 @@ def test_a_proxy_reads_well() -> None:
         "    faults:\n"
         "      slow:\n"
         "        type: latency\n"
-        "        delay: 0.1s\n"
+        "        delay: 100ms\n"
     )
