@@ -125,7 +125,7 @@ def test_rates_survive_writing(rate: float) -> None:
 @pytest.mark.parametrize(
     ("written", "short"),
     [
-        (format_duration(0.1), "0.1s"), (format_duration(0.02), "20ms"), (format_duration(5400.0), "90m"),
+        (format_duration(0.1), "100ms"), (format_duration(0.02), "20ms"), (format_duration(5400.0), "90m"),
         (format_duration(1e-9), "1ns"), (format_size(16 * 2**20), "16MiB"), (format_size(10**7), "10MB"),
         (format_size(1000), "1kB"), (format_rate(1e6), "1MB/s"), (format_rate(0.125), "0.125B/s"),
     ],
