@@ -105,8 +105,7 @@ class Connection:
             self._dial_failed(str(error), clock() - started)
             return
         except asyncio.CancelledError:
-            # A dial cancelled the moment it succeeds: uvloop closes the socket and tells nobody.
-            self._forget_side(self.downstream)
+            self._drop_new_socket()
             raise
         self._dialling = None
         if self._cause is None:
@@ -116,6 +115,16 @@ class Connection:
                 ConnectionOpened(proxy=proxy.spec.name, at=now, connection=self.ordinal, dial_s=now - started)
             )
             self.upstream.flow(proxy.spec.queue, now)
+
+    def _drop_new_socket(self) -> None:
+        """The dial was cancelled the moment it succeeded: nobody else ends the socket it made."""
+        made = self.downstream.source
+        if made is None:
+            return
+        if made.is_closing():  # by uvloop's own clean-up, which tells no protocol
+            self._forget_side(self.downstream)
+        else:
+            abort_with_reset(made)
 
     def _server_side(self) -> Side:
         if self.downstream.chain is not None:

@@ -260,9 +260,11 @@ class Side(asyncio.Protocol):
         self.back = back
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have asyncio's methods and none of its classes.
-        assert self.out.connection is not None
-        self.out.connection.side_made(self.out, transport)  # type: ignore[arg-type]
+        made: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's have its methods, not its class
+        if self.out.connection is None:  # should a cancelled dial still announce its socket
+            made.abort()
+        else:
+            self.out.connection.side_made(self.out, made)
 
     def eof_received(self) -> bool:
         if self.out.connection is not None:

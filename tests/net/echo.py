@@ -12,8 +12,7 @@ import sys
 
 class Echo(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's are of no such class
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)

@@ -51,7 +51,7 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
                 await scenario(stage)
         finally:
             await stage.close()
-        assert unhandled == []
+        assert unhandled == [], unhandled[:3]
         assert asyncio.all_tasks() == {asyncio.current_task()}
         for _ in range(100):  # loops give descriptors back an iteration or two later
             if open_descriptors() <= descriptors:
