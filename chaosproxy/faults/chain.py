@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from chaosproxy.faults.base import NEVER, Close, Reset, Send, Stage, Step
 from chaosproxy.tallies import FaultTally
 
-__all__ = ["SEGMENT_COST", "Chain", "Link"]
+__all__ = ["SEGMENT_COST", "WORK", "Chain", "Link"]
 
 SEGMENT_COST = 256
 """Bytes that a held segment is charged beside its data, so that a queue of tiny ones is bounded too."""
@@ -156,6 +156,9 @@ class Chain:
             elif timed:
                 return min(timed[0].due, stage.alarm)
             elif waiting:
+                if not self._work:
+                    return now
+                self._work -= 1
                 self._show(link, self._next(waiting, stage.quantum))
             else:
                 return stage.alarm

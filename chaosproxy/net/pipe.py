@@ -89,7 +89,7 @@ class Pipe:
         if connection is None or chain is None:
             return
         connection.emitter.schedule(self, chain.advance(now))
-        cost = chain.held + chain.segments * 256  # SEGMENT_COST; attribute look-ups count here
+        cost = chain.cost
         if cost > self.limit or (chain.blocked and cost + self._backlog() > self.limit):
             self.pause(_QUEUE_FULL)
         elif self._paused & _QUEUE_FULL and cost + self._backlog() <= self.limit - self.limit // 16:

@@ -9,7 +9,7 @@ import pytest
 from chaosproxy.faults.bandwidth import Bandwidth
 from chaosproxy.faults.base import NEVER, HalfClose, Reset, Send, Stage, Step
 from chaosproxy.faults.blackhole import Blackhole
-from chaosproxy.faults.chain import SEGMENT_COST, Chain, Link
+from chaosproxy.faults.chain import SEGMENT_COST, WORK, Chain, Link
 from chaosproxy.faults.latency import Latency
 from chaosproxy.faults.reset import Reset as ResetFault
 from chaosproxy.faults.slicer import Slicer
@@ -259,3 +259,15 @@ def test_clear_forgets_everything() -> None:
     assert accounts(wire.chain) == (0, 0)
     assert wire.chain.advance(9.0) == NEVER
     assert wire.left == []
+
+
+def test_too_much_for_once_is_done_in_several_calls() -> None:
+    left: list[Step] = []
+    chain = Chain(left.append)
+    chain.arrange([Link("idle", Stage(), FaultTally())], 0.0)
+    for _ in range(2 * WORK + 1):
+        chain.push(Send(1.0, b"x"))
+    assert (chain.advance(1.0), len(left)) == (1.0, WORK)
+    assert (chain.advance(1.0), len(left)) == (1.0, 2 * WORK)
+    assert (chain.advance(1.0), len(left)) == (NEVER, 2 * WORK + 1)
+    assert (chain.held, chain.segments) == (0, 0)
