@@ -4,6 +4,7 @@
     ├── InvalidInput      the caller's words are wrong; carries every Problem found
     ├── NotFound          the caller named something that is not there
     ├── Conflict          the caller's wish collides with what is there
+    │   └── Unsupported   this machine, or these privileges, cannot do it
     └── CannotListen      the machine said no: an address could not be bound
 
 A message says what, where, what was given and what would be right. HTTP status
@@ -15,7 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CannotListen", "ChaosproxyError", "Conflict", "InvalidInput", "NotFound", "Path", "Problem", "shown"]
+__all__ = [
+    "CannotListen", "ChaosproxyError", "Conflict", "InvalidInput", "NotFound", "Path", "Problem",
+    "Unsupported", "shown",
+]  # fmt: skip
 
 Path = tuple[str | int, ...]
 """Where a value stands in its document: keys and list indices from the root."""
@@ -86,6 +90,10 @@ class NotFound(ChaosproxyError):
 
 class Conflict(ChaosproxyError):
     """The wish collides with what is there, such as a name that is taken."""
+
+
+class Unsupported(Conflict):
+    """The wish is right, but this machine or these privileges cannot do it; the message says how it could."""
 
 
 class CannotListen(ChaosproxyError):

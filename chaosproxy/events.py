@@ -23,8 +23,14 @@ __all__ = [
     "FaultChanged",
     "FaultExpired",
     "FaultRemoved",
+    "PartitionAdded",
+    "PartitionEvent",
+    "PartitionExpired",
+    "PartitionFlapped",
+    "PartitionRemoved",
     "ProxyAdded",
     "ProxyChanged",
+    "ProxyEvent",
     "ProxyRemoved",
 ]
 
@@ -36,16 +42,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A past-tense fact about one proxy."""
+    """A past-tense fact."""
 
     kind: ClassVar[str] = "event"
-    proxy: str
     at: float = field(default=0.0)
     """Seconds on the data plane's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionOpened(Event):
+class ProxyEvent(Event):
+    """A past-tense fact about one proxy."""
+
+    proxy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionEvent(Event):
+    """A past-tense fact about one partition."""
+
+    partition: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(ProxyEvent):
     """A client was accepted and its upstream reached."""
 
     kind: ClassVar[str] = "connection_opened"
@@ -54,7 +73,7 @@ class ConnectionOpened(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionClosed(Event):
+class ConnectionClosed(ProxyEvent):
     """Both sockets of a connection are gone."""
 
     kind: ClassVar[str] = "connection_closed"
@@ -68,7 +87,7 @@ class ConnectionClosed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DialFailed(Event):
+class DialFailed(ProxyEvent):
     """The upstream could not be reached; the client was reset."""
 
     kind: ClassVar[str] = "dial_failed"
@@ -79,28 +98,36 @@ class DialFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaultAdded(Event):
+class FaultAdded(ProxyEvent):
     """A fault began to act."""
 
     kind: ClassVar[str] = "fault_added"
     fault: str
     type: str
+    mode: str
+    """packet or stream, where the type has modes: what `auto` has become."""
+    why: str
+    """Why `auto` became stream."""
     by: str
     """Who asked: rest, file, cli, scenario, ttl …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaultChanged(Event):
+class FaultChanged(ProxyEvent):
     """A fault got new settings; what it held was timed anew."""
 
     kind: ClassVar[str] = "fault_changed"
     fault: str
     type: str
+    mode: str
+    """packet or stream, where the type has modes: what `auto` has become."""
+    why: str
+    """Why `auto` became stream."""
     by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaultRemoved(Event):
+class FaultRemoved(ProxyEvent):
     """A fault ended because somebody asked; what it held was released."""
 
     kind: ClassVar[str] = "fault_removed"
@@ -110,7 +137,7 @@ class FaultRemoved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaultExpired(Event):
+class FaultExpired(ProxyEvent):
     """A fault's ttl ran out; what it held was released."""
 
     kind: ClassVar[str] = "fault_expired"
@@ -119,7 +146,7 @@ class FaultExpired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyAdded(Event):
+class ProxyAdded(ProxyEvent):
     """A proxy began to exist."""
 
     kind: ClassVar[str] = "proxy_added"
@@ -129,7 +156,7 @@ class ProxyAdded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyChanged(Event):
+class ProxyChanged(ProxyEvent):
     """A proxy got a new listen address or upstream, or was enabled or disabled."""
 
     kind: ClassVar[str] = "proxy_changed"
@@ -140,11 +167,50 @@ class ProxyChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyRemoved(Event):
+class ProxyRemoved(ProxyEvent):
     """A proxy and its connections ended because somebody asked."""
 
     kind: ClassVar[str] = "proxy_removed"
     by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionAdded(PartitionEvent):
+    """A partition began, on all its proxies at once."""
+
+    kind: ClassVar[str] = "partition_added"
+    cut: str
+    """The pairs that no longer hear each other: `app>db` one way, `app<>db` both."""
+    proxies: int
+    """How many it goes through."""
+    mode: str
+    """packet or stream; both, separated by a comma, where proxies differ."""
+    why: str
+    """Why `auto` became stream."""
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionFlapped(PartitionEvent):
+    """A flaky link came back for a while, or was cut again."""
+
+    kind: ClassVar[str] = "partition_flapped"
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionRemoved(PartitionEvent):
+    """A partition was healed because somebody asked."""
+
+    kind: ClassVar[str] = "partition_removed"
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionExpired(PartitionEvent):
+    """A partition's ttl ran out."""
+
+    kind: ClassVar[str] = "partition_expired"
 
 
 class Bus:

@@ -1,15 +1,21 @@
-"""Plain integers that the data plane counts with; metrics read them when scraped."""
+"""Plain numbers that the data plane counts with, or the kernel; metrics read them when scraped."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["DELAY_BOUNDS", "DIAL_BOUNDS", "FaultTally", "Histogram", "ProxyTally"]
+__all__ = ["DELAY_BOUNDS", "DIAL_BOUNDS", "FaultTally", "Histogram", "ProxyTally", "Side", "TcpInfo"]
 
 DELAY_BOUNDS = (0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DIAL_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+Side = Literal["client", "server"]
+"""Whose socket: the one to the client, or the one to the server."""
 
 
 class Histogram:
@@ -44,7 +50,10 @@ class FaultTally:
 class ProxyTally:
     """What one proxy has done; bytes of open connections are counted in their pipes."""
 
-    __slots__ = ("bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "opened")
+    __slots__ = (
+        "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
+        "dropped_upstream", "opened",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.opened = 0
@@ -58,3 +67,21 @@ class ProxyTally:
         """Bytes of ended connections, client to server."""
         self.bytes_downstream = 0
         """Bytes of ended connections, server to client."""
+        self.dropped_upstream = 0
+        """Packets the kernel dropped for faults on ended connections, client to server."""
+        self.dropped_downstream = 0
+        """The same, server to client."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpInfo:
+    """A few of the numbers the kernel keeps of a TCP socket (tcp(7), linux/tcp.h: struct tcp_info)."""
+
+    unacked: int
+    """Segments sent and not yet acknowledged."""
+    retransmits: int
+    """Segments sent again since the connection began."""
+    backoff: int
+    """How often the retransmission time-out has been doubled by now."""
+    rtt: float
+    """Smoothed round-trip time, in seconds."""

@@ -1,4 +1,4 @@
-"""Fixtures that several parts of the suite share: real servers, once per test process."""
+"""What several parts of the suite share: real servers, once per test process, and the marker `namespace`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import backends
+from tests.servers import backends, namespace
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    return namespace.run_marked(item, nextitem)
 
 
 @pytest.fixture(scope="session")

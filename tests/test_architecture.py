@@ -22,6 +22,7 @@ RANKS = {
     "chaosproxy.model": 3,
     "chaosproxy.config": 4, "chaosproxy.net": 4,
     "chaosproxy.control.plan": 5, "chaosproxy.control.supervisor": 5, "chaosproxy.control.policy": 5,
+    "chaosproxy.control.partitions": 5, "chaosproxy.control.nodes": 5, "chaosproxy.control.feasible": 5,
     "chaosproxy.observe": 5,
     "chaosproxy.control.api_v1": 6, "chaosproxy.demo": 6,
     "chaosproxy.app": 7,
@@ -35,10 +36,14 @@ STRANGERS = {("chaosproxy.config", "chaosproxy.net")}
 
 NOT_FOR = {
     "chaosproxy.faults": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
-    "chaosproxy.model": {"asyncio", "socket", "aiohttp", "yaml"},
+    "chaosproxy.model": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.config": {"asyncio", "socket", "aiohttp"},
     "chaosproxy.net": {"aiohttp", "yaml", "prometheus_client", "click", "rich"},
     "chaosproxy.control.plan": {"asyncio", "socket", "aiohttp", "yaml"},
+    "chaosproxy.control.nodes": {"asyncio", "socket", "aiohttp", "yaml"},
+    "chaosproxy.control.feasible": {"asyncio", "socket", "aiohttp", "yaml"},
+    "chaosproxy.net.bpf": {"asyncio", "socket", "time", "aiohttp", "yaml"},
+    "chaosproxy.net.modes": {"asyncio", "socket", "time", "aiohttp", "yaml"},
     "chaosproxy.control.supervisor": {"aiohttp", "yaml"},
 }
 """What a package must not know, because it is pure or because it is another's work."""

@@ -1,8 +1,9 @@
 """The command line: parse, call, print.
 
     serve     run proxies                       live      status, inject, heal
-    check     validate configuration files      describe  faults, schema
-    demo      the demo                          exits     exit codes and the errors behind them
+    check     validate configuration files      network   partition, crash, pause, nodes
+    demo      the demo                          describe  faults, schema
+    doctor    what this machine allows          exits     exit codes and the errors behind them
 
 Nothing heavy is imported before a command needs it, so that `--help` and completion are quick.
 """
@@ -15,7 +16,9 @@ from chaosproxy import __version__
 from chaosproxy.cli.check import check
 from chaosproxy.cli.demo import demo
 from chaosproxy.cli.describe import faults, schema
+from chaosproxy.cli.doctor import doctor
 from chaosproxy.cli.live import heal, inject, status
+from chaosproxy.cli.network import crash, nodes, partition, pause
 from chaosproxy.cli.serve import serve
 
 __all__ = ["main"]
@@ -27,5 +30,7 @@ def main() -> None:
     """A fault-injecting TCP proxy: put it between your client and your server, and see who copes."""
 
 
-for _command in (serve, check, faults, schema, status, inject, heal, demo):
+for _command in (
+    serve, check, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, demo,
+):  # fmt: skip
     main.add_command(_command)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from chaosproxy.cli.exits import BadInput
+from chaosproxy.cli.exits import CANNOT_START, BadInput
+from chaosproxy.errors import Problem
 from chaosproxy.model import Config
 
 if TYPE_CHECKING:
     from chaosproxy.config import LocatedProblem
 
-__all__ = ["InvalidFile", "load_file"]
+__all__ = ["InfeasibleFile", "InvalidFile", "load_file"]
 
 
 class InvalidFile(BadInput):
@@ -32,15 +34,24 @@ class InvalidFile(BadInput):
             click.echo(str(problem), err=True)
 
 
-def load_file(path: Path) -> Config:
-    """The configuration in a file.
+class InfeasibleFile(InvalidFile):
+    """A file is right, but this machine cannot do what it asks for."""
 
+    exit_code = CANNOT_START
+
+
+def load_file(path: Path, infeasible: Callable[[Config], Iterable[Problem]] | None = None) -> Config:
+    """The configuration in a file; `infeasible` says what of it cannot be done here.
+
+    :raises InfeasibleFile: that; every problem is on a line of its own.
     :raises BadInput: it cannot be read, or is wrong; every problem is on a line of its own.
     """
-    from chaosproxy.config import ConfigError, load  # loaded late: most commands need no YAML
+    from chaosproxy.config import ConfigError, Infeasible, load  # loaded late: most commands need no YAML
 
     try:
-        return load(path.read_bytes(), str(path), os.environ)
+        return load(path.read_bytes(), str(path), os.environ, infeasible)
+    except Infeasible as error:
+        raise InfeasibleFile(path, error.located) from None
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror or error}") from None
     except ConfigError as error:

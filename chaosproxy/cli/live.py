@@ -17,7 +17,7 @@ from chaosproxy.cli.printing import print_json, print_table
 from chaosproxy.declare import Param, Problems, params_of
 from chaosproxy.model import Placement, read_fault
 
-__all__ = ["heal", "inject", "status"]
+__all__ = ["heal", "inject", "status", "talks_to_server", "url_option"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -46,6 +46,9 @@ def status(client: Client, as_json: bool) -> None:
         return
     proxies: list[Json] = now["proxies"]
     click.echo(f"chaosproxy {now['version']} on {now['loop']}, seed {now['seed']}, up {now['uptime_s']:.0f} s")
+    lacking = [one["name"] for one in now["capabilities"] if not one["available"]]
+    if lacking:
+        click.echo(f"the kernel does not give it: {', '.join(lacking)} (`chaosproxy doctor` explains)")
     if not proxies:
         click.echo("no proxies")
         return
@@ -59,7 +62,7 @@ def status(client: Client, as_json: bool) -> None:
                 str(proxy["connections"]),
                 str(proxy["bytes_upstream"]),
                 str(proxy["bytes_downstream"]),
-                "\n".join(_fault_line(fault) for fault in proxy["faults"]) or "-",
+                "\n".join(_acting_lines(proxy)) or "-",
             )
             for proxy in proxies
         ),
@@ -103,8 +106,14 @@ def inject(
         return
     verb = "changed" if answer.status == 200 else "injected"
     click.echo(f"{verb} {_fault_line(answer.body)} on {proxy}")
-    url = "" if client.url == DEFAULT_URL else f" --url {client.url}"
-    click.echo(f"heal it with: chaosproxy heal {proxy} {answer.body['name']}{url}")
+    if answer.body.get("mode_reason"):
+        click.echo(f"mode {answer.body['effective_mode']}: {answer.body['mode_reason']}")
+    click.echo(f"heal it with: chaosproxy heal {proxy} {answer.body['name']}{url_option(client)}")
+
+
+def url_option(client: Client) -> str:
+    """What has to be added to a command for this server: nothing for the default one."""
+    return "" if client.url == DEFAULT_URL else f" --url {client.url}"
 
 
 def fault_body(fault_type: str, words: Iterable[str]) -> Json:
@@ -127,23 +136,32 @@ def fault_body(fault_type: str, words: Iterable[str]) -> Json:
 @click.command()
 @click.argument("proxy", required=False)
 @click.argument("fault", required=False)
+@click.option("--partition", metavar="ID", help="Heal this partition and nothing else.")
 @talks_to_server
-def heal(proxy: str | None, fault: str | None, client: Client, as_json: bool) -> None:
-    """Remove every fault, those of PROXY, or the one called FAULT."""
-    asked = {"proxy": proxy, "fault": fault}
-    removed: list[Json] = client.post("heal", body={key: name for key, name in asked.items() if name}).body["removed"]
+def heal(proxy: str | None, fault: str | None, partition: str | None, client: Client, as_json: bool) -> None:
+    """Remove every fault and partition, the faults of PROXY, or the one called FAULT."""
+    asked = {"proxy": proxy, "fault": fault, "partition": partition}
+    answer: Json = client.post("heal", body={key: name for key, name in asked.items() if name}).body
     if as_json:
-        print_json({"removed": removed})
+        print_json(answer)
         return
-    for one in removed:
+    for id in answer["partitions"]:
+        click.echo(f"healed partition {id}")
+    for one in answer["removed"]:
         click.echo(f"healed {one['fault']} ({one['type']}) on {one['proxy']}")
-    if not removed:
+    if not answer["removed"] and not answer["partitions"]:
         click.echo("there was nothing to heal")
+
+
+def _acting_lines(proxy: Json) -> list[str]:
+    """What acts on a proxy, a line each."""
+    cuts = [f"partition {id}" for id in proxy["partitions"]]
+    return cuts + [_fault_line(fault) for fault in proxy["faults"]]
 
 
 def _fault_line(fault: Json) -> str:
     """`slow: latency delay=100ms downstream`, without what is default."""
-    plain = {"name", "type", "direction"}
+    plain = {"name", "type", "direction", "effective_mode", "mode_reason"}
     shown = {key: value for key, value in fault.items() if key not in plain and value is not None}
     if shown.get("probability") in (1, 1.0):
         del shown["probability"]

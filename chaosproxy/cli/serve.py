@@ -48,13 +48,18 @@ def serve(
     Without CONFIG it starts empty, for proxies to be added over REST. Once every listener is
     bound, one line is printed: ready control=http://HOST:PORT proxies=N
     """
-    wanted = Config() if config is None else load_file(config)
+    from chaosproxy.control.feasible import infeasible
+    from chaosproxy.net.kernel import probe
+
+    wanted = Config() if config is None else load_file(config, lambda given: infeasible(given, probe()))
     if control is not None:
         wanted = replace(wanted, control=replace(wanted.control, listen=control))
     if seed is not None:
         wanted = replace(wanted, seed=seed)
 
-    from chaosproxy import app  # aiohttp and uvloop take a while to load, and most commands need neither
+    from chaosproxy import (
+        app,  # these are loaded late: aiohttp and uvloop take a while to load, and most commands need neither
+    )
     from chaosproxy.observe import start_logging
 
     start_logging(log_format, logging.INFO)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from chaosproxy.config.environment import expand
@@ -11,7 +11,7 @@ from chaosproxy.declare import Problems
 from chaosproxy.errors import InvalidInput, Problem
 from chaosproxy.model import Config, read_config
 
-__all__ = ["ConfigError", "LocatedProblem", "load"]
+__all__ = ["ConfigError", "Infeasible", "LocatedProblem", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,21 @@ class ConfigError(InvalidInput):
         return "\n".join(str(problem) for problem in self.located)
 
 
-def load(text: bytes, name: str, environment: Mapping[str, str]) -> Config:
+class Infeasible(ConfigError):
+    """A file is right, but what it asks for cannot be done here."""
+
+
+def load(
+    text: bytes,
+    name: str,
+    environment: Mapping[str, str],
+    infeasible: Callable[[Config], Iterable[Problem]] | None = None,
+) -> Config:
     """The configuration in `text`; `name` is what the file is called in errors.
 
+    `infeasible` says what of a configuration that is right cannot be done here.
+
+    :raises Infeasible: with every such thing, in order of line.
     :raises ConfigError: with every problem of the file, in order of line.
     """
     try:
@@ -54,6 +66,8 @@ def load(text: bytes, name: str, environment: Mapping[str, str]) -> Config:
     found += [_locate(problem, tree, name) for problem in problems if not tree.is_broken(problem.path)]
     if found or config is None:
         raise ConfigError(_in_order(found))
+    if infeasible is not None and (impossible := [_locate(one, tree, name) for one in infeasible(config)]):
+        raise Infeasible(_in_order(impossible))
     return config
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from chaosproxy.declare import struct_schema
 from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
-from chaosproxy.model import Config, Placement, ProxySpec
+from chaosproxy.model import Config, PartitionSpec, ProxySpec
+from chaosproxy.model.fault import placement_schema
 from chaosproxy.model.settings import VERSION
 
 __all__ = ["config_schema"]
@@ -29,6 +30,7 @@ def config_schema() -> Json:
         "version": {"const": VERSION, "description": "version of the file format"},
         **_with_references(config["properties"]),
         "proxies": {"description": "proxies by name", **_by_name({"$ref": "#/$defs/proxy"})},
+        "partitions": {"description": "partitions by id", **_by_name({"$ref": "#/$defs/partition"})},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -45,6 +47,7 @@ def config_schema() -> Json:
                 "description": "an environment reference: ${NAME}, ${NAME:-default} or ${NAME:?message}",
             },
             "proxy": _with_references(proxy),
+            "partition": _with_references(struct_schema(PartitionSpec)),
             "fault": _fault(),
             **{f"fault-{name}": _with_references(_fault_type(fault)) for name, fault in FAULT_TYPES.items()},
         },
@@ -65,12 +68,12 @@ def _fault() -> Json:
 
 
 def _fault_type(fault: type[Fault]) -> Json:
-    schema, placement = struct_schema(fault), struct_schema(Placement)
+    schema = struct_schema(fault)
     kind = {"const": fault.type, "description": fault.summary}
     return {
         **schema,
         "description": fault.models,
-        "properties": {"type": kind, **placement["properties"], **schema["properties"]},
+        "properties": {"type": kind, **placement_schema(fault), **schema["properties"]},
         "required": ["type", *schema["required"]],
     }
 

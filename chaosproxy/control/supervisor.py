@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from chaosproxy.control.partitions import Partitions
 from chaosproxy.control.plan import FaultPlan, plan, plan_faults
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
@@ -30,7 +31,9 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
 from chaosproxy.net.emitter import Clock, Emitter, best_timer
+from chaosproxy.net.kernel import Capabilities, probe
 from chaosproxy.net.listener import Listener
+from chaosproxy.net.modes import acting
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.seed import Seed
 from chaosproxy.tasks import TaskOwner
@@ -44,9 +47,17 @@ _CLOSE_TIMEOUT = 1.0
 class Supervisor:
     """Holds the proxies of one process. To be made inside a running loop."""
 
-    def __init__(self, seed: Seed | None = None, bus: Bus | None = None, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        seed: Seed | None = None,
+        bus: Bus | None = None,
+        clock: Clock = time.monotonic,
+        kernel: Capabilities | None = None,
+    ) -> None:
+        """`kernel` is what this machine can do; without it, it is probed."""
         self.seed = seed or Seed.drawn()
         self.bus = bus or Bus()
+        self.kernel = kernel or probe()
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._emitter = Emitter(clock, best_timer(self._loop, clock))
@@ -55,6 +66,11 @@ class Supervisor:
         self._proxies: dict[str, Proxy] = {}
         self._ending: list[Proxy] = []
         self._expiries: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self.partitions = Partitions(self.proxies, self.seed, self.bus, clock)
+
+    def now(self) -> float:
+        """Seconds on the data plane's clock."""
+        return self._clock()
 
     # ── proxies ───────────────────────────────────────────────────────────────────────
 
@@ -74,7 +90,11 @@ class Supervisor:
         """Make the proxies those of `config`, all or none.
 
         :raises CannotListen: an address could not be bound; nothing has changed.
+        :raises Unsupported: a mode that cannot be had here; nothing has changed.
         """
+        for wanted in config.proxies:
+            self._check(wanted)
+        self.partitions.check(config.partitions, config.proxies, self.kernel)
         async with self._changing:
             steps = plan({name: proxy.spec for name, proxy in self._proxies.items()}, config.proxies)
             moved = {
@@ -99,13 +119,16 @@ class Supervisor:
                 self._change(spec, faults, moved.get(spec.name), by)
             for proxy, spec, listener in started:
                 self._add(proxy, spec, listener, by)
+            self.partitions.apply(config.partitions, by)
 
     async def add_proxy(self, spec: ProxySpec, by: str) -> Proxy:
         """Start a proxy and its faults, in one go.
 
         :raises Conflict: the name is taken.
         :raises CannotListen: the address could not be bound.
+        :raises Unsupported: a mode that cannot be had here.
         """
+        self._check(spec)
         async with self._changing:
             if spec.name in self._proxies:
                 raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name")
@@ -120,7 +143,9 @@ class Supervisor:
 
         :raises NotFound: there is none of that name.
         :raises CannotListen: the new address could not be bound.
+        :raises Unsupported: a mode that cannot be had here.
         """
+        self._check(spec)
         # Planned before anything is awaited: a fault that others add meanwhile is not ours to remove.
         faults = plan_faults(self.proxy(spec.name).spec.faults, spec.faults)
         async with self._changing:
@@ -138,8 +163,18 @@ class Supervisor:
             self.proxy(name)
             self._remove(name, by)
 
+    def _check(self, spec: ProxySpec) -> None:
+        """
+        :raises Unsupported: a fault of it, or a partition through it, asks for a mode that it cannot have.
+        """
+        for fault in spec.faults:
+            acting(fault, spec, self.kernel)
+        self.partitions.check([one.spec for one in self.partitions.all()], [spec], self.kernel)
+
     def _make(self, spec: ProxySpec) -> Proxy:
-        return Proxy(spec, seed=self.seed, bus=self.bus, emitter=self._emitter, tasks=self._tasks)
+        return Proxy(
+            spec, seed=self.seed, bus=self.bus, emitter=self._emitter, tasks=self._tasks, kernel=self.kernel
+        )
 
     def _must_move(self, spec: ProxySpec) -> bool:
         """Whether the change needs a socket to be bound."""
@@ -151,18 +186,20 @@ class Supervisor:
 
     def _add(self, proxy: Proxy, spec: ProxySpec, listener: Listener | None, by: str) -> Proxy:
         self._proxies[spec.name] = proxy
+        self.partitions.arrange(proxy)  # before it takes clients: they meet the cut
         proxy.use_listener(listener)
         listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
         self._tell(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
         for fault in spec.faults:
             self._expire_later(spec.name, fault)
-            self._tell(FaultAdded, proxy=spec.name, fault=fault.name, type=fault.type, by=by)
+            self._tell_fault(FaultAdded, proxy, fault, by)
         return proxy
 
     def _change(self, spec: ProxySpec, faults: FaultPlan, listener: Listener | None, by: str) -> None:
         proxy = self._proxies[spec.name]
         before = proxy.spec
         proxy.spec = replace(spec, faults=before.faults)
+        proxy.settle()
         if listener is not None:
             proxy.use_listener(listener)
         elif not spec.enabled and before.enabled:
@@ -172,6 +209,8 @@ class Supervisor:
                 self.remove_fault(spec.name, name, by)
         for fault in faults.put:
             self.put_fault(spec.name, fault, by)
+        if (before.from_node, before.to_node) != (spec.from_node, spec.to_node):
+            self.partitions.arrange(proxy)
         if replace(before, faults=()) != replace(spec, faults=()):
             listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
             upstream = str(spec.upstream)
@@ -179,6 +218,7 @@ class Supervisor:
 
     def _remove(self, name: str, by: str) -> None:
         proxy = self._proxies.pop(name)
+        self.partitions.forget(name)
         for fault in proxy.spec.faults:
             self._forget_expiry(name, fault.name)
         proxy.close()
@@ -202,12 +242,24 @@ class Supervisor:
         """Place a fault, or change the one of that name and type anew what it holds.
 
         :raises NotFound: there is no such proxy.
+        :raises Unsupported: it asks for a mode that cannot be had here; nothing has changed.
         """
         running = self.proxy(proxy)
         known = running.spec.fault(fault.name) is not None
         running.put_fault(fault)
         self._expire_later(proxy, fault)
-        self._tell(FaultChanged if known else FaultAdded, proxy=proxy, fault=fault.name, type=fault.type, by=by)
+        self._tell_fault(FaultChanged if known else FaultAdded, running, fault, by)
+
+    def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
+        """Place a fault on several proxies, or change it there, in one turn of the loop: on all or on none.
+
+        :raises Unsupported: it asks for a mode that one of them cannot have.
+        """
+        wanted = list(proxies)
+        for proxy in wanted:
+            proxy.acting(fault)
+        for proxy in wanted:
+            self.put_fault(proxy.spec.name, fault, by)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once.
@@ -219,7 +271,7 @@ class Supervisor:
         return gone
 
     def heal(self, by: str, proxy: str | None = None, fault: str | None = None) -> list[tuple[str, FaultSpec]]:
-        """Take away every fault, those of one proxy, or one of them; answers what was removed.
+        """Take away every fault and partition, the faults of one proxy, or one of them; answers which faults.
 
         :raises NotFound: there is no such proxy or fault.
         """
@@ -231,6 +283,8 @@ class Supervisor:
                 raise NotFound(f"there is no fault {fault!r}{nearest(fault, known)}")
             return [(one.spec.name, self.remove_fault(one.spec.name, fault, by)) for one in named]
         # From the last fault to the first: what one releases then passes through none that goes next.
+        if proxy is None:
+            self.partitions.heal(by)
         removed = [
             (one.spec.name, self.remove_fault(one.spec.name, present.name, by))
             for one in reversed(proxies)
@@ -267,6 +321,7 @@ class Supervisor:
         """Close every proxy and connection; within a few seconds, whatever the peers do."""
         async with self._changing:
             ending = [*self._ending, *self._proxies.values()]
+            self.partitions.close()
             for name in list(self._proxies):
                 self._remove(name, "shutdown")
             await self._until_ended(ending)
@@ -286,6 +341,12 @@ class Supervisor:
                     one_closed.clear()
                     await one_closed.wait()
         unsubscribe()
+
+    def _tell_fault(self, event: Callable[..., Event], proxy: Proxy, fault: FaultSpec, by: str) -> None:
+        placed = proxy.placed(fault.name)
+        mode, why = (placed.acting.mode or "", placed.acting.why) if placed is not None else ("", "")
+        facts = {"fault": fault.name, "type": fault.type, "mode": mode, "why": why}
+        self._tell(event, proxy=proxy.spec.name, by=by, **facts)
 
     def _tell(self, event: Callable[..., Event], **facts: object) -> None:
         self.bus.tell(event(at=self._clock(), **facts))

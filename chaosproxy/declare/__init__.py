@@ -26,7 +26,7 @@ from chaosproxy.declare.kinds import (
     nearest,
 )
 from chaosproxy.declare.params import Param, param, params_of
-from chaosproxy.declare.reading import Problems, read_struct, struct_schema, write_struct
+from chaosproxy.declare.reading import Problems, read_struct, struct_schema, write_struct, write_value
 
 __all__ = [
     "Choice",
@@ -50,4 +50,5 @@ __all__ = [
     "read_struct",
     "struct_schema",
     "write_struct",
+    "write_value",
 ]

@@ -9,7 +9,7 @@ from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct, nearest
 from chaosproxy.declare.params import Param, params_of
 from chaosproxy.errors import InvalidInput, Path, Problem, shown
 
-__all__ = ["Problems", "read_struct", "struct_schema", "write_struct"]
+__all__ = ["Problems", "read_struct", "struct_schema", "write_struct", "write_value"]
 
 S = TypeVar("S")
 _WRONG = object()
@@ -143,17 +143,18 @@ def write_struct(value: object) -> dict[str, Any]:
     for param in params_of(type(value)):
         one = getattr(value, param.attribute)
         if param.required or one != param.default:
-            written[param.name] = _write(param.kind, one)
+            written[param.name] = write_value(param.kind, one)
     return written
 
 
-def _write(kind: Kind, value: Any) -> object:
+def write_value(kind: Kind, value: Any) -> object:
+    """Plain data that `kind` reads back as `value`. (Any: what a kind reads is of no common type.)"""
     if isinstance(kind, Struct):
         return write_struct(value)
     if isinstance(kind, ListOf):
-        return [_write(kind.item, one) for one in value]
+        return [write_value(kind.item, one) for one in value]
     if isinstance(kind, MapOf):
-        return {key: _write(kind.item, one) for key, one in value.items()}
+        return {key: write_value(kind.item, one) for key, one in value.items()}
     return kind.write(value)
 
 

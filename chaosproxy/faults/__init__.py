@@ -4,6 +4,7 @@
     chain       the stages of one pipe, in order, and all they hold
     correlated  random numbers that remember
     origin      a moment that all stages of one fault count from
+    hold        holding everything until the fault ends
     limits      what happens when a limit has been reached
     describe    the table below as a Markdown page
 
@@ -18,12 +19,15 @@ from chaosproxy.faults.latency import Latency
 from chaosproxy.faults.limit_data import LimitData
 from chaosproxy.faults.limit_time import LimitTime
 from chaosproxy.faults.packet_loss import PacketLoss
+from chaosproxy.faults.partition import Partition
+from chaosproxy.faults.pause import Pause
 from chaosproxy.faults.refuse import Refuse
 from chaosproxy.faults.reset import Reset
 from chaosproxy.faults.slicer import Slicer
 from chaosproxy.faults.slow_accept import SlowAccept
 from chaosproxy.faults.slow_close import SlowClose
 from chaosproxy.faults.stall import Stall
+from chaosproxy.faults.unreachable import Unreachable
 
 __all__ = ["FAULT_TYPES"]
 
@@ -41,6 +45,9 @@ FAULT_TYPES: dict[str, type[Fault]] = {
         SlowClose,
         SlowAccept,
         Refuse,
+        Unreachable,
+        Partition,
+        Pause,
         Reset,
         Corrupt,
     )

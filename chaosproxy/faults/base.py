@@ -1,4 +1,4 @@
-"""What a fault type is: settings that open one Stage per pipe, or stand at the door.
+"""What a fault type is: settings that open one Stage per pipe, lose its packets, or stand at the door.
 
 A Stage never waits, reads a clock or touches a socket. It is given Steps, each stamped
 with the time at which it arrived, and answers with Steps: later, fewer, smaller, other.
@@ -10,28 +10,38 @@ The rules every Stage keeps (the contract suite in tests/faults holds each type 
   stage times only the head of its queue. What waits behind is not yet timed: changing a
   fault therefore re-times it, and removing one releases it, without any stage's help;
 - due `NEVER` holds a step until the fault is changed or removed.
+
+A type that has a `mode` can act in the kernel instead (mode `packet`): then it opens no
+Stage, and says with a Loss which packets are to be lost before TCP sees them, or with
+`pacing` how fast they may leave. Who places the fault has settled `auto` before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
+from chaosproxy.declare import Choice
 from chaosproxy.seed import Dice
 
 __all__ = [
+    "MODE",
     "NEVER",
     "Close",
     "Depth",
     "Direction",
     "Door",
+    "Drop",
     "Existing",
     "Fault",
     "HalfClose",
+    "Loss",
+    "Mode",
     "Opening",
     "Reset",
+    "Reply",
     "Send",
     "Stage",
     "Step",
@@ -45,6 +55,12 @@ Direction = Literal["upstream", "downstream"]
 
 Depth = Literal["connection", "stream", "message", "packet"]
 Existing = Literal["keep", "close", "reset"]
+Mode = Literal["packet", "stream"]
+"""Where a fault acts: on the packets that the kernel receives and sends, or on the stream of bytes."""
+MODE = Choice("auto", "packet", "stream")
+"""`auto` is packet where this machine can, else stream."""
+Reply = Literal["accept", "hold", "refuse", "silence"]
+"""What a new client meets: a connection; one that nobody serves yet; ECONNREFUSED; nothing at all."""
 
 
 @dataclass(slots=True)
@@ -91,6 +107,8 @@ class Stage:
     """The most bytes a Send given to it may have; the chain cuts longer ones."""
     alarm: float = NEVER
     """When `on_alarm` is to be called, whether or not anything flows."""
+    unread: bool = False
+    """The sender's data is left in the kernel, so that its window closes; only what is already here is held."""
 
     def on_step(self, step: Step) -> Iterable[Step]:
         """What becomes of `step`, which arrived here at `step.due`."""
@@ -109,24 +127,58 @@ class Stage:
 class Opening:
     """What a fault is given to open a Stage."""
 
-    dice: Dice
-    """Its own stream: nobody else's draws shift it."""
+    make_dice: Callable[[], Dice]
+    """Dice are made for those who throw them alone: making them takes longer than all the rest."""
     now: float
     """When the fault began to act on this pipe."""
     common: object
     """What the fault's `common()` made: shared by all its stages of one direction."""
+
+    @property
+    def dice(self) -> Dice:
+        """Its own stream: nobody else's draws shift it. The same from its beginning each time it is asked for."""
+        return self.make_dice()
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
     """What a fault does before there is a connection."""
 
-    refuse: bool = False
-    """The listening socket is closed: connecting fails with ECONNREFUSED."""
+    reply: Reply = "accept"
+    """What a new client meets."""
     existing: Existing = "keep"
-    """What becomes of the connections that are open when `refuse` begins."""
+    """What becomes of the connections that are open when a reply other than `accept` begins."""
     delay: float = 0.0
     """Seconds for which an accepted connection waits before anything is done about it."""
+    by_filter: bool = False
+    """`silence` is kept by a kernel filter that swallows SYNs; without one, by a backlog that is full."""
+    drop: Drop | None = None
+    """Which of the packets are lost that new clients send, until their connection is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Which of the packets that bring one direction's data are lost before TCP sees them."""
+
+    share: float = 1.0
+    """Chance of each packet, by the kernel's own dice."""
+    spare_acks: bool = False
+    """Packets that carry an acknowledgement alone pass, so that the other direction goes on in full."""
+
+
+class Loss:
+    """A fault's running state on the packets of one pipe. As it stands it always loses the same."""
+
+    changes_at: float = NEVER
+    """When `change` is to be called."""
+
+    def __init__(self, drop: Drop | None) -> None:
+        self.drop = drop
+        """What is lost until then; None loses nothing."""
+
+    def change(self, now: float) -> None:
+        """Its time has come: `drop` and `changes_at` are set anew."""
+        self.changes_at = NEVER
 
 
 class Fault:
@@ -147,14 +199,38 @@ class Fault:
     """What it stands for in the real world, in a sentence or two."""
     example: ClassVar[str]
     """A placement in YAML flow style, complete and valid: `{type: latency, delay: 100ms}`."""
+    at_listener: ClassVar[bool] = False
+    """It acts on the listening socket, for every client: it cannot be for some of them only."""
+    in_kernel: ClassVar[Literal["filters", "pacing"] | None] = None
+    """What its mode `packet` asks of the kernel; None where the type has no `mode`."""
 
     def check(self) -> Iterable[tuple[str, str]]:
         """(parameter, what is wrong; what would be right) for rules across parameters."""
         return ()
 
+    def why_stream(self) -> str:
+        """Why mode `auto` means stream for these settings on any machine; empty where it need not."""
+        return ""
+
+    def in_mode(self, mode: Mode) -> Fault:
+        """The same fault with its mode settled, for a type that has one."""
+        return replace(self, mode=mode)  # type: ignore[type-var]  # every fault type is a dataclass, this base is none
+
     def open(self, opening: Opening) -> Stage | None:
-        """A stage for one pipe; None where this type acts at the door alone."""
+        """A stage for one pipe; None where this type acts at the door or in the kernel alone."""
         return None
+
+    def loss(self, opening: Opening) -> Loss | None:
+        """What the kernel loses of one pipe's packets; None where nothing."""
+        return None
+
+    def pacing(self) -> float | None:
+        """Bytes per second at which the kernel lets one pipe's packets leave; None where it is not to."""
+        return None
+
+    def severs(self) -> bool:
+        """While it acts, nothing at all gets through a pipe that it touches."""
+        return False
 
     def door(self) -> Door | None:
         """What it does at the door; None where it acts on pipes alone."""

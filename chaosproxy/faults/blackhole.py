@@ -26,6 +26,9 @@ class Blackhole(Fault):
     def open(self, opening: Opening) -> Stage:
         return _Swallow()
 
+    def severs(self) -> bool:
+        return True
+
 
 class _Swallow(Stage):
     def on_step(self, step: Step) -> tuple[Step, ...]:

@@ -1,13 +1,14 @@
-"""Packet loss, as the receiver of a TCP stream sees it: late, never cut out."""
+"""Packet loss: real in the kernel, or as the receiver of a TCP stream sees it: late, never cut out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from chaosproxy.declare import Choice, Share, Struct, param
-from chaosproxy.faults.base import NEVER, Depth, Fault, Opening, Reset, Send, Stage, Step
+from chaosproxy.declare import Duration, Share, Struct, param
+from chaosproxy.faults.base import MODE, NEVER, Depth, Door, Drop, Fault, Loss, Opening, Reset, Send, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal, probability_below
 from chaosproxy.seed import Dice
 
@@ -39,6 +40,9 @@ class Burst:
     r: float = param(Share(), "chance that a bad channel turns good again, per packet", example="30%")
     loss_good: float = param(Share(), "share of packets lost while good", default=0.0, example="0.1%")
     loss_bad: float = param(Share(), "share of packets lost while bad", default=1.0, example="80%")
+    step: float = param(
+        Duration(above_zero=True), "mode packet: the time that stands for one packet", default=0.01, example="1ms"
+    )
 
     @property
     def bad(self) -> float:
@@ -54,6 +58,13 @@ class Burst:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketLoss(Fault):
     """Packets are lost and sent again: what they carry, and all behind it, arrives late.
+
+    In mode `packet` the kernel drops what arrives from the sender at that rate, before TCP
+    sees it: data, acknowledgements and, in direction `upstream`, SYNs. The sender's own TCP
+    retransmits, backs off and slows down. The dice are the kernel's, not the seed's. With
+    `burst` the kernel drops at the rate of the channel's state, and the state changes by
+    the clock, on a schedule that follows from the seed: a filter keeps no memory from one
+    packet to the next, so `step` of time stands for one packet.
 
     In mode `stream` the loss is computed, not real. Data is taken as packets of up to 1448
     bytes. A lost one arrives after a retransmission time-out of 200 ms, which doubles while
@@ -71,22 +82,18 @@ class PacketLoss(Fault):
     summary: ClassVar[str] = "loses packets: their data arrives after a retransmission time-out"
     models: ClassVar[str] = "Radio links, overfull queues, broken cables, as an application on TCP sees them."
     example: ClassVar[str] = "{type: packet_loss, rate: 2%}"
+    in_kernel: ClassVar[Literal["filters", "pacing"] | None] = "filters"
 
     rate: float | None = param(Share(), "share of packets lost; leave it out with burst", default=None, example="2%")
-    mode: str = param(
-        Choice("auto", "packet", "stream"),
-        "where the loss happens; this version has `stream` only, which `auto` means",
-        default="auto",
-        example="stream",
-    )
+    mode: str = param(MODE, "where the loss happens", default="auto", example="stream")
     correlation: float = param(Share(), "how much each packet's fate is like the last's", default=0.0, example="25%")
     burst: Burst | None = param(
         Struct(Burst), "loss in bursts (Gilbert-Elliott)", default=None, example="{p: 1%, r: 30%}"
     )
 
     def check(self) -> Iterable[tuple[str, str]]:
-        if self.mode == "packet":
-            yield "mode", "packet is not in this version, which has stream mode only; give stream or auto"
+        if self.mode == "packet" and self.correlation:
+            yield "correlation", "cannot be had in mode packet; give burst instead, or mode: stream"
         if self.rate is None and self.burst is None:
             yield "rate", "is missing; give the share of packets lost, such as rate: 2%, or a burst"
         if self.burst is not None and self.rate is not None:
@@ -94,9 +101,24 @@ class PacketLoss(Fault):
         if self.burst is not None and self.correlation:
             yield "correlation", "cannot stand beside burst, which is correlated by itself; give one of the two"
 
-    def open(self, opening: Opening) -> Stage:
+    def why_stream(self) -> str:
+        return "a kernel filter has no memory for correlation" if self.correlation else ""
+
+    def open(self, opening: Opening) -> Stage | None:
+        if self.mode == "packet":
+            return None
         dice, share = opening.dice, self._share()
         return _Lossy(self._channel(dice), lambda: dice.random() < share)
+
+    def loss(self, opening: Opening) -> Loss | None:
+        if self.mode != "packet":
+            return None
+        if self.burst is not None:
+            return _Bursty(self.burst, opening.dice, opening.now)
+        return Loss(Drop(self._share()))
+
+    def door(self) -> Door | None:
+        return Door(drop=Drop(self._share())) if self.mode == "packet" else None
 
     def _share(self) -> float:
         """The share of all packets that are lost."""
@@ -124,6 +146,37 @@ def _bursts(burst: Burst, dice: Dice) -> _Lost:
         return answer
 
     return lost
+
+
+class _Bursty(Loss):
+    """A channel whose state lasts a whole number of steps, geometrically distributed as the model has it."""
+
+    def __init__(self, burst: Burst, dice: Dice, now: float) -> None:
+        self._burst, self._dice = burst, dice
+        self._bad = dice.random() < burst.bad
+        self.changes_at = now
+        self._last()
+
+    def change(self, now: float) -> None:
+        while self.changes_at <= now:
+            self._bad = not self._bad
+            self._last()
+
+    def _last(self) -> None:
+        """What is lost in this state, and when it ends: counted from when it began, not from a late timer."""
+        burst = self._burst
+        share = burst.loss_bad if self._bad else burst.loss_good
+        self.drop = Drop(share) if share else None
+        self.changes_at += _trials(burst.r if self._bad else burst.p, self._dice) * burst.step
+
+
+def _trials(chance: float, dice: Dice) -> float:
+    """How many trials until the first success, success included; NEVER where none can come."""
+    if chance <= 0:
+        return NEVER
+    if chance >= 1:
+        return 1
+    return max(1, math.ceil(math.log1p(-dice.random()) / math.log1p(-chance)))
 
 
 class _Lossy(Stage):

@@ -30,4 +30,7 @@ class Refuse(Fault):
     )
 
     def door(self) -> Door:
-        return Door(refuse=True, existing=cast("Existing", self.existing))
+        return Door(reply="refuse", existing=cast("Existing", self.existing))
+
+    def severs(self) -> bool:
+        return self.existing != "keep"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, param
-from chaosproxy.faults.base import NEVER, Fault, Opening, Stage, Step
+from chaosproxy.faults.base import Fault, Opening, Stage, Step
+from chaosproxy.faults.hold import Hold
 from chaosproxy.faults.origin import Origin
 
 __all__ = ["Stall"]
@@ -42,7 +43,7 @@ class Stall(Fault):
 
     def open(self, opening: Opening) -> Stage:
         if self.hold is None:
-            return _Hold()
+            return Hold()
         if self.every is None:
             return _Pause(self.hold, None, Origin(opening.now))
         assert isinstance(opening.common, Origin)
@@ -52,11 +53,8 @@ class Stall(Fault):
     def common(self) -> Origin:
         return Origin()
 
-
-class _Hold(Stage):
-    def on_step(self, step: Step) -> tuple[Step]:
-        step.due = NEVER
-        return (step,)
+    def severs(self) -> bool:
+        return self.hold is None
 
 
 class _Pause(Stage):

@@ -6,6 +6,7 @@ of them before anything is changed.
 
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
+from chaosproxy.model.partition import PartitionSpec, read_partition, write_partition
 from chaosproxy.model.placement import Placement
 from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
 from chaosproxy.model.settings import Config, ControlSpec, PolicySpec, read_config, write_config
@@ -15,13 +16,16 @@ __all__ = [
     "Config",
     "ControlSpec",
     "FaultSpec",
+    "PartitionSpec",
     "Placement",
     "PolicySpec",
     "ProxySpec",
     "read_config",
     "read_fault",
+    "read_partition",
     "read_proxy",
     "write_config",
     "write_fault",
+    "write_partition",
     "write_proxy",
 ]

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chaosproxy.declare import Problems, nearest, params_of, read_struct, write_struct
+from chaosproxy.declare import Problems, nearest, params_of, read_struct, struct_schema, write_struct
 from chaosproxy.errors import Path, shown
 from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
 from chaosproxy.model.names import read_name
-from chaosproxy.model.placement import Placement
+from chaosproxy.model.placement import SELECTS, Placement
 
-__all__ = ["FaultSpec", "read_fault", "write_fault"]
+__all__ = ["FaultSpec", "placement_schema", "read_fault", "write_fault"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +51,23 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
         return None
     for parameter, message in settings.check():
         problems.add((*path, parameter), message)
+    if settings.at_listener and not placement.touches_all:
+        for parameter in SELECTS:
+            if parameter in placed:
+                message = f"cannot be had with {settings.type}, which acts on the port for every client; leave it out"
+                problems.add((*path, parameter), message, at_key=True)
     return FaultSpec(name=name, settings=settings, placement=placement) if len(problems) == before else None
 
 
 def write_fault(spec: FaultSpec) -> dict[str, Any]:
     """The plain data that `read_fault` reads back as `spec`, without what is default. (Any: JSON.)"""
     return {"type": spec.type, **write_struct(spec.placement), **write_struct(spec.settings)}
+
+
+def placement_schema(of: type[Fault]) -> dict[str, Any]:
+    """JSON Schema of the placement parameters that a type takes, by name. (Any: JSON.)"""
+    left_out = SELECTS if of.at_listener else ()
+    return {name: one for name, one in struct_schema(Placement)["properties"].items() if name not in left_out}
 
 
 def _read_type(data: object, problems: Problems, path: Path, protocol: str) -> type[Fault] | None:

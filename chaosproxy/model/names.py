@@ -5,9 +5,11 @@ from __future__ import annotations
 from chaosproxy.declare import Problems
 from chaosproxy.errors import Path, shown
 
-__all__ = ["read_name"]
+__all__ = ["RESERVED", "read_name"]
 
 LONGEST = 200
+RESERVED = "partition:"
+"""How the name of a partition's part in a proxy begins, in metrics and logs."""
 
 
 def read_name(name: object, problems: Problems, path: Path) -> None:
@@ -21,6 +23,8 @@ def read_name(name: object, problems: Problems, path: Path) -> None:
         wrong = "is empty; give it at least one character"
     elif len(name) > LONGEST:
         wrong = f"is too long; give it at most {LONGEST} characters"
+    elif name.startswith(RESERVED):
+        wrong = f"begins with {RESERVED!r}, which stands for a partition's part in a proxy; choose another"
     elif not name.isprintable() or name != name.strip():
         wrong = "holds control characters or spaces around it; give it printable text"
     else:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from chaosproxy.declare import Choice, Duration, Share, Whole, param
 from chaosproxy.faults.base import Direction
 
-__all__ = ["Placement"]
+__all__ = ["SELECTS", "Placement"]
+
+SELECTS = ("probability", "skip", "count", "nth")
+"""The parameters by which a fault leaves some connections alone; a type that acts on the listener takes none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

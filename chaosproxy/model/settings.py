@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy.declare import Kind, ListOf, Problems, Struct, Text, Whole, param, read_struct, write_struct
 from chaosproxy.errors import Path, shown
 from chaosproxy.model.address import Address, ListenAddress, Places
+from chaosproxy.model.partition import (
+    PartitionSpec,
+    check_effect,
+    check_nodes,
+    nodes_of,
+    read_partition,
+    write_partition,
+)
 from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
 
 __all__ = ["Config", "ControlSpec", "HostPattern", "PolicySpec", "VERSION", "read_config", "write_config"]
@@ -93,6 +101,7 @@ class Config:
     control: ControlSpec = param(Struct(ControlSpec), "the control API", default=ControlSpec())
     policy: PolicySpec = param(Struct(PolicySpec), "what the control API may do", default=PolicySpec())
     proxies: tuple[ProxySpec, ...] = ()
+    partitions: tuple[PartitionSpec, ...] = ()
 
 
 def read_config(data: object, problems: Problems) -> Config | None:
@@ -106,8 +115,12 @@ def read_config(data: object, problems: Problems) -> Config | None:
     elif type(data["version"]) is not int or data["version"] != VERSION:
         problems.add(("version",), f"{shown(data['version'])} is no version this program reads; give {VERSION}")
     proxies = _read_proxies(data.get("proxies"), problems, ("proxies",))
-    rest = {key: value for key, value in data.items() if key not in ("version", "proxies")}
-    config = read_struct(Config, rest, problems, (), also_known=("version", "proxies"), proxies=proxies)
+    partitions = _read_partitions(data.get("partitions"), problems, ("partitions",))
+    if len(problems) == before:  # where a proxy is wrong its nodes are not known
+        _check_partitions(partitions, proxies, problems, ("partitions",))
+    own = ("version", "proxies", "partitions")
+    rest = {key: value for key, value in data.items() if key not in own}
+    config = read_struct(Config, rest, problems, (), also_known=own, proxies=proxies, partitions=partitions)
     return config if len(problems) == before else None
 
 
@@ -116,6 +129,8 @@ def write_config(config: Config) -> dict[str, Any]:
     written = {"version": VERSION, **write_struct(config)}
     if config.proxies:
         written["proxies"] = {proxy.name: write_proxy(proxy) for proxy in config.proxies}
+    if config.partitions:
+        written["partitions"] = {partition.id: write_partition(partition) for partition in config.partitions}
     return written
 
 
@@ -136,6 +151,28 @@ def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySp
             message = f"{listen} is already taken by the proxy {shown(holder)}; give each proxy its own"
             problems.add((*path, name, "listen"), message)
     return tuple(found)
+
+
+def _read_partitions(data: object, problems: Problems, path: Path) -> tuple[PartitionSpec, ...]:
+    if data is None:
+        return ()
+    if not isinstance(data, Mapping):
+        example = "dark: {from: app, to: db-primary}"
+        problems.add(path, f"{shown(data)} is not a mapping; give partitions by name, such as {example}")
+        return ()
+    found = [read_partition(one, id, problems, (*path, id)) for id, one in data.items()]
+    return tuple(partition for partition in found if partition is not None)
+
+
+def _check_partitions(
+    partitions: Iterable[PartitionSpec], proxies: Sequence[ProxySpec], problems: Problems, path: Path
+) -> None:
+    """Their nodes must be there, and proxies between them."""
+    known = nodes_of(proxies)
+    for partition in partitions:
+        wrong = check_nodes(partition, known) or check_effect(partition, proxies)
+        for problem in wrong:
+            problems.add((*path, partition.id, *problem.path), problem.message)
 
 
 def _listen_of(data: object) -> Address | None:

@@ -19,6 +19,7 @@ from chaosproxy.net.pipe import DIAL_QUEUE, Discard, Disturb, Forward, Pipe, Sid
 from chaosproxy.net.sockets import abort_with_reset, peer_name, reset_socket
 
 if TYPE_CHECKING:
+    from chaosproxy.net.bpf import Program
     from chaosproxy.net.emitter import Emitter
     from chaosproxy.net.proxy import Proxy
 
@@ -67,9 +68,14 @@ class Connection:
 
     # ── its beginning ─────────────────────────────────────────────────────────────────
 
-    def start(self, accepted: socket.socket, delay: float) -> None:
-        """Attach the client, wait `delay` seconds if a fault says so, and dial."""
+    def start(self, accepted: socket.socket, delay: float, inherited: Program | None) -> None:
+        """Attach the client, wait `delay` seconds if a fault says so, and dial.
+
+        `inherited` is the filter that the accepted socket has from the listening one.
+        """
         self.upstream.hold()
+        if inherited is not None:
+            self.upstream.inherit(inherited)
         self.proxy.arrange(self)
         self.proxy.tasks.start(self._begin(accepted, delay), f"connection-{self.ordinal}")
 
@@ -151,9 +157,9 @@ class Connection:
     def side_made(self, out: Pipe, transport: asyncio.Transport) -> None:
         """A socket is there; `out` is the direction it feeds."""
         self._sockets += 1
-        out.source = transport
+        out.source_made(transport, self.emitter.clock())
         back = self.opposite(out)
-        back.sink = transport
+        back.sink_made(transport)
         if self._cause is not None:
             abort_with_reset(transport)
         elif out is self.upstream:
@@ -186,6 +192,7 @@ class Connection:
         """End both sides with RST."""
         if self._cause is None:
             self._note(cause, detail)
+        self._count_drops()
         for transport in (self.upstream.source, self.downstream.source):
             if transport is not None:
                 abort_with_reset(transport)
@@ -199,6 +206,7 @@ class Connection:
 
     def side_lost(self, out: Pipe, error: Exception | None) -> None:
         """A socket is gone; `out` is the direction it fed."""
+        self._count_drops()
         if not self._forget_side(out):
             return
         back = self.opposite(out)
@@ -227,7 +235,16 @@ class Connection:
     def _note(self, cause: Cause, detail: str) -> None:
         self._cause, self._detail = cause, detail
 
+    def _count_drops(self) -> None:
+        """While the sockets are there: what the kernel dropped is known to them alone."""
+        for pipe in (self.upstream, self.downstream):
+            if pipe.filter is not None:
+                pipe.filter.count()
+
     def _close_sockets(self) -> None:
+        for pipe in (self.upstream, self.downstream):
+            if pipe.filter is not None:
+                pipe.filter.end()
         for transport in (self.upstream.source, self.downstream.source):
             if transport is not None:
                 transport.close()

@@ -1,4 +1,12 @@
-"""Accepting: listening sockets, drained in batches, that back off when descriptors run out."""
+"""Accepting: listening sockets, drained in batches, that back off when descriptors run out.
+
+What a new client meets is a Reply, and the listener goes from any to any other:
+
+    accept    taken from the backlog and served
+    hold      connected by the kernel, left in the backlog
+    refuse    the port is bound and nobody listens: ECONNREFUSED
+    silence   the SYN is not answered: lost by a filter, or turned away by a backlog kept full
+"""
 
 from __future__ import annotations
 
@@ -8,8 +16,12 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from typing import Literal
 
+from chaosproxy.faults.base import Reply
 from chaosproxy.model.address import Address
+from chaosproxy.net.bpf import Program
+from chaosproxy.net.kernel import attach, detach
 from chaosproxy.net.sockets import BACKLOG, bind_all, bound_address, hold_port
 
 __all__ = ["Listener"]
@@ -23,17 +35,26 @@ _RETRY = 0.25
 """Seconds to leave clients in the backlog when no descriptor is free."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
+_UNIX = getattr(socket, "AF_UNIX", None)
+_State = Literal["accept", "hold", "refuse", "silence", "full"]
+
 logger = logging.getLogger(__name__)
 
 
 class Listener:
-    """The bound sockets of one proxy: accepting, or refusing with the port kept."""
+    """The bound sockets of one proxy, and what a new client meets there."""
 
     def __init__(self, sockets: list[socket.socket], accepted: Accepted) -> None:
         self._loop = asyncio.get_running_loop()
         self._accepted = accepted
         self._sockets = sockets
-        self._refusing = False
+        self._reply: _State = "accept"
+        self.program: Program | None = None
+        """The filter on the listening sockets; a socket accepted meanwhile inherits it."""
+        self._fillers: list[socket.socket] = []
+        """Connections of our own that keep a backlog full."""
+        self._ours: set[object] = set()
+        """Where those come from that still stand in a backlog: they are no clients."""
         self._starved = False
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
         self.addresses: list[Address] = [bound_address(sock) for sock in sockets]
@@ -48,34 +69,92 @@ class Listener:
         """
         return cls(await bind_all(address), accepted)
 
-    def refuse(self) -> None:
-        """Close the listening sockets, so that connecting fails with ECONNREFUSED; the ports stay ours."""
-        if self._refusing:
-            return
-        self._refusing = True
-        self._unwatch_all()
-        held = [hold_port(sock) for sock in self._sockets]
-        self._sockets = [sock for sock in held if sock is not None]
+    def meet(self, reply: Reply, program: Program | None = None) -> None:
+        """New clients meet this from now on; with a program the kernel decides about their packets.
 
-    def accept(self) -> None:
-        """Take clients again on the same ports.
+        `silence` without a program is kept by a backlog that is full. A unix socket has no
+        packets: there silence is `hold`.
 
         :raises OSError: somebody else has taken a port that could not be held.
         """
-        if not self._refusing:
+        state: _State = reply
+        if reply == "silence":
+            state = "full" if program is None else "accept"
+        if state == "refuse":
+            self._refuse()
             return
+        if self._reply == "refuse":
+            self._listen_again(program)
+        elif program != self.program:
+            for sock in self._sockets:
+                _filter(sock, program)
+        self.program = program
+        if state != self._reply:
+            self._change(state)
+
+    def _refuse(self) -> None:
+        """Close the listening sockets; the ports stay ours."""
+        if self._reply == "refuse":
+            return
+        self._unwatch_all()
+        self._withdraw()
+        held = [hold_port(sock) for sock in self._sockets]
+        self._sockets = [sock for sock in held if sock is not None]
+        self._ours.clear()  # closed with their backlogs
+        self._reply, self.program = "refuse", None
+
+    def _listen_again(self, program: Program | None) -> None:
         held = {bound_address(sock): sock for sock in self._sockets}
         self._sockets = []
         for address in self.addresses:
             sock = held[address] if address in held else _bind_again(address)
+            _filter(sock, program)  # before it listens: no client slips through
             sock.listen(BACKLOG)
             self._sockets.append(sock)
-            self._watch(sock)
-        self._refusing = False
+
+    def _change(self, state: _State) -> None:
+        self._unwatch_all()
+        if self._reply == "full":
+            self._withdraw()
+            for sock in self._sockets:
+                sock.listen(BACKLOG)
+        self._reply = state
+        if state == "full":
+            for sock in self._sockets:
+                if sock.family != _UNIX:
+                    self._fill(sock)
+        elif state == "accept":
+            for sock in self._sockets:
+                self._watch(sock)
+
+    def _fill(self, sock: socket.socket) -> None:
+        """Let the backlog be full: then Linux drops SYNs (tcp_conn_request), as if nobody were there.
+
+        A backlog of 0 has room for one, and that one is ours; if a client is quicker, it finds
+        itself connected and waits.
+        """
+        self._drain(sock)
+        sock.listen(0)
+        filler = socket.socket(sock.family, socket.SOCK_STREAM)
+        filler.setblocking(False)
+        filler.connect_ex(_reachable(sock.getsockname()))
+        self._fillers.append(filler)
+        self._ours.add(filler.getsockname())
+
+    def _withdraw(self) -> None:
+        """Keep no backlog full any longer; what of ours stands in one is known when it is accepted."""
+        for filler in self._fillers:
+            try:
+                filler.getpeername()
+            except OSError:  # a client was quicker: it never got in
+                self._ours.discard(filler.getsockname())
+            filler.close()
+        self._fillers.clear()
 
     def close(self) -> None:
         """Take no more clients and give the ports back."""
         self._unwatch_all()
+        self._withdraw()
         for sock in self._sockets:
             sock.close()
         self._sockets = []
@@ -85,7 +164,8 @@ class Listener:
 
     def _watch(self, sock: socket.socket) -> None:
         self._retries.pop(sock, None)
-        self._loop.add_reader(sock, self._drain, sock)
+        if self._reply == "accept":
+            self._loop.add_reader(sock, self._drain, sock)
 
     def _unwatch_all(self) -> None:
         for sock in self._sockets:
@@ -95,7 +175,7 @@ class Listener:
         self._retries.clear()
 
     def _drain(self, sock: socket.socket) -> None:
-        for _ in range(_BATCH):
+        for _ in range(_BATCH if self._reply == "accept" else BACKLOG):
             try:
                 client, address = sock.accept()
             except (BlockingIOError, InterruptedError):
@@ -107,6 +187,10 @@ class Listener:
                     raise
                 self._back_off(sock, error)
                 return
+            if self._ours and address in self._ours:
+                self._ours.discard(address)
+                client.close()
+                continue
             client.setblocking(False)
             self._accepted(client, address)
         if self._starved:
@@ -123,6 +207,20 @@ class Listener:
             )
         self._loop.remove_reader(sock)
         self._retries[sock] = self._loop.call_later(_RETRY, self._watch, sock)
+
+
+def _filter(sock: socket.socket, program: Program | None) -> None:
+    """Attach a program to a listening socket, or take it off."""
+    if program is None or sock.family == _UNIX:
+        detach(sock)
+    else:
+        attach(sock, program)
+
+
+def _reachable(name: tuple[object, ...]) -> tuple[object, ...]:
+    """Where to connect to reach a listening socket of our own; one that is bound to every interface is on loopback."""
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    return (loopback.get(str(name[0]), name[0]), *name[1:])
 
 
 def _bind_again(address: Address) -> socket.socket:

@@ -13,11 +13,15 @@ A pause of reading has a reason, and reading resumes when the last reason goes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from chaosproxy.faults.base import NEVER, Close, Direction, HalfClose, Reset, Send, Step
+from chaosproxy.faults.base import NEVER, Close, Direction, HalfClose, Loss, Reset, Send, Step
 from chaosproxy.faults.chain import Chain, Link
+from chaosproxy.net.bpf import Program
+from chaosproxy.net.filter import Filter
+from chaosproxy.net.kernel import limit_pacing, tcp_socket
 
 if TYPE_CHECKING:
     from chaosproxy.net.connection import Connection
@@ -28,15 +32,15 @@ __all__ = ["DIAL_QUEUE", "Discard", "Disturb", "Forward", "Pipe", "Side"]
 DIAL_QUEUE = 64 * 1024
 """Bytes a client may send ahead while its upstream is being reached."""
 
-_SINK_FULL, _QUEUE_FULL = 1, 2
+_SINK_FULL, _QUEUE_FULL, _UNREAD = 1, 2, 4
 
 
 class Pipe:
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_paused", "_sink_is_full", "bytes", "chain", "connection", "direction", "ended", "finished", "limit", "sink",
-        "source", "wake",
+        "_pacing", "_paused", "_sink_is_full", "bytes", "chain", "connection", "direction", "ended", "filter",
+        "finished", "limit", "sink", "source", "wake",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, direction: Direction, limit: int) -> None:
@@ -56,6 +60,9 @@ class Pipe:
         self.finished = False
         """The sink has been given its end-of-stream."""
         self.wake = NEVER
+        self.filter: Filter | None = None
+        """None while the kernel has never been asked to lose anything of this direction."""
+        self._pacing: float | None = None
         self._paused = 0
         self._sink_is_full = False
 
@@ -123,6 +130,11 @@ class Pipe:
             case other:
                 assert_never(other)
 
+    @property
+    def is_plain(self) -> bool:
+        """Nothing acts on this direction, nor does the kernel for us."""
+        return self.chain is None and self.filter is None and self._pacing is None
+
     # ── which faults act ──────────────────────────────────────────────────────────────
 
     def arrange(self, links: Sequence[Link], now: float) -> None:
@@ -137,12 +149,56 @@ class Pipe:
         elif [*links] == chain.links:
             return
         chain.arrange(links, now)
+        if any(link.stage.unread for link in links):
+            self.pause(_UNREAD)
+        else:
+            self.resume(_UNREAD)
         if links or self.sink is None:
             self._speak(Disturb)
             # In the loop's next turn: whoever asked for the change does not wait for this work.
             self._emitter.schedule(self, now)
         else:
             self._undisturb(now)
+
+    def lose(self, losses: Mapping[object, Loss], now: float) -> None:
+        """Have the kernel lose exactly this of what the source sends."""
+        if self.filter is None:
+            if not losses:
+                return
+            self.filter = Filter(self._emitter)
+            if self.source is not None:
+                self.filter.watch(self.source, now)
+        self.filter.use(losses, now)
+
+    def inherit(self, program: Program) -> None:
+        """The source's socket was accepted with a filter that the listening socket had."""
+        self.filter = Filter(self._emitter, program)
+
+    def pace(self, rate: float | None) -> None:
+        """Have the kernel send to the sink at `rate` bytes per second; None as fast as TCP can."""
+        if rate != self._pacing:
+            self._pacing = rate
+            self._pace_sink()
+
+    def _pace_sink(self) -> None:
+        sock = None if self.sink is None else tcp_socket(self.sink)
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it is closing
+                limit_pacing(sock, self._pacing)
+
+    def source_made(self, source: asyncio.Transport, now: float) -> None:
+        """The socket that this direction is read from is there."""
+        self.source = source
+        if self.filter is not None:
+            self.filter.watch(source, now)
+        if self._paused:  # in a moment: uvloop ignores it while the connection is being made
+            asyncio.get_running_loop().call_soon(self._pause_if_told)
+
+    def sink_made(self, sink: asyncio.Transport) -> None:
+        """The socket that this direction is written to is there."""
+        self.sink = sink
+        if self._pacing is not None:
+            self._pace_sink()
 
     def hold(self) -> None:
         """Keep everything until `flow`: the upstream is not yet there."""
@@ -208,9 +264,17 @@ class Pipe:
 
     def pause(self, reason: int) -> None:
         """Stop reading from the source, so that TCP slows its sender."""
-        if not self._paused and self.source is not None and not self.ended:
-            self.source.pause_reading()
+        if not self._paused:
+            self._pause_source()
         self._paused |= reason
+
+    def _pause_if_told(self) -> None:
+        if self._paused:
+            self._pause_source()
+
+    def _pause_source(self) -> None:
+        if self.source is not None and not self.ended and not self.source.is_closing():
+            self.source.pause_reading()
 
     def resume(self, reason: int) -> None:
         """Take back a reason to pause."""
@@ -240,6 +304,8 @@ class Pipe:
         """Cut every link, so that nothing of a closed connection is cyclic garbage."""
         if self.chain is not None:
             self.chain.clear()
+        if self.filter is not None:
+            self.filter.end()
         if self.connection is not None:
             self.connection.emitter.schedule(self, NEVER)
         self.chain = self.connection = self.source = self.sink = None

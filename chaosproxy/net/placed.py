@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from chaosproxy.faults.base import Direction, Door, Opening
+from chaosproxy.faults.base import Direction, Door, Loss, Opening
 from chaosproxy.faults.chain import Link
 from chaosproxy.model.fault import FaultSpec
+from chaosproxy.net.modes import Acting
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally
 
@@ -14,14 +15,19 @@ __all__ = ["Placed"]
 class Placed:
     """One fault at work on one proxy."""
 
-    def __init__(self, spec: FaultSpec, proxy: str, seed: Seed, before: Placed | None = None) -> None:
+    def __init__(
+        self, spec: FaultSpec, acting: Acting, proxy: str, seed: Seed, before: Placed | None = None
+    ) -> None:
         """`before` is the fault whose settings this one replaces: its counts go on."""
         self.spec = spec
-        self.door: Door | None = spec.settings.door()
+        self.acting = acting
+        """Its settings with the mode settled: what acts, while `spec` says what was asked for."""
+        self.door: Door | None = acting.settings.door()
+        self.pacing: float | None = acting.settings.pacing()
         self.tally: FaultTally = FaultTally() if before is None else before.tally
         self._proxy = proxy
         self._seed = seed
-        self._common: dict[Direction, object] = {way: spec.settings.common() for way in spec.placement.directions}
+        self._common: dict[Direction, object] = {way: acting.settings.common() for way in spec.placement.directions}
         same = before is not None and before.spec.placement == spec.placement
         self._chosen: dict[int, bool] = before._chosen if same and before is not None else {}
         self._seen: int = before._seen if same and before is not None else 0
@@ -38,13 +44,26 @@ class Placed:
         """That connection is no more."""
         self._chosen.pop(connection, None)
 
+    def acts(self, direction: Direction) -> bool:
+        """Whether it is placed on that direction."""
+        return direction in self._common
+
     def link(self, connection: int, direction: Direction, now: float) -> Link | None:
-        """A stage of it for one pipe; None where it acts at the door alone or the other way."""
-        if direction not in self._common:
-            return None
-        dice = self._seed.at("fault", self._proxy, self.spec.name, connection, direction)
-        stage = self.spec.settings.open(Opening(dice, now, self._common[direction]))
+        """A stage of it for one pipe; None where it acts at the door or in the kernel alone."""
+        stage = self.acting.settings.open(self._opening(connection, direction, now))
         return None if stage is None else Link(self.spec.name, stage, self.tally, self)
+
+    def loss(self, connection: int, direction: Direction, now: float) -> Loss | None:
+        """What the kernel is to lose of one pipe; None where nothing."""
+        return self.acting.settings.loss(self._opening(connection, direction, now))
+
+    def severs(self, direction: Direction) -> bool:
+        """Nothing gets through that way, on any connection."""
+        return self.acts(direction) and self.spec.placement.touches_all and self.acting.settings.severs()
+
+    def _opening(self, connection: int, direction: Direction, now: float) -> Opening:
+        address = ("fault", self._proxy, self.spec.name, connection, direction)
+        return Opening(lambda: self._seed.at(*address), now, self._common[direction])
 
     def _choose(self, connection: int) -> bool:
         placement = self.spec.placement

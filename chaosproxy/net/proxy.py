@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 
 from chaosproxy.events import Bus
-from chaosproxy.faults.base import Direction
+from chaosproxy.faults.base import Direction, Drop, Loss, Reply
 from chaosproxy.faults.chain import Link
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.bpf import losing
 from chaosproxy.net.connection import Connection
 from chaosproxy.net.emitter import Emitter
+from chaosproxy.net.kernel import Capabilities, tcp_info, tcp_socket
 from chaosproxy.net.listener import Listener
+from chaosproxy.net.modes import Acting, acting
 from chaosproxy.net.pipe import Pipe
 from chaosproxy.net.placed import Placed
 from chaosproxy.net.sockets import reset_socket
 from chaosproxy.seed import Seed
-from chaosproxy.tallies import FaultTally, ProxyTally
+from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
 from chaosproxy.tasks import TaskOwner
 
-__all__ = ["Proxy"]
+__all__ = ["SAMPLE", "Proxy"]
+
+SAMPLE = 100
+"""Connections asked for their TCP_INFO at a scrape, some 2 µs each."""
+_STRENGTH: tuple[Reply, ...] = ("accept", "hold", "refuse", "silence")
+"""Of several replies the last here is given: a paused process that is down refuses, a host out of reach is silent."""
 
 
 class Proxy:
     """Runs what its spec says. Only the supervisor changes it."""
 
-    def __init__(self, spec: ProxySpec, *, seed: Seed, bus: Bus, emitter: Emitter, tasks: TaskOwner) -> None:
+    def __init__(
+        self, spec: ProxySpec, *, seed: Seed, bus: Bus, emitter: Emitter, tasks: TaskOwner, kernel: Capabilities
+    ) -> None:
+        """
+        :raises Unsupported: one of its faults asks for a mode that cannot be had here.
+        """
         self.spec = replace(spec, faults=())
         self.bus = bus
         self.emitter = emitter
@@ -36,8 +51,12 @@ class Proxy:
         self.tally = ProxyTally()
         self.connections: dict[int, Connection] = {}
         """The registry: every connection, by ordinal, until both its sockets are gone."""
+        self.kernel = kernel
+        """What this machine can do."""
         self._seed = seed
         self._placed: dict[str, Placed] = {}
+        self._cuts: dict[str, Placed] = {}
+        """Partitions that go through it: no faults of its own, so a change of those leaves them alone."""
         self._past: dict[str, FaultTally] = {}
         self._listener: Listener | None = None
         for fault in spec.faults:
@@ -62,80 +81,144 @@ class Proxy:
         if self._listener is not None and self._listener is not listener:
             self._listener.close()
         self._listener = listener
-        self._mind_the_door(begins=False)
+        self._mind_the_door()
 
     def _accepted(self, client: socket.socket, address: object) -> None:
         self.tally.opened += 1
         ordinal = self.tally.opened
         delay = 0.0
-        for placed in self._placed.values():
-            if placed.door is not None and placed.touches(ordinal):
-                placed.tally.segments += 1
-                if placed.door.refuse:
-                    self.tally.closed["injected"] += 1
-                    reset_socket(client)
-                    return
-                delay += placed.door.delay
+        for placed in self._active():
+            door = placed.door
+            if door is None or not (door.delay or door.reply == "refuse") or not placed.touches(ordinal):
+                continue
+            placed.tally.segments += 1
+            if door.reply == "refuse":
+                self.tally.closed["injected"] += 1
+                reset_socket(client)
+                return
+            delay += door.delay
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
-        connection.start(client, delay)
+        connection.start(client, delay, None if self._listener is None else self._listener.program)
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
-    def put_fault(self, fault: FaultSpec) -> None:
-        """Place a fault, or change the one of that name; live connections feel it at once."""
-        before = self._placed.get(fault.name)
-        placed = Placed(fault, self.spec.name, self._seed, before)
-        if before is None and fault.name in self._past:
-            placed.tally = self._past.pop(fault.name)  # counters never go back
-        self._placed[fault.name] = placed
-        self._faults_changed(fault.name)
+    def acting(self, fault: FaultSpec) -> Acting:
+        """How a fault would act here.
+
+        :raises Unsupported: not at all in the mode it asks for.
+        """
+        return acting(fault, self.spec, self.kernel)
+
+    def put_fault(self, fault: FaultSpec) -> Placed:
+        """Place a fault, or change the one of that name; live connections feel it at once.
+
+        :raises Unsupported: as `acting`; nothing has changed.
+        """
+        return self._put(self._placed, fault.name, fault)
 
     def remove_fault(self, name: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once. KeyError when there is none."""
-        placed = self._placed.pop(name)
-        self._past[name] = placed.tally
-        self._faults_changed(name)
-        return placed.spec
+        return self._take(self._placed, name)
+
+    def cut(self, partition: str, fault: FaultSpec) -> Placed:
+        """Let a partition go through this proxy, with `fault` saying how.
+
+        :raises Unsupported: as `acting`; nothing has changed.
+        """
+        return self._put(self._cuts, partition, fault)
+
+    def mend(self, partition: str) -> None:
+        """That partition goes through here no longer; where it did not, nothing happens."""
+        if partition in self._cuts:
+            self._take(self._cuts, partition)
+
+    def settle(self) -> None:
+        """Its addresses may have changed: what acts in another mode now is placed anew."""
+        for where in (self._cuts, self._placed):
+            for key, placed in list(where.items()):
+                if self.acting(placed.spec) != placed.acting:
+                    self._put(where, key, placed.spec)
+
+    @property
+    def partitions(self) -> list[str]:
+        """The partitions that go through it."""
+        return list(self._cuts)
+
+    def placed(self, fault: str) -> Placed | None:
+        """The fault of that name at work."""
+        return self._placed.get(fault)
 
     def arrange(self, connection: Connection) -> None:
         """Have each pipe of a connection run the faults that touch it."""
-        if not self._placed and connection.upstream.chain is None and connection.downstream.chain is None:
+        pipes = (connection.upstream, connection.downstream)
+        active = self._active()
+        if not active and all(pipe.is_plain for pipe in pipes):
             return
-        touching = [placed for placed in self._placed.values() if placed.touches(connection.ordinal)]
+        touching = [placed for placed in active if placed.touches(connection.ordinal)]
         now = self.emitter.clock()
-        for pipe in (connection.upstream, connection.downstream):
+        for pipe in pipes:
             if pipe.connection is not None:
-                pipe.arrange(list(_links(touching, pipe, connection.ordinal, now)), now)
+                acting_here = [placed for placed in touching if placed.acts(pipe.direction)]
+                pipe.lose(_losses(acting_here, pipe, connection.ordinal, now), now)
+                pipe.pace(min((one.pacing for one in acting_here if one.pacing is not None), default=None))
+                pipe.arrange(list(_links(acting_here, pipe, connection.ordinal, now)), now)
+
+    def is_active(self, fault: str) -> bool:
+        """Whether a fault, or a partition's part in this proxy, of that name is on."""
+        return any(placed.spec.name == fault for placed in self._active())
+
+    def severed(self, direction: Direction) -> bool:
+        """Whether nothing gets through that way."""
+        return not self.spec.enabled or any(placed.severs(direction) for placed in self._active())
 
     def fault_tallies(self) -> dict[str, FaultTally]:
         """What each fault has done, also those that are gone."""
-        return {**self._past, **{name: placed.tally for name, placed in self._placed.items()}}
+        return {**self._past, **{placed.spec.name: placed.tally for placed in self._active()}}
 
-    def _faults_changed(self, name: str) -> None:
+    def _active(self) -> list[Placed]:
+        """All that acts, in order: a cut is nearest to the sender."""
+        return [*self._cuts.values(), *self._placed.values()]
+
+    def _put(self, where: dict[str, Placed], key: str, fault: FaultSpec) -> Placed:
+        before = where.get(key)
+        placed = Placed(fault, self.acting(fault), self.spec.name, self._seed, before)
+        if before is None and fault.name in self._past:
+            placed.tally = self._past.pop(fault.name)  # counters never go back
+        where[key] = placed
+        self._faults_changed(placed)
+        return placed
+
+    def _take(self, where: dict[str, Placed], key: str) -> FaultSpec:
+        placed = where.pop(key)
+        self._past[placed.spec.name] = placed.tally
+        self._faults_changed(None)
+        return placed.spec
+
+    def _faults_changed(self, begun: Placed | None) -> None:
         self.spec = replace(self.spec, faults=tuple(placed.spec for placed in self._placed.values()))
         for connection in list(self.connections.values()):
             self.arrange(connection)
-        self._mind_the_door(begins=name in self._placed)
+        self._mind_the_door()
+        if begun is not None and begun.door is not None and begun.spec.placement.touches_all:
+            if begun.door.reply != "accept" and begun.door.existing != "keep":
+                self.end_connections(begun.door.existing, begun.spec.name)
 
-    def _mind_the_door(self, *, begins: bool) -> None:
-        """Refuse or accept as the faults say; a refusal that begins may end what is open."""
+    def _mind_the_door(self) -> None:
+        """New clients meet what the strongest of the faults says."""
         if self._listener is None:
             return
-        refusing = [
-            placed.door
-            for placed in self._placed.values()
-            if placed.door is not None and placed.door.refuse and placed.spec.placement.touches_all
+        doors = [
+            (placed, placed.door)
+            for placed in self._active()
+            if placed.door is not None and placed.spec.placement.touches_all
         ]
-        if not refusing:
-            self._listener.accept()
-            return
-        self._listener.refuse()
-        if begins:
-            existing = {door.existing for door in refusing}
-            if "reset" in existing:
-                self.end_connections("reset", "refuse")
-            elif "close" in existing:
-                self.end_connections("close", "refuse")
+        reply: Reply = max((door.reply for _, door in doors), key=_STRENGTH.index, default="accept")
+        drops = [door.drop for placed, door in doors if door.drop is not None and placed.acts("upstream")]
+        if reply == "silence" and any(door.by_filter for _, door in doors):
+            drops = [Drop()]
+        elif reply == "silence":
+            drops = []
+        self._listener.meet(reply, losing(tuple(drops)) if drops else None)
 
     def end_connections(self, how: str, fault: str | None = None) -> None:
         """Close or reset every connection, for a fault or, without one, for the operator."""
@@ -154,6 +237,32 @@ class Proxy:
         past = self.tally.bytes_upstream if upstream else self.tally.bytes_downstream
         return past + sum((one.upstream if upstream else one.downstream).bytes for one in self.connections.values())
 
+    def dropped(self, direction: Direction) -> int:
+        """Packets that the kernel has dropped for faults, as far as it told before their sockets were gone."""
+        pipes = (one.upstream if direction == "upstream" else one.downstream for one in self.connections.values())
+        filters = [pipe.filter for pipe in pipes if pipe.filter is not None]
+        for one in filters:
+            one.count()
+        past = self.tally.dropped_upstream if direction == "upstream" else self.tally.dropped_downstream
+        return past + sum(one.dropped for one in filters)
+
+    def fault_modes(self) -> dict[str, str]:
+        """The mode that each active fault acts in, for those that have one."""
+        return {one.spec.name: one.acting.mode for one in self._active() if one.acting.mode is not None}
+
+    def tcp(self, side: Side) -> list[TcpInfo]:
+        """What the kernel tells of sockets on one side: of the SAMPLE latest connections, so that asking is quick."""
+        if not self.kernel.tcp_info.available:
+            return []
+        found = []
+        for connection in islice(reversed(self.connections.values()), SAMPLE):
+            transport = (connection.upstream if side == "client" else connection.downstream).source
+            sock = None if transport is None else tcp_socket(transport)
+            with contextlib.suppress(OSError):  # it is closing
+                if sock is not None and (info := tcp_info(sock)) is not None:
+                    found.append(info)
+        return found
+
     def held(self, direction: Direction) -> int:
         """Bytes that faults hold now."""
         pipes = (one.upstream if direction == "upstream" else one.downstream for one in self.connections.values())
@@ -162,12 +271,16 @@ class Proxy:
     def forget(self, connection: Connection) -> None:
         """Both sockets of a connection are gone."""
         del self.connections[connection.ordinal]
-        for placed in self._placed.values():
+        for placed in self._active():
             placed.forget(connection.ordinal)
         tally = self.tally
         tally.closed[connection.cause] += 1
         tally.bytes_upstream += connection.upstream.bytes
         tally.bytes_downstream += connection.downstream.bytes
+        if connection.upstream.filter is not None:
+            tally.dropped_upstream += connection.upstream.filter.dropped
+        if connection.downstream.filter is not None:
+            tally.dropped_downstream += connection.downstream.filter.dropped
 
     def close(self) -> None:
         """Take no more clients and close every connection."""
@@ -175,10 +288,21 @@ class Proxy:
         self.end_connections("close")
 
 
-def _links(touching: Iterable[Placed], pipe: Pipe, connection: int, now: float) -> Iterable[Link]:
+def _links(acting_here: Iterable[Placed], pipe: Pipe, connection: int, now: float) -> Iterable[Link]:
     """The links a pipe shall have: those that stay as they are, and new ones."""
     standing = {} if pipe.chain is None else {link.owner: link for link in pipe.chain.links}
-    for placed in touching:
+    for placed in acting_here:
         link = standing.get(placed) or placed.link(connection, pipe.direction, now)
         if link is not None:
             yield link
+
+
+def _losses(acting_here: Iterable[Placed], pipe: Pipe, connection: int, now: float) -> dict[object, Loss]:
+    """What the kernel shall lose of a pipe: losses that stay as they are, and new ones."""
+    standing = {} if pipe.filter is None else pipe.filter.losses
+    found: dict[object, Loss] = {}
+    for placed in acting_here:
+        loss = standing.get(placed) or placed.loss(connection, pipe.direction, now)
+        if loss is not None:
+            found[placed] = loss
+    return found

@@ -13,11 +13,15 @@ from collections.abc import Sequence
 
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address
+from chaosproxy.net.kernel import Options
 
-__all__ = ["BACKLOG", "abort_with_reset", "bind_all", "bound_address", "hold_port", "peer_name", "reset_socket"]
+__all__ = [
+    "BACKLOG", "abort_with_reset", "bind_all", "bound_address", "hold_port", "peer_name", "reset_on_exit",
+    "reset_socket",
+]  # fmt: skip
 
 BACKLOG = 4096
-_LINGER_RESET = struct.pack("ii", 1, 0)
+_LINGER_RESET, _NO_LINGER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 _NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
 
@@ -28,6 +32,17 @@ def abort_with_reset(transport: asyncio.Transport) -> None:
         with contextlib.suppress(OSError):  # the peer may have been quicker
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     transport.abort()
+
+
+def reset_on_exit(sock: Options, on: bool) -> None:
+    """Whether the socket is to end with RST if the process dies.
+
+    Where a filter loses packets, a socket that the kernel closes in good order would stay for
+    minutes, waiting for acknowledgements that its own filter loses, and keep the peer waiting.
+
+    :raises OSError: the socket is gone.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET if on else _NO_LINGER)
 
 
 def reset_socket(sock: socket.socket) -> None:

@@ -8,6 +8,7 @@ of series is bounded by the configuration, not by who connects.
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Protocol, get_args
@@ -19,12 +20,13 @@ from chaosproxy import __version__
 from chaosproxy.events import Cause
 from chaosproxy.faults.base import Direction
 from chaosproxy.observe.gc import GcPauses
-from chaosproxy.tallies import FaultTally, Histogram, ProxyTally
+from chaosproxy.tallies import FaultTally, Histogram, ProxyTally, Side, TcpInfo
 
 __all__ = ["Collector", "Observed", "Spec", "make_registry"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 CAUSES: tuple[str, ...] = get_args(Cause)
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 class Spec(Protocol):
@@ -47,11 +49,31 @@ class Observed(Protocol):
     def fault_tallies(self) -> dict[str, FaultTally]: ...
     def bytes(self, direction: Direction) -> int: ...
     def held(self, direction: Direction) -> int: ...
+    def dropped(self, direction: Direction) -> int: ...
+    def is_active(self, fault: str) -> bool: ...
+    def fault_modes(self) -> Mapping[str, str]: ...
+    def tcp(self, side: Side) -> Sequence[TcpInfo]: ...
+
+
+class Partitioned(Protocol):
+    """What metrics need to know of a partition."""
+
+    @property
+    def is_cut(self) -> bool: ...
+
+
+class Cuts(Protocol):
+    """What metrics need to know of all partitions."""
+
+    def all(self) -> Sequence[Partitioned]: ...
+    def cut_now(self) -> Iterable[tuple[str, str]]: ...
 
 
 class Source(Protocol):
-    """Where the running proxies are found; the supervisor is one."""
+    """Where the running proxies and partitions are found; the supervisor is one."""
 
+    @property
+    def partitions(self) -> Cuts: ...
     def proxies(self) -> Sequence[Observed]: ...
 
 
@@ -70,6 +92,8 @@ class Collector:
         yield from _connections(proxies)
         yield from _bytes(proxies)
         yield from _faults(proxies)
+        yield from _partitions(self._source.partitions)
+        yield from _tcp(proxies)
         yield from self._pause_metrics()
 
     def describe(self) -> Iterable[Metric]:
@@ -132,11 +156,15 @@ def _bytes(proxies: Sequence[Observed]) -> Iterator[Metric]:
     labels = ("proxy", "direction")
     forwarded = CounterMetricFamily("chaosproxy_bytes", "Bytes received from the sending side.", labels=labels)
     held = GaugeMetricFamily("chaosproxy_held_bytes", "Bytes that faults hold now.", labels=labels)
+    dropped = CounterMetricFamily(
+        "chaosproxy_packets_dropped", "Packets from the sending side that the kernel dropped for faults.", labels=labels
+    )
     for proxy in proxies:
         for direction in DIRECTIONS:
             forwarded.add_metric((proxy.spec.name, direction), proxy.bytes(direction))
             held.add_metric((proxy.spec.name, direction), proxy.held(direction))
-    yield from (forwarded, held)
+            dropped.add_metric((proxy.spec.name, direction), proxy.dropped(direction))
+    yield from (forwarded, held, dropped)
 
 
 def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
@@ -148,16 +176,61 @@ def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
     segments = CounterMetricFamily(
         "chaosproxy_fault_segments_touched", "Segments the fault changed, delayed or swallowed.", labels=labels
     )
+    modes = GaugeMetricFamily(
+        "chaosproxy_fault_mode", "Always 1: the mode a fault that is on acts in.", labels=(*labels, "mode")
+    )
     delays = []
     for proxy in proxies:
         for fault, tally in proxy.fault_tallies().items():
             where = (proxy.spec.name, fault)
-            active.add_metric(where, proxy.spec.fault(fault) is not None)
+            active.add_metric(where, proxy.is_active(fault))
             connections.add_metric(where, tally.connections)
             segments.add_metric(where, tally.segments)
             delays.append((where, tally.delay))
-    yield from (active, connections, segments)
+        for fault, mode in proxy.fault_modes().items():
+            modes.add_metric((proxy.spec.name, fault, mode), 1)
+    yield from (active, connections, segments, modes)
     yield _histogram("chaosproxy_injected_delay_seconds", "Delay the fault added to a segment.", labels, delays)
+
+
+def _partitions(partitions: Cuts) -> Iterator[Metric]:
+    yield GaugeMetricFamily("chaosproxy_partitions_active", "Partitions that are on.", value=len(partitions.all()))
+    pairs = GaugeMetricFamily(
+        "chaosproxy_pair_cut",
+        "1 for each pair of nodes of which one does not hear the other now.",
+        labels=("from", "to"),
+    )
+    for sender, receiver in sorted(partitions.cut_now()):
+        pairs.add_metric((sender, receiver), 1)
+    yield pairs
+
+
+def _tcp(proxies: Sequence[Observed]) -> Iterator[Metric]:
+    labels = ("proxy", "side")
+    retransmits = GaugeMetricFamily(
+        "chaosproxy_tcp_retransmits",
+        "Segments sent again to that side, over the sampled open connections.",
+        labels=labels,
+    )
+    unacked = GaugeMetricFamily(
+        "chaosproxy_tcp_unacked",
+        "Segments that side has not acknowledged, over the sampled connections.",
+        labels=labels,
+    )
+    rtt = GaugeMetricFamily(
+        "chaosproxy_tcp_rtt_seconds",
+        "Median smoothed round-trip time to that side, as the kernel has it.",
+        labels=labels,
+    )
+    for proxy in proxies:
+        for side in SIDES:
+            sample = proxy.tcp(side)
+            if sample:
+                where = (proxy.spec.name, side)
+                retransmits.add_metric(where, sum(one.retransmits for one in sample))
+                unacked.add_metric(where, sum(one.unacked for one in sample))
+                rtt.add_metric(where, statistics.median(one.rtt for one in sample))
+    yield from (retransmits, unacked, rtt)
 
 
 def _histogram(

@@ -120,7 +120,8 @@ def test_heal_takes_one_fault_then_a_proxys_then_all(server: ChaosproxyServer) -
     assert list(faults(server, "db")) == ["a", "c"]
     assert run(server, "heal", "db").stdout == "healed a (stall) on db\nhealed c (stall) on db\n"
     assert json.loads(run(server, "heal", "--json").stdout) == {
-        "removed": [{"proxy": "web", "fault": "slow", "type": "latency"}]
+        "removed": [{"proxy": "web", "fault": "slow", "type": "latency"}],
+        "partitions": [],
     }
     assert run(server, "heal").stdout == "there was nothing to heal\n"
 

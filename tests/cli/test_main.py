@@ -20,7 +20,10 @@ def test_version() -> None:
 
 
 def test_every_promised_command_is_there() -> None:
-    promised = {"serve", "check", "faults", "schema", "status", "inject", "heal", "demo"}
+    promised = {
+        "serve", "check", "doctor", "faults", "schema", "status", "inject", "partition", "crash", "pause", "nodes",
+        "heal", "demo",
+    }  # fmt: skip
     assert set(main.commands) == promised
 
 

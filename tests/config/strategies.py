@@ -12,6 +12,7 @@ from chaosproxy.declare import (
     Flag,
     Kind,
     ListOf,
+    Problems,
     Rate,
     Share,
     Size,
@@ -22,9 +23,22 @@ from chaosproxy.declare import (
 )
 from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
-from chaosproxy.model import Address, Config, ControlSpec, FaultSpec, Placement, PolicySpec, ProxySpec
+from chaosproxy.model import (
+    Address,
+    Config,
+    ControlSpec,
+    FaultSpec,
+    PartitionSpec,
+    Placement,
+    PolicySpec,
+    ProxySpec,
+    read_partition,
+    write_partition,
+)
 from chaosproxy.model.address import ListenAddress, UpstreamAddress
+from chaosproxy.model.partition import Layout, Names, Topology
 from chaosproxy.model.settings import HostPattern
+from chaosproxy.model.topology import NAMES_A_NODE, TOPOLOGIES
 
 S = TypeVar("S")
 
@@ -86,6 +100,10 @@ def values(kind: Kind) -> st.SearchStrategy[object]:
             return addresses(0)
         case UpstreamAddress():
             return addresses(1)
+        case Names():
+            return st.lists(NAMES, min_size=1, max_size=3, unique=True).map(tuple)
+        case Topology():
+            return layouts()
     raise AssertionError(f"no strategy for {kind!r}: give one")
 
 
@@ -105,7 +123,8 @@ def faults(of: type[Fault]) -> st.SearchStrategy[Fault]:
 
 def fault_specs() -> st.SearchStrategy[FaultSpec]:
     settings = st.one_of([faults(of) for of in FAULT_TYPES.values()])
-    return st.builds(FaultSpec, name=NAMES, settings=settings, placement=structs(Placement))
+    specs = st.builds(FaultSpec, name=NAMES, settings=settings, placement=structs(Placement))
+    return specs.filter(lambda spec: spec.placement.touches_all or not spec.settings.at_listener)
 
 
 def proxies() -> st.SearchStrategy[ProxySpec]:
@@ -118,7 +137,30 @@ def _port(proxy: ProxySpec) -> object:
     return proxy.name if proxy.listen.port == 0 else str(proxy.listen.port)
 
 
-def configs() -> st.SearchStrategy[Config]:
-    """Valid configurations: names are unique, and no two proxies listen on one port."""
-    some = st.lists(proxies(), max_size=3, unique_by=(lambda p: p.name, _port))
-    return structs(Config, proxies=some.map(tuple), control=structs(ControlSpec), policy=structs(PolicySpec))
+def layouts() -> st.SearchStrategy[object]:
+    return st.sampled_from(TOPOLOGIES).filter(lambda word: word != "isolate").map(Layout) | st.builds(
+        Layout, st.sampled_from(NAMES_A_NODE), NAMES
+    )
+
+
+def partitions() -> st.SearchStrategy[PartitionSpec]:
+    """What is right by itself; whether its nodes exist is another matter."""
+    return structs(PartitionSpec, id=NAMES).filter(
+        lambda spec: read_partition(write_partition(spec), spec.id, Problems()) is not None
+    )
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Valid configurations: names are unique, no two proxies share a port, partitions are between nodes there are."""
+    some = draw(st.lists(proxies(), max_size=3, unique_by=(lambda p: p.name, _port)).map(tuple))
+    parts: tuple[PartitionSpec, ...] = ()
+    between = [(proxy.from_node, proxy.to_node) for proxy in some]
+    if nodes := [(one, other) for one, other in between if one and other and one != other]:
+        one, other = draw(st.sampled_from(nodes))
+        ends = {"from_nodes": st.just((one,)), "to_nodes": st.just((other,)), "ttl": st.none() | values(Duration(True))}
+        rest = {"mode": st.sampled_from(["auto", "stream"]), "one_way": st.booleans(), "acks": st.just("drop")}
+        specs = st.builds(PartitionSpec, id=NAMES, **ends, **rest)
+        parts = tuple(draw(st.lists(specs, max_size=2, unique_by=lambda spec: spec.id)))
+    fixed = {"proxies": st.just(some), "partitions": st.just(parts)}
+    return draw(structs(Config, control=structs(ControlSpec), policy=structs(PolicySpec), **fixed))

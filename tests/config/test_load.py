@@ -91,7 +91,7 @@ ONE_MISTAKE = [
     ("version as float", "version: 1.0", "1:10: version: 1.0 is no version this program reads; give 1"),
     ("version as flag", "version: true", "1:10: version: true is no version this program reads; give 1"),
     ("unknown key", "version: 1\nproxis: {}", "2:1: proxis: unknown key (did you mean 'proxies'?); known keys: seed,"),
-    ("a later version's key", "version: 1\npartitions: {}", "2:1: partitions: unknown key; known keys: seed, control"),
+    ("a later version's key", "version: 1\nscenarios: {}", "2:1: scenarios: unknown key; known keys: seed, control"),
     ("duplicate key", "version: 1\nseed: 1\nseed: 2", "3:1: seed: the key 'seed' is given twice, first in line 2;"),
     ("seed as text", "version: 1\nseed: abc", "2:7: seed: 'abc' is not a whole number; give one of at least 0"),
     ("negative seed", "version: 1\nseed: -1", "2:7: seed: -1 is out of range; give a whole number of at least 0"),

@@ -43,7 +43,12 @@ def test_every_example_fits_and_loads(of: type[Fault]) -> None:
 
 @pytest.mark.parametrize("of", FAULT_TYPES.values(), ids=FAULT_TYPES)
 def test_every_fault_type_takes_a_placement_and_no_unknown_key(of: type[Fault]) -> None:
-    placed = {"direction": "both", "probability": "5%", "ttl": "1m30s", "skip": 1, "count": 2, "nth": 3}
+    placed: dict[str, object] = {"direction": "both", "ttl": "1m30s"}
+    selects = {"probability": "5%", "skip": 1, "count": 2, "nth": 3}
+    if of.at_listener:
+        assert not fits(with_fault(json.dumps(yaml.safe_load(of.example) | selects)))
+    else:
+        placed |= selects
     fault = yaml.safe_load(of.example) | placed
     assert fits(with_fault(json.dumps(fault)))
     load(with_fault(json.dumps(fault)).encode(), "f.yaml", {})
@@ -75,7 +80,7 @@ def test_a_reference_may_stand_where_a_value_does(text: str) -> None:
     [
         "{}",
         "{version: 2}",
-        "{version: 1, partitions: {}}",
+        "{version: 1, scenarios: {}}",
         "{version: 1, seed: x}",
         "{version: 1, proxies: {p: {listen: 'a:1'}}}",
         "{version: 1, proxies: {'': {listen: 'a:1', upstream: 'a:1'}}}",

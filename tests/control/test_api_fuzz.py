@@ -81,7 +81,7 @@ def asker() -> Iterator[Asker]:
 def test_any_json_to_any_route_is_answered(
     asker: Asker, method: str, path: str, proxy: str, fault: str, query: str, body: object
 ) -> None:
-    names = {"proxy": proxy, "fault": fault, "connection": proxy}
+    names = {"proxy": proxy, "fault": fault, "connection": proxy, "partition": fault, "node": proxy}
     where = path.format(**{key: quote(name.replace("\ud800", ""), safe="") for key, name in names.items()})
     answer = asker.ask(method, where + query, body)
     assert answer.status < 500, answer

@@ -20,7 +20,7 @@ def dice(seed: int = 0) -> Dice:
 
 def opened(fault: Fault, now: float = 0.0, seed: int = 0, common: object = None) -> Stage:
     """A stage of `fault`; its own common state unless one is given."""
-    stage = fault.open(Opening(dice(seed), now, fault.common() if common is None else common))
+    stage = fault.open(Opening(lambda: dice(seed), now, fault.common() if common is None else common))
     assert stage is not None
     return stage
 
@@ -106,7 +106,7 @@ class Wire:
         self._next = self.chain.advance(self.now)
 
     def _link(self, name: str, fault: Fault) -> Link:
-        stage = fault.open(Opening(self._seed.at("fault", name), self.now, fault.common()))
+        stage = fault.open(Opening(lambda: self._seed.at("fault", name), self.now, fault.common()))
         assert stage is not None
         tally = self.tallies.setdefault(name, FaultTally())
         return Link(name, stage, tally)

@@ -10,16 +10,19 @@ from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.model import (
     Config,
     FaultSpec,
+    PartitionSpec,
     ProxySpec,
     read_config,
     read_fault,
+    read_partition,
     read_proxy,
     write_config,
     write_fault,
+    write_partition,
     write_proxy,
 )
 from chaosproxy.model.settings import HostPattern
-from tests.config.strategies import configs, fault_specs, proxies
+from tests.config.strategies import configs, fault_specs, partitions, proxies
 
 ENDS = {"listen": "127.0.0.1:0", "upstream": "db:5432"}
 
@@ -29,6 +32,14 @@ ENDS = {"listen": "127.0.0.1:0", "upstream": "db:5432"}
 def test_a_fault_survives_writing(spec: FaultSpec) -> None:
     problems = Problems()
     assert read_fault(write_fault(spec), spec.name, problems) == spec
+    assert len(problems) == 0
+
+
+@settings(deadline=None)
+@given(partitions())
+def test_a_partition_survives_writing(spec: PartitionSpec) -> None:
+    problems = Problems()
+    assert read_partition(write_partition(spec), spec.id, problems) == spec
     assert len(problems) == 0
 
 

@@ -163,7 +163,9 @@ def test_labels_never_hold_an_address_and_the_linter_has_nothing_to_say() -> Non
             await end(await exchange(supervisor, b"hello"))
             seen = scrape()
             assert seen.value("chaosproxy_faults_active", proxy="db", fault=odd) == 1
-            assert seen.labels == {"proxy", "direction", "fault", "cause", "le", "version", "python", "loop"}
+            assert seen.labels == {
+                "proxy", "direction", "fault", "cause", "side", "le", "version", "python", "loop",
+            }  # fmt: skip
             assert "127.0.0.1" not in seen.text
             assert seen.value("chaosproxy_build_info", version=__version__, loop="asyncio") == 1
             assert seen.value("chaosproxy_gc_pause_seconds_max") == 0

@@ -18,11 +18,14 @@ from chaosproxy.net.proxy import Proxy
 
 __all__ = ["add_fault", "heal", "list_faults", "put_fault", "remove_fault", "show_fault"]
 
+HEALED = ("proxy", "fault", "partition")
+"""What can be named to be healed."""
+
 
 async def list_faults(api: Api, request: web.Request) -> web.Response:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
-    return web.json_response({"faults": [fault_view(fault) for fault in proxy.spec.faults]})
+    return web.json_response({"faults": [fault_view(proxy, fault) for fault in proxy.spec.faults]})
 
 
 async def add_fault(api: Api, request: web.Request) -> web.Response:
@@ -38,7 +41,7 @@ async def add_fault(api: Api, request: web.Request) -> web.Response:
 async def show_fault(api: Api, request: web.Request) -> web.Response:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
-    return web.json_response(fault_view(_find_fault(proxy, request.match_info["fault"])))
+    return web.json_response(fault_view(proxy, _find_fault(proxy, request.match_info["fault"])))
 
 
 async def put_fault(api: Api, request: web.Request) -> web.Response:
@@ -48,7 +51,7 @@ async def put_fault(api: Api, request: web.Request) -> web.Response:
     fault = fault_from(body, name, proxy.spec.protocol)
     replaces = proxy.spec.fault(name) is not None
     api.supervisor.put_fault(proxy.spec.name, fault, BY)
-    return web.json_response(fault_view(fault)) if replaces else _created(proxy, fault)
+    return web.json_response(fault_view(proxy, fault)) if replaces else _created(proxy, fault)
 
 
 async def remove_fault(api: Api, request: web.Request) -> web.Response:
@@ -60,28 +63,37 @@ async def remove_fault(api: Api, request: web.Request) -> web.Response:
 
 
 async def heal(api: Api, request: web.Request) -> web.Response:
-    """Remove every fault, one proxy's, or those of one name; the body or the query says which."""
-    asked = {**read_query(request, "proxy", "fault"), **await read_optional_object(request)}
+    """Remove every fault and partition, or what is named: one proxy's faults, those of one name, one partition."""
+    asked = {**read_query(request, *HEALED), **await read_optional_object(request)}
     problems = [
-        Problem((key,), f"unknown key{nearest(key, ('proxy', 'fault'))}; known keys: proxy, fault")
+        Problem((key,), f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
         for key in asked
-        if key not in ("proxy", "fault")
+        if key not in HEALED
     ]
     problems += [
         Problem((key,), "is not text; give a name")
-        for key in ("proxy", "fault")
+        for key in HEALED
         if asked.get(key) is not None and not isinstance(asked[key], str)
     ]
     if problems:
         raise InvalidInput(problems)
-    proxy, fault = (None if asked.get(key) is None else str(asked[key]) for key in ("proxy", "fault"))
+    proxy, fault, partition = (None if asked.get(key) is None else str(asked[key]) for key in HEALED)
+    if partition is not None and (proxy or fault):
+        raise InvalidInput([Problem(("partition",), "goes through several proxies; name it alone")])
+    supervisor = api.supervisor
+    if partition is not None:
+        gone = [supervisor.partitions.remove(partition, BY).spec.id]
+        return _healed([], gone)
     if proxy is not None:
         found = find_proxy(api, proxy)
         fault = None if fault is None else _find_fault(found, fault).name
-    removed = api.supervisor.heal(BY, proxy, fault)
-    return web.json_response(
-        {"removed": [{"proxy": where, "fault": gone.name, "type": gone.type} for where, gone in removed]}
-    )
+    gone = [one.spec.id for one in supervisor.partitions.all()] if proxy is None and fault is None else []
+    return _healed(supervisor.heal(BY, proxy, fault), gone)
+
+
+def _healed(removed: list[tuple[str, FaultSpec]], partitions: list[str]) -> web.Response:
+    faults = [{"proxy": where, "fault": gone.name, "type": gone.type} for where, gone in removed]
+    return web.json_response({"removed": faults, "partitions": partitions})
 
 
 def _find_fault(proxy: Proxy, name: str) -> FaultSpec:
@@ -95,4 +107,4 @@ def _find_fault(proxy: Proxy, name: str) -> FaultSpec:
 
 def _created(proxy: Proxy, fault: FaultSpec) -> web.Response:
     location = f"/v1/proxies/{quote(proxy.spec.name, safe='')}/faults/{quote(fault.name, safe='')}"
-    return web.json_response(fault_view(fault), status=201, headers={"Location": location})
+    return web.json_response(fault_view(proxy, fault), status=201, headers={"Location": location})

@@ -13,7 +13,15 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from chaosproxy.errors import CannotListen, ChaosproxyError, Conflict, InvalidInput, NotFound, Problem
+from chaosproxy.errors import (
+    CannotListen,
+    ChaosproxyError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Problem,
+    Unsupported,
+)
 
 __all__ = ["Refused", "answer_problems", "problem_response"]
 
@@ -24,6 +32,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 STATUS: dict[type[ChaosproxyError], tuple[int, str]] = {
     InvalidInput: (400, "Invalid input"),
     NotFound: (404, "Not found"),
+    Unsupported: (409, "Unsupported here"),
     Conflict: (409, "Conflict"),
     CannotListen: (409, "Cannot listen"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaosproxy.control.api_v1 import faults, proxies, server
+from chaosproxy.control.api_v1 import faults, nodes, partitions, proxies, server
 from chaosproxy.control.api_v1.context import Handler
 
 __all__ = ["ROUTES", "Route"]
@@ -67,7 +67,7 @@ ROUTES = (
     Route(
         method="PUT", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.put_fault,
         summary="Add a fault (201) or replace it (200).", takes="Fault", gives={200: "Fault", 201: "Fault"},
-        refuses=(404,),
+        refuses=(404, 409),
     ),
     Route(
         method="DELETE", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.remove_fault,
@@ -75,8 +75,53 @@ ROUTES = (
     ),
     Route(
         method="POST", path="/v1/heal", handler=faults.heal,
-        summary="Remove every fault, or one proxy's, or one.", takes="HealRequest", needs_body=False,
-        gives={200: "HealAnswer"}, refuses=(404,), query=("proxy", "fault"),
+        summary="Remove every fault and partition, or one proxy's faults, or one.", takes="HealRequest",
+        needs_body=False, gives={200: "HealAnswer"}, refuses=(404,), query=faults.HEALED,
+    ),
+    Route(
+        method="GET", path="/v1/partitions", handler=partitions.list_partitions,
+        summary="List partitions.", gives={200: "PartitionList"},
+    ),
+    Route(
+        method="POST", path="/v1/partitions", handler=partitions.add_partition,
+        summary="Cut nodes off from each other, on all their proxies at once.", takes="PartitionRequest",
+        gives={201: "Partition"}, refuses=(409,),
+    ),
+    Route(
+        method="GET", path="/v1/partitions/{partition}", handler=partitions.show_partition,
+        summary="Show a partition.", gives={200: "Partition"}, refuses=(404,),
+    ),
+    Route(
+        method="DELETE", path="/v1/partitions/{partition}", handler=partitions.remove_partition,
+        summary="Heal a partition; what others cut stays cut.", gives={204: None}, refuses=(404,),
+    ),
+    Route(
+        method="GET", path="/v1/nodes", handler=nodes.show_nodes,
+        summary="Who there is, and who can reach whom now.", gives={200: "Nodes"},
+    ),
+    Route(
+        method="POST", path="/v1/nodes/{node}/crash", handler=nodes.crash_node,
+        summary="Reset and refuse everything to and from a node; `down` says for how long.", takes="CrashRequest",
+        needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
+    ),
+    Route(
+        method="POST", path="/v1/nodes/{node}/pause", handler=nodes.pause_node,
+        summary="Hold everything to and from a node; `for` says for how long.", takes="PauseRequest",
+        needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
+    ),
+    Route(
+        method="POST", path="/v1/proxies/{proxy}/crash", handler=nodes.crash_proxy,
+        summary="Reset and refuse everything through a proxy; `down` says for how long.", takes="CrashRequest",
+        needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
+    ),
+    Route(
+        method="POST", path="/v1/proxies/{proxy}/pause", handler=nodes.pause_proxy,
+        summary="Hold everything through a proxy; `for` says for how long.", takes="PauseRequest",
+        needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
+    ),
+    Route(
+        method="GET", path="/v1/capabilities", handler=server.show_capabilities,
+        summary="What this machine's kernel allows, and how to get what it does not.", gives={200: "Capabilities"},
     ),
     Route(
         method="GET", path="/v1/connections", handler=proxies.list_connections,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from chaosproxy.declare import struct_schema
+from chaosproxy.declare import Duration, struct_schema
 from chaosproxy.faults import FAULT_TYPES
-from chaosproxy.model import Placement, ProxySpec
+from chaosproxy.model import PartitionSpec, ProxySpec
+from chaosproxy.model.fault import placement_schema
 
 __all__ = ["Json", "components", "fault_schema", "reference"]
 
@@ -17,6 +18,29 @@ TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 0}
 SECONDS: Json = {"type": "number", "minimum": 0}
 NAME: Json = {"type": "string", "minLength": 1, "maxLength": 100}
+
+
+def _nullable(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def _object(**properties: Json) -> Json:
+    """An object that has all these properties and no others."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+CAPABILITY = _object(
+    name=TEXT, available={"type": "boolean"}, purpose=TEXT, lacking=_nullable(TEXT), remedy=_nullable(TEXT)
+)
+_MODE_FOUND: Json = {
+    "effective_mode": {"enum": ["packet", "stream", "mixed", None], "readOnly": True},
+    "mode_reason": {**_nullable(TEXT), "readOnly": True},
+}
+"""What `mode: auto` has become, and why it became stream."""
 
 
 def reference(name: str) -> Json:
@@ -46,10 +70,27 @@ def components() -> dict[str, Json]:
         ),
         "HealRequest": {
             "type": "object",
-            "properties": {"proxy": _nullable(TEXT), "fault": _nullable(TEXT)},
+            "properties": {"proxy": _nullable(TEXT), "fault": _nullable(TEXT), "partition": _nullable(TEXT)},
             "additionalProperties": False,
         },
-        "HealAnswer": _object(removed=_list(_object(proxy=TEXT, fault=TEXT, type=TEXT))),
+        "HealAnswer": _object(
+            removed=_list(_object(proxy=TEXT, fault=TEXT, type=TEXT)), partitions=_list(TEXT)
+        ),
+        "PartitionRequest": _partition(answered=False),
+        "Partition": _partition(answered=True),
+        "PartitionList": _object(partitions=_list(reference("Partition"))),
+        "Nodes": _object(
+            nodes=_list(
+                _object(
+                    name=TEXT, state={"enum": ["up", "crashed", "paused"]}, serves=_list(TEXT), uses=_list(TEXT)
+                )
+            ),
+            reach=_map(_map(_nullable({"type": "boolean"}))),
+        ),
+        "CrashRequest": _one_duration("down"),
+        "PauseRequest": _one_duration("for"),
+        "VerbAnswer": _object(fault=TEXT, type=TEXT, ttl=_nullable(TEXT), proxies=_list(TEXT)),
+        "Capabilities": _object(capabilities=_list(CAPABILITY)),
         "Connection": _object(
             id=TEXT, proxy=TEXT, ordinal=COUNT, client=TEXT, open_for_s=SECONDS,
             bytes_upstream=COUNT, bytes_downstream=COUNT,
@@ -57,11 +98,12 @@ def components() -> dict[str, Json]:
         "ConnectionList": _object(connections=_list(reference("Connection"))),
         "Status": _object(
             version=TEXT, seed={"type": "integer"}, uptime_s=SECONDS, loop=TEXT, connections=COUNT, faults=COUNT,
+            capabilities=_list(CAPABILITY), partitions=_list(TEXT),
             proxies=_list(
                 _object(
                     name=TEXT, protocol=TEXT, listen=TEXT, listening_on=_list(TEXT), upstream=TEXT,
                     enabled={"type": "boolean"}, connections=COUNT, faults=_list(reference("Fault")),
-                    bytes_upstream=COUNT, bytes_downstream=COUNT,
+                    bytes_upstream=COUNT, bytes_downstream=COUNT, partitions=_list(TEXT),
                 )
             ),
         ),
@@ -81,12 +123,13 @@ def components() -> dict[str, Json]:
 
 def fault_schema(kind: str) -> Json:
     """A fault of one type: its placement and parameters side by side."""
-    parameters, placement = struct_schema(FAULT_TYPES[kind]), struct_schema(Placement)
+    parameters, placement = struct_schema(FAULT_TYPES[kind]), placement_schema(FAULT_TYPES[kind])
     properties = {
         "type": {"const": kind},
         "name": NAME,
-        **{name: _nullable(schema) for name, schema in placement["properties"].items()},
+        **{name: _nullable(schema) for name, schema in placement.items()},
         **_optional_nullable(parameters),
+        **(_MODE_FOUND if "mode" in parameters["properties"] else {}),
     }
     required = ["type", *parameters["required"]]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
@@ -100,28 +143,46 @@ def _proxy(required: Iterable[str]) -> Json:
         "name": NAME,
         **_optional_nullable(struct_schema(ProxySpec)),
         "connections": {**COUNT, "readOnly": True},
+        "partitions": {**_list(TEXT), "readOnly": True},
         "faults": {"anyOf": [*faults, {"type": "null"}]},
     }
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def _partition(answered: bool) -> Json:
+    """What a POST takes; and what is answered, which can be sent back: what nobody can set is ignored then."""
+    struct = struct_schema(PartitionSpec)
+    properties = {
+        "id": _nullable(NAME),
+        **_optional_nullable(struct),
+        **_MODE_FOUND,
+        "is_cut": {"type": "boolean", "readOnly": True},
+        "cut": {**_list(_list(TEXT)), "readOnly": True},
+        "proxies": {
+            **_list(_object(proxy=TEXT, effective_mode=_nullable(TEXT), mode_reason=_nullable(TEXT))),
+            "readOnly": True,
+        },
+        "by": {**TEXT, "readOnly": True},
+        "age_s": {**SECONDS, "readOnly": True},
+        "heals_after_s": {**_nullable(SECONDS), "readOnly": True},
+    }
+    required = list(properties) if answered else []
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _one_duration(field: str) -> Json:
+    properties = {field: _nullable(Duration(above_zero=True).schema())}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _map(items: Json) -> Json:
+    return {"type": "object", "additionalProperties": items}
 
 
 def _optional_nullable(struct: Json) -> Json:
     """A struct's properties, where null stands for the default."""
     required = struct["required"]
     return {name: one if name in required else _nullable(one) for name, one in struct["properties"].items()}
-
-
-def _nullable(schema: Json) -> Json:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _list(items: Json) -> Json:
-    return {"type": "array", "items": items}
-
-
-def _object(**properties: Json) -> Json:
-    """An object that has all these properties and no others."""
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _title(kind: str) -> str:

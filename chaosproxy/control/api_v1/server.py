@@ -10,11 +10,11 @@ from prometheus_client.exposition import choose_encoder
 from chaosproxy import __version__
 from chaosproxy.control.api_v1.body import read_query
 from chaosproxy.control.api_v1.context import Api
-from chaosproxy.control.api_v1.views import fault_type_view, status_view
+from chaosproxy.control.api_v1.views import capabilities_view, fault_type_view, status_view
 from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["metrics", "show_fault_types", "show_health", "show_readiness", "show_status"]
+__all__ = ["metrics", "show_capabilities", "show_fault_types", "show_health", "show_readiness", "show_status"]
 
 
 async def show_status(api: Api, request: web.Request) -> web.Response:
@@ -25,7 +25,14 @@ async def show_status(api: Api, request: web.Request) -> web.Response:
         "uptime_s": round(time.monotonic() - api.started_at, 3),
         "loop": api.loop_name,
     }
-    return web.json_response({**about, **status_view(api.supervisor.proxies())})
+    supervisor = api.supervisor
+    now = status_view(supervisor.proxies(), supervisor.partitions.all(), supervisor.kernel)
+    return web.json_response({**about, **now})
+
+
+async def show_capabilities(api: Api, request: web.Request) -> web.Response:
+    read_query(request)
+    return web.json_response(capabilities_view(api.supervisor.kernel))
 
 
 async def show_fault_types(_api: Api, request: web.Request) -> web.Response:

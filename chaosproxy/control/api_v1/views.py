@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from chaosproxy.control.api_v1.schemas import Json, fault_schema
-from chaosproxy.declare import params_of
+from chaosproxy.control.nodes import matrix, nodes
+from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
-from chaosproxy.model import Address, FaultSpec, ProxySpec, write_fault
+from chaosproxy.model import Address, FaultSpec, PartitionSpec, ProxySpec, write_fault
 from chaosproxy.net.connection import Connection
+from chaosproxy.net.kernel import Capabilities
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.units import format_duration
 
 __all__ = [
     "bound_address",
+    "capabilities_view",
     "connection_id",
     "connection_view",
     "fault_type_view",
     "fault_view",
+    "nodes_view",
+    "partition_view",
     "proxy_view",
     "status_view",
+    "verb_view",
 ]
 
 
@@ -31,15 +40,63 @@ def proxy_view(proxy: Proxy) -> Json:
         **settings,
         "listen": str(bound_address(proxy)),
         "connections": len(proxy.connections),
-        "faults": [fault_view(fault) for fault in spec.faults],
+        "partitions": proxy.partitions,
+        "faults": [fault_view(proxy, fault) for fault in spec.faults],
     }
 
 
-def fault_view(fault: FaultSpec) -> Json:
-    """A fault: its placement with what is default filled in, and its parameters."""
-    placement = fault.placement
+def fault_view(proxy: Proxy, fault: FaultSpec) -> Json:
+    """A fault: its placement with what is default filled in, its parameters, and what `mode: auto` has become."""
+    placement, placed = fault.placement, proxy.placed(fault.name)
     filled = {"direction": placement.direction, "probability": placement.probability, "ttl": None}
-    return {"name": fault.name, "type": fault.type, **filled, **write_fault(fault)}
+    view = {"name": fault.name, "type": fault.type, **filled, **write_fault(fault)}
+    if placed is not None and placed.acting.mode is not None:
+        view |= {"effective_mode": placed.acting.mode, "mode_reason": placed.acting.why or None}
+    return view
+
+
+def partition_view(active: ActivePartition, now: float) -> Json:
+    """A partition: every setting, what it cuts, and how it acts on each proxy."""
+    spec = active.spec
+    settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(PartitionSpec)}
+    age = now - active.since
+    return {
+        "id": spec.id,
+        **settings,
+        "effective_mode": active.modes[0] if len(active.modes) == 1 else "mixed" if active.modes else None,
+        "mode_reason": active.why or None,
+        "is_cut": active.is_cut,
+        "cut": sorted(map(list, active.cut)),
+        "proxies": [
+            {"proxy": name, "effective_mode": part.mode, "mode_reason": part.why or None}
+            for name, part in active.parts.items()
+        ],
+        "by": active.by,
+        "age_s": round(age, 3),
+        "heals_after_s": None if active.lasts is None else round(max(0.0, active.lasts - age), 3),
+    }
+
+
+def nodes_view(proxies: list[Proxy]) -> Json:
+    """Who there is, and whether what one sends reaches the other now."""
+    return {
+        "nodes": [
+            {"name": node.name, "state": node.state, "serves": list(node.serves), "uses": list(node.uses)}
+            for node in nodes(proxies)
+        ],
+        "reach": matrix(proxies),
+    }
+
+
+def verb_view(fault: FaultSpec, proxies: Sequence[Proxy]) -> Json:
+    """What a crash or a pause has put where."""
+    ttl = None if fault.placement.ttl is None else format_duration(fault.placement.ttl)
+    return {"fault": fault.name, "type": fault.type, "ttl": ttl, "proxies": [proxy.spec.name for proxy in proxies]}
+
+
+def capabilities_view(kernel: Capabilities) -> Json:
+    """What this machine allows, and how to get what it does not."""
+    return {"capabilities": [one.view() for one in kernel.all()]}
 
 
 def bound_address(proxy: Proxy) -> Address:
@@ -68,9 +125,11 @@ def connection_view(connection: Connection) -> Json:
     }
 
 
-def status_view(proxies: list[Proxy]) -> Json:
-    """What runs: every proxy with what it is bound to, and how much there is of everything."""
+def status_view(proxies: list[Proxy], partitions: list[ActivePartition], kernel: Capabilities) -> Json:
+    """What runs: every proxy with what it is bound to, how much there is of everything, and what the kernel allows."""
     return {
+        **capabilities_view(kernel),
+        "partitions": [one.spec.id for one in partitions],
         "connections": sum(len(proxy.connections) for proxy in proxies),
         "faults": sum(len(proxy.spec.faults) for proxy in proxies),
         "proxies": [_proxy_status(proxy) for proxy in proxies],
@@ -101,10 +160,11 @@ def _proxy_status(proxy: Proxy) -> Json:
         "connections": len(proxy.connections),
         "bytes_upstream": proxy.bytes("upstream"),
         "bytes_downstream": proxy.bytes("downstream"),
-        "faults": [fault_view(fault) for fault in spec.faults],
+        "partitions": proxy.partitions,
+        "faults": [fault_view(proxy, fault) for fault in spec.faults],
     }
 
 
-def _plain(spec: ProxySpec, attribute: str, kind: Any) -> object:  # Any: one of declare's kinds
+def _plain(spec: ProxySpec | PartitionSpec, attribute: str, kind: Any) -> object:  # Any: one of declare's kinds
     value = getattr(spec, attribute)
-    return None if value is None else kind.write(value)
+    return None if value is None else write_value(kind, value)

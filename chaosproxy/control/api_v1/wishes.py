@@ -11,15 +11,28 @@ from collections.abc import Container, Iterable
 
 from chaosproxy.control.api_v1.body import read_name
 from chaosproxy.control.api_v1.views import bound_address
-from chaosproxy.declare import Problems
+from chaosproxy.declare import Duration, Problems, nearest
 from chaosproxy.errors import InvalidInput, Path, Problem
-from chaosproxy.model import FaultSpec, ProxySpec, read_fault, read_proxy, write_fault, write_proxy
+from chaosproxy.model import (
+    FaultSpec,
+    PartitionSpec,
+    ProxySpec,
+    read_fault,
+    read_partition,
+    read_proxy,
+    write_fault,
+    write_proxy,
+)
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["fault_from", "free_name", "merged_proxy", "new_proxy", "same_name"]
+__all__ = [
+    "duration_from", "fault_from", "free_name", "merged_proxy", "new_proxy", "partition_from", "same_name",
+]  # fmt: skip
 
 Json = dict[str, object]
-READ_ONLY = ("connections",)
+READ_ONLY = ("connections", "partitions")
+READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason")
+READ_ONLY_OF_PARTITION = ("effective_mode", "mode_reason", "cut", "proxies", "is_cut", "by", "age_s", "heals_after_s")
 
 
 def new_proxy(body: Json) -> ProxySpec:
@@ -57,10 +70,46 @@ def fault_from(body: Json, name: str, protocol: str) -> FaultSpec:
     :raises InvalidInput: with every field that is wrong.
     """
     problems = Problems()
-    fault = read_fault({key: value for key, value in body.items() if key != "name"}, name, problems, (), protocol)
+    fault = read_fault(_settable(body), name, problems, (), protocol)
     problems.raise_if_any()
     assert fault is not None
     return fault
+
+
+def partition_from(body: Json, id: str) -> PartitionSpec:
+    """The partition a body asks for, under `id`; whether its nodes exist is asked when it is added.
+
+    :raises InvalidInput: with every field that is wrong.
+    """
+    problems = Problems()
+    wanted = {key: value for key, value in body.items() if key not in ("id", *READ_ONLY_OF_PARTITION)}
+    spec = read_partition(wanted, id, problems)
+    problems.raise_if_any()
+    assert spec is not None
+    return spec
+
+
+def duration_from(body: Json, field: str) -> float | None:
+    """The one duration that a body may hold, in seconds; None where it does not.
+
+    :raises InvalidInput: it is none, or the body holds something else.
+    """
+    problems = [
+        Problem((key,), f"unknown key{nearest(key, (field,))}; known keys: {field}") for key in body if key != field
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    if body.get(field) is None:
+        return None
+    try:
+        return Duration(above_zero=True).read(body[field])
+    except ValueError as error:
+        raise InvalidInput([Problem((field,), str(error))]) from None
+
+
+def _settable(fault: Json) -> Json:
+    """What can be set of a fault as an answer shows it, but its name."""
+    return {key: value for key, value in fault.items() if key not in ("name", *READ_ONLY_OF_FAULT)}
 
 
 def same_name(body: Json, name: str) -> str:
@@ -90,6 +139,7 @@ def _read(body: Json, name: str) -> ProxySpec:
         data["faults"], places = _by_name(data["faults"], problems)
     elif isinstance(faults := data.get("faults"), dict):
         _check_names(faults, problems)
+        data["faults"] = {key: _settable(one) if isinstance(one, dict) else one for key, one in faults.items()}
     spec = read_proxy(data, name, problems)
     if len(problems):
         raise InvalidInput([Problem(_as_sent(problem.path, places), problem.message) for problem in problems])
@@ -117,7 +167,7 @@ def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dic
         if name in named:
             problems.add((*where, "name"), f"{name!r} is taken by the fault at {places[name]}; give another")
             continue
-        named[name] = {key: value for key, value in fault.items() if key != "name"}
+        named[name] = _settable(fault)
         places[name] = index
     return named, places
 

@@ -1,0 +1,60 @@
+"""/v1/nodes: who can reach whom, and crash and pause, for a node or a single proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from chaosproxy.control.api_v1.body import read_optional_object, read_query
+from chaosproxy.control.api_v1.context import BY, Api
+from chaosproxy.control.api_v1.proxies import find_proxy
+from chaosproxy.control.api_v1.views import nodes_view, verb_view
+from chaosproxy.control.api_v1.wishes import duration_from
+from chaosproxy.control.nodes import Verb, proxies_of, verb_fault
+from chaosproxy.net.proxy import Proxy
+
+__all__ = ["crash_node", "crash_proxy", "pause_node", "pause_proxy", "show_nodes"]
+
+FIELDS: dict[Verb, str] = {"crash": "down", "pause": "for"}
+"""What says how long it lasts."""
+
+
+async def show_nodes(api: Api, request: web.Request) -> web.Response:
+    read_query(request)
+    return web.json_response(nodes_view(api.supervisor.proxies()))
+
+
+async def crash_node(api: Api, request: web.Request) -> web.Response:
+    """Reset everything to and from a node and refuse it, until it comes back."""
+    return await _to_node(api, request, "crash")
+
+
+async def pause_node(api: Api, request: web.Request) -> web.Response:
+    """Hold everything to and from a node, as if its processes were stopped."""
+    return await _to_node(api, request, "pause")
+
+
+async def crash_proxy(api: Api, request: web.Request) -> web.Response:
+    """Reset and refuse everything through one proxy, until it comes back."""
+    return await _to_proxies(api, request, "crash", [find_proxy(api, request.match_info["proxy"])])
+
+
+async def pause_proxy(api: Api, request: web.Request) -> web.Response:
+    """Hold everything through one proxy, as if its server were stopped."""
+    return await _to_proxies(api, request, "pause", [find_proxy(api, request.match_info["proxy"])])
+
+
+async def _to_node(api: Api, request: web.Request, verb: Verb) -> web.Response:
+    node = request.match_info["node"]
+    return await _to_proxies(api, request, verb, proxies_of(node, api.supervisor.proxies()), node)
+
+
+async def _to_proxies(
+    api: Api, request: web.Request, verb: Verb, proxies: Sequence[Proxy], node: str | None = None
+) -> web.Response:
+    read_query(request)
+    lasts = duration_from(await read_optional_object(request), FIELDS[verb])
+    fault = verb_fault(verb, lasts, node)
+    api.supervisor.put_on(proxies, fault, BY)
+    return web.json_response(verb_view(fault, proxies))

@@ -1,0 +1,239 @@
+"""Partitions at work: each cuts every proxy between its nodes, all of them in one turn of the loop.
+
+A partition is desired state of its own. Proxies that come later, or whose nodes change,
+are cut if they lie between its nodes. Several overlap: a proxy is whole when the last
+partition through it is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from chaosproxy.declare import nearest
+from chaosproxy.errors import Conflict, InvalidInput, NotFound
+from chaosproxy.events import (
+    Bus,
+    PartitionAdded,
+    PartitionExpired,
+    PartitionFlapped,
+    PartitionRemoved,
+)
+from chaosproxy.model.partition import PartitionSpec, check_effect, cut_by, faults_of, nodes_of, written
+from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.topology import Cut, bad_switch, flaky_link
+from chaosproxy.net.emitter import Clock
+from chaosproxy.net.kernel import Capabilities
+from chaosproxy.net.modes import Acting, acting
+from chaosproxy.net.proxy import Proxy
+from chaosproxy.seed import Seed
+
+__all__ = ["ActivePartition", "Partitions"]
+
+
+@dataclass(slots=True)
+class ActivePartition:
+    """A partition at work."""
+
+    spec: PartitionSpec
+    cut: Cut
+    """The pairs (sender, receiver) it cuts."""
+    by: str
+    """Who asked."""
+    since: float
+    """When it began, on the data plane's clock."""
+    lasts: float | None
+    """Seconds after which it heals itself; None where somebody has to."""
+    is_cut: bool = True
+    """False while a flaky link is whole."""
+    parts: dict[str, Acting] = field(default_factory=dict)
+    """How it acts on each proxy it goes through, by the proxy's name."""
+    timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
+
+    @property
+    def modes(self) -> list[str]:
+        """The modes it acts in: one, or both where proxies differ."""
+        return sorted({part.mode for part in self.parts.values() if part.mode is not None})
+
+    @property
+    def why(self) -> str:
+        """Why `auto` became stream, on the first proxy where it did."""
+        return next((part.why for part in self.parts.values() if part.why), "")
+
+
+class Partitions:
+    """Holds the partitions of one process; belongs to its supervisor."""
+
+    def __init__(self, proxies: Callable[[], list[Proxy]], seed: Seed, bus: Bus, clock: Clock) -> None:
+        self._proxies = proxies
+        self._seed = seed
+        self._bus = bus
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._active: dict[str, ActivePartition] = {}
+
+    def all(self) -> list[ActivePartition]:
+        """Every partition at work, in the order they were added."""
+        return list(self._active.values())
+
+    def get(self, id: str) -> ActivePartition:
+        """
+        :raises NotFound: with the nearest id there is.
+        """
+        if id not in self._active:
+            has = f"there are: {', '.join(list(self._active)[:20])}" if self._active else "there are none"
+            raise NotFound(f"no partition is called {id[:100]!r}{nearest(id, self._active)}; {has}")
+        return self._active[id]
+
+    def free_id(self) -> str:
+        """`partition-1`, or the first such id that is free."""
+        number = 1
+        while f"partition-{number}" in self._active:
+            number += 1
+        return f"partition-{number}"
+
+    def cut_now(self) -> Cut:
+        """Every pair that is cut at this moment."""
+        return frozenset(pair for one in self._active.values() if one.is_cut for pair in one.cut)
+
+    def add(self, spec: PartitionSpec, by: str) -> ActivePartition:
+        """Cut, on every proxy or on none.
+
+        :raises Conflict: the id is taken.
+        :raises InvalidInput: a node is unknown, or no proxy lies between the nodes.
+        :raises Unsupported: it asks for mode packet, which cannot be had here.
+        """
+        if spec.id in self._active:
+            raise Conflict(f"there is a partition {spec.id!r} already; heal it, or take another id")
+        specs = [proxy.spec for proxy in self._proxies()]
+        cut = cut_by(spec, nodes_of(specs), self._seed)
+        if problems := check_effect(spec, specs):
+            raise InvalidInput(problems)
+        faults = faults_of(spec, cut, specs)
+        parts = {proxy.spec.name: proxy.acting(faults[proxy.spec.name]) for proxy in self._between(faults)}
+        now = self._clock()
+        active = self._active[spec.id] = ActivePartition(spec, cut, by, now, self._lasts(spec), parts=parts)
+        for proxy in self._between(faults):
+            proxy.cut(spec.id, faults[proxy.spec.name])
+        self._set_timers(active)
+        self._bus.tell(
+            PartitionAdded(
+                at=now, partition=spec.id, cut=written(cut), proxies=len(parts), mode=",".join(active.modes),
+                why=active.why, by=by,
+            )
+        )  # fmt: skip
+        return active
+
+    def remove(self, id: str, by: str) -> ActivePartition:
+        """Heal one; what other partitions cut stays cut.
+
+        :raises NotFound: there is none of that id.
+        """
+        gone = self._end(self.get(id))
+        self._bus.tell(PartitionRemoved(at=self._clock(), partition=id, by=by))
+        return gone
+
+    def heal(self, by: str) -> list[ActivePartition]:
+        """Heal all of them; answers which there were."""
+        return [self.remove(id, by) for id in list(self._active)]
+
+    def check(self, wanted: Iterable[PartitionSpec], proxies: Sequence[ProxySpec], kernel: Capabilities) -> None:
+        """
+        :raises Unsupported: one of them asks for mode packet, which one of these proxies cannot have.
+        """
+        for spec in wanted:
+            known = self._active[spec.id].cut if spec.id in self._active else None
+            cut = cut_by(spec, nodes_of(proxies), self._seed) if known is None else known
+            faults = faults_of(spec, cut, proxies)
+            for proxy in proxies:
+                if proxy.name in faults:
+                    acting(faults[proxy.name], proxy, kernel)
+
+    def apply(self, wanted: Sequence[PartitionSpec], by: str) -> None:
+        """Make those that `by` has asked for exactly these; what is checked before does not fail."""
+        desired = {spec.id: spec for spec in wanted}
+        for active in self.all():
+            if active.spec.id in desired and active.spec != desired[active.spec.id]:
+                self.remove(active.spec.id, by)
+            elif active.spec.id not in desired and active.by == by:
+                self.remove(active.spec.id, by)
+        for spec in wanted:
+            if spec.id not in self._active:
+                self.add(spec, by)
+
+    def arrange(self, proxy: Proxy) -> None:
+        """A proxy has come, or its nodes may have changed: cut it where it lies between a partition's nodes.
+
+        :raises Unsupported: a partition in mode packet, which this proxy cannot have.
+        """
+        wanted = {one.spec.id: faults_of(one.spec, one.cut, [proxy.spec]) for one in self._active.values()}
+        found = {id: proxy.acting(faults[proxy.spec.name]) for id, faults in wanted.items() if faults}
+        for id, active in self._active.items():
+            active.parts.pop(proxy.spec.name, None)
+            if id not in found:
+                proxy.mend(id)
+                continue
+            active.parts[proxy.spec.name] = found[id]
+            if active.is_cut:
+                proxy.cut(id, wanted[id][proxy.spec.name])
+
+    def forget(self, proxy: str) -> None:
+        """A proxy is no more."""
+        for active in self._active.values():
+            active.parts.pop(proxy, None)
+
+    def close(self) -> None:
+        """No timer is left behind; the proxies end by themselves."""
+        for active in self._active.values():
+            _stop(active)
+        self._active.clear()
+
+    def _between(self, names: Iterable[str]) -> Iterator[Proxy]:
+        wanted = set(names)
+        return (proxy for proxy in self._proxies() if proxy.spec.name in wanted)
+
+    def _lasts(self, spec: PartitionSpec) -> float | None:
+        if spec.preset != "bad-switch":
+            return spec.ttl
+        dice = self._seed.at("partition", spec.id, "bad-switch")
+        return bad_switch(dice) if spec.ttl is None else bad_switch(dice, spec.ttl)
+
+    def _set_timers(self, active: ActivePartition) -> None:
+        if active.lasts is not None:
+            active.timers["end"] = self._loop.call_later(active.lasts, self._expire, active)
+        if active.spec.preset == "flaky-link":
+            dice = self._seed.at("partition", active.spec.id, "flaky-link")
+            self._flap_later(active, flaky_link(dice, active.spec.down, active.spec.up))
+
+    def _flap_later(self, active: ActivePartition, periods: Iterator[float]) -> None:
+        active.timers["flap"] = self._loop.call_later(next(periods), self._flap, active, periods)
+
+    def _flap(self, active: ActivePartition, periods: Iterator[float]) -> None:
+        active.is_cut = not active.is_cut
+        specs = [proxy.spec for proxy in self._proxies()]
+        faults = faults_of(active.spec, active.cut, specs) if active.is_cut else {}
+        for proxy in self._between(active.parts):
+            if active.is_cut:
+                proxy.cut(active.spec.id, faults[proxy.spec.name])
+            else:
+                proxy.mend(active.spec.id)
+        self._bus.tell(PartitionFlapped(at=self._clock(), partition=active.spec.id, is_cut=active.is_cut))
+        self._flap_later(active, periods)
+
+    def _expire(self, active: ActivePartition) -> None:
+        self._end(active)
+        self._bus.tell(PartitionExpired(at=self._clock(), partition=active.spec.id))
+
+    def _end(self, active: ActivePartition) -> ActivePartition:
+        _stop(active)
+        del self._active[active.spec.id]
+        for proxy in self._between(active.parts):
+            proxy.mend(active.spec.id)
+        return active
+
+
+def _stop(active: ActivePartition) -> None:
+    for timer in active.timers.values():
+        timer.cancel()
+    active.timers.clear()

@@ -1,0 +1,284 @@
+"""A partition as desired: which nodes no longer hear which, how, and for how long.
+
+It is a value like a proxy or a fault. What it means is worked out here, without any
+socket: from nodes and a seed the cut, from the cut and the proxies the faults that make
+it true. A proxy stands between two nodes, `from` its clients and `to` its server; what is
+sent from a to b flows `upstream` on the proxies from a to b, and `downstream` on those
+from b to a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chaosproxy.declare import (
+    Choice,
+    Duration,
+    Flag,
+    Kind,
+    ListOf,
+    Problems,
+    Text,
+    nearest,
+    param,
+    read_struct,
+    write_struct,
+)
+from chaosproxy.errors import InvalidInput, Path, Problem, shown
+from chaosproxy.faults.base import MODE
+from chaosproxy.faults.partition import Partition
+from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.names import RESERVED, read_name
+from chaosproxy.model.placement import Placement
+from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.topology import (
+    NAMES_A_NODE,
+    TOPOLOGIES,
+    Cut,
+    between,
+    cut_of,
+    fewest_nodes,
+    from_to,
+)
+from chaosproxy.seed import Seed
+
+__all__ = [
+    "Layout", "Names", "PartitionSpec", "Topology", "check_effect", "check_nodes", "cut_by", "faults_of", "nodes_of",
+    "read_partition", "write_partition", "written",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Names(Kind):
+    """One name, or a list of them; read as a tuple."""
+
+    def read(self, value: object) -> tuple[str, ...]:
+        names = value if isinstance(value, list | tuple) else [value]
+        if not names:
+            raise ValueError("is an empty list; give at least one node")
+        for name in names:
+            Text().read(name)
+        return tuple(dict.fromkeys(names))
+
+    def write(self, value: object) -> list[str]:
+        return list(value)  # type: ignore[call-overload, no-any-return]  # read() made it a tuple
+
+    def schema(self) -> dict[str, Any]:
+        text = {"type": "string"}
+        return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1}]}
+
+    def __str__(self) -> str:
+        return "name or list of names"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A topology's word, and the node it is about."""
+
+    word: str
+    node: str | None = None
+
+    def __str__(self) -> str:
+        return self.word if self.node is None else f"{self.word}:{self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology(Kind):
+    """A topology's word; where it is about one node `{isolate: n1}`, or in one word `isolate:n1`."""
+
+    def read(self, value: object) -> Layout:
+        word, node = value, None
+        if isinstance(value, Mapping) and len(value) == 1:
+            ((word, node),) = value.items()
+        elif isinstance(value, str) and ":" in value:
+            word, _, node = (part.strip() for part in value.partition(":"))
+        word = Choice(*TOPOLOGIES).read(word)
+        if node is not None and word not in NAMES_A_NODE:
+            raise ValueError(f"{word} is about no node of its own; give {word} alone")
+        if node is None and word == "isolate":
+            raise ValueError("isolate is about one node; give it, such as {isolate: n1}")
+        return Layout(word, None if node is None else Text().read(node))
+
+    def write(self, value: object) -> object:
+        assert isinstance(value, Layout)
+        return value.word if value.node is None else {value.word: value.node}
+
+    def schema(self) -> dict[str, Any]:
+        word = {"type": "string", "pattern": rf"^({'|'.join(TOPOLOGIES)})(\s*:.*)?$"}
+        about = {name: {"type": "string"} for name in NAMES_A_NODE}
+        mapping = {"type": "object", "properties": about, "additionalProperties": False, "maxProperties": 1}
+        return {"anyOf": [word, mapping]}
+
+    def __str__(self) -> str:
+        return "topology"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionSpec:
+    """A partition between nodes, under an id."""
+
+    id: str
+    from_nodes: tuple[str, ...] = param(Names(), "the nodes on one side", default=(), name="from", example="[app]")
+    to_nodes: tuple[str, ...] = param(Names(), "the nodes on the other", default=(), name="to", example="[db-primary]")
+    one_way: bool = param(Flag(), "only what `from` sends to `to` is lost", default=False, example="true")
+    groups: tuple[tuple[str, ...], ...] = param(
+        ListOf(Names()), "groups that no longer hear each other", default=(), example="[[n1, n2], [n3, n4, n5]]"
+    )
+    topology: Layout | None = param(
+        Topology(), f"a cut over all nodes: {', '.join(TOPOLOGIES)}", default=None, example="{isolate: n1}"
+    )
+    nodes: tuple[str, ...] = param(
+        Names(), "the nodes a topology is over; without it every node there is", default=(), example="[n1, n2, n3]"
+    )
+    mode: str = param(MODE, "where the cut is made", default="auto", example="packet")
+    acks: str = param(
+        Choice("pass", "drop"),
+        "mode packet, where one way is cut: what becomes of bare acknowledgements",
+        default="pass",
+        example="drop",
+    )
+    fail_fast: bool = param(Flag(), "reset and refuse instead of silence", default=False, example="true")
+    preset: str | None = param(
+        Choice("bad-switch", "flaky-link"),
+        "bad-switch heals after a random time of up to 60s or ttl; flaky-link cuts and heals in turn",
+        default=None,
+        example="flaky-link",
+    )
+    down: float = param(Duration(above_zero=True), "flaky-link: how long it is cut, on average", default=5.0)
+    up: float = param(Duration(above_zero=True), "flaky-link: how long it is whole, on average", default=10.0)
+    ttl: float | None = param(Duration(above_zero=True), "heals itself after this long", default=None, example="30s")
+    allow_empty: bool = param(Flag(), "no error where no proxy is touched", default=False, example="true")
+
+
+def read_partition(data: object, id: str, problems: Problems, path: Path = ()) -> PartitionSpec | None:
+    """A partition from plain data; None, and every problem noted, if it is wrong.
+
+    Whether its nodes exist is not asked here but by `check_nodes`.
+    """
+    before = len(problems)
+    read_name(id, problems, path)
+    spec = read_struct(PartitionSpec, data, problems, path, id=id)
+    if spec is None:
+        return None
+    for field, message in _conflicts(spec, data if isinstance(data, Mapping) else {}):
+        problems.add((*path, field) if field else path, message)
+    return spec if len(problems) == before else None
+
+
+def write_partition(spec: PartitionSpec) -> dict[str, Any]:
+    """The plain data that `read_partition` reads back as `spec`, without what is default. (Any: JSON.)"""
+    return write_struct(spec)
+
+
+def _conflicts(spec: PartitionSpec, given: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+    kinds = [name for name in ("from", "groups", "topology") if given.get(name)]
+    if bool(spec.from_nodes) != bool(spec.to_nodes):
+        missing, there = ("to", "from") if spec.from_nodes else ("from", "to")
+        yield missing, f"is missing beside {there}; give the nodes on the other side"
+    elif not kinds:
+        yield "", "cuts nothing; give from and to, such as from: app, to: db-primary, or groups, or a topology"
+    elif len(kinds) > 1:
+        yield kinds[1], f"cannot stand beside {kinds[0]}; give one of the two"
+    if spec.groups and len(spec.groups) < 2:
+        yield "groups", "is one group; give at least two, such as [[n1, n2], [n3, n4, n5]]"
+    twice = [name for name in set().union(*spec.groups) if sum(name in group for group in spec.groups) > 1]
+    if twice:
+        yield "groups", f"has {shown(min(twice))} in two groups; give each node to one"
+    if spec.one_way and not spec.from_nodes:
+        yield "one_way", "goes with from and to; leave it out"
+    if spec.nodes and spec.topology is None:
+        yield "nodes", "goes with a topology; leave it out"
+    if spec.preset != "flaky-link":
+        for name in ("down", "up"):
+            if given.get(name) is not None:
+                yield name, "goes with preset: flaky-link; leave it out"
+
+
+# ── what it means ─────────────────────────────────────────────────────────────────────────
+
+
+def nodes_of(proxies: Iterable[ProxySpec]) -> tuple[str, ...]:
+    """Every node that a proxy names, in the order they are first named."""
+    named = [node for proxy in proxies for node in (proxy.from_node, proxy.to_node) if node]
+    return tuple(dict.fromkeys(named))
+
+
+def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
+    """What is wrong with the nodes it names, or with their number, where these are known."""
+    problems = []
+    lists = {"from": spec.from_nodes, "to": spec.to_nodes, "nodes": spec.nodes}
+    places: list[tuple[Path, str]] = [
+        ((field, at), name) for field, names in lists.items() for at, name in enumerate(names)
+    ]
+    places += [
+        (("groups", at, in_it), name) for at, group in enumerate(spec.groups) for in_it, name in enumerate(group)
+    ]
+    if spec.topology is not None and spec.topology.node is not None:
+        places.append((("topology",), spec.topology.node))
+    has = f"there are: {', '.join(known[:20])}" if known else "no proxy names one; give proxies `from` and `to`"
+    for path, name in places:
+        if name not in known:
+            problems.append(Problem(path, f"no proxy names the node {shown(name)}{nearest(name, known)}; {has}"))
+    if not problems and spec.topology is not None:
+        problems += _check_layout(spec.topology, spec.nodes or known)
+    return problems
+
+
+def _check_layout(layout: Layout, nodes: Sequence[str]) -> Iterable[Problem]:
+    if layout.node is not None and layout.node not in nodes:
+        yield Problem(("topology",), f"the node {shown(layout.node)} is not among nodes; add it there")
+    elif len(nodes) < fewest_nodes(layout.word):
+        message = f"{layout.word} takes at least {fewest_nodes(layout.word)} nodes, and there are {len(nodes)}"
+        yield Problem(("topology",), f"{message}; give more proxies `from` and `to`")
+
+
+def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:
+    """The pairs (sender, receiver) that it cuts among these nodes; the same for the same seed.
+
+    :raises InvalidInput: it names nodes that are not there, or there are too few.
+    """
+    if problems := check_nodes(spec, known):
+        raise InvalidInput(problems)
+    if spec.groups:
+        return between(spec.groups)
+    if spec.topology is not None:
+        dice = seed.at("partition", spec.id, "topology")
+        return cut_of(spec.topology.word, spec.nodes or known, dice, spec.topology.node)
+    return from_to(spec.from_nodes, spec.to_nodes, spec.one_way)
+
+
+def check_effect(spec: PartitionSpec, proxies: Sequence[ProxySpec]) -> list[Problem]:
+    """What is wrong if it goes through none of these proxies, whatever the seed; its nodes must be known."""
+    cut = cut_by(spec, nodes_of(proxies), Seed(0))
+    if spec.allow_empty or faults_of(spec, cut, proxies):
+        return []
+    message = f"goes through no proxy: none stands between {written(cut)}; add one, or give allow_empty: true"
+    return [Problem((), message)]
+
+
+def written(cut: Cut) -> str:
+    """A cut in one line: `app>db` where one way is cut, `app<>db` where both are."""
+    words = []
+    for one, other in sorted(cut):
+        if (other, one) not in cut:
+            words.append(f"{one}>{other}")
+        elif one < other:
+            words.append(f"{one}<>{other}")
+    return " ".join(words) or "any two of these nodes"
+
+
+def faults_of(spec: PartitionSpec, cut: Cut, proxies: Iterable[ProxySpec]) -> dict[str, FaultSpec]:
+    """The fault that each proxy gets whose nodes the cut separates, by the proxy's name."""
+    found = {}
+    for proxy in proxies:
+        there, back = (proxy.from_node, proxy.to_node) in cut, (proxy.to_node, proxy.from_node) in cut
+        if not there and not back:
+            continue
+        # With both ways cut nothing is left that acknowledgements could serve.
+        settings = Partition(mode=spec.mode, acks="drop" if there and back else spec.acks, fail_fast=spec.fail_fast)
+        direction = "both" if there and back else "upstream" if there else "downstream"
+        name = f"{RESERVED}{spec.id}"
+        found[proxy.name] = FaultSpec(name=name, settings=settings, placement=Placement(direction=direction))
+    return found

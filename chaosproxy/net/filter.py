@@ -1,0 +1,125 @@
+"""What the kernel loses of one direction: every fault's Loss, as one program on the socket it is read from.
+
+A pipe that no packet fault touches has no Filter: the path of a byte knows nothing of it.
+The program is put in place whole, in one call; the kernel drops it with the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from chaosproxy.faults.base import NEVER, Loss
+from chaosproxy.net.bpf import Program, losing
+from chaosproxy.net.kernel import attach, detach, dropped, tcp_socket
+from chaosproxy.net.sockets import reset_on_exit
+
+if TYPE_CHECKING:
+    from chaosproxy.net.emitter import Emitter
+
+__all__ = ["Filter"]
+
+logger = logging.getLogger(__name__)
+
+
+class Filter:
+    """The losses at work on one pipe."""
+
+    __slots__ = ("_before", "_emitter", "_program", "_source", "dropped", "losses", "wake")
+
+    def __init__(self, emitter: Emitter, inherited: Program | None = None) -> None:
+        """`inherited`: what the socket has from the listening socket it was accepted on."""
+        self._emitter = emitter
+        self._source: asyncio.Transport | None = None
+        self._program = inherited
+        self._before = 0
+        """Packets the socket had dropped when they were last counted."""
+        self.losses: Mapping[object, Loss] = {}
+        """Each fault's, by who placed it."""
+        self.dropped = 0
+        """Packets lost so far, by the kernel's own count."""
+        self.wake = NEVER
+
+    def watch(self, source: asyncio.Transport, now: float) -> None:
+        """The socket is there."""
+        self._source = source
+        sock = tcp_socket(source)
+        if sock is not None and self._program is not None:
+            with contextlib.suppress(OSError):
+                reset_on_exit(sock, True)
+        self._count_from_here()
+        self.refresh(now)
+
+    def use(self, losses: Mapping[object, Loss], now: float) -> None:
+        """Lose exactly this from now on."""
+        self.losses = losses
+        self.refresh(now)
+
+    def refresh(self, now: float) -> None:
+        """Put in place what the losses say now, and ask to be woken when they say something else."""
+        next_change = NEVER
+        for loss in self.losses.values():
+            if loss.changes_at <= now:
+                loss.change(now)
+            next_change = min(next_change, loss.changes_at)
+        self._emitter.schedule(self, next_change)
+        drops = tuple(loss.drop for loss in self.losses.values() if loss.drop is not None)
+        self._install(losing(drops) if drops else None)
+
+    def on_due(self, now: float) -> None:
+        self.refresh(now)
+
+    def on_bug(self) -> None:
+        self.end()
+
+    def count(self) -> None:
+        """Take in what the kernel has dropped since it was last asked."""
+        source = self._source
+        if source is None or self._program is None:
+            return
+        sock = tcp_socket(source)
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it is gone, and its count with it
+                total = dropped(sock)
+                self.dropped += total - self._before
+                self._before = total
+
+    def end(self) -> None:
+        """The connection ends: nothing of its farewell is lost, and what is attached is taken off."""
+        self._emitter.schedule(self, NEVER)
+        self.losses = {}
+        self._install(None)
+        self._source = None
+
+    def _install(self, program: Program | None) -> None:
+        if program == self._program or self._source is None:
+            return
+        sock = tcp_socket(self._source)
+        if sock is None:
+            return
+        self.count()
+        if program is None:
+            detach(sock)
+            with contextlib.suppress(OSError):
+                reset_on_exit(sock, False)
+        else:
+            if self._program is None:
+                self._count_from_here()
+            try:
+                reset_on_exit(sock, True)
+                attach(sock, program)
+            except OSError as error:
+                if error.errno != errno.EBADF:  # closed: nothing arrives on it any more
+                    logger.error("a filter could not be attached, and its fault does not act: %s", error.strerror)
+                return
+        self._program = program
+
+    def _count_from_here(self) -> None:
+        sock = None if self._source is None else tcp_socket(self._source)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                self._before = dropped(sock)

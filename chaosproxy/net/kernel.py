@@ -1,0 +1,214 @@
+"""What the Linux kernel does for one TCP socket: filters, pacing, and what it tells.
+
+Classic BPF filters drop a socket's arriving packets before TCP sees them; the data plane
+asks for no more than `setsockopt` and `getsockopt`. Every filter belongs to a socket and is
+gone with it, however the process ends.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import errno
+import functools
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+from typing import Protocol
+
+from chaosproxy.net.bpf import KEEP_ALL, Program, encode
+from chaosproxy.tallies import TcpInfo
+
+__all__ = [
+    "Capabilities", "Capability", "Options", "attach", "detach", "dropped", "limit_pacing", "probe", "read_tcp_info",
+    "tcp_info", "tcp_socket",
+]  # fmt: skip
+
+# Not all of them are in the socket module; asm-generic/socket.h, the same on every architecture Python runs
+# on but PA-RISC and SPARC.
+_SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
+_SO_MAX_PACING_RATE = 47
+_SO_MEMINFO = 55
+_TCP_INFO = 11
+_DROPS = struct.Struct("=9I")
+"""SK_MEMINFO_DROPS is the ninth of the numbers that SO_MEMINFO gives (linux/sock_diag.h)."""
+_NO_PACING = 2**64 - 1
+
+
+class Options(Protocol):
+    """The socket as an event loop lends it: plain asyncio's, or uvloop's stand-in."""
+
+    @property
+    def family(self) -> int: ...
+    def setsockopt(self, level: int, name: int, value: int | bytes, /) -> None: ...
+    def getsockopt(self, level: int, name: int, size: int, /) -> bytes: ...
+
+
+# ── what can be done ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """Something that the kernel does for us, or why it does not."""
+
+    name: str
+    purpose: str
+    """What it is for."""
+    lacking: str = ""
+    """Why it cannot be had; empty where it can."""
+    remedy: str = ""
+    """How to get it where it is lacking."""
+
+    @property
+    def available(self) -> bool:
+        return not self.lacking
+
+    def view(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "available": self.available,
+            "purpose": self.purpose,
+            "lacking": self.lacking or None,
+            "remedy": self.remedy or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this kernel and these privileges allow."""
+
+    filters: Capability
+    pacing: Capability
+    tcp_info: Capability
+
+    def all(self) -> tuple[Capability, ...]:
+        return (self.filters, self.pacing, self.tcp_info)
+
+
+_FILTERS = "drops packets of one TCP socket: mode packet of packet_loss, partition and unreachable"
+_PACING = "keeps a rate in the kernel: mode packet of bandwidth"
+_TELLS = "tells retransmits, round-trip time and unacknowledged segments: the chaosproxy_tcp_* metrics"
+_GRANT = (
+    "grant CAP_NET_ADMIN: `setcap cap_net_admin+ep` on the Python that runs chaosproxy, `cap_add: [NET_ADMIN]` "
+    "for a container, or `unshare -Urn` for a network namespace of your own"
+)
+_LINUX = "run it on Linux"
+
+
+@functools.cache
+def probe() -> Capabilities:
+    """Try each thing on a socket that is connected to nobody."""
+    if sys.platform != "linux":
+        lacking = f"{sys.platform} has no such thing"
+        return Capabilities(
+            Capability("filters", _FILTERS, lacking, _LINUX),
+            Capability("pacing", _PACING, lacking, _LINUX),
+            Capability("tcp_info", _TELLS, lacking, _LINUX),
+        )
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        return Capabilities(
+            Capability("filters", _FILTERS, *_try_filters(sock)),
+            Capability("pacing", _PACING, *_try_pacing(sock)),
+            Capability("tcp_info", _TELLS, *_try_tcp_info(sock)),
+        )
+
+
+def _try_filters(sock: socket.socket) -> tuple[str, str]:
+    try:
+        attach(sock, KEEP_ALL)
+        detach(sock)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            return "this kernel asks for CAP_NET_ADMIN, which this process does not have", _GRANT
+        return f"the kernel refuses a socket filter ({error.strerror})", "use a kernel with CONFIG_NET and BPF"
+    return "", ""
+
+
+def _try_pacing(sock: socket.socket) -> tuple[str, str]:
+    try:
+        limit_pacing(sock, 1e6)
+    except OSError as error:
+        return f"the kernel refuses SO_MAX_PACING_RATE ({error.strerror})", "use Linux 4.20 or newer"
+    return "", ""
+
+
+def _try_tcp_info(sock: socket.socket) -> tuple[str, str]:
+    try:
+        known = tcp_info(sock) is not None
+    except OSError as error:
+        return f"the kernel refuses TCP_INFO ({error.strerror})", "use Linux 2.6 or newer"
+    return ("", "") if known else ("the kernel's TCP_INFO is too short", "use Linux 2.6 or newer")
+
+
+# ── one socket ────────────────────────────────────────────────────────────────────────────
+
+
+def tcp_socket(transport: asyncio.BaseTransport) -> Options | None:
+    """The TCP socket under a transport; None for a unix socket, or when it is gone."""
+    sock: Options | None = transport.get_extra_info("socket")
+    return None if sock is None or sock.family == getattr(socket, "AF_UNIX", None) else sock
+
+
+def attach(sock: Options, program: Program) -> None:
+    """Have `program` decide about every packet that arrives from now on, in one step with what decided before.
+
+    :raises OSError: no privilege, no memory, or the socket is gone.
+    """
+    count, code = _loaded(program)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", count, code.buffer_info()[0]))
+
+
+@functools.lru_cache(maxsize=256)
+def _loaded(program: Program) -> tuple[int, array.array[int]]:
+    """A program in memory at an address of its own; the kernel copies it during the call."""
+    return len(program), array.array("B", encode(program))
+
+
+def detach(sock: Options) -> None:
+    """Let every packet through again; where nothing is attached, nothing happens."""
+    with contextlib.suppress(OSError):  # none is attached, or the socket is gone
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
+def dropped(sock: Options) -> int:
+    """Packets this socket has dropped in its life, by filters and for want of memory.
+
+    :raises OSError: the socket is gone, or the kernel does not tell (before Linux 4.12).
+    """
+    return int(_DROPS.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _DROPS.size))[8])
+
+
+def limit_pacing(sock: Options, rate: float | None) -> None:
+    """Let it send at most `rate` bytes per second; None as fast as TCP can.
+
+    :raises OSError: the kernel has no pacing, or the socket is gone.
+    """
+    value = _NO_PACING if rate is None else min(max(1, round(rate)), _NO_PACING - 1)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("Q", value))
+
+
+_BACKOFF, _UNACKED, _RTT, _RETRANSMITS = ("=B", 4), ("=I", 24), ("=I", 68), ("=I", 100)
+"""Format and offset of tcpi_backoff, tcpi_unacked, tcpi_rtt and tcpi_total_retrans."""
+_INFO_BYTES = 104
+
+
+def tcp_info(sock: Options) -> TcpInfo | None:
+    """What the kernel tells of a TCP socket; None where it tells too little.
+
+    :raises OSError: the socket is gone, or is not of TCP.
+    """
+    return read_tcp_info(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256))
+
+
+def read_tcp_info(data: bytes) -> TcpInfo | None:
+    """The numbers from the kernel's struct; None where it is too short."""
+    if len(data) < _INFO_BYTES:
+        return None
+    backoff, unacked, rtt, retransmits = (
+        struct.unpack_from(form, data, at)[0] for form, at in (_BACKOFF, _UNACKED, _RTT, _RETRANSMITS)
+    )
+    return TcpInfo(unacked=unacked, retransmits=retransmits, backoff=backoff, rtt=rtt / 1e6)

@@ -1,0 +1,63 @@
+"""Which mode a fault acts in here: `auto` settled by the machine, the sockets and the fault itself. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chaosproxy.errors import Unsupported
+from chaosproxy.faults.base import Fault, Mode
+from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.kernel import Capabilities
+
+__all__ = ["Acting", "acting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """A fault as it acts on one proxy."""
+
+    settings: Fault
+    """With its mode settled, where its type has one."""
+    mode: Mode | None = None
+    """None where the type has no modes."""
+    why: str = ""
+    """Why `auto` became `stream`; empty otherwise."""
+
+
+def acting(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Acting:
+    """How `fault` acts on `proxy`.
+
+    :raises Unsupported: it asks for mode packet, which cannot be had here.
+    """
+    settings = fault.settings
+    if settings.in_kernel is None:
+        return Acting(settings)
+    wanted: str = settings.mode  # type: ignore[attr-defined]  # what is in the kernel has a mode
+    if wanted == "stream":
+        return Acting(settings, "stream")
+    obstacle = _obstacle(fault, proxy, kernel)
+    if wanted == "packet":
+        if obstacle:
+            raise Unsupported(f"mode packet of {fault.type} cannot be had on proxy {proxy.name!r}: {obstacle}")
+        return Acting(settings, "packet")
+    why = settings.why_stream() or obstacle
+    return Acting(settings.in_mode("stream" if why else "packet"), "stream" if why else "packet", why)
+
+
+def _obstacle(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> str:
+    """What keeps the fault from acting on packets; empty where nothing does."""
+    capability = kernel.filters if fault.settings.in_kernel == "filters" else kernel.pacing
+    if not capability.available:
+        return f"{capability.lacking}; {capability.remedy}, or give mode: stream (`chaosproxy doctor` explains)"
+    ways = fault.placement.directions
+    # A filter acts where a direction is read, pacing where it is written.
+    reads = capability is kernel.filters
+    sockets = {"listen": proxy.listen, "upstream": proxy.upstream}
+    used = {"listen" if (way == "upstream") == reads else "upstream" for way in ways}
+    if fault.settings.at_listener:
+        used.add("listen")
+    for name in ("listen", "upstream"):
+        if name in used and sockets[name].is_unix:
+            return f"its {name} address is a unix socket, which has no packets; give mode: stream"
+    return ""

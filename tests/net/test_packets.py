@@ -1,0 +1,332 @@
+"""Faults in the kernel, on real sockets: what the client's and the server's own TCP make of them."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chaosproxy.declare import Problems
+from chaosproxy.model import read_partition
+from chaosproxy.net.kernel import tcp_info
+from chaosproxy.net.proxy import Proxy
+from chaosproxy.tallies import TcpInfo
+from tests.net.building import fault
+from tests.net.harness import Stage, address_of, quiet, receive, run, send, timed
+
+pytestmark = pytest.mark.namespace
+
+SO_GET_FILTER = 26
+TCP_USER_TIMEOUT = 18
+CLIENT_TO_SERVER = {"from": "client", "to": "server", "one_way": True}
+SERVER_TO_CLIENT = {"from": "server", "to": "client", "one_way": True}
+NODES = {"from": "client", "to": "server"}
+
+
+def cut(stage: Stage, id: str = "cut", /, **partition: object) -> None:
+    problems = Problems()
+    spec = read_partition({"mode": "packet", **partition}, id, problems)
+    problems.raise_if_any()
+    assert spec is not None
+    stage.supervisor.partitions.add(spec, "test")
+
+
+def heal(stage: Stage, id: str = "cut") -> None:
+    stage.supervisor.partitions.remove(id, "test")
+
+
+def info(sock: socket.socket) -> TcpInfo:
+    found = tcp_info(sock)
+    assert found is not None
+    return found
+
+
+def filters_of(running: Proxy) -> list[int]:
+    """For each socket of open connections the length of its filter; 0 for none."""
+    lengths = []
+    for connection in running.connections.values():
+        for pipe in (connection.upstream, connection.downstream):
+            assert pipe.source is not None
+            lengths.append(filter_length(pipe.source.get_extra_info("socket")))
+    return lengths
+
+
+def filter_length(sock: socket.socket) -> int:
+    """Instructions of the filter on a socket; asked for none of them, the kernel says how many there are."""
+    length = ctypes.c_uint32(0)
+    code = ctypes.CDLL(None, use_errno=True).getsockopt(
+        sock.fileno(), socket.SOL_SOCKET, SO_GET_FILTER, None, ctypes.byref(length)
+    )
+    assert code == 0, os.strerror(ctypes.get_errno())
+    return length.value
+
+
+async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Poll for a fact of the kernel, which announces none."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", [CLIENT_TO_SERVER, SERVER_TO_CLIENT], ids=["upstream", "downstream"])
+def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, way: dict[str, object]) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(**NODES)
+        sender, receiver = (client, server) if way is CLIENT_TO_SERVER else (server, client)
+        cut(stage, **way)
+        lost = os.urandom(5_000)
+        await send(sender, lost)
+        assert await quiet(receiver, 0.3)
+        assert info(sender).unacked > 0
+        assert info(sender).retransmits > 0, "its own TCP sends it again"
+        back = os.urandom(3_000_000)  # far more than what may be unacknowledged at once
+        async with asyncio.timeout(5):
+            _, arrived = await asyncio.gather(send(receiver, back), receive(sender, len(back)))
+        assert arrived == back, "the other way goes on in full"
+        assert await quiet(receiver, 0.05)
+        direction = "upstream" if way is CLIENT_TO_SERVER else "downstream"
+        assert running.dropped(direction) >= info(sender).retransmits
+        heal(stage)
+        async with asyncio.timeout(5):
+            assert await receive(receiver, len(lost)) == lost
+        assert await quiet(receiver, 0.3), "each byte arrives once"
+        await until(lambda: info(sender).unacked == 0)
+        assert running.tally.dropped_upstream == running.tally.dropped_downstream == 0, "the connection is still open"
+
+    run(loop_name, scenario)
+
+
+def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair(**NODES)
+        cut(stage, **CLIENT_TO_SERVER, acks="drop")
+        back = os.urandom(30_000_000)
+        sending = asyncio.ensure_future(send(server, back))
+        got = bytearray()
+        try:
+            async with asyncio.timeout(2):
+                while True:
+                    got += await asyncio.get_running_loop().sock_recv(client, 2**18)
+        except TimeoutError:
+            pass
+        assert 0 < len(got) < len(back), "what the window holds arrives, and no more"
+        heal(stage)
+        async with asyncio.timeout(10):
+            got += await receive(client, len(back) - len(got))
+            await sending
+        assert got == back
+
+    run(loop_name, scenario)
+
+
+def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, _ = await stage.pair(**NODES)
+        client.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, 1500)
+        cut(stage, **CLIENT_TO_SERVER)
+        # Linux counts it from the first retransmission; without a tail loss probe that is one time-out away.
+        Path("/proc/sys/net/ipv4/tcp_early_retrans").write_text("0")
+        await send(client, b"are you there?")
+        await until(lambda: info(client).retransmits > 0)
+        async with timed() as elapsed:
+            with pytest.raises(TimeoutError) as caught:
+                await receive(client, 1)
+            took = elapsed()
+        assert caught.value.errno == errno.ETIMEDOUT
+        assert 1.35 <= took <= 1.65
+
+    run(loop_name, scenario)
+
+
+def test_keepalive_ends_an_idle_connection_that_is_cut_both_ways(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, _ = await stage.pair(**NODES)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
+            client.setsockopt(socket.IPPROTO_TCP, option, value)
+        assert await quiet(client, 2.5), "while it is whole, probes are answered"
+        cut(stage, **NODES)
+        async with timed() as elapsed, asyncio.timeout(6):
+            with pytest.raises(TimeoutError) as caught:
+                await receive(client, 1)
+            assert elapsed() > 1.5
+        assert caught.value.errno == errno.ETIMEDOUT
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("mode", ["packet", "stream"])
+def test_unreachable_lets_connecting_time_out_and_a_syn_sent_again_gets_through(loop_name: str, mode: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        stage.supervisor.put_fault("proxy", fault("off", type="unreachable", mode=mode), "test")
+        with socket.socket() as impatient:
+            impatient.settimeout(0.7)
+            with pytest.raises(TimeoutError):
+                await asyncio.to_thread(impatient.connect, address_of(running))
+        await send(client, b"open connections go on")
+        assert await receive(server, 22) == b"open connections go on"
+        patient = stage.keep(socket.socket())
+        async with timed() as elapsed:
+            connecting = asyncio.ensure_future(asyncio.get_running_loop().sock_connect(patient, address_of(running)))
+            await asyncio.sleep(0.3)
+            assert not connecting.done()
+            stage.supervisor.remove_fault("proxy", "off", "test")
+            async with asyncio.timeout(5):
+                await connecting
+            assert 0.8 < elapsed() < 2.5, "the second SYN is sent after a second"
+        assert running.tally.opened == 2, "our own connections are no clients"
+
+    run(loop_name, scenario)
+
+
+def test_a_new_client_gets_no_answer_while_either_way_is_cut(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, _, _ = await stage.pair(**NODES)
+        for way in (CLIENT_TO_SERVER, SERVER_TO_CLIENT):
+            cut(stage, **way)
+            with socket.socket() as client:
+                client.settimeout(0.3)
+                with pytest.raises(TimeoutError):
+                    await asyncio.to_thread(client.connect, address_of(running))
+            heal(stage)
+        assert running.tally.opened == 1
+
+    run(loop_name, scenario)
+
+
+def test_no_filter_outlives_its_fault(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(**NODES)
+        assert filters_of(running) == [0, 0]
+        cut(stage, "both", **NODES)
+        assert all(filters_of(running))
+        heal(stage, "both")
+        assert filters_of(running) == [0, 0]
+        cut(stage, "short", **CLIENT_TO_SERVER, ttl="200ms")
+        assert [bool(length) for length in filters_of(running)] == [True, False]
+        await stage.event("partition_expired")
+        assert filters_of(running) == [0, 0]
+        stage.supervisor.put_fault("proxy", fault("loss", type="packet_loss", rate=0.5, mode="packet"), "test")
+        assert [bool(length) for length in filters_of(running)] == [False, True]
+        stage.supervisor.heal("test")
+        assert filters_of(running) == [0, 0]
+        await send(client, b"well")
+        assert await receive(server, 4) == b"well"
+
+    run(loop_name, scenario)
+
+
+def test_a_client_that_came_during_loss_is_free_of_it_when_it_heals(loop_name: str) -> None:
+    """A socket that is accepted inherits the filter of the listening one."""
+
+    async def scenario(stage: Stage) -> None:
+        settings = {"type": "packet_loss", "rate": 0.01, "mode": "packet", "direction": "upstream"}
+        running, client, server = await stage.pair(faults={"loss": settings})
+        assert [bool(length) for length in filters_of(running)] == [True, False]
+        stage.supervisor.heal("test")
+        assert filters_of(running) == [0, 0]
+        await send(client, b"well")
+        assert await receive(server, 4) == b"well"
+
+    run(loop_name, scenario)
+
+
+def test_overlapping_cuts_heal_one_by_one(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair(**NODES)
+        cut(stage, "one", **CLIENT_TO_SERVER)
+        cut(stage, "both", **NODES)
+        heal(stage, "both")
+        await send(server, b"this way is whole again")
+        async with asyncio.timeout(3):
+            assert await receive(client, 23) == b"this way is whole again"
+        await send(client, b"x")
+        assert await quiet(server, 0.3), "the other partition still cuts this way"
+        heal(stage, "one")
+        async with asyncio.timeout(3):
+            assert await receive(server, 1) == b"x"
+
+    run(loop_name, scenario)
+
+
+def test_closing_during_a_cut_ends_both_sides_in_good_order(loop_name: str) -> None:
+    """The filter goes before the farewell: else our socket would wait for an acknowledgement that it loses itself."""
+
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(**NODES)
+        cut(stage, **NODES)
+        running.end_connections("close")
+        async with asyncio.timeout(2):
+            assert await receive(client, 1) == b""
+            assert await receive(server, 1) == b""
+            await stage.event("connection_closed")
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("mode", ["packet", "stream"])
+def test_fail_fast_resets_and_refuses(loop_name: str, mode: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(**NODES)
+        cut(stage, **NODES, fail_fast=True, mode=mode)
+        for sock in (client, server):
+            with pytest.raises(ConnectionResetError):
+                await receive(sock, 1)
+        with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(late.connect, address_of(running))
+        heal(stage)
+        await stage.connect(running)
+
+    run(loop_name, scenario)
+
+
+def test_a_pause_leaves_data_in_the_kernel_and_clients_in_the_backlog(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(queue="4KiB")
+        stage.supervisor.put_fault("proxy", fault("stopped", type="pause", direction="both"), "test")
+        await asyncio.sleep(0)
+        flood = bytes(16_000_000)
+        sending = asyncio.ensure_future(send(client, flood))
+        late = await stage.connect(running)  # the kernel accepts for a process that is stopped
+        await send(late, b"hello")
+        assert await quiet(server, 0.3)
+        assert not sending.done(), "its window is closed: nobody reads"
+        assert running.held("upstream") <= 2**18, "what had been read when it began"
+        assert running.tally.opened == 1
+        stage.supervisor.remove_fault("proxy", "stopped", "test")
+        async with asyncio.timeout(5):
+            assert await receive(server, len(flood)) == flood
+            await sending
+        await until(lambda: running.tally.opened == 2)
+
+    run(loop_name, scenario)
+
+
+def test_bandwidth_in_mode_packet_is_paced_by_the_kernel(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        pacing = {"type": "bandwidth", "rate": "100MB/s", "mode": "packet"}
+        running, client, server = await stage.pair(faults={"thin": pacing})
+        [connection] = running.connections.values()
+        assert connection.upstream.sink is not None and connection.upstream.source is not None
+        sock = connection.upstream.source.get_extra_info("socket")
+        assert struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, 47, 8)) == (100_000_000,)
+        size = 40_000_000
+        sending = asyncio.ensure_future(send(server, bytes(size)))
+        first = await receive(client, 2_000_000)
+        async with timed() as elapsed:
+            await receive(client, size - len(first))
+            rate = (size - len(first)) / elapsed()
+        await sending
+        assert rate < 110e6  # how exact it is, the benchmark says
+        stage.supervisor.heal("test")
+        assert struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, 47, 8)) == (2**64 - 1,)
+
+    run(loop_name, scenario)
