@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING
 
 from chaosproxy.faults.base import NEVER, Loss
 from chaosproxy.net.bpf import Program, losing
-from chaosproxy.net.kernel import attach, detach, dropped, tcp_socket
+from chaosproxy.net.kernel import attach, detach, dropped, lent_socket, tcp_socket
 from chaosproxy.net.sockets import reset_on_exit
 
 if TYPE_CHECKING:
     from chaosproxy.net.emitter import Emitter
 
 __all__ = ["Filter"]
+
+_GONE = {errno.EBADF, errno.ENOTCONN, errno.EINVAL}
+"""The socket is closed: nothing arrives on it any more."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +50,9 @@ class Filter:
     def watch(self, source: asyncio.Transport, now: float) -> None:
         """The socket is there."""
         self._source = source
-        sock = tcp_socket(source)
-        if sock is not None and self._program is not None:
+        if self._program is not None and (sock := tcp_socket(source)) is not None:
             with contextlib.suppress(OSError):
                 reset_on_exit(sock, True)
-        self._count_from_here()
         self.refresh(now)
 
     def use(self, losses: Mapping[object, Loss], now: float) -> None:
@@ -98,28 +99,22 @@ class Filter:
     def _install(self, program: Program | None) -> None:
         if program == self._program or self._source is None:
             return
-        sock = tcp_socket(self._source)
+        sock = lent_socket(self._source)
         if sock is None:
             return
-        self.count()
-        if program is None:
-            detach(sock)
-            with contextlib.suppress(OSError):
-                reset_on_exit(sock, False)
-        else:
-            if self._program is None:
-                self._count_from_here()
-            try:
-                reset_on_exit(sock, True)
+        try:
+            total = dropped(sock)
+            if self._program is not None:
+                self.dropped += total - self._before
+            self._before = total
+            reset_on_exit(sock, program is not None)
+            if program is None:
+                detach(sock)
+            else:
                 attach(sock, program)
-            except OSError as error:
-                if error.errno != errno.EBADF:  # closed: nothing arrives on it any more
-                    logger.error("a filter could not be attached, and its fault does not act: %s", error.strerror)
-                return
-        self._program = program
-
-    def _count_from_here(self) -> None:
-        sock = None if self._source is None else tcp_socket(self._source)
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                self._before = dropped(sock)
+            self._program = program
+        except OSError as error:
+            if error.errno not in _GONE:
+                logger.error("a filter could not be changed, and its fault does not act: %s", error.strerror)
+        finally:
+            sock.detach()

@@ -22,8 +22,8 @@ from chaosproxy.net.bpf import KEEP_ALL, Program, encode
 from chaosproxy.tallies import TcpInfo
 
 __all__ = [
-    "Capabilities", "Capability", "Options", "attach", "detach", "dropped", "limit_pacing", "probe", "read_tcp_info",
-    "tcp_info", "tcp_socket",
+    "Capabilities", "Capability", "Options", "attach", "detach", "dropped", "lent_socket", "limit_pacing", "probe",
+    "read_tcp_info", "tcp_info", "tcp_socket",
 ]  # fmt: skip
 
 # Not all of them are in the socket module; asm-generic/socket.h, the same on every architecture Python runs
@@ -119,12 +119,13 @@ def probe() -> Capabilities:
 
 def _try_filters(sock: socket.socket) -> tuple[str, str]:
     try:
+        dropped(sock)
         attach(sock, KEEP_ALL)
         detach(sock)
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             return "this kernel asks for CAP_NET_ADMIN, which this process does not have", _GRANT
-        return f"the kernel refuses a socket filter ({error.strerror})", "use a kernel with CONFIG_NET and BPF"
+        return f"the kernel refuses a socket filter ({error.strerror})", "use Linux 4.12 or newer"
     return "", ""
 
 
@@ -147,10 +148,24 @@ def _try_tcp_info(sock: socket.socket) -> tuple[str, str]:
 # ── one socket ────────────────────────────────────────────────────────────────────────────
 
 
+_UNIX = getattr(socket, "AF_UNIX", None)
+
+
+def lent_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
+    """The TCP socket under a transport, to be given back with `detach()`; None for a unix socket, or when it is gone.
+
+    What uvloop lends makes a socket object for each call; where several are made this halves their time.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family == _UNIX or (descriptor := sock.fileno()) < 0:
+        return None
+    return socket.socket(sock.family, sock.type, sock.proto, descriptor)
+
+
 def tcp_socket(transport: asyncio.BaseTransport) -> Options | None:
-    """The TCP socket under a transport; None for a unix socket, or when it is gone."""
+    """The TCP socket under a transport, for one call; None for a unix socket, or when it is gone."""
     sock: Options | None = transport.get_extra_info("socket")
-    return None if sock is None or sock.family == getattr(socket, "AF_UNIX", None) else sock
+    return None if sock is None or sock.family == _UNIX else sock
 
 
 def attach(sock: Options, program: Program) -> None:
@@ -158,14 +173,15 @@ def attach(sock: Options, program: Program) -> None:
 
     :raises OSError: no privilege, no memory, or the socket is gone.
     """
-    count, code = _loaded(program)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", count, code.buffer_info()[0]))
+    _code, header = _loaded(program)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
 
 
 @functools.lru_cache(maxsize=256)
-def _loaded(program: Program) -> tuple[int, array.array[int]]:
-    """A program in memory at an address of its own; the kernel copies it during the call."""
-    return len(program), array.array("B", encode(program))
+def _loaded(program: Program) -> tuple[array.array[int], bytes]:
+    """A program in memory, and the `struct sock_fprog` that says where; the kernel copies it during the call."""
+    code = array.array("B", encode(program))
+    return code, struct.pack("HP", len(program), code.buffer_info()[0])
 
 
 def detach(sock: Options) -> None:

@@ -50,11 +50,15 @@ class Placed:
 
     def link(self, connection: int, direction: Direction, now: float) -> Link | None:
         """A stage of it for one pipe; None where it acts at the door or in the kernel alone."""
+        if self.acting.mode == "packet":
+            return None
         stage = self.acting.settings.open(self._opening(connection, direction, now))
         return None if stage is None else Link(self.spec.name, stage, self.tally, self)
 
     def loss(self, connection: int, direction: Direction, now: float) -> Loss | None:
         """What the kernel is to lose of one pipe; None where nothing."""
+        if self.acting.mode != "packet":
+            return None
         return self.acting.settings.loss(self._opening(connection, direction, now))
 
     def severs(self, direction: Direction) -> bool:
@@ -68,6 +72,10 @@ class Placed:
     def _choose(self, connection: int) -> bool:
         placement = self.spec.placement
         self._seen += 1
+        if placement.touches_all:  # nobody is left alone: no dice are needed
+            self._touched += 1
+            self.tally.connections += 1
+            return True
         if self._seen <= placement.skip:
             return False
         if placement.nth is not None and (self._seen - placement.skip) % placement.nth != 0:

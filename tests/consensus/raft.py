@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 __all__ = ["Entry", "Node", "NotLeader", "Role", "Witness"]
 
@@ -85,8 +85,7 @@ class Line(asyncio.Protocol):
         return self in self._lines
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._lines.add(self)
 
     def data_received(self, data: bytes) -> None:

@@ -77,7 +77,7 @@ def test_a_command_without_net_admin_may_not_do_so() -> None:
 
 
 @pytest.mark.namespace(seconds=60)
-@pytest.mark.parametrize("text", ["plain", "a::b[c] d/e", "it's \"quoted\" $HOME;*", "new\nline", "ü\0", ""])
+@pytest.mark.parametrize("text", ["plain", "a::b[c] d/e", 'it\'s "quoted" $HOME;*', "new\nline", "ü\0", ""])
 def test_any_parameter_and_fixtures_reach_the_test(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,9 +97,10 @@ def pytest_of(directory: Path, source: str, *options: str, **environment: str) -
     (directory / "test_it.py").write_text(f"import os, pytest, time\n\n{source}")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CI"))}
     inherited.pop(namespace.INSIDE, None)
+    path = os.pathsep.join([str(ROOT), inherited.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", f"--basetemp={directory / 'tmp'}", *options],
-        cwd=directory, env=inherited | {"PYTHONPATH": str(ROOT)} | environment, stdin=subprocess.DEVNULL,
+        cwd=directory, env=inherited | {"PYTHONPATH": path} | environment, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
     )  # fmt: skip
     return done.stdout
