@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.servers.processes import HOST, find, started
 
-__all__ = ["Web", "postgres", "redis", "web"]
+__all__ = ["Web", "as_user", "directory_of", "postgres", "postgres_answers", "redis", "web"]
 
 BIG_FILE_BYTES = 100_000_000
 
@@ -26,10 +26,10 @@ BIG_FILE_BYTES = 100_000_000
 def postgres() -> Iterator[int]:
     """A PostgreSQL that trusts user `postgres` on loopback; gives its port."""
     initdb, server = find("initdb"), find("postgres")
-    with _directory_of("postgres") as directory:
+    with directory_of("postgres") as directory:
         data = directory / "data"
         subprocess.run(
-            [*_as("postgres"), initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            [*as_user("postgres"), initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
             check=True, cwd=directory, capture_output=True,
         )  # fmt: skip
         settings = {
@@ -42,8 +42,8 @@ def postgres() -> Iterator[int]:
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
         with started(
-            lambda port: [*_as("postgres"), server, "-D", str(data), "-p", str(port), *options],
-            directory, ready=_postgres_answers, sign=signal.SIGINT,
+            lambda port: [*as_user("postgres"), server, "-D", str(data), "-p", str(port), *options],
+            directory, ready=postgres_answers, sign=signal.SIGINT,
         ) as port:  # fmt: skip
             yield port
 
@@ -52,7 +52,7 @@ def postgres() -> Iterator[int]:
 def redis() -> Iterator[int]:
     """A Redis that keeps nothing on disk; gives its port."""
     server = find("redis-server")
-    with _directory_of() as directory:
+    with directory_of() as directory:
         settings = ["--bind", HOST, "--save", "", "--appendonly", "no", "--dir", str(directory)]
         with started(lambda port: [server, "--port", str(port), *settings], directory, ready=_redis_answers) as port:
             yield port
@@ -71,7 +71,7 @@ class Web:
 def web() -> Iterator[Web]:
     """An nginx that serves files; its answers name the connection in `X-Connection`."""
     server = find("nginx")
-    with _directory_of() as directory:
+    with directory_of() as directory:
         (directory / "small").write_text("hello\n")
         big = os.urandom(BIG_FILE_BYTES)
         (directory / "big").write_bytes(big)
@@ -113,7 +113,7 @@ def _user() -> str:
     return "user root;" if os.geteuid() == 0 else ""
 
 
-def _as(user: str) -> list[str]:
+def as_user(user: str) -> list[str]:
     """The words that run a command as `user`: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return []
@@ -121,7 +121,7 @@ def _as(user: str) -> list[str]:
 
 
 @contextmanager
-def _directory_of(user: str | None = None) -> Iterator[Path]:
+def directory_of(user: str | None = None) -> Iterator[Path]:
     """A directory that `user` owns, below /tmp itself: pytest's own are closed to other users."""
     directory = Path(tempfile.mkdtemp(prefix="chaosproxy-test-"))
     try:
@@ -133,7 +133,7 @@ def _directory_of(user: str | None = None) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _postgres_answers(port: int) -> bool:
+def postgres_answers(port: int) -> bool:
     ready = find("pg_isready")
     return subprocess.run([ready, "-q", "-h", HOST, "-p", str(port)], check=False).returncode == 0
 

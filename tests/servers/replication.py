@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.servers.backends import _as, _directory_of, _postgres_answers
+from tests.servers.backends import as_user, directory_of, postgres_answers
 from tests.servers.processes import HOST, find, started, wait_until
 
 __all__ = ["STANDBY", "Connection", "connect", "primary", "standby"]
@@ -33,7 +33,7 @@ def primary(synchronous_standby_names: str = "") -> Iterator[int]:
 
     Where `synchronous_standby_names` says STANDBY, what is committed before there is a standby waits for it.
     """
-    with _directory_of("postgres") as directory:
+    with directory_of("postgres") as directory:
         data = directory / "data"
         _run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", directory=directory)
         settings = {"wal_level": "replica", "synchronous_standby_names": synchronous_standby_names}
@@ -47,7 +47,7 @@ def standby(through: int) -> Iterator[int]:
 
     Its base backup comes the same way, so nothing may be cut there before this is entered.
     """
-    with _directory_of("postgres") as directory:
+    with directory_of("postgres") as directory:
         data = directory / "data"
         source = (
             f"host={HOST} port={through} user=postgres application_name={STANDBY} sslmode=disable gssencmode=disable"
@@ -80,8 +80,8 @@ def _serving(directory: Path, data: Path, settings: Mapping[str, str]) -> Iterat
     # SIGQUIT is PostgreSQL's immediate shutdown. A fast one, of a primary, waits until its standby has confirmed all,
     # and behind a cut it never does.
     with started(
-        lambda port: [*_as("postgres"), server, "-D", str(data), "-p", str(port), *options],
-        directory, ready=_postgres_answers, sign=signal.SIGQUIT,
+        lambda port: [*as_user("postgres"), server, "-D", str(data), "-p", str(port), *options],
+        directory, ready=postgres_answers, sign=signal.SIGQUIT,
     ) as port:  # fmt: skip
         yield port
 
@@ -96,7 +96,7 @@ def _run(program: str, *arguments: str | Path, directory: Path) -> None:
 
     :raises RuntimeError: it failed; says what it said.
     """
-    words = [*_as("postgres"), find(program), *map(str, arguments)]
+    words = [*as_user("postgres"), find(program), *map(str, arguments)]
     done = subprocess.run(words, cwd=directory, capture_output=True, text=True, timeout=60.0, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{program} ended with {done.returncode}:\n{done.stderr}")

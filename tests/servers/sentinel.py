@@ -21,7 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.servers.backends import _directory_of
+from tests.servers.backends import directory_of
 from tests.servers.processes import Child, find, wait_until
 
 __all__ = [
@@ -128,7 +128,7 @@ def cluster() -> Iterator[None]:
 
     Sentinels ask for replicas when they start and then every 10 s, so they start when the replicas are there.
     """
-    with _directory_of() as directory, ExitStack() as stack:
+    with directory_of() as directory, ExitStack() as stack:
         children = {node: _start(stack, directory, node, _redis) for node in NODES}
         _wait(children, lambda node: _answers(node, REDIS), "it answers")
         _wait(children, lambda node: node == FIRST or streams(node), f"it follows {FIRST}")
