@@ -2,6 +2,9 @@
 
 A pipe that no packet fault touches has no Filter: the path of a byte knows nothing of it.
 The program is put in place whole, in one call; the kernel drops it with the socket.
+
+A peer may have gone while nothing of it came through: its end would have been sent again, a
+reset is not. So whoever had a filter is asked for a few seconds afterwards whether it is alive.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from chaosproxy.faults.base import NEVER, Loss
 from chaosproxy.net.bpf import Program, losing
-from chaosproxy.net.kernel import attach, detach, dropped, lent_socket, tcp_socket
+from chaosproxy.net.kernel import ask_if_alive, attach, detach, dropped, lent_socket, tcp_socket
 from chaosproxy.net.sockets import reset_on_exit
 
 if TYPE_CHECKING:
@@ -26,19 +29,23 @@ __all__ = ["Filter"]
 _GONE = {errno.EBADF, errno.ENOTCONN, errno.EINVAL}
 """The socket is closed: nothing arrives on it any more."""
 
+_ASK_SECONDS = 3.0
+
 logger = logging.getLogger(__name__)
 
 
 class Filter:
     """The losses at work on one pipe."""
 
-    __slots__ = ("_before", "_emitter", "_program", "_source", "dropped", "losses", "wake")
+    __slots__ = ("_asking_until", "_before", "_emitter", "_program", "_source", "dropped", "losses", "wake")
 
     def __init__(self, emitter: Emitter, inherited: Program | None = None) -> None:
         """`inherited`: what the socket has from the listening socket it was accepted on."""
         self._emitter = emitter
         self._source: asyncio.Transport | None = None
         self._program = inherited
+        self._asking_until = NEVER
+        """Until then the peer is asked whether it is alive; NEVER when it is not."""
         self._before = 0
         """Packets the socket had dropped when they were last counted."""
         self.losses: Mapping[object, Loss] = {}
@@ -67,9 +74,16 @@ class Filter:
             if loss.changes_at <= now:
                 loss.change(now)
             next_change = min(next_change, loss.changes_at)
-        self._emitter.schedule(self, next_change)
         drops = tuple(loss.drop for loss in self.losses.values() if loss.drop is not None)
-        self._install(losing(drops) if drops else None)
+        had_one = self._program is not None
+        self._install(losing(drops) if self.losses else None)
+        if had_one and self._program is None:
+            self._ask(True)
+            self._asking_until = now + _ASK_SECONDS
+        elif self._asking_until <= now or (self._asking_until != NEVER and self.losses):
+            self._ask(False)
+            self._asking_until = NEVER
+        self._emitter.schedule(self, min(next_change, self._asking_until))
 
     def on_due(self, now: float) -> None:
         self.refresh(now)
@@ -95,6 +109,16 @@ class Filter:
         self.losses = {}
         self._install(None)
         self._source = None
+
+    def _ask(self, on: bool) -> None:
+        sock = None if self._source is None else lent_socket(self._source)
+        if sock is not None:
+            try:
+                ask_if_alive(sock, on)
+            except OSError:
+                pass  # it is closing: nobody has to be asked
+            finally:
+                sock.detach()
 
     def _install(self, program: Program | None) -> None:
         if program == self._program or self._source is None:

@@ -22,8 +22,8 @@ from chaosproxy.net.bpf import KEEP_ALL, Program, encode
 from chaosproxy.tallies import TcpInfo
 
 __all__ = [
-    "Capabilities", "Capability", "Options", "attach", "detach", "dropped", "lent_socket", "limit_pacing", "probe",
-    "read_tcp_info", "tcp_info", "tcp_socket",
+    "Capabilities", "Capability", "Options", "ask_if_alive", "attach", "detach", "dropped", "lent_socket",
+    "limit_pacing", "probe", "read_tcp_info", "tcp_info", "tcp_socket",
 ]  # fmt: skip
 
 # Not all of them are in the socket module; asm-generic/socket.h, the same on every architecture Python runs
@@ -32,7 +32,7 @@ _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
 _SO_MAX_PACING_RATE = 47
 _SO_MEMINFO = 55
-_TCP_INFO = 11
+_TCP_KEEPIDLE, _TCP_KEEPINTVL, _TCP_INFO = 4, 5, 11
 _DROPS = struct.Struct("=9I")
 """SK_MEMINFO_DROPS is the ninth of the numbers that SO_MEMINFO gives (linux/sock_diag.h)."""
 _NO_PACING = 2**64 - 1
@@ -43,6 +43,7 @@ class Options(Protocol):
 
     @property
     def family(self) -> int: ...
+    def fileno(self) -> int: ...
     def setsockopt(self, level: int, name: int, value: int | bytes, /) -> None: ...
     def getsockopt(self, level: int, name: int, size: int, /) -> bytes: ...
 
@@ -165,7 +166,7 @@ def lent_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
 def tcp_socket(transport: asyncio.BaseTransport) -> Options | None:
     """The TCP socket under a transport, for one call; None for a unix socket, or when it is gone."""
     sock: Options | None = transport.get_extra_info("socket")
-    return None if sock is None or sock.family == _UNIX else sock
+    return None if sock is None or sock.family == _UNIX or sock.fileno() < 0 else sock
 
 
 def attach(sock: Options, program: Program) -> None:
@@ -196,6 +197,20 @@ def dropped(sock: Options) -> int:
     :raises OSError: the socket is gone, or the kernel does not tell (before Linux 4.12).
     """
     return int(_DROPS.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _DROPS.size))[8])
+
+
+def ask_if_alive(sock: socket.socket, on: bool) -> None:
+    """Send a keepalive probe now, unless the peer was just heard, and one each second; or no more of them.
+
+    A peer that is there acknowledges it; one that has forgotten the connection resets it
+    (RFC 9293 §3.8.4). Silence ends nothing within the nine seconds that Linux waits.
+
+    :raises OSError: the socket is gone.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, on)
+    if on:
+        for option in (_TCP_KEEPINTVL, _TCP_KEEPIDLE):
+            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
 
 def limit_pacing(sock: Options, rate: float | None) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address
-from chaosproxy.net.kernel import Options
+from chaosproxy.net.kernel import Options, tcp_socket
 
 __all__ = [
     "BACKLOG", "abort_with_reset", "bind_all", "bound_address", "hold_port", "peer_name", "reset_on_exit",
@@ -27,8 +27,8 @@ _NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPOR
 
 def abort_with_reset(transport: asyncio.Transport) -> None:
     """End a connection with RST; `abort()` alone would send a clean end-of-stream."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
+    sock = tcp_socket(transport)
+    if sock is not None:
         with contextlib.suppress(OSError):  # the peer may have been quicker
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     transport.abort()

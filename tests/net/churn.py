@@ -22,6 +22,7 @@ import time
 import uvloop
 
 from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.net.connection import Connection
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
@@ -39,6 +40,16 @@ FAULTS = (
     {"type": "slow_close", "delay": "5ms", "direction": "both"},
     {"type": "slow_accept", "delay": "3ms"},
     {"type": "refuse", "existing": "reset"},
+    {"type": "packet_loss", "rate": 0.2, "direction": "both"},  # in the kernel, where this machine lets us
+    {"type": "packet_loss", "burst": {"p": 0.5, "r": 0.5, "step": "1ms"}, "direction": "both"},
+    {"type": "partition", "direction": "upstream"},
+    {"type": "partition", "direction": "both", "acks": "drop"},
+    {"type": "partition", "direction": "both", "mode": "stream"},
+    {"type": "partition", "fail_fast": True},
+    {"type": "unreachable", "existing": "close"},
+    {"type": "unreachable", "mode": "stream"},
+    {"type": "pause", "direction": "both"},
+    {"type": "bandwidth", "rate": "1GB/s", "mode": "packet"},
 )
 
 
@@ -59,7 +70,8 @@ async def client(address: tuple[str, int], dice: random.Random, until: float) ->
         with socket.socket() as sock:
             sock.setblocking(False)
             try:
-                await loop.sock_connect(sock, address)
+                async with asyncio.timeout(0.1):  # where nobody answers the SYN, the next one is a second away
+                    await loop.sock_connect(sock, address)
                 for _ in range(dice.randrange(4)):
                     await loop.sock_sendall(sock, dice.randbytes(dice.choice((1, 64, 5_000))))
                     if dice.random() < 0.5:
@@ -83,7 +95,8 @@ async def client(address: tuple[str, int], dice: random.Random, until: float) ->
 async def meddler(supervisor: Supervisor, dice: random.Random, until: float) -> None:
     while time.monotonic() < until:
         settings = dict(dice.choice(FAULTS))
-        settings["probability"] = dice.choice((0.3, 1.0))
+        if not FAULT_TYPES[str(settings["type"])].at_listener:
+            settings["probability"] = dice.choice((0.3, 1.0))
         supervisor.put_fault("churn", fault(f"f{dice.randrange(4)}", **settings), "test")
         await asyncio.sleep(dice.random() * 0.05)
         if dice.random() < 0.4:

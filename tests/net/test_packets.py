@@ -19,7 +19,7 @@ from chaosproxy.net.kernel import tcp_info
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.tallies import TcpInfo
 from tests.net.building import fault
-from tests.net.harness import Stage, address_of, quiet, receive, run, send, timed
+from tests.net.harness import Stage, address_of, close_with_reset, quiet, receive, run, send, timed
 
 pytestmark = pytest.mark.namespace
 
@@ -268,6 +268,39 @@ def test_closing_during_a_cut_ends_both_sides_in_good_order(loop_name: str) -> N
             assert await receive(client, 1) == b""
             assert await receive(server, 1) == b""
             await stage.event("connection_closed")
+
+    run(loop_name, scenario)
+
+
+def test_a_peer_that_left_while_its_reset_was_lost_is_missed_after_healing(loop_name: str) -> None:
+    """Nobody sends a reset again: without a question the server would hold a dead connection for ever."""
+
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(**NODES)
+        cut(stage, **NODES)
+        close_with_reset(client)
+        assert await quiet(server, 0.3)
+        heal(stage)
+        async with asyncio.timeout(4):
+            with pytest.raises(ConnectionResetError):
+                await receive(server, 1)
+        assert not running.connections
+
+    run(loop_name, scenario)
+
+
+def test_a_peer_that_lives_does_not_notice_that_it_is_asked(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(**NODES)
+        cut(stage, **NODES)
+        heal(stage)
+        [connection] = running.connections.values()
+        assert connection.upstream.source is not None
+        ours = connection.upstream.source.get_extra_info("socket")
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        await until(lambda: ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0)
+        await send(client, b"well")
+        assert await receive(server, 4) == b"well"
 
     run(loop_name, scenario)
 
