@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import faults, speed
+from bench import faults, kernel, speed
 from bench.machine import describe, raise_file_limit
 from bench.peers import Chaosproxy, Haproxy, Nginx, Peer, Socat, find
 from bench.processes import BenchError
@@ -25,6 +25,8 @@ SCENARIOS: dict[str, Callable[[Session], Section]] = {
     "fault-cost": faults.fault_cost,
     "latency": faults.latency,
     "bandwidth": faults.bandwidth,
+    "partitions": kernel.partitions,
+    "pacing": kernel.pacing,
 }
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 # A proxy holds two files per connection, and needs some of its own.

@@ -36,9 +36,11 @@ class Pace:
     """Of bandwidth."""
     idle: int = 5000
     """Connections to hold open."""
+    partitions: int = 40
+    """Rounds of cutting and healing."""
 
 
-QUICK = Pace(speed_rounds=2, fault_rounds=1, window=0.7, lone=1.5, crowd=1.0, rate=1.0, idle=1000)
+QUICK = Pace(speed_rounds=2, fault_rounds=1, window=0.7, lone=1.5, crowd=1.0, rate=1.0, idle=1000, partitions=10)
 
 
 @dataclass(frozen=True, slots=True)

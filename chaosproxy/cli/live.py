@@ -151,6 +151,10 @@ def heal(proxy: str | None, fault: str | None, partition: str | None, client: Cl
         click.echo(f"healed {one['fault']} ({one['type']}) on {one['proxy']}")
     if not answer["removed"] and not answer["partitions"]:
         click.echo("there was nothing to heal")
+    if proxy is not None:
+        for id in client.get("proxies", proxy).body["partitions"]:
+            remedy = f"chaosproxy heal --partition {id}{url_option(client)}"
+            click.echo(f"partition {id} still goes through {proxy}; heal it with: {remedy}")
 
 
 def _acting_lines(proxy: Json) -> list[str]:

@@ -114,8 +114,12 @@ class Partitions:
         parts = {proxy.spec.name: proxy.acting(faults[proxy.spec.name]) for proxy in self._between(faults)}
         now = self._clock()
         active = self._active[spec.id] = ActivePartition(spec, cut, by, now, self._lasts(spec), parts=parts)
-        for proxy in self._between(faults):
-            proxy.cut(spec.id, faults[proxy.spec.name])
+        try:
+            for proxy in self._between(faults):
+                proxy.cut(spec.id, faults[proxy.spec.name])
+        except BaseException:
+            self._end(active)
+            raise
         self._set_timers(active)
         self._bus.tell(
             PartitionAdded(

@@ -95,7 +95,7 @@ _PACING = "keeps a rate in the kernel: mode packet of bandwidth"
 _TELLS = "tells retransmits, round-trip time and unacknowledged segments: the chaosproxy_tcp_* metrics"
 _GRANT = (
     "grant CAP_NET_ADMIN: `setcap cap_net_admin+ep` on the Python that runs chaosproxy, `cap_add: [NET_ADMIN]` "
-    "for a container, or `unshare -Urn` for a network namespace of your own"
+    "and `user: root` for a container, or `unshare -Urn` for a network namespace of your own"
 )
 _LINUX = "run it on Linux"
 

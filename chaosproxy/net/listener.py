@@ -49,8 +49,10 @@ class Listener:
         self._accepted = accepted
         self._sockets = sockets
         self._reply: _State = "accept"
-        self.program: Program | None = None
-        """The filter on the listening sockets; a socket accepted meanwhile inherits it."""
+        self._program: Program | None = None
+        """The filter on the listening sockets."""
+        self.inherited: Program | None = None
+        """A filter that clients in the backlog may have: the kernel gives them the one of the listening socket."""
         self._fillers: list[socket.socket] = []
         """Connections of our own that keep a backlog full."""
         self._ours: set[object] = set()
@@ -85,10 +87,12 @@ class Listener:
             return
         if self._reply == "refuse":
             self._listen_again(program)
-        elif program != self.program:
+        elif program != self._program:
             for sock in self._sockets:
                 _filter(sock, program)
-        self.program = program
+        self._program = program
+        if program is not None:
+            self.inherited = program
         if state != self._reply:
             self._change(state)
 
@@ -101,7 +105,7 @@ class Listener:
         held = [hold_port(sock) for sock in self._sockets]
         self._sockets = [sock for sock in held if sock is not None]
         self._ours.clear()  # closed with their backlogs
-        self._reply, self.program = "refuse", None
+        self._reply, self._program, self.inherited = "refuse", None, None
 
     def _listen_again(self, program: Program | None) -> None:
         held = {bound_address(sock): sock for sock in self._sockets}
@@ -179,6 +183,7 @@ class Listener:
             try:
                 client, address = sock.accept()
             except (BlockingIOError, InterruptedError):
+                self._emptied(sock)
                 break
             except ConnectionAbortedError:  # gone before we took it
                 continue
@@ -196,6 +201,11 @@ class Listener:
         if self._starved:
             self._starved = False
             logger.warning("accepting again on %s", bound_address(sock))
+
+    def _emptied(self, sock: socket.socket) -> None:
+        """Nobody is left in its backlog; where it is the only one, the next client has the filter of now, or none."""
+        if self._program is None and len(self._sockets) == 1:
+            self.inherited = None
 
     def _back_off(self, sock: socket.socket, error: OSError) -> None:
         if not self._starved:

@@ -98,7 +98,7 @@ class Proxy:
                 return
             delay += door.delay
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
-        connection.start(client, delay, None if self._listener is None else self._listener.program)
+        connection.start(client, delay, None if self._listener is None else self._listener.inherited)
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 

@@ -120,7 +120,8 @@ class Stage:
         return self.keep(sock)
 
     async def connect(self, to: Proxy, buffer: int | None = None) -> socket.socket:
-        sock = self.keep(socket.socket())
+        family = socket.AF_INET6 if ":" in address_of(to)[0] else socket.AF_INET
+        sock = self.keep(socket.socket(family))
         if buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         await asyncio.get_running_loop().sock_connect(sock, address_of(to))

@@ -50,12 +50,8 @@ def info(sock: socket.socket) -> TcpInfo:
 
 def filters_of(running: Proxy) -> list[int]:
     """For each socket of open connections the length of its filter; 0 for none."""
-    lengths = []
-    for connection in running.connections.values():
-        for pipe in (connection.upstream, connection.downstream):
-            assert pipe.source is not None
-            lengths.append(filter_length(pipe.source.get_extra_info("socket")))
-    return lengths
+    pipes = [pipe for one in running.connections.values() for pipe in (one.upstream, one.downstream)]
+    return [filter_length(pipe.source.get_extra_info("socket")) for pipe in pipes if pipe.source is not None]
 
 
 def filter_length(sock: socket.socket) -> int:
@@ -239,6 +235,20 @@ def test_a_client_that_came_during_loss_is_free_of_it_when_it_heals(loop_name: s
     run(loop_name, scenario)
 
 
+def test_a_client_that_waited_in_the_backlog_is_free_of_a_filter_that_is_gone(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, _, _ = await stage.pair()
+        settings = {"type": "packet_loss", "rate": 0.01, "mode": "packet", "direction": "upstream"}
+        stage.supervisor.put_fault("proxy", fault("loss", **settings), "test")
+        stage.supervisor.put_fault("proxy", fault("stopped", type="pause", direction="both"), "test")
+        await stage.connect(running)  # the kernel gives it the filter of the listening socket
+        stage.supervisor.heal("test")
+        await until(lambda: running.tally.opened == 2 and len(filters_of(running)) == 4)
+        assert filters_of(running) == [0, 0, 0, 0]
+
+    run(loop_name, scenario)
+
+
 def test_overlapping_cuts_heal_one_by_one(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, server = await stage.pair(**NODES)
@@ -361,5 +371,22 @@ def test_bandwidth_in_mode_packet_is_paced_by_the_kernel(loop_name: str) -> None
         assert rate < 110e6  # how exact it is, the benchmark says
         stage.supervisor.heal("test")
         assert struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, 47, 8)) == (2**64 - 1,)
+
+    run(loop_name, scenario)
+
+
+def test_ipv6_is_cut_too(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair(listen="[::1]:0", **NODES)
+        assert client.family == socket.AF_INET6
+        cut(stage, **CLIENT_TO_SERVER)
+        await send(client, b"x")
+        assert await quiet(server, 0.3)
+        await send(server, b"back")
+        async with asyncio.timeout(3):
+            assert await receive(client, 4) == b"back"
+        heal(stage)
+        async with asyncio.timeout(3):
+            assert await receive(server, 1) == b"x"
 
     run(loop_name, scenario)

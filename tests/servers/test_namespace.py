@@ -211,13 +211,14 @@ def note(line):
     with open("notes", "a") as file:
         file.write(f"{'inside' if 'CHAOSPROXY_TEST_NAMESPACE' in os.environ else 'outside'} {line}\\n")
 
-class TestA:
-    @pytest.fixture(scope="class", autouse=True)
-    def shared(self):
-        note("up")
-        yield
-        note("down")
+@pytest.fixture(scope="class")
+def shared():
+    note("up")
+    yield
+    note("down")
 
+@pytest.mark.usefixtures("shared")
+class TestA:
     def test_1(self): note("1")
 
     @pytest.mark.namespace
