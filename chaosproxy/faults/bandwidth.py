@@ -13,9 +13,10 @@ from chaosproxy.faults.base import MODE, Fault, Opening, Send, Stage, Step
 __all__ = ["Bandwidth"]
 
 _SLICE_SECONDS = 0.002
-PACED_FROM = 500e6
-"""Bytes per second from which the kernel keeps a rate better than the bucket does: at 1 GB/s it was 0.6 % off
-against 9 %, at 500 MB/s both 0.1 % or less, at 10 MB/s 1.6 % against 0.0004 % (docs/performance.md)."""
+PACED_FROM, PACED_TO = 100e6, 400e6
+"""Bytes per second between which the kernel keeps the rate for us. There it is off by at most 0.5 %, for a third of the
+CPU: eight streams of 200 MB/s on one core were 12 % short, with the bucket 32 %. Above, it strays by 1 to 7 % on
+loopback; below, the bucket is cheap enough, and has no ten unpaced segments at the start (docs/performance.md)."""
 _SMALLEST_SLICE, _LARGEST_SLICE = 1448, 65536  # an Ethernet TCP segment's data; what one read gives at most
 
 
@@ -32,8 +33,9 @@ class Bandwidth(Fault):
 
     In mode `packet` the kernel paces what the receiver's socket sends (Linux,
     SO_MAX_PACING_RATE), which costs next to nothing and needs no privilege, but knows
-    neither `burst` nor `shared`. Mode `auto` takes it from 500 MB/s on, where the bucket
-    cannot keep up; below, the bucket is the more exact.
+    neither `burst` nor `shared`, and lets the first ten segments of a connection go at
+    once. Mode `auto` takes it from 100 to 400 MB/s, where a few connections with a bucket
+    each would take the whole core and fall short; elsewhere the bucket is the more exact.
     """
 
     type: ClassVar[str] = "bandwidth"
@@ -56,7 +58,9 @@ class Bandwidth(Fault):
     def why_stream(self) -> str:
         if self.burst or self.shared:
             return "the kernel's pacing knows neither burst nor shared"
-        return "" if self.rate >= PACED_FROM else "at this rate the token bucket is more exact than the kernel's pacing"
+        if not PACED_FROM <= self.rate <= PACED_TO:
+            return "at this rate the token bucket is more exact than the kernel's pacing"
+        return ""
 
     def pacing(self) -> float | None:
         return self.rate if self.mode == "packet" else None
