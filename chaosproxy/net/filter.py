@@ -80,7 +80,7 @@ class Filter:
         if had_one and self._program is None:
             self._ask(True)
             self._asking_until = now + _ASK_SECONDS
-        elif self._asking_until <= now or (self._asking_until != NEVER and self.losses):
+        elif self._asking_until <= now:  # also under a new filter: long before silence would end the connection
             self._ask(False)
             self._asking_until = NEVER
         self._emitter.schedule(self, min(next_change, self._asking_until))

@@ -155,12 +155,13 @@ _UNIX = getattr(socket, "AF_UNIX", None)
 def lent_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
     """The TCP socket under a transport, to be given back with `detach()`; None for a unix socket, or when it is gone.
 
-    What uvloop lends makes a socket object for each call; where several are made this halves their time.
+    What uvloop lends makes a socket object for each call; where several are made this halves their time. Its
+    family is always AF_INET, which no option asked for here minds.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or sock.family == _UNIX or (descriptor := sock.fileno()) < 0:
         return None
-    return socket.socket(sock.family, sock.type, sock.proto, descriptor)
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
 
 
 def tcp_socket(transport: asyncio.BaseTransport) -> Options | None:
