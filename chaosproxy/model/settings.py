@@ -115,8 +115,9 @@ def read_config(data: object, problems: Problems) -> Config | None:
     elif type(data["version"]) is not int or data["version"] != VERSION:
         problems.add(("version",), f"{shown(data['version'])} is no version this program reads; give {VERSION}")
     proxies = _read_proxies(data.get("proxies"), problems, ("proxies",))
+    nodes_are_known = len(problems) == before  # not those of a proxy that is wrong
     partitions = _read_partitions(data.get("partitions"), problems, ("partitions",))
-    if len(problems) == before:  # where a proxy is wrong its nodes are not known
+    if nodes_are_known:
         _check_partitions(partitions, proxies, problems, ("partitions",))
     own = ("version", "proxies", "partitions")
     rest = {key: value for key, value in data.items() if key not in own}
