@@ -201,6 +201,8 @@ class Fault:
     """A placement in YAML flow style, complete and valid: `{type: latency, delay: 100ms}`."""
     at_listener: ClassVar[bool] = False
     """It acts on the listening socket, for every client: it cannot be for some of them only."""
+    on_pipes: ClassVar[bool] = True
+    """It acts on connections too, not on the listening socket alone."""
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = None
     """What its mode `packet` asks of the kernel; None where the type has no `mode`."""
 

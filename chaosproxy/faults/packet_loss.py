@@ -11,6 +11,7 @@ from chaosproxy.declare import Duration, Share, Struct, param
 from chaosproxy.faults.base import MODE, NEVER, Depth, Door, Drop, Fault, Loss, Opening, Reset, Send, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal, probability_below
 from chaosproxy.seed import Dice
+from chaosproxy.units import format_duration
 
 __all__ = ["Burst", "PacketLoss"]
 
@@ -22,6 +23,11 @@ LONGEST_TIMEOUT = 120.0
 """Seconds: Linux's TCP_RTO_MAX; RFC 6298 (2.5) asks for at least 60."""
 MOST_RETRANSMISSIONS = 15
 """After so many the sender gives up: Linux's tcp_retries2."""
+
+_SHORTEST_STEP = 0.001
+"""Seconds: each change of state is a call per connection, of some 15 µs."""
+_MOST_TRIALS = 1e12
+"""Thirty years of the shortest steps."""
 
 _Lost = Callable[[], bool]
 """Whether the next packet sent is lost."""
@@ -98,6 +104,8 @@ class PacketLoss(Fault):
             yield "rate", "is missing; give the share of packets lost, such as rate: 2%, or a burst"
         if self.burst is not None and self.rate is not None:
             yield "rate", "cannot stand beside burst, which has rates of its own; give one of the two"
+        if self.burst is not None and self.burst.step < _SHORTEST_STEP:
+            yield "burst", f"has a step of {format_duration(self.burst.step)}; give at least 1ms"
         if self.burst is not None and self.correlation:
             yield "correlation", "cannot stand beside burst, which is correlated by itself; give one of the two"
 
@@ -176,7 +184,8 @@ def _trials(chance: float, dice: Dice) -> float:
         return NEVER
     if chance >= 1:
         return 1
-    return max(1, math.ceil(math.log1p(-dice.random()) / math.log1p(-chance)))
+    trials = math.log1p(-dice.random()) / math.log1p(-chance)
+    return NEVER if trials > _MOST_TRIALS else max(1, math.ceil(trials))
 
 
 class _Lossy(Stage):

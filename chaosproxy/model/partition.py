@@ -60,7 +60,7 @@ class Names(Kind):
             raise ValueError("is an empty list; give at least one node")
         for name in names:
             Text().read(name)
-        return tuple(dict.fromkeys(names))
+        return tuple(names)
 
     def write(self, value: object) -> list[str]:
         return list(value)  # type: ignore[call-overload, no-any-return]  # read() made it a tuple
@@ -222,8 +222,13 @@ def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
         if name not in known:
             problems.append(Problem(path, f"no proxy names the node {shown(name)}{nearest(name, known)}; {has}"))
     if not problems and spec.topology is not None:
-        problems += _check_layout(spec.topology, spec.nodes or known)
+        problems += _check_layout(spec.topology, _laid_over(spec, known))
     return problems
+
+
+def _laid_over(spec: PartitionSpec, known: Sequence[str]) -> tuple[str, ...]:
+    """The nodes a topology is over, each once."""
+    return tuple(dict.fromkeys(spec.nodes or known))
 
 
 def _check_layout(layout: Layout, nodes: Sequence[str]) -> Iterable[Problem]:
@@ -245,7 +250,7 @@ def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:
         return between(spec.groups)
     if spec.topology is not None:
         dice = seed.at("partition", spec.id, "topology")
-        return cut_of(spec.topology.word, spec.nodes or known, dice, spec.topology.node)
+        return cut_of(spec.topology.word, _laid_over(spec, known), dice, spec.topology.node)
     return from_to(spec.from_nodes, spec.to_nodes, spec.one_way)
 
 

@@ -131,11 +131,11 @@ class Filter:
             if self._program is not None:
                 self.dropped += total - self._before
             self._before = total
-            reset_on_exit(sock, program is not None)
             if program is None:
                 detach(sock)
             else:
                 attach(sock, program)
+            reset_on_exit(sock, program is not None)
             self._program = program
         except OSError as error:
             if error.errno not in _GONE:

@@ -50,7 +50,7 @@ def _obstacle(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> str:
     capability = kernel.filters if fault.settings.in_kernel == "filters" else kernel.pacing
     if not capability.available:
         return f"{capability.lacking}; {capability.remedy}, or give mode: stream (`chaosproxy doctor` explains)"
-    ways = fault.placement.directions
+    ways = fault.placement.directions if fault.settings.on_pipes else ()
     # A filter acts where a direction is read, pacing where it is written.
     reads = capability is kernel.filters
     sockets = {"listen": proxy.listen, "upstream": proxy.upstream}

@@ -16,6 +16,7 @@ __all__ = ["TimerFd"]
 
 _TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
+_LATEST = 3e9
 
 
 class _Itimerspec(ctypes.Structure):
@@ -40,7 +41,8 @@ class TimerFd:
 
     def arm(self, due: float) -> None:
         # Rounded up to the next nanosecond, so that it cannot be early; all zero would disarm it.
-        nanoseconds = max(1, math.ceil(due * 1e9))
+        # What lies beyond a century is due then: more would not fit into the kernel's numbers.
+        nanoseconds = max(1, math.ceil(min(due, _LATEST) * 1e9))
         self._spec.value_s, self._spec.value_ns = divmod(nanoseconds, 1_000_000_000)
         if self._set(self._fd, _TFD_TIMER_ABSTIME, self._at, None) != 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime failed")

@@ -6,23 +6,29 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.servers.chaos import chaosproxy_command, serving
+from tests.servers.namespace import without_net_admin
 
 LOOPS = ("uvloop", "asyncio")
 END_SECONDS = 5.0
 
 
-def serve(*words: object) -> subprocess.CompletedProcess[str]:
+def serve(*words: object, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """A `serve` that is expected to end by itself."""
-    command = [*chaosproxy_command(), "serve", *map(str, words)]
+    return ended("serve", *words, before=before)
+
+
+def ended(*words: object, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    command = [*before, *chaosproxy_command(), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30.0, check=False)
 
 
@@ -141,3 +147,106 @@ def test_the_limit_of_open_files_is_raised(tmp_path: Path) -> None:
         limits = Path(f"/proc/{server.process.pid}/limits").read_text()
         soft, hard = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
         assert soft == hard != "256"
+
+
+# ── what the kernel does not give ─────────────────────────────────────────────────────────
+
+FAULT_AND_PARTITION = """\
+proxies:
+  db:
+    listen: 127.0.0.1:0
+    upstream: 127.0.0.1:1
+    from: app
+    to: db
+    faults:
+      lossy: {type: packet_loss, rate: 1%, mode: MODE}
+partitions:
+  dark:
+    from: app
+    to: db
+    mode: MODE
+"""
+
+
+@pytest.fixture
+def unprivileged() -> list[str]:
+    """The words before a command that must not have filters."""
+    if sys.platform != "linux":
+        pytest.skip("what a Linux kernel allows")
+    before = without_net_admin()
+    [filters] = [one for one in json.loads(ended("doctor", "--json", before=before).stdout) if one["name"] == "filters"]
+    if filters["available"]:
+        pytest.skip("this kernel gives filters to everybody")
+    return before
+
+
+def test_packets_that_cannot_be_had_are_told_with_place_and_remedy(tmp_path: Path, unprivileged: list[str]) -> None:
+    path = config(tmp_path, FAULT_AND_PARTITION.replace("MODE", "packet"))
+    refused = serve(path, "--control", "127.0.0.1:0", before=unprivileged)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    headline, fault, partition = refused.stderr.splitlines()
+    assert headline == f"error: {path} has 2 problems:"
+    because = "cannot be had on proxy 'db': this kernel asks for CAP_NET_ADMIN, which this process does not have; grant"
+    assert fault.startswith(f"{path}:9:50: proxies.db.faults.lossy.mode: mode packet of packet_loss {because}")
+    assert partition.startswith(f"{path}:14:11: partitions.dark.mode: mode packet of partition {because}")
+    for line in (fault, partition):
+        assert "setcap cap_net_admin+ep" in line
+        assert line.endswith("or give mode: stream (`chaosproxy doctor` explains)")
+
+
+def test_check_asks_the_file_and_not_the_machine(tmp_path: Path, unprivileged: list[str]) -> None:
+    path = config(tmp_path, FAULT_AND_PARTITION.replace("MODE", "packet"))
+    for before in ([], unprivileged):
+        checked = ended("check", path, before=before)
+        assert (checked.returncode, checked.stderr) == (0, "")
+        assert checked.stdout.startswith(f"{path}: OK, 1 proxy, 1 fault")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_auto_starts_without_the_privilege_and_says_what_it_became(
+    tmp_path: Path, unprivileged: list[str], loop: str
+) -> None:
+    path = config(tmp_path, FAULT_AND_PARTITION.replace("MODE", "auto"))
+    words = (str(path), "--loop", loop, "--log-format", "json")
+    with serving(tmp_path, *words, command=[*unprivileged, *chaosproxy_command()]) as server:
+        [partition] = server.call("GET", "/v1/partitions")["partitions"]
+        [fault] = server.call("GET", "/v1/proxies/db/faults")["faults"]
+        assert (partition["id"], partition["by"]) == ("dark", "file")
+        for one in (partition, fault):
+            assert one["effective_mode"] == "stream"
+            assert one["mode_reason"].startswith("this kernel asks for CAP_NET_ADMIN")
+        logged = [json.loads(line) for line in server.log.splitlines()]
+        told = [line for line in logged if line.get("mode") == "stream"]
+        assert [line.get("fault") or line.get("partition") for line in told] == ["lossy", "dark"]
+        assert all(line["why"].startswith("this kernel asks for CAP_NET_ADMIN") for line in told)
+
+
+@pytest.mark.namespace
+def test_packets_that_can_be_had_are_had(tmp_path: Path) -> None:
+    path = config(tmp_path, FAULT_AND_PARTITION.replace("MODE", "packet"))
+    with serving(tmp_path, str(path)) as server:
+        [partition] = server.call("GET", "/v1/partitions")["partitions"]
+        assert (partition["effective_mode"], partition["mode_reason"]) == ("packet", None)
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_seed_makes_impossible_is_no_defect(tmp_path: Path, seed: int) -> None:
+    """Which proxies a drawn cut goes through follows from the seed; one on a unix socket has no packets."""
+    proxies = "".join(
+        f"  {one}{other}: {{listen: '{listen}', upstream: 'a:1', from: {one}, to: {other}}}\n"
+        for one, other, listen in (
+            ("a", "b", "127.0.0.1:0"), ("c", "d", "127.0.0.1:0"), ("a", "d", f"unix:{tmp_path}/{seed}.sock"),
+        )
+    )  # fmt: skip
+    path = config(tmp_path, f"proxies:\n{proxies}partitions:\n  dark: {{topology: random-halves, mode: packet}}\n")
+    words = [*chaosproxy_command(), "serve", str(path), "--control", "127.0.0.1:0", "--seed", str(seed)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        process.terminate()
+        _, errors = process.communicate(timeout=10.0)
+    assert "Traceback" not in errors
+    if not ready:
+        assert process.returncode == 3
+        assert "its listen address is a unix socket, which has no packets; give mode: stream" in errors

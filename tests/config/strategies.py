@@ -12,7 +12,6 @@ from chaosproxy.declare import (
     Flag,
     Kind,
     ListOf,
-    Problems,
     Rate,
     Share,
     Size,
@@ -32,8 +31,6 @@ from chaosproxy.model import (
     Placement,
     PolicySpec,
     ProxySpec,
-    read_partition,
-    write_partition,
 )
 from chaosproxy.model.address import ListenAddress, UpstreamAddress
 from chaosproxy.model.partition import Layout, Names, Topology
@@ -145,9 +142,20 @@ def layouts() -> st.SearchStrategy[object]:
 
 def partitions() -> st.SearchStrategy[PartitionSpec]:
     """What is right by itself; whether its nodes exist is another matter."""
-    return structs(PartitionSpec, id=NAMES).filter(
-        lambda spec: read_partition(write_partition(spec), spec.id, Problems()) is not None
+    names = st.lists(NAMES, min_size=1, max_size=3, unique=True).map(tuple)
+    nothing = {"from_nodes": (), "to_nodes": (), "one_way": False, "groups": (), "topology": None, "nodes": ()}
+    two_or_more = st.lists(NAMES, min_size=2, max_size=4, unique=True).map(lambda names: tuple((one,) for one in names))
+    forms = (
+        {"from_nodes": names, "to_nodes": names, "one_way": st.booleans()},
+        {"groups": two_or_more},
+        {"topology": layouts(), "nodes": st.just(()) | names},
     )
+    steady = {"preset": st.sampled_from([None, "bad-switch"]), "down": st.just(5.0), "up": st.just(10.0)}
+    return st.one_of(*(
+        structs(PartitionSpec, id=NAMES, **{**{key: st.just(one) for key, one in nothing.items()}, **form, **timing})
+        for form in forms
+        for timing in (steady, {"preset": st.just("flaky-link")})
+    ))  # fmt: skip
 
 
 @st.composite

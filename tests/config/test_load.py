@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from chaosproxy.config import ConfigError, load
-from chaosproxy.errors import InvalidInput
+from chaosproxy.config.load import Infeasible
+from chaosproxy.errors import InvalidInput, Problem
 from chaosproxy.model import Address, Config, FaultSpec
 
 ENVIRONMENT = {"TOKEN": "s3cret", "DIGITS": "007", "SHARE": "0.25", "EMPTY": "", "PORT": "5432", "ON": "true"}
 
 PROXY = "version: 1\nproxies:\n  db:\n    listen: 127.0.0.1:15432\n    upstream: 127.0.0.1:5432\n"
 FAULT = PROXY + "    faults:\n      slow: "
+NODES = PROXY + "    from: app\n    to: db-primary\npartitions:\n  dark: "
 
 DESIGN_EXAMPLE = """\
 version: 1
@@ -139,6 +141,24 @@ ONE_MISTAKE = [
     ("nested", FAULT + "{type: latency, delay: 1s, wave: {amplitude: 1}}", "7:46: proxies.db.faults.slow.wave: period"),
     ("across parameters", FAULT + "{type: stall, every: 5s}", "7:34: proxies.db.faults.slow.every: says how often"),
     ("date", FAULT + "{type: latency, delay: 2024-01-01}", "7:36: proxies.db.faults.slow.delay: '2024-01-01' is not a"),
+    # partitions; line 9 is `  dark: …`
+    ("partitions as list", PROXY + "partitions: [a]", "6:13: partitions: a list is not a mapping; give partitions by"),
+    ("empty partition", NODES, "9:8: partitions.dark: null is not a mapping; give one"),
+    ("cuts nothing", NODES + "{ttl: 1s}", "9:9: partitions.dark: cuts nothing; give from and to, such as from: app"),
+    ("one side", NODES + "{from: app}", "9:9: partitions.dark.to: is missing beside from; give the nodes on the other"),
+    ("two kinds", NODES + "{from: app, to: db-primary, topology: halves}", "9:47: partitions.dark.topology: cannot st"),
+    ("unknown node", NODES + "{from: ap, to: db-primary}", "9:16: partitions.dark.from.0: no proxy names the node 'ap"),
+    ("unknown node in a list", NODES + "{from: app, to: [app, db]}", "9:31: partitions.dark.to.1: no proxy names th"),
+    ("unknown node in groups", NODES + "\n    groups:\n      - [app]\n      - [db-primary, x]", "12:22: partitions.da"),
+    ("unknown node in a topology", NODES + "{topology: {isolate: x}}", "9:20: partitions.dark.topology: no proxy name"),
+    ("too few nodes", NODES + "{topology: bridge}", "9:20: partitions.dark.topology: bridge takes at least 3 nodes, a"),
+    ("topology", NODES + "{topology: halfs}", "9:20: partitions.dark.topology: 'halfs' is not known (did you mean 'h"),
+    ("no proxy between", NODES + "{from: app, to: app}", "9:9: partitions.dark: goes through no proxy: none stands b"),
+    ("preset's time", NODES + "{from: app, to: db-primary, up: 5s}", "9:41: partitions.dark.up: goes with preset: fla"),
+    ("partition's mode", NODES + "{from: app, to: db-primary, mode: packt}", "9:43: partitions.dark.mode: 'packt' is "),
+    ("partition's ttl", NODES + "{from: app, to: db-primary, ttl: 5}", "9:42: partitions.dark.ttl: 5 has no unit; giv"),
+    ("partition's key", NODES + "{from: app, to: db-primary, oneway: true}", "9:37: partitions.dark.oneway: unknown k"),
+    ("reserved id", NODES + "{from: app, to: db-primary}\n  'partition:x': {from: app, to: db-primary}", "10:3: parti"),
     # the environment
     ("unset", "version: 1\nseed: ${NO}", "2:7: seed: the environment variable NO is not set; set it, or write ${NO:-d"),
     ("unset in quotes", 'version: 1\nseed: "${NO}"', "2:7: seed: the environment variable NO is not set"),
@@ -307,6 +327,51 @@ def test_the_error_carries_its_parts() -> None:
     (problem,) = caught.value.problems
     assert problem.path == ("seed",)
     assert str(problem) == "f.yaml:2:7: seed: 'x' is not a whole number; give one of at least 0"
+
+
+def test_partitions_are_read_in_every_form() -> None:
+    text = NODES + "{from: app, to: [db-primary], ttl: 30s}\n  split: {groups: [app, [db-primary]]}\n"
+    text += "  alone: {topology: {isolate: app}}\n  ${TOKEN}: {topology: 'isolate:db-primary', mode: packet}\n"
+    found = {one.id: one for one in loaded(text).partitions}
+    assert list(found) == ["dark", "split", "alone", "${TOKEN}"]
+    assert (found["dark"].from_nodes, found["dark"].to_nodes, found["dark"].ttl) == (("app",), ("db-primary",), 30.0)
+    assert found["split"].groups == (("app",), ("db-primary",))
+    assert [str(found[id].topology) for id in ("alone", "${TOKEN}")] == ["isolate:app", "isolate:db-primary"]
+
+
+def test_where_a_proxy_is_wrong_its_partitions_are_not_blamed() -> None:
+    """The nodes are not known then; what is wrong with a partition alone is told all the same."""
+    wrong = NODES.replace("127.0.0.1:5432", "nonsense") + "{from: nobody, to: db-primary, mode: x}"
+    assert [line.split(" ")[1] for line in errors(wrong)] == ["proxies.db.upstream:", "partitions.dark.mode:"]
+
+
+INFEASIBLE = [
+    Problem(("partitions", "dark", "mode"), "cannot be had; stream can"),
+    Problem(("proxies", "db", "faults", "slow", "mode"), "cannot be had either"),
+    Problem(("proxies", "db", "faults", "plain", "mode"), "is not written in the file"),
+]
+
+
+def test_what_cannot_be_done_here_is_located_in_the_order_of_lines() -> None:
+    text = FAULT + "{type: packet_loss, rate: 1%, mode: packet}\n      plain: {type: stall}\n"
+    text += "    from: app\n    to: db\npartitions:\n  dark: {from: app, to: db, mode: packet}\n"
+    with pytest.raises(Infeasible) as caught:
+        load(text.encode(), "f.yaml", ENVIRONMENT, lambda config: INFEASIBLE)
+    assert str(caught.value).splitlines() == [
+        "f.yaml:7:49: proxies.db.faults.slow.mode: cannot be had either",
+        "f.yaml:8:14: proxies.db.faults.plain.mode: is not written in the file",
+        "f.yaml:12:35: partitions.dark.mode: cannot be had; stream can",
+    ]
+
+
+def test_what_can_be_done_is_asked_of_the_whole_file_once_it_is_right() -> None:
+    asked: list[Config] = []
+    config = load(PROXY.encode(), "f.yaml", ENVIRONMENT, lambda config: asked.append(config) or ())  # type: ignore[func-returns-value]
+    assert asked == [config] == [loaded(PROXY)]
+    with pytest.raises(ConfigError) as caught:
+        load(b"version: 2", "f.yaml", ENVIRONMENT, lambda config: INFEASIBLE)
+    assert not isinstance(caught.value, Infeasible)
+    assert [problem.path for problem in caught.value.problems] == [("version",)]
 
 
 def documented(language: str) -> str:

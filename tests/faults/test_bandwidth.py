@@ -1,11 +1,13 @@
-"""Bandwidth: so many bytes per second, with a burst, alone or shared in turns."""
+"""Bandwidth: so many bytes per second, with a burst, alone or shared in turns; or left to the kernel."""
 
 from __future__ import annotations
+
+import random
 
 import pytest
 
 from chaosproxy.faults.bandwidth import Bandwidth
-from chaosproxy.faults.base import NEVER, HalfClose, Send
+from chaosproxy.faults.base import NEVER, HalfClose, Opening, Send
 from chaosproxy.faults.chain import Chain, Link
 from chaosproxy.tallies import FaultTally
 from tests.faults.playing import Wire, opened, play, read, told
@@ -130,3 +132,34 @@ def test_it_reads_as_users_write_it() -> None:
 def test_a_rate_of_nothing_is_refused() -> None:
     [(where, what)] = told({"type": "bandwidth", "rate": "0B/s"})
     assert (where, "stall" in what) == ("rate", True)
+
+
+@pytest.mark.parametrize(("mode", "pacing"), [("packet", 2e8), ("auto", None), ("stream", None)])
+def test_either_the_kernel_keeps_the_rate_or_a_bucket(mode: str, pacing: float | None) -> None:
+    fault = Bandwidth(rate=2e8, mode=mode)
+    assert fault.pacing() == pacing
+    assert (fault.open(Opening(random.Random, 0.0, None)) is None) == (pacing is not None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Bandwidth(rate=99e6), "more exact"),
+        (Bandwidth(rate=100e6), ""),
+        (Bandwidth(rate=400e6), ""),
+        (Bandwidth(rate=401e6), "more exact"),
+        (Bandwidth(rate=200e6, burst=1), "burst"),
+        (Bandwidth(rate=200e6, shared=True), "shared"),
+    ],
+)
+def test_auto_means_the_kernel_where_it_is_the_better(fault: Bandwidth, words: str) -> None:
+    assert words in fault.why_stream()
+    assert bool(words) == bool(fault.why_stream())
+
+
+@pytest.mark.parametrize("given", [{"burst": "64KiB"}, {"shared": True}])
+def test_what_the_kernel_does_not_know_is_refused_in_mode_packet(given: dict[str, object]) -> None:
+    [(where, what)] = told({"type": "bandwidth", "rate": "1MB/s", "mode": "packet", **given})
+    assert [where] == list(given)
+    assert "mode: stream" in what
+    assert told({"type": "bandwidth", "rate": "1MB/s", "mode": "stream", **given}) == []

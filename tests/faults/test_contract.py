@@ -9,20 +9,27 @@ from hypothesis import strategies as st
 
 from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.bandwidth import Bandwidth
-from chaosproxy.faults.base import NEVER, Close, Fault, HalfClose, Reset, Send, Step
+from chaosproxy.faults.base import NEVER, Close, Fault, HalfClose, Opening, Reset, Send, Step
 from chaosproxy.faults.blackhole import Blackhole
 from chaosproxy.faults.corrupt import Corrupt
 from chaosproxy.faults.latency import Latency, Wave
 from chaosproxy.faults.limit_data import LimitData
 from chaosproxy.faults.limit_time import LimitTime
 from chaosproxy.faults.packet_loss import Burst, PacketLoss
+from chaosproxy.faults.partition import Partition
+from chaosproxy.faults.pause import Pause
+from chaosproxy.faults.refuse import Refuse
 from chaosproxy.faults.reset import Reset as ResetFault
 from chaosproxy.faults.slicer import Slicer
 from chaosproxy.faults.slow_close import SlowClose
 from chaosproxy.faults.stall import Stall
-from tests.faults.playing import Wire, content, opened, read
+from chaosproxy.faults.unreachable import Unreachable
+from chaosproxy.model.placement import SELECTS
+from tests.faults.playing import Wire, content, dice, opened, read, told
 
-DOORS = {"slow_accept", "refuse"}
+AT_DOOR_ALONE = {"slow_accept", "refuse", "unreachable"}
+DOORS = AT_DOOR_ALONE | {"partition", "pause"}
+"""Those that act at the door whatever their mode."""
 MAY_LOSE = {"blackhole", "corrupt", "limit_data", "limit_time", "reset"}
 
 FAULTS: tuple[Fault, ...] = (
@@ -38,6 +45,8 @@ FAULTS: tuple[Fault, ...] = (
     Stall(hold=0.2),
     Stall(hold=0.1, every=0.3),
     Blackhole(),
+    Pause(),
+    Partition(mode="stream"),
     PacketLoss(rate=0.3),
     PacketLoss(rate=0.3, correlation=0.5),
     PacketLoss(burst=Burst(p=0.2, r=0.5)),
@@ -54,6 +63,10 @@ FAULTS: tuple[Fault, ...] = (
     Corrupt(rate=0.5, unit="byte"),
 )
 LOSSLESS = tuple(fault for fault in FAULTS if fault.type not in MAY_LOSE or getattr(fault, "then", "") == "stall")
+
+MODAL = [name for name, fault in FAULT_TYPES.items() if fault.in_kernel is not None]
+EXISTING = ("keep", "close", "reset")
+AT_LISTENER = [name for name, fault in FAULT_TYPES.items() if fault.at_listener]
 
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=repr)
 every_lossless_fault = pytest.mark.parametrize("fault", LOSSLESS, ids=repr)
@@ -88,7 +101,7 @@ def ends(steps: list[Step]) -> list[str]:
 
 
 def test_every_type_is_examined() -> None:
-    assert {fault.type for fault in FAULTS} | DOORS == set(FAULT_TYPES)
+    assert {fault.type for fault in FAULTS} | AT_DOOR_ALONE == set(FAULT_TYPES)
 
 
 @pytest.mark.parametrize("name", FAULT_TYPES)
@@ -100,6 +113,81 @@ def test_a_type_describes_itself_and_its_example_works(name: str) -> None:
     spec = read(yaml.safe_load(fault.example))
     assert type(spec.settings) is fault
     assert (spec.settings.door() is not None) == (name in DOORS)
+    assert (spec.settings.open(an_opening(spec.settings)) is None) == (name in AT_DOOR_ALONE)
+
+
+@pytest.mark.parametrize(
+    ("fault", "severs"),
+    [
+        (Blackhole(), True),
+        (Partition(), True),
+        (Partition(mode="packet", acks="drop"), True),
+        (Pause(), True),
+        (Stall(), True),
+        (Stall(hold=1.0), False),
+        (Stall(hold=1.0, every=2.0), False),
+        *((kind(existing=existing), existing != "keep") for kind in (Refuse, Unreachable) for existing in EXISTING),
+        (Latency(delay=3600.0), False),
+        (PacketLoss(rate=0.9), False),
+        (Bandwidth(rate=1.0), False),
+        (LimitData(size=1), False),
+        (Corrupt(rate=1.0), False),
+    ],
+    ids=repr,
+)
+def test_what_severs_lets_nothing_through(fault: Fault, severs: bool) -> None:
+    assert fault.severs() == severs
+
+
+def an_opening(fault: Fault) -> Opening:
+    return Opening(dice, 0.0, fault.common())
+
+
+def test_these_types_act_on_the_listener_and_these_in_the_kernel() -> None:
+    assert set(AT_LISTENER) == {"unreachable", "partition", "pause"}
+    assert {name: FAULT_TYPES[name].in_kernel for name in MODAL} == {
+        "bandwidth": "pacing", "packet_loss": "filters", "unreachable": "filters", "partition": "filters",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULT_TYPES)
+def test_exactly_those_that_act_in_the_kernel_have_a_mode(name: str) -> None:
+    given = yaml.safe_load(FAULT_TYPES[name].example)
+    for mode in ("auto", "stream", "packet"):
+        assert [where for where, _ in told(given | {"mode": mode})] == ([] if name in MODAL else ["mode"])
+
+
+@pytest.mark.parametrize("name", MODAL)
+def test_in_mode_packet_the_kernel_acts_and_in_mode_stream_it_does_not(name: str) -> None:
+    auto = read(yaml.safe_load(FAULT_TYPES[name].example)).settings
+    opening = an_opening(auto)
+    packet, stream = auto.in_mode("packet"), auto.in_mode("stream")
+    assert type(packet) is type(stream) is type(auto)
+    assert packet.open(opening) is None
+    door = packet.door()
+    filters = packet.loss(opening) is not None or (door is not None and door.by_filter)
+    assert (filters, packet.pacing() is not None) == (auto.in_kernel == "filters", auto.in_kernel == "pacing")
+    for fault in (auto, stream):
+        assert (fault.loss(opening), fault.pacing()) == (None, None)
+        assert (fault.open(opening) is None) == (name in AT_DOOR_ALONE)
+        door = fault.door()
+        assert door is None or (not door.by_filter and door.drop is None)
+
+
+@pytest.mark.parametrize("name", AT_LISTENER)
+@pytest.mark.parametrize(
+    ("parameter", "value"), [("probability", "20%"), ("probability", 0), ("skip", 2), ("count", 3), ("nth", 10)]
+)
+def test_what_acts_on_the_listener_cannot_leave_some_clients_alone(name: str, parameter: str, value: object) -> None:
+    assert parameter in SELECTS
+    [(where, what)] = told({"type": name, parameter: value})
+    assert where == parameter
+    assert f"cannot be had with {name}" in what and "leave it out" in what
+
+
+@pytest.mark.parametrize("name", AT_LISTENER)
+def test_what_acts_on_the_listener_may_say_that_it_leaves_nobody_alone(name: str) -> None:
+    assert read({"type": name, "probability": "100%", "skip": 0, "nth": 1}).placement.touches_all
 
 
 @every_fault

@@ -1,12 +1,16 @@
-"""Packet loss in stream mode: late by retransmission time-outs, never cut out."""
+"""Packet loss: in mode stream late by retransmission time-outs, never cut out; in mode packet left to the kernel."""
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Iterator
+from itertools import pairwise
+from statistics import fmean
 
 import pytest
 
-from chaosproxy.faults.base import NEVER, HalfClose, Reset, Send, Stage
+from chaosproxy.faults.base import NEVER, Door, Drop, HalfClose, Loss, Opening, Reset, Send, Stage
 from chaosproxy.faults.packet_loss import PACKET, Burst, PacketLoss, _Lossy
 from tests.faults.playing import Wire, content, opened, play, read, told
 
@@ -80,7 +84,8 @@ def test_it_reads_as_users_write_it() -> None:
 @pytest.mark.parametrize(
     ("given", "field", "words"),
     [
-        ({"rate": 0.1, "mode": "packet"}, "mode", "stream mode only"),
+        ({"rate": 0.1, "mode": "packet", "correlation": 0.5}, "correlation", "burst instead, or mode: stream"),
+        ({"burst": {"p": 0.1, "r": 0.1, "step": "0s"}}, "burst.step", "above 0"),
         ({}, "rate", "missing"),
         ({"rate": 0.1, "burst": {"p": 0.1, "r": 0.1}}, "rate", "one of the two"),
         ({"correlation": 0.1, "burst": {"p": 0.1, "r": 0.1}}, "correlation", "one of the two"),
@@ -91,3 +96,126 @@ def test_what_makes_no_sense_is_refused(given: dict[str, object], field: str, wo
     [(where, what)] = told({"type": "packet_loss", **given})
     assert where == field
     assert words in what
+
+
+# ── in mode packet ────────────────────────────────────────────────────────────────────────
+
+
+def loss_of(fault: PacketLoss, now: float = 0.0, seed: int = 0) -> Loss:
+    loss = fault.loss(Opening(lambda: random.Random(seed), now, fault.common()))
+    assert loss is not None
+    return loss
+
+
+def bursty(burst: Burst, now: float = 0.0, seed: int = 0) -> Loss:
+    return loss_of(PacketLoss(burst=burst, mode="packet"), now, seed)
+
+
+def states(loss: Loss, until: float) -> list[tuple[float, Drop | None]]:
+    """(until when, what is lost) for each state of a channel whose timer is never late."""
+    found = []
+    while loss.changes_at <= until:
+        found.append((loss.changes_at, loss.drop))
+        loss.change(loss.changes_at)
+    return found
+
+
+def test_a_rate_is_the_kernels_to_keep() -> None:
+    fault = PacketLoss(rate=0.02, mode="packet")
+    loss = loss_of(fault)
+    assert (loss.drop, loss.changes_at) == (Drop(0.02), NEVER)
+    assert fault.open(Opening(random.Random, 0.0, None)) is None
+    assert fault.door() == Door(drop=Drop(0.02)), "a client's first packets are lost, too"
+
+
+@pytest.mark.parametrize("mode", ["auto", "stream"])
+def test_in_a_stream_nothing_is_lost_in_the_kernel(mode: str) -> None:
+    for fault in (PacketLoss(rate=0.02, mode=mode), PacketLoss(burst=Burst(p=0.1, r=0.3), mode=mode)):
+        assert fault.loss(Opening(random.Random, 0.0, None)) is None
+        assert fault.door() is None
+
+
+def test_correlation_alone_keeps_auto_from_the_kernel() -> None:
+    assert "correlation" in PacketLoss(rate=0.02, correlation=0.1).why_stream()
+    assert PacketLoss(rate=0.02).why_stream() == PacketLoss(burst=Burst(p=0.1, r=0.3)).why_stream() == ""
+
+
+def test_the_states_of_a_channel_alternate_and_last_whole_steps() -> None:
+    burst = Burst(p=0.1, r=0.3, loss_good=0.01, loss_bad=0.8, step=0.02)
+    found = states(bursty(burst, now=100.0), 200.0)
+    assert len(found) > 300
+    drops = [drop for _, drop in found]
+    assert set(drops) == {Drop(0.01), Drop(0.8)}
+    assert all(one != other for one, other in pairwise(drops))
+    lasted = [(end - start) / burst.step for start, end in pairwise([100.0, *(end for end, _ in found)])]
+    assert all(steps == pytest.approx(round(steps), abs=1e-6) and round(steps) >= 1 for steps in lasted)
+
+
+def test_a_good_channel_without_loss_needs_no_filter() -> None:
+    assert {drop for _, drop in states(bursty(Burst(p=0.5, r=0.5)), 10.0)} == {None, Drop(1.0)}
+
+
+@pytest.mark.parametrize(("p", "r"), [(0.05, 0.3), (0.5, 0.5), (0.9, 0.2), (0.002, 0.05)])
+def test_in_the_long_run_it_is_bad_for_its_share_of_the_time(p: float, r: float) -> None:
+    burst, bursts = Burst(p=p, r=r, step=0.01), 20_000
+    loss, began = bursty(burst, seed=7), 0.0
+    good, bad = list[int](), list[int]()
+    while len(bad) < bursts:
+        (bad if loss.drop else good).append(round((loss.changes_at - began) / burst.step))
+        began = loss.changes_at
+        loss.change(began)
+    for lasted, leaves in ((good, p), (bad, r)):
+        # Geometric: mean 1 / leaves, variance (1 - leaves) / leaves ** 2.
+        sigma = math.sqrt((1 - leaves) / len(lasted))
+        assert fmean(lasted) * leaves == pytest.approx(1.0, abs=4.5 * sigma)
+        at_once = sum(steps == 1 for steps in lasted)
+        assert abs(at_once - len(lasted) * leaves) < 4.5 * math.sqrt(len(lasted) * leaves * (1 - leaves))
+    share = sum(bad) / (sum(bad) + sum(good))
+    # That of a ratio of two sums: by the delta method.
+    sigma = burst.bad * (1 - burst.bad) * math.sqrt((2 - p - r) / bursts)
+    assert share == pytest.approx(p / (p + r), abs=4.5 * sigma)
+
+
+def test_it_begins_as_a_channel_that_has_been_running_for_long() -> None:
+    bad = sum(bursty(Burst(p=0.1, r=0.3), seed=seed).drop is not None for seed in range(4000))
+    assert abs(bad - 4000 * 0.25) < 4.5 * math.sqrt(4000 * 0.25 * 0.75)
+
+
+def test_the_schedule_follows_from_the_seed_and_the_beginning() -> None:
+    burst = Burst(p=0.1, r=0.3)
+    one, same, other = (states(bursty(burst, seed=seed), 10.0) for seed in (1, 1, 2))
+    assert one == same != other
+    later = states(bursty(burst, now=1000.0, seed=1), 1010.0)
+    assert [end - 1000.0 for end, _ in later] == pytest.approx([end for end, _ in one])
+    assert [drop for _, drop in later] == [drop for _, drop in one]
+
+
+def test_a_late_change_catches_up_and_does_not_shift_what_comes() -> None:
+    burst = Burst(p=0.2, r=0.4, step=0.01)
+    schedule, late = states(bursty(burst), 20.0), bursty(burst)
+    for now in (0.5, 0.5, 3.0, 3.333, 11.0):
+        late.change(now)
+        assert (late.changes_at, late.drop) == next(state for state in schedule if state[0] > now)
+
+
+@pytest.mark.parametrize(
+    ("p", "r", "drop"), [(0.0, 0.3, None), (0.0, 0.0, None), (1.0, 0.0, Drop(1.0)), (1e-9, 0.0, Drop(1.0))]
+)
+def test_a_channel_that_cannot_change_stays_as_it_is(p: float, r: float, drop: Drop | None) -> None:
+    for seed in range(20):
+        loss = bursty(Burst(p=p, r=r), seed=seed)
+        assert (loss.drop, loss.changes_at) == (drop, NEVER)
+
+
+def test_a_channel_that_is_sure_to_change_does_so_with_each_step() -> None:
+    found = states(bursty(Burst(p=1.0, r=1.0, step=0.5)), 10.0)
+    assert [end for end, _ in found] == [0.5 * (n + 1) for n in range(20)]
+
+
+def test_a_channel_that_almost_never_changes() -> None:
+    assert bursty(Burst(p=1e-320, r=1.0)).changes_at > 1e9
+
+
+def test_a_step_too_short_to_keep_up_with_is_refused() -> None:
+    burst = {"p": 1.0, "r": 1.0, "step": "100ns"}
+    assert told({"type": "packet_loss", "burst": burst}) == [("burst", "has a step of 100ns; give at least 1ms")]

@@ -173,8 +173,9 @@ def test_every_segment_is_one_or_the_other(packet: bytes, flags: int) -> None:
 @pytest.mark.parametrize("spare_acks", [False, True])
 def test_so_many_of_the_numbers_lose(share: float, below: int, spare_acks: bool) -> None:
     rules, data = (Drop(share, spare_acks),), segment(b"data")
-    for number in {LEAST, max(below - 1, LEAST), below, below + 1, MOST} & set(range(2**32)):
-        assert loses(rules, data, number) == (number < below), number
+    for number in (LEAST, below - 1, below, below + 1, MOST):
+        if LEAST <= number <= MOST:
+            assert loses(rules, data, number) == (number < below), number
 
 
 @well
@@ -184,9 +185,8 @@ def test_the_share_of_numbers_that_lose_is_the_share_asked_for(share: float, num
     lost = loses((Drop(share),), segment(), number)
     if number + 1 <= exactly:
         assert lost
-    if number >= exactly:
-        # rounding may add a part of one
-        assert not lost or number == exactly
+    if number >= exactly:  # in between, what is a part of one is rounded
+        assert not lost
 
 
 @well
@@ -225,6 +225,7 @@ def test_each_rule_has_dice_of_its_own_and_any_of_them_loses(
         ((Drop(0.3), Drop(0.5, spare_acks=True)), segment(b"data"), 0.65),
         ((Drop(0.3), Drop(0.5, spare_acks=True)), segment(), 0.3),
     ],
+    ids=repr,
 )
 def test_in_the_long_run_the_share_is_lost(rules: tuple[Drop, ...], packet: bytes, share: float) -> None:
     trials, dice = 10_000, random.Random(7)

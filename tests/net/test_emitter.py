@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable
 
@@ -147,3 +148,22 @@ def test_much_work_is_done_in_slices() -> None:
     clock.timer.fire()
     clock.timer.fire()
     assert [name for name, _ in log] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timerfd is of Linux")
+@pytest.mark.parametrize("due", [9.3e18, 2e20, 1e300])
+def test_what_is_due_in_another_age_stops_no_timer(due: float) -> None:
+    async def play() -> None:
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        class Soon(Sleeper):
+            def on_due(self, now: float) -> None:
+                woken.set()
+
+        emitter = Emitter(time.monotonic, best_timer(loop, time.monotonic))
+        emitter.schedule(Sleeper("never", []), due)
+        emitter.schedule(Soon("soon", []), time.monotonic() + 0.01)
+        await asyncio.wait_for(woken.wait(), 5)
+        emitter.close()
+
+    asyncio.run(play())

@@ -1,0 +1,49 @@
+"""`doctor` with the privilege and without it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from tests.servers.chaos import chaosproxy_command
+from tests.servers.namespace import has_net_admin, without_net_admin
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a Linux kernel allows")
+
+
+def doctor(*words: str, before: Sequence[str] = ()) -> str:
+    command = [*before, *chaosproxy_command(), "doctor", *words]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30.0, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def test_without_the_privilege_it_says_what_is_lacking_and_how_to_get_it() -> None:
+    found = {one["name"]: one for one in json.loads(doctor("--json", before=without_net_admin()))}
+    assert list(found) == ["filters", "pacing", "tcp_info"]
+    filters = found["filters"]
+    if filters["available"]:
+        pytest.skip("this kernel gives filters to everybody")
+    assert filters["lacking"] == "this kernel asks for CAP_NET_ADMIN, which this process does not have"
+    for way in ("setcap cap_net_admin+ep", "cap_add: [NET_ADMIN]", "unshare -Urn"):
+        assert way in filters["remedy"]
+    for name in ("pacing", "tcp_info"):
+        assert (found[name]["available"], found[name]["lacking"], found[name]["remedy"]) == (True, None, None)
+
+    first, *rest = doctor(before=without_net_admin()).splitlines()
+    assert first == f"no   filters: {filters['purpose']}; {filters['lacking']}. To get it: {filters['remedy']}"
+    assert rest == [f"yes  {name}: {found[name]['purpose']}" for name in ("pacing", "tcp_info")]
+
+
+@pytest.mark.namespace
+def test_with_the_privilege_it_has_everything() -> None:
+    assert has_net_admin()
+    found = json.loads(doctor("--json"))
+    assert [(one["name"], one["available"], one["lacking"]) for one in found] == [
+        ("filters", True, None), ("pacing", True, None), ("tcp_info", True, None),
+    ]  # fmt: skip
+    assert [line.split(":")[0] for line in doctor().splitlines()] == ["yes  filters", "yes  pacing", "yes  tcp_info"]

@@ -1,0 +1,384 @@
+"""`partition`, `crash`, `pause`, `nodes`, and what `status` and `heal` say of them, against a running server.
+
+It runs without CAP_NET_ADMIN, so that what the kernel lacks is the same for everybody who runs the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from chaosproxy.cli import main
+from chaosproxy.cli.network import draw_matrix
+from tests.servers.chaos import ChaosproxyServer, chaosproxy_command, serving
+from tests.servers.namespace import without_net_admin
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what a Linux kernel allows")
+
+CONFIG = """\
+version: 1
+proxies:
+  wire:  {listen: 127.0.0.1:0, upstream: 127.0.0.1:1, from: app, to: db}
+  back:  {listen: 127.0.0.1:0, upstream: 127.0.0.1:1, from: db, to: app}
+  cache: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1, from: app, to: cache}
+"""
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosproxyServer]:
+    directory = tmp_path_factory.mktemp("network")
+    (directory / "chaos.yaml").write_text(CONFIG)
+    unprivileged = without_net_admin() if sys.platform == "linux" else []
+    with serving(directory, "chaos.yaml", command=[*unprivileged, *chaosproxy_command()]) as server:
+        yield server
+
+
+@pytest.fixture
+def server(started: ChaosproxyServer) -> ChaosproxyServer:
+    started.heal()
+    return started
+
+
+@pytest.fixture
+def poor(server: ChaosproxyServer) -> ChaosproxyServer:
+    """The same, where this kernel asks for the privilege."""
+    [filters] = [one for one in capabilities(server) if one["name"] == "filters"]
+    if filters["available"]:
+        pytest.skip("this kernel gives filters to everybody")
+    return server
+
+
+def capabilities(server: ChaosproxyServer) -> list[dict[str, Any]]:
+    return list(server.call("GET", "/v1/capabilities")["capabilities"])
+
+
+def run(server: ChaosproxyServer, *words: str) -> Result:
+    return CliRunner().invoke(main, [words[0], "--url", server.control, *words[1:]])
+
+
+def partitions(server: ChaosproxyServer) -> dict[str, dict[str, Any]]:
+    return {one["id"]: one for one in server.call("GET", "/v1/partitions")["partitions"]}
+
+
+def cuts(server: ChaosproxyServer) -> dict[str, list[str]]:
+    proxies = server.call("GET", "/v1/proxies")["proxies"]
+    return {one["name"]: one["partitions"] for one in proxies if one["partitions"]}
+
+
+def faults(server: ChaosproxyServer) -> dict[str, list[str]]:
+    proxies = server.call("GET", "/v1/proxies")["proxies"]
+    return {one["name"]: [fault["name"] for fault in one["faults"]] for one in proxies if one["faults"]}
+
+
+# ── partition ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_partition_is_made_of_two_words(server: ChaosproxyServer) -> None:
+    result = run(server, "partition", "app", "db", "--mode", "stream")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "cut app ⇄ db, on 2 proxies, as partition-1",
+        f"heal it with: chaosproxy heal --partition partition-1 --url {server.control}",
+    ]
+    assert cuts(server) == {"wire": ["partition-1"], "back": ["partition-1"]}
+
+
+def test_every_option_reaches_the_server(server: ChaosproxyServer) -> None:
+    result = run(
+        server, "partition", "app, cache", "db", "--one-way", "--mode", "stream", "--acks", "drop", "--fail-fast",
+        "--preset", "flaky-link", "--down", "1m", "--up", "2m", "--ttl", "1h", "--id", "dark", "--allow-empty",
+    )  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("cut app → db, cache → db, on 2 proxies, as dark\n")
+    wanted = {
+        "from": ["app", "cache"], "to": ["db"], "one_way": True, "mode": "stream", "acks": "drop", "fail_fast": True,
+        "preset": "flaky-link", "down": "1m", "up": "2m", "ttl": "1h", "allow_empty": True,
+    }  # fmt: skip
+    [found] = partitions(server).values()
+    assert (found["id"], {key: found[key] for key in wanted}) == ("dark", wanted)
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "through"),
+    [
+        (("--topology", "isolate:cache"), "cut app ⇄ cache, cache ⇄ db, on 1 proxy,", ["cache"]),
+        (("--topology", "halves", "--nodes", "db,app"), "cut app ⇄ db, on 2 proxies,", ["wire", "back"]),
+        (("--topology", "bridge:app", "--allow-empty"), "cut cache ⇄ db, on 0 proxies,", []),
+        (("--group", "app", "--group", "cache,db"), "cut app ⇄ cache, app ⇄ db, on 3 proxies,",
+         ["wire", "back", "cache"]),
+        (("--topology", "one-way-ring"), "cut app → cache, cache → db, db → app, on 3 proxies,",
+         ["wire", "back", "cache"]),
+    ],
+)  # fmt: skip
+def test_a_cut_by_topology_or_by_groups(
+    server: ChaosproxyServer, words: tuple[str, ...], says: str, through: list[str]
+) -> None:
+    result = run(server, "partition", *words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(says)
+    assert list(cuts(server)) == through
+
+
+def test_a_cut_of_many_pairs_is_told_in_one_line(server: ChaosproxyServer) -> None:
+    nodes = [f"n{number}" for number in range(4)]
+    for one, other in zip(nodes, nodes[1:], strict=False):
+        server.add_proxy(f"{one}-{other}", 1, **{"from": one, "to": other})
+    try:
+        result = run(server, "partition", ",".join(nodes[:2]), ",".join([*nodes[2:], "db", "app"]))
+        assert result.stdout.startswith(
+            "cut app ⇄ n0, app ⇄ n1, db ⇄ n0, db ⇄ n1, n0 ⇄ n2, n0 ⇄ n3 and 2 more, on 1 proxy, as partition-1\n"
+        )
+    finally:
+        for one, other in zip(nodes, nodes[1:], strict=False):
+            server.call("DELETE", f"/v1/proxies/{one}-{other}")
+
+
+@linux_only
+def test_why_auto_is_stream_is_told(poor: ChaosproxyServer) -> None:
+    result = run(poor, "partition", "app", "db")
+    assert result.exit_code == 0
+    second = result.stdout.splitlines()[1]
+    assert second.startswith("mode stream: this kernel asks for CAP_NET_ADMIN, which this process does not have; grant")
+    assert second.endswith(", or give mode: stream (`chaosproxy doctor` explains)")
+
+
+@linux_only
+def test_mode_packet_that_cannot_be_had_says_how_to_get_it(poor: ChaosproxyServer) -> None:
+    result = run(poor, "partition", "app", "db", "--mode", "packet")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: mode packet of partition cannot be had on proxy 'wire': this kernel asks")
+    assert "setcap cap_net_admin+ep" in result.stderr
+    assert partitions(poor) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "cuts nothing; give from and to"),
+        (("app",), "to: is missing beside from; give the nodes on the other side"),
+        (("app", "bd"), "to.0: no proxy names the node 'bd'; there are: app, db, cache"),
+        (("ap", "db"), "from.0: no proxy names the node 'ap' (did you mean 'app'?)"),
+        (("app", "db", "--mode", "paket"), "mode: 'paket' is not known (did you mean 'packet'?); give one of: auto"),
+        (("app", "db", "--acks", "dropp"), "acks: 'dropp' is not known (did you mean 'drop'?)"),
+        (("app", "db", "--preset", "flaky"), "preset: 'flaky' is not known (did you mean 'flaky-link'?)"),
+        (("app", "db", "--ttl", "30"), "ttl: '30' has no unit"),
+        (("app", "db", "--down", "1s"), "down: goes with preset: flaky-link; leave it out"),
+        (("app", "db", "--topology", "halves"), "topology: cannot stand beside from"),
+        (("app", "db", "--nodes", "app"), "nodes: goes with a topology"),
+        (("--topology", "halfs"), "topology: 'halfs' is not known (did you mean 'halves'?)"),
+        (("--topology", "isolate"), "topology: isolate is about one node; give it"),
+        (("--topology", "isolate:cahe"), "topology: no proxy names the node 'cahe' (did you mean 'cache'?)"),
+        (("--topology", "halves", "--one-way"), "one_way: goes with from and to"),
+        (("--topology", "majorities-ring", "--nodes", "app,db"), "topology: majorities-ring takes at least 3 nodes"),
+        (("--group", "app,db"), "groups: is one group; give at least two"),
+        (("db", "cache"), "goes through no proxy: none stands between cache<>db; add one, or give allow_empty: true"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_what_would_be_right(
+    server: ChaosproxyServer, words: tuple[str, ...], says: str
+) -> None:
+    result = run(server, "partition", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"  {says}" in result.stderr
+    assert partitions(server) == {}
+
+
+def test_an_unknown_option_is_a_usage_error(server: ChaosproxyServer) -> None:
+    result = run(server, "partition", "app", "db", "--oneway")
+    assert result.exit_code == 2
+    assert "--one-way" in result.stderr
+
+
+def test_an_id_that_is_taken_says_so(server: ChaosproxyServer) -> None:
+    assert run(server, "partition", "app", "db", "--id", "dark").exit_code == 0
+    result = run(server, "partition", "app", "cache", "--id", "dark")
+    assert result.exit_code == 2
+    assert "there is a partition 'dark' already; heal it, or take another id" in result.stderr
+    assert list(cuts(server)) == ["wire", "back"]
+
+
+def test_wrong_words_are_found_without_a_server() -> None:
+    result = CliRunner().invoke(main, ["partition", "app", "db", "--ttl", "5", "--url", "http://127.0.0.1:1"])
+    assert result.exit_code == 2
+    assert "ttl: '5' has no unit" in result.stderr
+
+
+# ── crash and pause ───────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "left"),
+    [
+        (("crash", "db"), "crashed node db until healed: wire, back",
+         {"wire": ["crash:db"], "back": ["crash:db"]}),
+        (("crash", "db", "--down", "90s"), "crashed node db for 90s: wire, back",
+         {"wire": ["crash:db"], "back": ["crash:db"]}),
+        (("pause", "db", "--for", "1h"), "paused node db for 1h: wire, back",
+         {"wire": ["pause:db"], "back": ["pause:db"]}),
+        (("crash", "wire"), "crashed proxy wire until healed: wire", {"wire": ["crash"]}),
+        (("pause", "wire", "--for", "1h"), "paused proxy wire for 1h: wire", {"wire": ["pause"]}),
+        (("pause", "cache", "--as", "node"), "paused node cache until healed: cache", {"cache": ["pause:cache"]}),
+        (("crash", "cache", "--as", "proxy"), "crashed proxy cache until healed: cache", {"cache": ["crash"]}),
+    ],
+)  # fmt: skip
+def test_a_node_or_a_proxy_is_crashed_or_paused(
+    server: ChaosproxyServer, words: tuple[str, ...], says: str, left: dict[str, list[str]]
+) -> None:
+    result = run(server, *words)
+    assert (result.exit_code, result.stderr, result.stdout) == (0, "", f"{says}\n")
+    assert faults(server) == left
+
+
+@pytest.mark.parametrize("verb", ["crash", "pause"])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("cache",), "'cache' is a node and a proxy; say which, with --as node or --as proxy"),
+        (("wir",), "'wir' is no node and no proxy (did you mean 'wire'?); there are nodes: app, db, cache; proxies"),
+        (("cahe",), "'cahe' is no node and no proxy (did you mean 'cache'?); there are nodes: app, db, cache; proxies"),
+        (("wire", "--as", "node"), "no proxy names the node 'wire'; there are: app, db, cache"),
+        (("db", "--as", "proxy"), "there are: wire, back, cache"),
+        (("db", "--as", "server"), "'server' is not one of 'node', 'proxy'"),
+    ],
+)
+def test_a_name_that_is_not_clear_is_asked_about(
+    server: ChaosproxyServer, verb: str, words: tuple[str, ...], says: str
+) -> None:
+    result = run(server, verb, *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert says in result.stderr
+    assert faults(server) == {}
+
+
+@pytest.mark.parametrize(("verb", "option", "field"), [("crash", "--down", "down"), ("pause", "--for", "for")])
+def test_a_wrong_duration_is_refused(server: ChaosproxyServer, verb: str, option: str, field: str) -> None:
+    for given, says in (("5", "'5' has no unit"), ("0s", "'0s' is too short"), ("soon", "'soon' is not a duration")):
+        result = run(server, verb, "db", option, given)
+        assert result.exit_code == 2
+        assert f"  {field}: {says}" in result.stderr
+    assert faults(server) == {}
+
+
+# ── who reaches whom ──────────────────────────────────────────────────────────────────────
+
+MATRIX = """\
+       app  db  cache  far
+app    -    →   ⇄      ·
+db     ←    -   ✗      ·
+cache  ⇄    ✗   -      ·
+far    ·    ·   ·      -
+
+⇄ both ways  → only from the row to the column  ← only the other way  ✗ cut  · no proxy between them
+db is paused
+far is crashed""".splitlines()
+
+
+def test_a_matrix_is_drawn_with_arrows() -> None:
+    reach = {
+        "app": {"db": True, "cache": True, "far": None},
+        "db": {"app": False, "cache": False, "far": None},
+        "cache": {"app": True, "db": False, "far": None},
+        "far": {"app": None, "db": None, "cache": None},
+    }
+    states = {"app": "up", "db": "paused", "cache": "up", "far": "crashed"}
+    assert draw_matrix([{"name": name, "state": state} for name, state in states.items()], reach) == MATRIX
+
+
+def test_only_signs_that_are_used_are_explained() -> None:
+    up = [{"name": "a", "state": "up"}, {"name": "bb", "state": "up"}]
+    drawn = draw_matrix(up, {"a": {"bb": True}, "bb": {"a": True}})
+    assert drawn == ["    a  bb", "a   -  ⇄", "bb  ⇄  -", "", "⇄ both ways"]
+
+
+def test_nodes_shows_who_reaches_whom(server: ChaosproxyServer) -> None:
+    run(server, "partition", "app", "db", "--one-way")
+    run(server, "crash", "cache", "--as", "node")
+    result = run(server, "nodes")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "       app  db  cache",
+        "app    -    ←   ✗",
+        "db     →    -   ·",
+        "cache  ✗    ·   -",
+        "",
+        "→ only from the row to the column  ← only the other way  ✗ cut  · no proxy between them",
+        "cache is crashed",
+    ]
+
+
+def test_without_nodes_it_says_how_to_name_some(server: ChaosproxyServer) -> None:
+    bodies = [server.call("DELETE", f"/v1/proxies/{name}") for name in ("wire", "back", "cache")]
+    assert bodies == [None] * 3
+    try:
+        assert run(server, "nodes").stdout == "no proxy names a node; give proxies `from` and `to`\n"
+        assert json.loads(run(server, "nodes", "--json").stdout) == {"nodes": [], "reach": {}}
+    finally:
+        for name, client, other in (("wire", "app", "db"), ("back", "db", "app"), ("cache", "app", "cache")):
+            server.add_proxy(name, 1, **{"from": client, "to": other})
+
+
+# ── status, heal, --json ──────────────────────────────────────────────────────────────────
+
+
+@linux_only
+def test_status_shows_partitions_and_what_the_kernel_lacks(poor: ChaosproxyServer) -> None:
+    run(poor, "partition", "app", "db", "--id", "dark")
+    run(poor, "crash", "wire")
+    lines = run(poor, "status").stdout.splitlines()
+    assert lines[1] == "the kernel does not give it: filters (`chaosproxy doctor` explains)"
+    shown = "\n".join(lines[2:])
+    assert shown.count("partition dark") == 2
+    first = next(at for at, line in enumerate(lines) if line.startswith("wire"))
+    assert lines[first].rstrip().endswith("partition dark")
+    assert lines[first + 1].strip() == "crash: refuse existing=reset both"
+
+
+def test_heal_takes_one_partition_then_all(server: ChaosproxyServer) -> None:
+    for name in ("one", "two", "three"):
+        run(server, "partition", "app", "db", "--id", name)
+    run(server, "crash", "cache", "--as", "proxy")
+    assert run(server, "heal", "--partition", "two").stdout == "healed partition two\n"
+    assert list(partitions(server)) == ["one", "three"]
+    near = run(server, "heal", "--partition", "thre")
+    assert near.exit_code == 2
+    assert "no partition is called 'thre' (did you mean 'three'?); there are: one, three" in near.stderr
+    both = run(server, "heal", "cache", "--partition", "one")
+    assert both.exit_code == 2
+    assert "partition: goes through several proxies; name it alone" in both.stderr
+    assert run(server, "heal").stdout == (
+        "healed partition one\nhealed partition three\nhealed crash (refuse) on cache\n"
+    )
+    assert (partitions(server), faults(server)) == ({}, {})
+
+
+def test_everything_is_told_as_json(server: ChaosproxyServer) -> None:
+    def told(*words: str) -> Any:
+        result = run(server, *words, "--json")
+        assert (result.exit_code, result.stderr) == (0, "")
+        return json.loads(result.stdout)
+
+    made = told("partition", "app", "db", "--id", "dark", "--mode", "stream")
+    assert (made["id"], made["cut"], made["effective_mode"]) == ("dark", [["app", "db"], ["db", "app"]], "stream")
+    assert told("crash", "wire") == {"fault": "crash", "type": "refuse", "ttl": None, "proxies": ["wire"]}
+    assert told("pause", "db", "--for", "1h") == {
+        "fault": "pause:db", "type": "pause", "ttl": "1h", "proxies": ["wire", "back"],
+    }  # fmt: skip
+    assert told("nodes") == server.call("GET", "/v1/nodes")
+    assert told("nodes")["reach"]["app"] == {"db": False, "cache": True}
+    assert told("status")["partitions"] == ["dark"]
+    assert told("heal", "--partition", "dark") == {"removed": [], "partitions": ["dark"]}
+
+
+def test_the_advice_names_the_server_of_the_environment_too(server: ChaosproxyServer) -> None:
+    """It may be pasted into another shell."""
+    environment = {**os.environ, "CHAOSPROXY_URL": server.control}
+    result = CliRunner().invoke(main, ["partition", "app", "db"], env=environment)
+    assert result.stdout.splitlines()[-1] == (
+        f"heal it with: chaosproxy heal --partition partition-1 --url {server.control}"
+    )

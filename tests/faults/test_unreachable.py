@@ -1,0 +1,40 @@
+"""Unreachable: SYNs are not answered."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from chaosproxy.faults.base import Door, Existing, Opening
+from chaosproxy.faults.unreachable import Unreachable
+from tests.faults.playing import read, told
+
+OPENING = Opening(random.Random, 0.0, None)
+
+
+@pytest.mark.parametrize("existing", ["keep", "close", "reset"])
+@pytest.mark.parametrize(("mode", "by_filter"), [("auto", False), ("stream", False), ("packet", True)])
+def test_it_acts_at_the_door_alone(existing: Existing, mode: str, by_filter: bool) -> None:
+    fault = read({"type": "unreachable", "existing": existing, "mode": mode}).settings
+    assert fault == Unreachable(existing=existing, mode=mode)
+    assert fault.door() == Door(reply="silence", existing=existing, by_filter=by_filter)
+    assert (fault.open(OPENING), fault.loss(OPENING), fault.pacing()) == (None, None, None)
+
+
+@pytest.mark.parametrize(("existing", "severs"), [("keep", False), ("close", True), ("reset", True)])
+def test_only_where_open_connections_are_kept_something_gets_through(existing: str, severs: bool) -> None:
+    assert Unreachable(existing=existing).severs() == severs
+
+
+def test_open_connections_are_kept_unless_told_otherwise() -> None:
+    assert read({"type": "unreachable"}).settings == Unreachable(existing="keep", mode="auto")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [({"existing": "drop"}, "keep, close, reset"), ({"mode": "filter"}, "packet")]
+)
+def test_what_makes_no_sense_is_refused(given: dict[str, object], words: str) -> None:
+    [(where, what)] = told({"type": "unreachable", **given})
+    assert [where] == list(given)
+    assert words in what

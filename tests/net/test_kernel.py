@@ -1,0 +1,296 @@
+"""What the kernel is asked for one TCP socket, and what it answers."""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from chaosproxy.faults.base import Drop
+from chaosproxy.net.bpf import losing
+from chaosproxy.net.kernel import (
+    Capability,
+    ask_if_alive,
+    attach,
+    detach,
+    dropped,
+    lent_socket,
+    limit_pacing,
+    probe,
+    read_tcp_info,
+    tcp_info,
+    tcp_socket,
+)
+from chaosproxy.tallies import TcpInfo
+from tests.servers.namespace import without_net_admin
+
+ROOT = Path(__file__).parents[2]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+
+TCP_INFO, SO_MAX_PACING_RATE = 11, 47
+FIELDS = (
+    "rto ato snd_mss rcv_mss unacked sacked lost retrans fackets last_data_sent last_ack_sent last_data_recv "
+    "last_ack_recv pmtu rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans"
+).split()
+"""Of four bytes each, after eight bytes of which tcpi_backoff is the fifth (linux/tcp.h)."""
+
+
+@contextmanager
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection; each `send` is a segment of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server, _ = listener.accept()
+        with server:
+            for sock in (client, server):
+                sock.settimeout(5)
+            yield client, server
+
+
+def info(sock: socket.socket) -> TcpInfo:
+    found = tcp_info(sock)
+    assert found is not None
+    return found
+
+
+# ── what it tells ─────────────────────────────────────────────────────────────────────────
+
+
+def a_struct(backoff: int, **given: int) -> bytes:
+    """A tcp_info in which every field has another value."""
+    numbers = [given.get(name, 1_000_000 + place) for place, name in enumerate(FIELDS)]
+    return struct.pack("=8B24I", 200, 201, 202, 203, backoff, 205, 206, 207, *numbers)
+
+
+def test_each_number_is_read_from_its_place() -> None:
+    data = a_struct(3, unacked=17, total_retrans=4_000_000_000, rtt=25_300)
+    expected = TcpInfo(unacked=17, retransmits=4_000_000_000, backoff=3, rtt=0.0253)
+    assert read_tcp_info(data) == expected
+    assert read_tcp_info(data + bytes(152)) == expected, "newer kernels tell more"
+
+
+def test_a_struct_that_is_too_short_tells_nothing() -> None:
+    whole = a_struct(3)
+    assert read_tcp_info(whole) is not None
+    assert {read_tcp_info(whole[:length]) for length in range(len(whole))} == {None}
+
+
+@linux
+def test_a_connection_on_loopback_tells_plausible_numbers() -> None:
+    with pair() as (client, server):
+        client.sendall(b"x" * 1000)
+        assert server.recv(2000) == b"x" * 1000
+        server.sendall(b"y")
+        assert client.recv(1) == b"y"
+        for sock in (client, server):
+            assert 0 < info(sock).rtt < 1
+            assert (info(sock).retransmits, info(sock).backoff) == (0, 0)
+        assert info(client).unacked == 0
+
+
+@linux
+def test_who_is_not_tcp_or_closed_says_so() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, pytest.raises(OSError):
+        tcp_info(datagrams)
+    closed = socket.socket()
+    closed.close()
+    for ask in (tcp_info, dropped):
+        with pytest.raises(OSError) as caught:
+            ask(closed)
+        assert caught.value.errno == errno.EBADF
+
+
+# ── what it drops ─────────────────────────────────────────────────────────────────────────
+
+
+def data_segments_sent(sock: socket.socket) -> int:
+    """tcpi_data_segs_out: retransmissions included."""
+    return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256), 156)[0])
+
+
+def segments_sent(sock: socket.socket) -> int:
+    """tcpi_segs_out: bare acknowledgements included."""
+    return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256), 136)[0])
+
+
+@pytest.mark.namespace
+def test_what_a_filter_drops_is_counted_exactly() -> None:
+    with pair() as (client, server):
+        client.sendall(b"a")
+        assert server.recv(1) == b"a"
+        assert dropped(server) == 0
+        sent_before = segments_sent(client)
+        attach(server, losing((Drop(),)))
+        for _ in range(5):
+            client.sendall(b"b")
+        time.sleep(0.7)  # a probe, and retransmissions after 0.2 s and 0.6 s
+        assert info(client).retransmits >= 2 and info(client).backoff >= 1 and info(client).unacked >= 1
+        lost = dropped(server)
+        assert lost == segments_sent(client) - sent_before == 5 + info(client).retransmits
+        detach(server)
+        got = b""
+        while len(got) < 5:  # the next retransmission gets through
+            got += server.recv(10)
+        assert got == b"bbbbb"
+        assert (dropped(server), dropped(client)) == (lost, 0)
+
+
+@pytest.mark.namespace
+def test_spared_acknowledgements_are_not_dropped() -> None:
+    with pair() as (client, server):
+        attach(server, losing((Drop(spare_acks=True),)))
+        for _ in range(50):
+            server.sendall(b"x" * 20_000)
+            got = 0
+            while got < 20_000:
+                got += len(client.recv(20_000))
+        assert segments_sent(client) > 10, "it acknowledged"
+        assert dropped(server) == 0
+        client.sendall(b"data")
+        assert dropped(server) == data_segments_sent(client) >= 1
+
+
+@pytest.mark.namespace
+def test_a_program_replaces_what_was_attached_before() -> None:
+    with pair() as (client, server):
+        attach(server, losing((Drop(),)))
+        attach(server, losing(()))
+        client.sendall(b"a")
+        assert server.recv(1) == b"a"
+        detach(server)
+        assert dropped(server) == 0
+
+
+@linux
+def test_to_detach_where_nothing_is_attached_does_nothing() -> None:
+    with socket.socket() as sock:
+        detach(sock)
+    detach(sock)  # it is closed
+
+
+# ── what it is told ───────────────────────────────────────────────────────────────────────
+
+
+@linux
+@pytest.mark.parametrize(
+    ("rate", "kept"), [(1e6, 1_000_000), (1234.5, 1234), (0.3, 1), (1e30, 2**64 - 2), (None, 2**64 - 1)]
+)
+def test_a_rate_is_kept_in_whole_bytes_per_second(rate: float | None, kept: int) -> None:
+    with socket.socket() as sock:
+        limit_pacing(sock, 5e6)
+        limit_pacing(sock, rate)
+        assert struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 8)) == (kept,)
+
+
+@linux
+def test_a_peer_is_asked_each_second_until_it_is_not() -> None:
+    with pair() as (client, _):
+        before = segments_sent(client)
+        ask_if_alive(client, True)
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 1
+        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 1
+        time.sleep(1.3)
+        asked = segments_sent(client)
+        assert asked == before + 1
+        ask_if_alive(client, False)
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+
+
+# ── the socket under a transport ──────────────────────────────────────────────────────────
+
+
+class Lender:
+    """A transport as far as its socket is concerned."""
+
+    def __init__(self, sock: socket.socket | None) -> None:
+        self._socket = sock
+
+    def get_extra_info(self, name: str) -> socket.socket | None:
+        assert name == "socket"
+        return self._socket
+
+
+def test_a_tcp_socket_is_lent_and_stays_open_when_given_back() -> None:
+    with pair() as (client, server):
+        lent = lent_socket(Lender(client))  # type: ignore[arg-type]  # all that is asked of a transport
+        assert lent is not None and lent is not client
+        assert lent.fileno() == client.fileno()
+        lent.detach()
+        client.sendall(b"still here")
+        assert server.recv(20) == b"still here"
+        assert tcp_socket(Lender(client)) is client  # type: ignore[arg-type]
+
+
+def test_what_is_gone_or_a_unix_socket_is_not_lent() -> None:
+    closed = socket.socket()
+    closed.close()
+    one, other = socket.socketpair()
+    with closing(one), closing(other):
+        for sock in (None, closed, one):
+            assert lent_socket(Lender(sock)) is None  # type: ignore[arg-type]
+            assert tcp_socket(Lender(sock)) is None  # type: ignore[arg-type]
+
+
+# ── what can be done ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.namespace
+def test_with_the_privilege_everything_can_be_had() -> None:
+    assert [one.name for one in probe().all()] == ["filters", "pacing", "tcp_info"]
+    assert all(one.available and not one.remedy and one.purpose for one in probe().all()), probe()
+
+
+TELL = """
+import errno, json, socket, struct
+from chaosproxy.net.kernel import probe
+keep_all = struct.pack("HBBI", 6, 0, 0, 2**32 - 1)
+import ctypes
+code = ctypes.create_string_buffer(keep_all, 8)
+with socket.socket() as sock:
+    try: sock.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HP", 1, ctypes.addressof(code)))
+    except OSError as error: refusal = error.errno
+    else: refusal = 0
+print(json.dumps([refusal, *(one.view() for one in probe().all())]))
+"""
+
+
+@linux
+def test_without_the_privilege_it_says_what_is_lacking_and_how_to_get_it() -> None:
+    """Older kernels attach filters without it: the kernel, asked beside, says which is true."""
+    command = [*without_net_admin(), sys.executable, "-c", TELL]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    refusal, filters, pacing, info = json.loads(done.stdout)
+    assert pacing["available"] and info["available"], "neither asks for privileges"
+    assert refusal in (0, errno.EPERM)
+    assert filters["available"] == (refusal == 0)
+    if refusal:
+        assert "CAP_NET_ADMIN" in filters["lacking"]
+        for way in ("setcap cap_net_admin+ep", "NET_ADMIN", "unshare"):
+            assert way in filters["remedy"]
+
+
+def test_elsewhere_nothing_can_be_had_and_the_remedy_is_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    found = probe.__wrapped__()
+    assert [one.name for one in found.all()] == ["filters", "pacing", "tcp_info"]
+    assert not any(one.available for one in found.all())
+    assert all("darwin" in one.lacking and "Linux" in one.remedy for one in found.all())
+
+
+def test_a_capability_as_json() -> None:
+    assert Capability("filters", "to drop").view() == {
+        "name": "filters", "available": True, "purpose": "to drop", "lacking": None, "remedy": None,
+    }  # fmt: skip
+    assert Capability("filters", "to drop", "old kernel", "new kernel").view() == {
+        "name": "filters", "available": False, "purpose": "to drop", "lacking": "old kernel", "remedy": "new kernel",
+    }  # fmt: skip

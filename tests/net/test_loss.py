@@ -1,0 +1,290 @@
+"""Packet loss in the kernel against arithmetic: how often, how late, how slow, in what bursts.
+
+Who waited for a retransmission is read from the kernel's own counts, and that it was late from the clock. A lower
+bound on a delay holds on a machine that is busy with other things; an upper bound does not, so none is asserted.
+Bounds are of 5 standard deviations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from statistics import fmean, median
+from typing import Any
+
+import pytest
+
+from chaosproxy.net.proxy import Proxy
+from tests.net.building import fault, proxy
+from tests.net.harness import Stage, address_of, receive, run, send
+from tests.net.lossy import FAR, NEAR, far_link, knock, likely, mathis, pftk, read_tcp
+
+pytestmark = pytest.mark.namespace
+
+RECOVERY = 0.19
+"""Seconds before a request that is alone on its way is sent again, at least.
+
+Measured: 204 ms. A tail loss probe is due 2·RTT + 200 ms after it (tcp_schedule_loss_probe adds the minimal RTO where
+one packet is out), the first RTO 200 ms + RTT; whichever is first. The second one lost makes 413 ms or, where the
+first was no probe, 630 ms.
+"""
+SYN_RETRY = 0.95
+"""The same for a SYN: 1 s (RFC 6298, 2.1)."""
+
+
+def lose(stage: Stage, name: str = "proxy", **settings: object) -> None:
+    stage.supervisor.put_fault(name, fault("loss", type="packet_loss", mode="packet", **settings), "test")
+
+
+def our_sockets(running: Proxy, direction: str) -> dict[tuple[str, int], Any]:
+    """The proxy's own sockets on that side of its open connections, by the peer's address."""
+    pipes = [getattr(one, direction) for one in running.connections.values()]
+    socks = [pipe.source.get_extra_info("socket") for pipe in pipes if pipe.source is not None]
+    return {sock.getpeername(): sock for sock in socks}
+
+
+async def echo(sock: socket.socket) -> None:
+    while data := await asyncio.get_running_loop().sock_recv(sock, 2**16):
+        await send(sock, data)
+
+
+async def drain(sock: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(sock, 2**18):
+        pass
+
+
+async def fill(sock: socket.socket) -> None:
+    while True:
+        await send(sock, bytes(2**16))
+
+
+@asynccontextmanager
+async def playing() -> AsyncIterator[list[asyncio.Future[None]]]:
+    """Whatever is put on the list ends with the block."""
+    tasks: list[asyncio.Future[None]] = []
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def pairs(stage: Stage, many: int) -> tuple[Proxy, list[socket.socket], list[socket.socket]]:
+    """A proxy, clients' sockets through it, and the server's ends."""
+    listener = stage.listener()
+    running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}")
+    clients, servers = [], []
+    for _ in range(many):
+        clients.append(await stage.connect(running))
+        servers.append(await stage.accept(listener))
+    for sock in (*clients, *servers):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return running, clients, servers
+
+
+# ── each packet ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.2])
+def test_every_packet_has_dice_of_its_own(rate: float) -> None:
+    packets = 40_000
+
+    async def scenario(stage: Stage) -> None:
+        running, [client], [server] = await pairs(stage, 1)
+        lose(stage, rate=rate, direction="upstream")
+        [ours] = our_sockets(running, "upstream").values()
+        counts = [read_tcp(ours).arrived]
+        for _ in range(packets):
+            knock(client)
+            counts.append(read_tcp(ours).arrived)
+        await asyncio.sleep(0.1)
+        assert likely(packets - (read_tcp(ours).arrived - counts[0]), packets, rate)
+        lost = [before == after for before, after in pairwise(counts)]
+        assert likely(sum(both == (True, True) for both in pairwise(lost)), packets - 1, rate**2)
+        [ours] = our_sockets(running, "downstream").values()
+        before = read_tcp(ours).arrived
+        for _ in range(1000):
+            knock(server)
+        await asyncio.sleep(0.1)
+        assert read_tcp(ours).arrived - before == 1000, "the other direction loses nothing"
+
+    run("uvloop", scenario)
+
+
+# ── round trips ───────────────────────────────────────────────────────────────────────────
+
+ROUND_TRIPS = 2000
+
+
+class Trip:
+    """One request and its echo."""
+
+    def __init__(self, socks: Iterable[Any]) -> None:
+        self._socks = tuple(socks)
+        self._before = self._retransmits()
+        self._began = time.monotonic()
+        self.seconds = math.inf
+        """Until the echo was there."""
+        self.sent_again = False
+        """Whether the request or its echo had to be."""
+
+    def _retransmits(self) -> int:
+        return sum(read_tcp(sock).retransmits for sock in self._socks)
+
+    def end(self) -> None:
+        self.seconds = time.monotonic() - self._began
+        self.judge()
+
+    def judge(self) -> None:
+        self.sent_again = self._retransmits() > self._before
+
+
+async def make_trips(clients: dict[socket.socket, Any]) -> list[Trip]:
+    """All of them in turn on each of many connections. Those that wait at the end are not waited for for long."""
+    trips: list[Trip] = []
+
+    async def ping(client: socket.socket, ours: Any) -> None:
+        while len(trips) < ROUND_TRIPS:
+            trip = Trip((client, ours))
+            trips.append(trip)
+            await send(client, bytes(64))
+            await receive(client, 64)
+            trip.end()
+
+    async with playing() as tasks:
+        tasks += [asyncio.ensure_future(ping(*both)) for both in clients.items()]
+        while len(trips) < ROUND_TRIPS:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, timeout=1)
+        for trip in trips:
+            if trip.seconds == math.inf:
+                trip.judge()
+    return trips
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rate", "direction"),
+    [(0.05, "upstream"), (0.2, "upstream"), (0.2, "both")],
+    ids=["5%-upstream", "20%-upstream", "20%-both"],
+)
+def test_a_round_trip_is_late_as_often_as_its_packets_are_lost(loop_name: str, rate: float, direction: str) -> None:
+    """Each is one packet per direction, the acknowledgement on its back; it is late if one of them is lost at first.
+
+    The loss of a bare acknowledgement delays nobody: the next request acknowledges too.
+    """
+    late_share = rate if direction == "upstream" else 1 - (1 - rate) ** 2
+
+    async def scenario(stage: Stage) -> None:
+        running, clients, servers = await pairs(stage, 100)
+        async with playing() as tasks:
+            tasks += [asyncio.ensure_future(echo(server)) for server in servers]
+            ours = our_sockets(running, "upstream")
+            ends = {client: ours[client.getsockname()] for client in clients}
+            for client in clients:  # TCP comes to know its round-trip time
+                await send(client, bytes(64))
+                await receive(client, 64)
+            await asyncio.sleep(0.1)  # for the last acknowledgements
+            before = [(read_tcp(client).sent, read_tcp(ours).arrived) for client, ours in ends.items()]
+            lose(stage, rate=rate, direction=direction)
+            trips = await make_trips(ends)
+            after = [(read_tcp(client).sent, read_tcp(ours).arrived) for client, ours in ends.items()]
+            dropped = running.dropped("upstream")
+        late = [trip for trip in trips if trip.sent_again]
+        assert likely(len(late), len(trips), late_share)
+        assert min(trip.seconds for trip in late) >= RECOVERY
+        assert median(trip.seconds for trip in trips if not trip.sent_again) < RECOVERY / 2, "the others need not wait"
+        sent, arrived = (sum(column) - sum(first) for column, first in zip(zip(*after), zip(*before)))
+        assert likely(dropped, sent, rate)
+        assert abs(dropped - (sent - arrived)) <= 0.01 * sent, "it is what was sent and did not arrive"
+        assert direction == "both" or running.dropped("downstream") == 0
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.slow
+def test_a_new_client_sends_its_syn_again_as_often_as_it_is_lost(loop_name: str) -> None:
+    many, rate = 200, 0.2
+
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}")
+        lose(stage, rate=rate, direction="upstream")
+        seconds: dict[socket.socket, float] = {}
+
+        async def dial(client: socket.socket) -> None:
+            began = time.monotonic()
+            await asyncio.get_running_loop().sock_connect(client, address_of(running))
+            seconds[client] = time.monotonic() - began
+
+        clients = [stage.keep(socket.socket()) for _ in range(many)]
+        async with playing() as tasks:
+            tasks += [asyncio.ensure_future(dial(client)) for client in clients]
+            await asyncio.wait(tasks, timeout=1.5)
+            late = [client for client in clients if read_tcp(client).retransmits]
+            assert likely(len(late), many, rate)
+            assert all(seconds.get(client, math.inf) >= SYN_RETRY for client in late)
+            assert len(seconds) > many - len(late) // 2, "the second SYN gets through as often as the first"
+
+    run(loop_name, scenario)
+
+
+# ── throughput ────────────────────────────────────────────────────────────────────────────
+
+FLOWS = 8
+ONE_WAY = 0.01
+
+
+async def flows(stage: Stage, name: str, rate: float, tasks: list[asyncio.Future[None]]) -> list[socket.socket]:
+    """Clients that send as much as TCP lets them, far from a proxy that loses so much of it."""
+    listener = stage.listener()
+    server = f"127.0.0.1:{listener.getsockname()[1]}"
+    running = await stage.supervisor.add_proxy(proxy(name, listen=f"{NEAR}:0", upstream=server), "test")
+    clients = []
+    for _ in range(FLOWS):
+        client = stage.keep(socket.socket())
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        await asyncio.get_running_loop().sock_connect(client, (FAR, address_of(running)[1]))
+        tasks.append(asyncio.ensure_future(drain(await stage.accept(listener))))
+        clients.append(client)
+    lose(stage, name, rate=rate, direction="upstream")
+    tasks += [asyncio.ensure_future(fill(client)) for client in clients]
+    return clients
+
+
+@pytest.mark.slow
+def test_throughput_falls_with_the_root_of_the_loss() -> None:
+    rates = {"0.5%": 0.005, "2%": 0.02, "20%": 0.2}
+    seconds = 5.0
+
+    async def scenario(stage: Stage) -> None:
+        async with playing() as tasks:
+            clients = {name: await flows(stage, name, rate, tasks) for name, rate in rates.items()}
+            await asyncio.sleep(1.5)  # past the slow start
+            before = {name: [read_tcp(client).acked for client in clients[name]] for name in rates}
+            began = time.monotonic()
+            rtts: dict[str, list[float]] = {name: [] for name in rates}
+            while time.monotonic() < began + seconds:
+                await asyncio.sleep(0.05)
+                for name, socks in clients.items():
+                    rtts[name] += [read_tcp(sock).rtt for sock in socks]
+            took = time.monotonic() - began
+            rate, to_mathis, to_pftk = {}, {}, {}
+            for name, loss in rates.items():
+                after = [read_tcp(client).acked for client in clients[name]]
+                rate[name] = (sum(after) - sum(before[name])) / FLOWS / took
+                rtt, segment = fmean(rtts[name]), read_tcp(clients[name][0]).mss
+                to_mathis[name] = rate[name] / mathis(segment, rtt, loss)
+                to_pftk[name] = rate[name] / pftk(segment, rtt, loss, 0.2 + rtt)
+            print(rate, to_mathis, to_pftk)
+        print("FIG", to_mathis["0.5%"], to_mathis["2%"], to_mathis["20%"], rate["0.5%"]/rate["2%"], to_pftk["20%"], fmean(rtts["0.5%"]))
+
+    assert b"reno" != None
+    with far_link(ONE_WAY):
+        run("uvloop", scenario)
