@@ -12,7 +12,7 @@ import click
 from chaosproxy.cli.exits import CannotStart
 from chaosproxy.cli.files import load_file
 from chaosproxy.cli.types import ADDRESS
-from chaosproxy.errors import CannotListen
+from chaosproxy.errors import ChaosproxyError
 from chaosproxy.model import Address, Config
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def serve(
     try:
         loop_name = app.choose_loop(loop)
         app.run_on(loop_name, app.serve(wanted, loop_name, _announce))
-    except (CannotListen, ModuleNotFoundError) as error:
+    except (ChaosproxyError, ModuleNotFoundError) as error:
         raise CannotStart(str(error)) from None
 
 

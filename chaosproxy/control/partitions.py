@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chaosproxy.declare import nearest
-from chaosproxy.errors import Conflict, InvalidInput, NotFound
+from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem
 from chaosproxy.events import (
     Bus,
     PartitionAdded,
@@ -108,7 +108,7 @@ class Partitions:
             raise Conflict(f"there is a partition {spec.id!r} already; heal it, or take another id")
         specs = [proxy.spec for proxy in self._proxies()]
         cut = cut_by(spec, nodes_of(specs), self._seed)
-        if problems := check_effect(spec, specs):
+        if problems := check_effect(spec, cut, specs):
             raise InvalidInput(problems)
         faults = faults_of(spec, cut, specs)
         parts = {proxy.spec.name: proxy.acting(faults[proxy.spec.name]) for proxy in self._between(faults)}
@@ -142,29 +142,49 @@ class Partitions:
         """Heal all of them; answers which there were."""
         return [self.remove(id, by) for id in list(self._active)]
 
-    def check(self, wanted: Iterable[PartitionSpec], proxies: Sequence[ProxySpec], kernel: Capabilities) -> None:
+    def check(self, proxy: ProxySpec, kernel: Capabilities) -> None:
         """
+        :raises Unsupported: a partition through this proxy asks for mode packet, which it cannot have.
+        """
+        for active in self._active.values():
+            _check_modes(active.spec, active.cut, [proxy], kernel)
+
+    def check_all(
+        self, wanted: Sequence[PartitionSpec], by: str, proxies: Sequence[ProxySpec], kernel: Capabilities
+    ) -> None:
+        """Whether `apply` will succeed once these proxies are there.
+
+        :raises InvalidInput: one of them goes through no proxy, with the seed that there is.
         :raises Unsupported: one of them asks for mode packet, which one of these proxies cannot have.
         """
         for spec in wanted:
-            known = self._active[spec.id].cut if spec.id in self._active else None
-            cut = cut_by(spec, nodes_of(proxies), self._seed) if known is None else known
-            faults = faults_of(spec, cut, proxies)
-            for proxy in proxies:
-                if proxy.name in faults:
-                    acting(faults[proxy.name], proxy, kernel)
+            cut = cut_by(spec, nodes_of(proxies), self._seed)
+            if problems := check_effect(spec, cut, proxies):
+                raise InvalidInput([Problem(("partitions", spec.id), one.message) for one in problems])
+            _check_modes(spec, cut, proxies, kernel)
+        for active in self._staying(wanted, by):
+            _check_modes(active.spec, active.cut, proxies, kernel)
+
+    def retire(self, wanted: Sequence[PartitionSpec], by: str) -> None:
+        """End those that `by` asked for and wants no longer, or wants otherwise."""
+        staying = [active.spec.id for active in self._staying(wanted, by)]
+        for id in list(self._active):
+            if id not in staying:
+                self.remove(id, by)
 
     def apply(self, wanted: Sequence[PartitionSpec], by: str) -> None:
-        """Make those that `by` has asked for exactly these; what is checked before does not fail."""
-        desired = {spec.id: spec for spec in wanted}
-        for active in self.all():
-            if active.spec.id in desired and active.spec != desired[active.spec.id]:
-                self.remove(active.spec.id, by)
-            elif active.spec.id not in desired and active.by == by:
-                self.remove(active.spec.id, by)
+        """Begin those that are not there yet; `retire` has made room, and `check_all` said that they can be."""
         for spec in wanted:
             if spec.id not in self._active:
                 self.add(spec, by)
+
+    def _staying(self, wanted: Sequence[PartitionSpec], by: str) -> list[ActivePartition]:
+        desired = {spec.id: spec for spec in wanted}
+        return [
+            one
+            for one in self._active.values()
+            if (one.by != by if one.spec.id not in desired else one.spec == desired[one.spec.id])
+        ]
 
     def arrange(self, proxy: Proxy) -> None:
         """A proxy has come, or its nodes may have changed: cut it where it lies between a partition's nodes.
@@ -235,6 +255,12 @@ class Partitions:
         for proxy in self._between(active.parts):
             proxy.mend(active.spec.id)
         return active
+
+
+def _check_modes(spec: PartitionSpec, cut: Cut, proxies: Iterable[ProxySpec], kernel: Capabilities) -> None:
+    for proxy in proxies:
+        for fault in faults_of(spec, cut, [proxy]).values():
+            acting(fault, proxy, kernel)
 
 
 def _stop(active: ActivePartition) -> None:

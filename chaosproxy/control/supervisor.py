@@ -92,26 +92,25 @@ class Supervisor:
         :raises CannotListen: an address could not be bound; nothing has changed.
         :raises Unsupported: a mode that cannot be had here; nothing has changed.
         """
-        for wanted in config.proxies:
-            self._check(wanted)
-        self.partitions.check(config.partitions, config.proxies, self.kernel)
         async with self._changing:
+            self._check_all(config, by)
             steps = plan({name: proxy.spec for name, proxy in self._proxies.items()}, config.proxies)
-            moved = {
-                spec.name: await self._bound_for(spec, self._proxies[spec.name])
-                for spec in steps.change
-                if self._must_move(spec)
-            }
+            moved: dict[str, Listener | None] = {}
             started: list[tuple[Proxy, ProxySpec, Listener | None]] = []
             try:
+                for spec in steps.change:
+                    if self._must_move(spec):
+                        moved[spec.name] = await self._bound_for(spec, self._proxies[spec.name])
                 for spec in steps.start:
                     proxy = self._make(spec)
                     started.append((proxy, spec, await self._bound_for(spec, proxy)))
+                self._check_all(config, by)  # again: a partition may have come meanwhile
             except BaseException:
                 for listener in (*moved.values(), *(one[2] for one in started)):
                     if listener is not None:
                         listener.close()
                 raise
+            self.partitions.retire(config.partitions, by)
             for name in steps.stop:
                 self._remove(name, by)
             for spec in steps.change:
@@ -128,12 +127,12 @@ class Supervisor:
         :raises CannotListen: the address could not be bound.
         :raises Unsupported: a mode that cannot be had here.
         """
-        self._check(spec)
         async with self._changing:
             if spec.name in self._proxies:
                 raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name")
             proxy = self._make(spec)
-            return self._add(proxy, spec, await self._bound_for(spec, proxy), by)
+            listener = await self._checked(spec, proxy)
+            return self._add(proxy, spec, listener, by)
 
     async def change_proxy(self, spec: ProxySpec, by: str) -> Proxy:
         """Make the proxy of that name what `spec` says; if that fails it stays as it was.
@@ -145,12 +144,12 @@ class Supervisor:
         :raises CannotListen: the new address could not be bound.
         :raises Unsupported: a mode that cannot be had here.
         """
-        self._check(spec)
         # Planned before anything is awaited: a fault that others add meanwhile is not ours to remove.
         faults = plan_faults(self.proxy(spec.name).spec.faults, spec.faults)
         async with self._changing:
             proxy = self.proxy(spec.name)
-            listener = await self._bound_for(spec, proxy) if self._must_move(spec) else None
+            self._check(spec)
+            listener = await self._checked(spec, proxy) if self._must_move(spec) else None
             self._change(spec, faults, listener, by)
             return proxy
 
@@ -169,7 +168,29 @@ class Supervisor:
         """
         for fault in spec.faults:
             acting(fault, spec, self.kernel)
-        self.partitions.check([one.spec for one in self.partitions.all()], [spec], self.kernel)
+        self.partitions.check(spec, self.kernel)
+
+    def _check_all(self, config: Config, by: str) -> None:
+        """
+        :raises InvalidInput: a partition goes through no proxy, with the seed that there is.
+        :raises Unsupported: a mode that cannot be had here.
+        """
+        for spec in config.proxies:
+            for fault in spec.faults:
+                acting(fault, spec, self.kernel)
+        self.partitions.check_all(config.partitions, by, config.proxies, self.kernel)
+
+    async def _checked(self, spec: ProxySpec, proxy: Proxy) -> Listener | None:
+        """A listener for `spec`, and what `_check` asks, before and after: a partition may have come meanwhile."""
+        self._check(spec)
+        listener = await self._bound_for(spec, proxy)
+        try:
+            self._check(spec)
+        except BaseException:
+            if listener is not None:
+                listener.close()
+            raise
+        return listener
 
     def _make(self, spec: ProxySpec) -> Proxy:
         return Proxy(
@@ -198,19 +219,18 @@ class Supervisor:
     def _change(self, spec: ProxySpec, faults: FaultPlan, listener: Listener | None, by: str) -> None:
         proxy = self._proxies[spec.name]
         before = proxy.spec
-        proxy.spec = replace(spec, faults=before.faults)
+        for name in faults.remove:
+            if proxy.spec.fault(name) is not None:
+                self.remove_fault(spec.name, name, by)
+        proxy.spec = replace(spec, faults=proxy.spec.faults)
+        self.partitions.arrange(proxy)
+        for fault in faults.put:
+            self.put_fault(spec.name, fault, by)
         proxy.settle()
         if listener is not None:
             proxy.use_listener(listener)
         elif not spec.enabled and before.enabled:
             proxy.close()
-        for name in faults.remove:
-            if proxy.spec.fault(name) is not None:
-                self.remove_fault(spec.name, name, by)
-        for fault in faults.put:
-            self.put_fault(spec.name, fault, by)
-        if (before.from_node, before.to_node) != (spec.from_node, spec.to_node):
-            self.partitions.arrange(proxy)
         if replace(before, faults=()) != replace(spec, faults=()):
             listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
             upstream = str(spec.upstream)

@@ -23,6 +23,7 @@ from chaosproxy.declare import (
     Text,
     nearest,
     param,
+    params_of,
     read_struct,
     write_struct,
 )
@@ -158,11 +159,11 @@ def read_partition(data: object, id: str, problems: Problems, path: Path = ()) -
     Whether its nodes exist is not asked here but by `check_nodes`.
     """
     before = len(problems)
-    read_name(id, problems, path)
+    read_name(id, problems, path or ("id",))
     spec = read_struct(PartitionSpec, data, problems, path, id=id)
     if spec is None:
         return None
-    for field, message in _conflicts(spec, data if isinstance(data, Mapping) else {}):
+    for field, message in _conflicts(spec):
         problems.add((*path, field) if field else path, message)
     return spec if len(problems) == before else None
 
@@ -172,8 +173,9 @@ def write_partition(spec: PartitionSpec) -> dict[str, Any]:
     return write_struct(spec)
 
 
-def _conflicts(spec: PartitionSpec, given: Mapping[str, object]) -> Iterable[tuple[str, str]]:
-    kinds = [name for name in ("from", "groups", "topology") if given.get(name)]
+def _conflicts(spec: PartitionSpec) -> Iterable[tuple[str, str]]:
+    given = {"from": spec.from_nodes, "groups": spec.groups, "topology": spec.topology}
+    kinds = [name for name, value in given.items() if value]
     if bool(spec.from_nodes) != bool(spec.to_nodes):
         missing, there = ("to", "from") if spec.from_nodes else ("from", "to")
         yield missing, f"is missing beside {there}; give the nodes on the other side"
@@ -191,9 +193,9 @@ def _conflicts(spec: PartitionSpec, given: Mapping[str, object]) -> Iterable[tup
     if spec.nodes and spec.topology is None:
         yield "nodes", "goes with a topology; leave it out"
     if spec.preset != "flaky-link":
-        for name in ("down", "up"):
-            if given.get(name) is not None:
-                yield name, "goes with preset: flaky-link; leave it out"
+        for one in params_of(PartitionSpec):
+            if one.name in ("down", "up") and getattr(spec, one.attribute) != one.default:
+                yield one.name, "goes with preset: flaky-link; leave it out"
 
 
 # ── what it means ─────────────────────────────────────────────────────────────────────────
@@ -254,9 +256,8 @@ def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:
     return from_to(spec.from_nodes, spec.to_nodes, spec.one_way)
 
 
-def check_effect(spec: PartitionSpec, proxies: Sequence[ProxySpec]) -> list[Problem]:
-    """What is wrong if it goes through none of these proxies, whatever the seed; its nodes must be known."""
-    cut = cut_by(spec, nodes_of(proxies), Seed(0))
+def check_effect(spec: PartitionSpec, cut: Cut, proxies: Sequence[ProxySpec]) -> list[Problem]:
+    """What is wrong if it goes through none of these proxies."""
     if spec.allow_empty or faults_of(spec, cut, proxies):
         return []
     message = f"goes through no proxy: none stands between {written(cut)}; add one, or give allow_empty: true"

@@ -15,11 +15,13 @@ from chaosproxy.model.partition import (
     PartitionSpec,
     check_effect,
     check_nodes,
+    cut_by,
     nodes_of,
     read_partition,
     write_partition,
 )
 from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
+from chaosproxy.seed import Seed
 
 __all__ = ["Config", "ControlSpec", "HostPattern", "PolicySpec", "VERSION", "read_config", "write_config"]
 
@@ -117,11 +119,11 @@ def read_config(data: object, problems: Problems) -> Config | None:
     proxies = _read_proxies(data.get("proxies"), problems, ("proxies",))
     nodes_are_known = len(problems) == before  # not those of a proxy that is wrong
     partitions = _read_partitions(data.get("partitions"), problems, ("partitions",))
-    if nodes_are_known:
-        _check_partitions(partitions, proxies, problems, ("partitions",))
     own = ("version", "proxies", "partitions")
     rest = {key: value for key, value in data.items() if key not in own}
     config = read_struct(Config, rest, problems, (), also_known=own, proxies=proxies, partitions=partitions)
+    if nodes_are_known:
+        _check_partitions(partitions, proxies, config.seed if config else None, problems, ("partitions",))
     return config if len(problems) == before else None
 
 
@@ -166,12 +168,18 @@ def _read_partitions(data: object, problems: Problems, path: Path) -> tuple[Part
 
 
 def _check_partitions(
-    partitions: Iterable[PartitionSpec], proxies: Sequence[ProxySpec], problems: Problems, path: Path
+    partitions: Iterable[PartitionSpec],
+    proxies: Sequence[ProxySpec],
+    seed: int | None,
+    problems: Problems,
+    path: Path,
 ) -> None:
     """Their nodes must be there, and proxies between them."""
     known = nodes_of(proxies)
     for partition in partitions:
-        wrong = check_nodes(partition, known) or check_effect(partition, proxies)
+        wrong = check_nodes(partition, known)
+        if not wrong:  # without a seed of the file's, one is drawn when it is served
+            wrong = check_effect(partition, cut_by(partition, known, Seed(seed or 0)), proxies)
         for problem in wrong:
             problems.add((*path, partition.id, *problem.path), problem.message)
 

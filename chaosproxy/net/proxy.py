@@ -125,6 +125,9 @@ class Proxy:
 
         :raises Unsupported: as `acting`; nothing has changed.
         """
+        before = self._cuts.get(partition)
+        if before is not None and before.spec == fault and before.acting == self.acting(fault):
+            return before
         return self._put(self._cuts, partition, fault)
 
     def mend(self, partition: str) -> None:
@@ -134,10 +137,9 @@ class Proxy:
 
     def settle(self) -> None:
         """Its addresses may have changed: what acts in another mode now is placed anew."""
-        for where in (self._cuts, self._placed):
-            for key, placed in list(where.items()):
-                if self.acting(placed.spec) != placed.acting:
-                    self._put(where, key, placed.spec)
+        for name, placed in list(self._placed.items()):
+            if self.acting(placed.spec) != placed.acting:
+                self._put(self._placed, name, placed.spec)
 
     @property
     def partitions(self) -> list[str]:

@@ -33,6 +33,7 @@ from chaosproxy.model import (
     ProxySpec,
 )
 from chaosproxy.model.address import ListenAddress, UpstreamAddress
+from chaosproxy.model.names import RESERVED
 from chaosproxy.model.partition import Layout, Names, Topology
 from chaosproxy.model.settings import HostPattern
 from chaosproxy.model.topology import NAMES_A_NODE, TOPOLOGIES
@@ -59,7 +60,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampl
         "",
     ]
 )
-NAMES = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Z"]), min_size=1, max_size=12)
+NAMES = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Z"]), min_size=1, max_size=12).filter(
+    lambda name: not name.startswith(RESERVED)
+)
 HOSTS = st.sampled_from(["127.0.0.1", "::1", "localhost", "0.0.0.0", "db.internal", "10.1.2.3", "fe80::1"])
 
 

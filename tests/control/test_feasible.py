@@ -66,7 +66,7 @@ def test_a_fault_is_told_where_it_asks_for_packets_that_cannot_be_had(
     assert fields(given, NO_PACING) == (where if lacking_pacing else [])
 
 
-@pytest.mark.parametrize("cut", [{"from": "a", "to": "b"}, {"groups": ["a", "b"]}, {"topology": "halves"}])
+@pytest.mark.parametrize("cut", [{"from": ["a", "c"], "to": "b"}, {"groups": ["a", "b"]}, {"topology": "halves"}])
 def test_a_partition_is_told_once_however_many_proxies_it_goes_through(cut: Mapping[str, object]) -> None:
     for mode, found in (("packet", ["partitions.dark.mode"]), ("auto", []), ("stream", [])):
         given = config(partitions={"dark": {**cut, "mode": mode}})

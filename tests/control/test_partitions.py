@@ -233,7 +233,7 @@ def test_a_cut_and_faults_leave_each_other_alone() -> None:
     play(scenario)
 
 
-def test_a_proxy_added_between_cut_nodes_is_cut_before_it_listens() -> None:
+def test_a_proxy_added_between_cut_nodes_is_cut_from_its_first_moment() -> None:
     async def scenario(supervisor: Supervisor) -> None:
         await add(supervisor, between("app", "db"))
         active = supervisor.partitions.add(partition(one_way=True, **APP_DB), "test")
@@ -342,6 +342,17 @@ def test_where_one_proxy_cannot_be_cut_none_is(tmp_path: Path) -> None:
         assert active.modes == ["packet", "stream"]
         assert active.why == "its listen address is a unix socket, which has no packets; give mode: stream"
         assert partition_view(active, supervisor.now())["effective_mode"] == "mixed"
+
+    jump(scenario)
+
+
+def test_a_fault_on_several_proxies_is_put_on_all_or_none(tmp_path: Path) -> None:
+    async def scenario(supervisor: Supervisor) -> None:
+        await add(supervisor, quiet("app", "db"), quiet("db", "app", listen=f"unix:{tmp_path}/db.sock"))
+        lossy = fault("f", type="packet_loss", rate="1%", mode="packet", direction="upstream")
+        with pytest.raises(Unsupported, match="on proxy 'db-app'"):
+            supervisor.put_on(supervisor.proxies(), lossy, "test")
+        assert [one.spec.faults for one in supervisor.proxies()] == [(), ()]
 
     jump(scenario)
 

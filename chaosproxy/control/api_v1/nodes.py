@@ -12,6 +12,7 @@ from chaosproxy.control.api_v1.proxies import find_proxy
 from chaosproxy.control.api_v1.views import nodes_view, verb_view
 from chaosproxy.control.api_v1.wishes import duration_from
 from chaosproxy.control.nodes import Verb, proxies_of, verb_fault
+from chaosproxy.model import FaultSpec
 from chaosproxy.net.proxy import Proxy
 
 __all__ = ["crash_node", "crash_proxy", "pause_node", "pause_proxy", "show_nodes"]
@@ -37,24 +38,31 @@ async def pause_node(api: Api, request: web.Request) -> web.Response:
 
 async def crash_proxy(api: Api, request: web.Request) -> web.Response:
     """Reset and refuse everything through one proxy, until it comes back."""
-    return await _to_proxies(api, request, "crash", [find_proxy(api, request.match_info["proxy"])])
+    return await _to_proxy(api, request, "crash")
 
 
 async def pause_proxy(api: Api, request: web.Request) -> web.Response:
     """Hold everything through one proxy, as if its server were stopped."""
-    return await _to_proxies(api, request, "pause", [find_proxy(api, request.match_info["proxy"])])
+    return await _to_proxy(api, request, "pause")
 
 
 async def _to_node(api: Api, request: web.Request, verb: Verb) -> web.Response:
+    lasts = await _read_duration(request, verb)
     node = request.match_info["node"]
-    return await _to_proxies(api, request, verb, proxies_of(node, api.supervisor.proxies()), node)
+    return _put(api, verb_fault(verb, lasts, node), proxies_of(node, api.supervisor.proxies()))
 
 
-async def _to_proxies(
-    api: Api, request: web.Request, verb: Verb, proxies: Sequence[Proxy], node: str | None = None
-) -> web.Response:
+async def _to_proxy(api: Api, request: web.Request, verb: Verb) -> web.Response:
+    lasts = await _read_duration(request, verb)
+    return _put(api, verb_fault(verb, lasts), [find_proxy(api, request.match_info["proxy"])])
+
+
+async def _read_duration(request: web.Request, verb: Verb) -> float | None:
+    """Before anything is looked up: what is there now may be gone when the body has come in."""
     read_query(request)
-    lasts = duration_from(await read_optional_object(request), FIELDS[verb])
-    fault = verb_fault(verb, lasts, node)
+    return duration_from(await read_optional_object(request), FIELDS[verb])
+
+
+def _put(api: Api, fault: FaultSpec, proxies: Sequence[Proxy]) -> web.Response:
     api.supervisor.put_on(proxies, fault, BY)
     return web.json_response(verb_view(fault, proxies))

@@ -48,7 +48,9 @@ def proxy_view(proxy: Proxy) -> Json:
 def fault_view(proxy: Proxy, fault: FaultSpec) -> Json:
     """A fault: its placement with what is default filled in, its parameters, and what `mode: auto` has become."""
     placement, placed = fault.placement, proxy.placed(fault.name)
-    filled = {"direction": placement.direction, "probability": placement.probability, "ttl": None}
+    filled: Json = {"direction": placement.direction, "ttl": None}
+    if not fault.settings.at_listener:
+        filled["probability"] = placement.probability
     view = {"name": fault.name, "type": fault.type, **filled, **write_fault(fault)}
     if placed is not None and placed.acting.mode is not None:
         view |= {"effective_mode": placed.acting.mode, "mode_reason": placed.acting.why or None}
@@ -167,4 +169,4 @@ def _proxy_status(proxy: Proxy) -> Json:
 
 def _plain(spec: ProxySpec | PartitionSpec, attribute: str, kind: Any) -> object:  # Any: one of declare's kinds
     value = getattr(spec, attribute)
-    return None if value is None else write_value(kind, value)
+    return None if value is None or value == () else write_value(kind, value)
