@@ -145,13 +145,13 @@ class Trip:
         self.sent_again = self._retransmits() > self._before
 
 
-async def make_trips(clients: dict[socket.socket, Any]) -> list[Trip]:
+async def make_trips(clients: dict[socket.socket, socket.socket]) -> list[Trip]:
     """All of them in turn on each of many connections. Those that wait at the end are not waited for for long."""
     trips: list[Trip] = []
 
-    async def ping(client: socket.socket, ours: Any) -> None:
+    async def ping(client: socket.socket, server: socket.socket) -> None:
         while len(trips) < ROUND_TRIPS:
-            trip = Trip((client, ours))
+            trip = Trip((client, server))
             trips.append(trip)
             await send(client, bytes(64))
             await receive(client, 64)
@@ -193,14 +193,15 @@ def test_a_round_trip_is_late_as_often_as_its_packets_are_lost(loop_name: str, r
             await asyncio.sleep(0.1)  # for the last acknowledgements
             before = [(read_tcp(client).sent, read_tcp(ours).arrived) for client, ours in ends.items()]
             lose(stage, rate=rate, direction=direction)
-            trips = await make_trips(ends)
+            trips = await make_trips(dict(zip(clients, servers, strict=True)))
             after = [(read_tcp(client).sent, read_tcp(ours).arrived) for client, ours in ends.items()]
             dropped = running.dropped("upstream")
         late = [trip for trip in trips if trip.sent_again]
         assert likely(len(late), len(trips), late_share)
         assert min(trip.seconds for trip in late) >= RECOVERY
         assert median(trip.seconds for trip in trips if not trip.sent_again) < RECOVERY / 2, "the others need not wait"
-        sent, arrived = (sum(column) - sum(first) for column, first in zip(zip(*after), zip(*before)))
+        sent = sum(one for one, _ in after) - sum(one for one, _ in before)
+        arrived = sum(one for _, one in after) - sum(one for _, one in before)
         assert likely(dropped, sent, rate)
         assert abs(dropped - (sent - arrived)) <= 0.01 * sent, "it is what was sent and did not arrive"
         assert direction == "both" or running.dropped("downstream") == 0
@@ -282,9 +283,12 @@ def test_throughput_falls_with_the_root_of_the_loss() -> None:
                 rtt, segment = fmean(rtts[name]), read_tcp(clients[name][0]).mss
                 to_mathis[name] = rate[name] / mathis(segment, rtt, loss)
                 to_pftk[name] = rate[name] / pftk(segment, rtt, loss, 0.2 + rtt)
-            print(rate, to_mathis, to_pftk)
-        print("FIG", to_mathis["0.5%"], to_mathis["2%"], to_mathis["20%"], rate["0.5%"]/rate["2%"], to_pftk["20%"], fmean(rtts["0.5%"]))
+        for name in ("0.5%", "2%"):
+            assert 0.75 <= to_mathis[name] <= 1.4, f"{name}: {to_mathis[name]:.2f} of what Mathis says"
+        assert 1.5 <= rate["0.5%"] / rate["2%"] <= 3.0, "four times the loss is half the rate"
+        # Mathis knows no time-outs, PFTK none of what saves Linux from them (RACK, tail loss probes): it is between.
+        assert to_mathis["20%"] < 0.75
+        assert to_pftk["20%"] > 1.0
 
-    assert b"reno" != None
     with far_link(ONE_WAY):
         run("uvloop", scenario)
