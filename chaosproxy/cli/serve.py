@@ -51,11 +51,13 @@ def serve(
     from chaosproxy.control.feasible import infeasible
     from chaosproxy.net.kernel import probe
 
-    wanted = Config() if config is None else load_file(config, lambda given: infeasible(given, probe()))
+    def seeded(given: Config) -> Config:
+        return given if seed is None else replace(given, seed=seed)
+
+    wanted = Config() if config is None else load_file(config, lambda given: infeasible(seeded(given), probe()))
+    wanted = seeded(wanted)
     if control is not None:
         wanted = replace(wanted, control=replace(wanted.control, listen=control))
-    if seed is not None:
-        wanted = replace(wanted, seed=seed)
 
     from chaosproxy import (
         app,  # these are loaded late: aiohttp and uvloop take a while to load, and most commands need neither
