@@ -15,7 +15,7 @@ __all__ = ["Bandwidth"]
 _SLICE_SECONDS = 0.002
 PACED_FROM, PACED_TO = 100e6, 400e6
 """Bytes per second between which the kernel keeps the rate for us. There it is off by at most 0.5 %, for a third of the
-CPU: eight streams of 200 MB/s on one core were 12 % short, with the bucket 32 %. Above, it strays by 1 to 7 % on
+CPU: eight streams of 200 MB/s on one core were 4 % short, with the bucket 13 %. Above, it strays by 1 to 4 % on
 loopback; below, the bucket is cheap enough, and has no ten unpaced segments at the start (docs/performance.md)."""
 _SMALLEST_SLICE, _LARGEST_SLICE = 1448, 65536  # an Ethernet TCP segment's data; what one read gives at most
 
