@@ -104,9 +104,9 @@ class FaultAdded(ProxyEvent):
     kind: ClassVar[str] = "fault_added"
     fault: str
     type: str
-    mode: str
+    effective_mode: str
     """packet or stream, where the type has modes: what `auto` has become."""
-    why: str
+    mode_reason: str
     """Why `auto` became stream."""
     by: str
     """Who asked: rest, file, cli, scenario, ttl …"""
@@ -119,9 +119,9 @@ class FaultChanged(ProxyEvent):
     kind: ClassVar[str] = "fault_changed"
     fault: str
     type: str
-    mode: str
+    effective_mode: str
     """packet or stream, where the type has modes: what `auto` has become."""
-    why: str
+    mode_reason: str
     """Why `auto` became stream."""
     by: str
 
@@ -183,9 +183,9 @@ class PartitionAdded(PartitionEvent):
     """The pairs that no longer hear each other: `app>db` one way, `app<>db` both."""
     proxies: int
     """How many it goes through."""
-    mode: str
+    effective_mode: str
     """packet or stream; both, separated by a comma, where proxies differ."""
-    why: str
+    mode_reason: str
     """Why `auto` became stream."""
     by: str
 

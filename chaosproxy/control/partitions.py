@@ -123,8 +123,8 @@ class Partitions:
         self._set_timers(active)
         self._bus.tell(
             PartitionAdded(
-                at=now, partition=spec.id, cut=written(cut), proxies=len(parts), mode=",".join(active.modes),
-                why=active.why, by=by,
+                at=now, partition=spec.id, cut=written(cut), proxies=len(parts),
+                effective_mode=",".join(active.modes), mode_reason=active.why, by=by,
             )
         )  # fmt: skip
         return active

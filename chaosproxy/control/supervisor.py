@@ -148,8 +148,11 @@ class Supervisor:
         faults = plan_faults(self.proxy(spec.name).spec.faults, spec.faults)
         async with self._changing:
             proxy = self.proxy(spec.name)
-            self._check(spec)
-            listener = await self._checked(spec, proxy) if self._must_move(spec) else None
+            listener = None
+            if self._must_move(spec):
+                listener = await self._checked(spec, proxy)
+            else:
+                self._check(spec)
             self._change(spec, faults, listener, by)
             return proxy
 
@@ -365,7 +368,7 @@ class Supervisor:
     def _tell_fault(self, event: Callable[..., Event], proxy: Proxy, fault: FaultSpec, by: str) -> None:
         placed = proxy.placed(fault.name)
         mode, why = (placed.acting.mode or "", placed.acting.why) if placed is not None else ("", "")
-        facts = {"fault": fault.name, "type": fault.type, "mode": mode, "why": why}
+        facts = {"fault": fault.name, "type": fault.type, "effective_mode": mode, "mode_reason": why}
         self._tell(event, proxy=proxy.spec.name, by=by, **facts)
 
     def _tell(self, event: Callable[..., Event], **facts: object) -> None:

@@ -132,8 +132,9 @@ class Pipe:
 
     @property
     def is_plain(self) -> bool:
-        """Nothing acts on this direction, nor does the kernel for us."""
-        return self.chain is None and self.filter is None and self._pacing is None
+        """No fault acts on this direction, here or in the kernel; a chain that waits for the dial is none."""
+        chain = self.chain
+        return (chain is None or not chain.links) and self.filter is None and self._pacing is None
 
     # ── which faults act ──────────────────────────────────────────────────────────────
 

@@ -216,9 +216,9 @@ def test_auto_starts_without_the_privilege_and_says_what_it_became(
             assert one["effective_mode"] == "stream"
             assert one["mode_reason"].startswith("this kernel asks for CAP_NET_ADMIN")
         logged = [json.loads(line) for line in server.log.splitlines()]
-        told = [line for line in logged if line.get("mode") == "stream"]
+        told = [line for line in logged if line.get("effective_mode") == "stream"]
         assert [line.get("fault") or line.get("partition") for line in told] == ["lossy", "dark"]
-        assert all(line["why"].startswith("this kernel asks for CAP_NET_ADMIN") for line in told)
+        assert all(line["mode_reason"].startswith("this kernel asks for CAP_NET_ADMIN") for line in told)
 
 
 @pytest.mark.namespace

@@ -275,7 +275,8 @@ def test_events_tell_who_asked_and_that_a_ttl_ran_out() -> None:
         watch = Watch(api)
         await api.ask("POST", HERE, {**APP_DB, "id": "hand"})
         added = await watch.next(PartitionAdded)
-        assert (added.partition, added.proxies, added.mode, added.why, added.by) == ("hand", 1, "stream", WHY, "rest")
+        assert (added.partition, added.proxies, added.by) == ("hand", 1, "rest")
+        assert (added.effective_mode, added.mode_reason) == ("stream", WHY)
         await api.ask("DELETE", f"{HERE}/hand")
         assert (await watch.next(PartitionRemoved)).by == "rest"
         await api.ask("POST", HERE, {**APP_DB, "id": "brief", "ttl": "20ms"})

@@ -438,7 +438,9 @@ def test_what_auto_has_become_is_in_event_view_and_metric(
         told = listen(supervisor)
         active = supervisor.partitions.add(partition(**APP_DB, **fields), "somebody")
         assert told == [
-            PartitionAdded(at=0.0, partition="cut", cut="app<>db", proxies=2, mode=mode, why=why, by="somebody")
+            PartitionAdded(
+                at=0.0, partition="cut", cut="app<>db", proxies=2, effective_mode=mode, mode_reason=why, by="somebody"
+            )
         ]
         view = partition_view(active, supervisor.now())
         assert (view["effective_mode"], view["mode_reason"]) == (mode, why or None)
