@@ -211,8 +211,11 @@ def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
     """What is wrong with the nodes it names, or with their number, where these are known."""
     problems = []
     lists = {"from": spec.from_nodes, "to": spec.to_nodes, "nodes": spec.nodes}
+    # One name may have been given as a text: then there is no place in a list to point at.
     places: list[tuple[Path, str]] = [
-        ((field, at), name) for field, names in lists.items() for at, name in enumerate(names)
+        ((field, at) if len(names) > 1 else (field,), name)
+        for field, names in lists.items()
+        for at, name in enumerate(names)
     ]
     places += [
         (("groups", at, in_it), name) for at, group in enumerate(spec.groups) for in_it, name in enumerate(group)
@@ -224,7 +227,7 @@ def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
         if name not in known:
             problems.append(Problem(path, f"no proxy names the node {shown(name)}{nearest(name, known)}; {has}"))
     if not problems and spec.topology is not None:
-        problems += _check_layout(spec.topology, _laid_over(spec, known))
+        problems += _check_layout(spec, spec.topology, _laid_over(spec, known))
     return problems
 
 
@@ -233,12 +236,13 @@ def _laid_over(spec: PartitionSpec, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(spec.nodes or known))
 
 
-def _check_layout(layout: Layout, nodes: Sequence[str]) -> Iterable[Problem]:
+def _check_layout(spec: PartitionSpec, layout: Layout, nodes: Sequence[str]) -> Iterable[Problem]:
     if layout.node is not None and layout.node not in nodes:
         yield Problem(("topology",), f"the node {shown(layout.node)} is not among nodes; add it there")
     elif len(nodes) < fewest_nodes(layout.word):
         message = f"{layout.word} takes at least {fewest_nodes(layout.word)} nodes, and there are {len(nodes)}"
-        yield Problem(("topology",), f"{message}; give more proxies `from` and `to`")
+        way = "give more of them, or leave nodes out" if spec.nodes else "give more proxies `from` and `to`"
+        yield Problem(("nodes",) if spec.nodes else ("topology",), f"{message}; {way}")
 
 
 def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:

@@ -147,7 +147,7 @@ ONE_MISTAKE = [
     ("cuts nothing", NODES + "{ttl: 1s}", "9:9: partitions.dark: cuts nothing; give from and to, such as from: app"),
     ("one side", NODES + "{from: app}", "9:9: partitions.dark.to: is missing beside from; give the nodes on the other"),
     ("two kinds", NODES + "{from: app, to: db-primary, topology: halves}", "9:47: partitions.dark.topology: cannot st"),
-    ("unknown node", NODES + "{from: ap, to: db-primary}", "9:16: partitions.dark.from.0: no proxy names the node 'ap"),
+    ("unknown node", NODES + "{from: ap, to: db-primary}", "9:16: partitions.dark.from: no proxy names the node 'ap"),
     ("unknown node in a list", NODES + "{from: app, to: [app, db]}", "9:31: partitions.dark.to.1: no proxy names th"),
     ("unknown node in groups", NODES + "\n    groups:\n      - [app]\n      - [db-primary, x]", "12:22: partitions.da"),
     ("unknown node in a topology", NODES + "{topology: {isolate: x}}", "9:20: partitions.dark.topology: no proxy name"),

@@ -300,8 +300,8 @@ def test_a_disabled_proxy_is_cut_when_it_is_enabled() -> None:
     ("spec", "error", "says"),
     [
         (partition("taken", **APP_DB), Conflict, "there is a partition 'taken' already; heal it, or take another id"),
-        (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to.0: no proxy names the node 'dbb' (did you me"),
-        (partition(topology="halves", nodes=["app"]), InvalidInput, "topology: halves takes at least 2 nodes"),
+        (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to: no proxy names the node 'dbb' (did you me"),
+        (partition(topology="halves", nodes=["app"]), InvalidInput, "nodes: halves takes at least 2 nodes"),
         (partition(**{"from": "db", "to": "cache"}), InvalidInput, "goes through no proxy: none stands between cache<"),
         (partition(mode="packet", **APP_DB), Unsupported, f"mode packet of partition cannot be had on proxy 'app-db': "
                                                           f"{WHY}"),

@@ -169,7 +169,7 @@ KNOWN = ("app", "db-primary", "db-replica")
     ("data", "found"),
     [
         ({"from": "app", "to": "db-primary"}, {}),
-        ({"from": ["app", "ap"], "to": "db-primry"}, {"from.1": "app", "to.0": "db-primary"}),
+        ({"from": ["app", "ap"], "to": "db-primry"}, {"from.1": "app", "to": "db-primary"}),
         ({"groups": [["app", "db-primary"], ["db-replca"]]}, {"groups.1.0": "db-replica"}),
         ({"groups": [["ap", "db-primary"], "db-replica"]}, {"groups.0.0": "app"}),
         ({"topology": {"isolate": "db-replicas"}}, {"topology": "db-replica"}),
@@ -190,7 +190,7 @@ def test_a_node_that_nobody_names_is_told_with_the_nearest(data: Data, found: di
 def test_without_any_node_it_says_how_to_name_some() -> None:
     [first, second] = check_nodes(read({"from": "a", "to": "b"}), ())
     assert first.message == "no proxy names the node 'a'; no proxy names one; give proxies `from` and `to`"
-    assert second.path == ("to", 0)
+    assert second.path == ("to",)
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
@@ -201,7 +201,10 @@ def test_a_topology_with_too_few_nodes_is_refused(topology: str) -> None:
     [problem] = check_nodes(spec, SEVEN[: fewest - 1])
     assert problem.path == ("topology",)
     assert problem.message.startswith(f"{topology} takes at least {fewest} nodes, and there are {fewest - 1}; ")
+    assert problem.message.endswith("give more proxies `from` and `to`")
     [among] = check_nodes(read({**write_partition(spec), "nodes": SEVEN[: fewest - 1]}), SEVEN)
+    assert among.path == ("nodes",)
+    assert among.message.endswith("give more of them, or leave nodes out")
     assert among.message.startswith(f"{topology} takes at least {fewest} nodes, and there are {fewest - 1}; ")
 
 
@@ -219,7 +222,7 @@ def test_nodes_given_twice_do_not_shift_the_place_of_others() -> None:
 def test_a_cut_is_not_made_between_nodes_that_are_not_there() -> None:
     with pytest.raises(InvalidInput) as caught:
         cut_by(read({"from": "ap", "to": "bd"}), KNOWN, SEED)
-    assert [problem.path for problem in caught.value.problems] == [("from", 0), ("to", 0)]
+    assert [problem.path for problem in caught.value.problems] == [("from",), ("to",)]
 
 
 # ── the cut ───────────────────────────────────────────────────────────────────────────────
