@@ -198,17 +198,21 @@ class Flag(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Text(Kind):
-    """Any text."""
+    """Any text, of at most `longest` characters where that is given."""
+
+    longest: int | None = None
 
     def read(self, value: object) -> str:
         if not isinstance(value, str):
             raise ValueError(f"{shown(value)} is not text; put it in quotes if it is meant as text")
         if not value.isprintable() and any("\ud800" <= char <= "\udfff" for char in value):
             raise ValueError(f"{shown(value)} holds half a surrogate pair; give text that UTF-8 can carry")
+        if self.longest is not None and len(value) > self.longest:
+            raise ValueError(f"{shown(value)} is too long; give at most {self.longest} characters")
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string"}
+        return {"type": "string"} if self.longest is None else {"type": "string", "maxLength": self.longest}
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from chaosproxy.declare import Problems
 from chaosproxy.errors import Path, shown
 
-__all__ = ["RESERVED", "read_name"]
+__all__ = ["LONGEST", "LONGEST_NODE", "RESERVED", "read_name"]
 
 LONGEST = 200
+"""Characters of the name of a proxy, a fault or a partition."""
+LONGEST_NODE = 190
+"""Characters of a node's name, which is part of the name of a fault such as `crash:app`."""
 RESERVED = "partition:"
 """How the name of a partition's part in a proxy begins, in metrics and logs."""
 

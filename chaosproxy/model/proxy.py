@@ -10,7 +10,7 @@ from chaosproxy.declare import Choice, Duration, Flag, Problems, Size, Text, par
 from chaosproxy.errors import Path, shown
 from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
-from chaosproxy.model.names import read_name
+from chaosproxy.model.names import LONGEST_NODE, read_name
 
 __all__ = ["ProxySpec", "read_proxy", "write_proxy"]
 
@@ -25,8 +25,8 @@ class ProxySpec:
         ListenAddress(), "where clients connect; port 0 picks a free one", example="127.0.0.1:15432"
     )
     upstream: Address = param(UpstreamAddress(), "the real server; it need not be up yet", example="127.0.0.1:5432")
-    from_node: str | None = param(Text(), "node of the clients", default=None, name="from", example="app")
-    to_node: str | None = param(Text(), "node of the server", default=None, name="to", example="db-primary")
+    from_node: str | None = param(Text(LONGEST_NODE), "node of the clients", default=None, name="from", example="app")
+    to_node: str | None = param(Text(LONGEST_NODE), "node of the server", default=None, name="to", example="db-primary")
     service: str | None = param(Text(), "proxies of one service are alternatives", default=None, example="db")
     enabled: bool = param(Flag(), "false closes the listener", default=True, example="false")
     connect_timeout: float = param(

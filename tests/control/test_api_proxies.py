@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from chaosproxy.model.names import LONGEST
 from tests.control.serving import Api, echo_server, serving
 
 FREE = {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"}
@@ -87,13 +88,28 @@ def test_every_wrong_field_is_named_where_it_was_sent() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "..", " db", "x" * 101, 7, None])
+@pytest.mark.parametrize("name", ["", "a\nb", "..", " db", "x" * 201, 7, None])
 def test_a_name_that_cannot_stand_in_a_path_or_a_line_is_refused(name: object) -> None:
     async def scenario() -> None:
         async with serving() as api:
             answer = await api.ask("POST", "/v1/proxies", {**FREE, "name": name})
             assert answer.status == 400
             assert list(answer.wrong) == ["name"]
+
+    asyncio.run(scenario())
+
+
+def test_a_name_is_as_long_as_in_a_file() -> None:
+    """The answers are held against the OpenAPI document."""
+
+    async def scenario() -> None:
+        async with serving() as api:
+            longest = "x" * LONGEST
+            fault = {"name": longest, "type": "latency", "delay": "1ms"}
+            added = await api.ask("POST", "/v1/proxies", {**FREE, "name": longest, "faults": [fault]})
+            assert added.status == 201
+            shown = await api.ask("GET", f"/v1/proxies/{longest}/faults/{longest}")
+            assert (shown.status, shown.body["name"]) == (200, longest)
 
     asyncio.run(scenario())
 

@@ -21,6 +21,7 @@ from chaosproxy.model import (
     write_partition,
     write_proxy,
 )
+from chaosproxy.model.names import LONGEST_NODE, read_name
 from chaosproxy.model.settings import HostPattern
 from tests.config.strategies import configs, fault_specs, partitions, proxies
 
@@ -74,6 +75,18 @@ def test_a_good_name_is_kept(name: str) -> None:
     spec = read_proxy(ENDS, name, Problems())
     assert spec is not None
     assert spec.name == name
+
+
+def test_a_crashed_node_of_the_longest_name_has_a_fault_with_a_good_name() -> None:
+    spec = read_proxy(ENDS | {"from": "n" * LONGEST_NODE, "to": "db"}, "p", Problems())
+    assert spec is not None and spec.from_node is not None
+    problems = Problems()
+    read_name(f"crash:{spec.from_node}", problems, ())
+    assert not list(problems)
+    assert read_proxy(ENDS | {"from": "n" * (LONGEST_NODE + 1), "to": "db"}, "p", problems) is None
+    [problem] = problems
+    assert problem.path == ("from",)
+    assert problem.message.endswith(f" is too long; give at most {LONGEST_NODE} characters")
 
 
 def test_faults_keep_their_order() -> None:

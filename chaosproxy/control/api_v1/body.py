@@ -17,6 +17,7 @@ from aiohttp import web
 from chaosproxy.control.api_v1.problem import Refused
 from chaosproxy.declare import nearest
 from chaosproxy.errors import InvalidInput, Problem
+from chaosproxy.model.names import LONGEST
 
 __all__ = ["MAX_BODY", "read_name", "read_object", "read_optional_object", "read_query"]
 
@@ -78,10 +79,10 @@ def read_name(value: object, path: tuple[str | int, ...] = ("name",)) -> str:
 
     :raises InvalidInput: if it could not stand in a URL's path, a log line and a metric's label.
     """
-    example = "give 1 to 100 printable characters, such as db-primary"
+    example = f"give 1 to {LONGEST} printable characters, such as db-primary"
     if not isinstance(value, str):
         raise InvalidInput([Problem(path, f"{_word(value)}; {example}")])
-    if not 1 <= len(value) <= 100 or not value.isprintable() or value in (".", "..") or value != value.strip():
+    if not 1 <= len(value) <= LONGEST or not value.isprintable() or value in (".", "..") or value != value.strip():
         raise InvalidInput([Problem(path, f"{value[:100]!r} cannot be a name; {example}")])
     return value
 

@@ -9,6 +9,7 @@ from chaosproxy.declare import Duration, struct_schema
 from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
+from chaosproxy.model.names import LONGEST
 
 __all__ = ["Json", "components", "fault_schema", "reference"]
 
@@ -17,7 +18,7 @@ Json = dict[str, Any]  # Any: JSON
 TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 0}
 SECONDS: Json = {"type": "number", "minimum": 0}
-NAME: Json = {"type": "string", "minLength": 1, "maxLength": 100}
+NAME: Json = {"type": "string", "minLength": 1, "maxLength": LONGEST}
 
 
 def _nullable(schema: Json) -> Json:
