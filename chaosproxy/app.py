@@ -57,12 +57,14 @@ class Running:
 
 
 @asynccontextmanager
-async def running(config: Config, loop_name: LoopName) -> AsyncIterator[Running]:
+async def running(config: Config, loop_name: LoopName, drawn: Seed | None = None) -> AsyncIterator[Running]:
     """Everything that `config` asks for, until the block ends; then listeners close and connections end.
+
+    `drawn` is the seed if `config` has none; without it, one is drawn.
 
     :raises CannotListen: an address could not be bound; nothing is left behind.
     """
-    seed = Seed(config.seed) if config.seed is not None else Seed.drawn()
+    seed = Seed(config.seed) if config.seed is not None else drawn or Seed.drawn()
     logger.info("seed", extra={"fields": {"seed": seed.value, "drawn": config.seed is None}})
     supervisor = Supervisor(seed)
     events = EventLog(supervisor.bus)
@@ -100,15 +102,15 @@ async def _control_api(
         await runner.cleanup()
 
 
-async def serve(config: Config, loop_name: LoopName, announce: Callable[[Running], None]) -> None:
-    """Run until SIGTERM or SIGINT; `announce` is called once every listener is bound.
+async def serve(config: Config, loop_name: LoopName, announce: Callable[[Running], None], drawn: Seed) -> None:
+    """Run until SIGTERM or SIGINT; `announce` is called once every listener is bound, `drawn` as in `running`.
 
     :raises CannotListen: an address could not be bound.
     """
     stop = asyncio.Event()
     _on_signals(stop.set)
     _raise_descriptor_limit()
-    async with running(config, loop_name) as here:
+    async with running(config, loop_name, drawn) as here:
         settle_garbage_collection()
         announce(here)
         await stop.wait()

@@ -35,7 +35,7 @@ class InvalidFile(BadInput):
 
 
 class InfeasibleFile(InvalidFile):
-    """A file is right, but this machine cannot do what it asks for."""
+    """A file is right, but what it asks for cannot be done here."""
 
     exit_code = CANNOT_START
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +13,9 @@ import click
 from chaosproxy.cli.exits import CannotStart
 from chaosproxy.cli.files import load_file
 from chaosproxy.cli.types import ADDRESS
-from chaosproxy.errors import ChaosproxyError
+from chaosproxy.errors import ChaosproxyError, Problem
 from chaosproxy.model import Address, Config
+from chaosproxy.seed import Seed
 
 if TYPE_CHECKING:
     from chaosproxy.app import LoopChoice, Running
@@ -51,11 +53,15 @@ def serve(
     from chaosproxy.control.feasible import infeasible
     from chaosproxy.net.kernel import probe
 
-    def seeded(given: Config) -> Config:
-        return given if seed is None else replace(given, seed=seed)
+    drawn = Seed.drawn()
 
-    wanted = Config() if config is None else load_file(config, lambda given: infeasible(seeded(given), probe()))
-    wanted = seeded(wanted)
+    def cannot(given: Config) -> Iterator[Problem]:
+        found = seed if seed is not None else given.seed
+        return infeasible(given, drawn if found is None else Seed(found), probe())
+
+    wanted = Config() if config is None else load_file(config, cannot)
+    if seed is not None:
+        wanted = replace(wanted, seed=seed)
     if control is not None:
         wanted = replace(wanted, control=replace(wanted.control, listen=control))
 
@@ -67,7 +73,7 @@ def serve(
     start_logging(log_format, logging.INFO)
     try:
         loop_name = app.choose_loop(loop)
-        app.run_on(loop_name, app.serve(wanted, loop_name, _announce))
+        app.run_on(loop_name, app.serve(wanted, loop_name, _announce, drawn))
     except (ChaosproxyError, ModuleNotFoundError) as error:
         raise CannotStart(str(error)) from None
 

@@ -1,11 +1,11 @@
-"""What of a configuration this machine cannot do, and where it is asked for. Pure."""
+"""What of a configuration cannot be done on this machine, or with this seed, and where it is asked for. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from chaosproxy.errors import Problem, Unsupported
-from chaosproxy.model.partition import cut_by, faults_of, nodes_of
+from chaosproxy.model.partition import check_effect, cut_by, faults_of, nodes_of
 from chaosproxy.model.settings import Config
 from chaosproxy.net.kernel import Capabilities
 from chaosproxy.net.modes import acting
@@ -14,8 +14,8 @@ from chaosproxy.seed import Seed
 __all__ = ["infeasible"]
 
 
-def infeasible(config: Config, kernel: Capabilities) -> Iterator[Problem]:
-    """Every fault and partition that asks for a mode which cannot be had here."""
+def infeasible(config: Config, seed: Seed, kernel: Capabilities) -> Iterator[Problem]:
+    """Every fault and partition that asks for a mode which cannot be had here, or is drawn through no proxy."""
     for proxy in config.proxies:
         for fault in proxy.faults:
             try:
@@ -24,8 +24,10 @@ def infeasible(config: Config, kernel: Capabilities) -> Iterator[Problem]:
                 yield Problem(("proxies", proxy.name, "faults", fault.name, "mode"), str(error))
     known = nodes_of(config.proxies)
     for partition in config.partitions:
-        # Which pairs a seeded topology cuts does not matter much: where one proxy cannot, none of its kind can.
-        faults = faults_of(partition, cut_by(partition, known, Seed(config.seed or 0)), config.proxies)
+        cut = cut_by(partition, known, seed)
+        for problem in check_effect(partition, cut, config.proxies):
+            yield Problem(("partitions", partition.id), problem.message)
+        faults = faults_of(partition, cut, config.proxies)
         for proxy in config.proxies:
             try:
                 if proxy.name in faults:

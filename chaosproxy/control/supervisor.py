@@ -169,8 +169,7 @@ class Supervisor:
         """
         :raises Unsupported: a fault of it, or a partition through it, asks for a mode that it cannot have.
         """
-        for fault in spec.faults:
-            acting(fault, spec, self.kernel)
+        self._check_faults(spec)
         self.partitions.check(spec, self.kernel)
 
     def _check_all(self, config: Config, by: str) -> None:
@@ -179,9 +178,12 @@ class Supervisor:
         :raises Unsupported: a mode that cannot be had here.
         """
         for spec in config.proxies:
-            for fault in spec.faults:
-                acting(fault, spec, self.kernel)
+            self._check_faults(spec)
         self.partitions.check_all(config.partitions, by, config.proxies, self.kernel)
+
+    def _check_faults(self, spec: ProxySpec) -> None:
+        for fault in spec.faults:
+            acting(fault, spec, self.kernel)
 
     async def _checked(self, spec: ProxySpec, proxy: Proxy) -> Listener | None:
         """A listener for `spec`, and what `_check` asks, before and after: a partition may have come meanwhile."""

@@ -28,6 +28,8 @@ def read_name(name: object, problems: Problems, path: Path) -> None:
         wrong = f"is too long; give it at most {LONGEST} characters"
     elif name.startswith(RESERVED):
         wrong = f"begins with {RESERVED!r}, which stands for a partition's part in a proxy; choose another"
+    elif name in (".", ".."):
+        wrong = "stands for a directory in a path; choose another"
     elif not name.isprintable() or name != name.strip():
         wrong = "holds control characters or spaces around it; give it printable text"
     else:

@@ -35,6 +35,7 @@ from chaosproxy.model.names import RESERVED, read_name
 from chaosproxy.model.placement import Placement
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.topology import (
+    DRAWN,
     NAMES_A_NODE,
     TOPOLOGIES,
     Cut,
@@ -46,8 +47,8 @@ from chaosproxy.model.topology import (
 from chaosproxy.seed import Seed
 
 __all__ = [
-    "Layout", "Names", "PartitionSpec", "Topology", "check_effect", "check_nodes", "cut_by", "faults_of", "nodes_of",
-    "read_partition", "write_partition", "written",
+    "Layout", "Names", "PartitionSpec", "Topology", "check_effect", "check_nodes", "cut_by", "faults_of", "is_drawn",
+    "nodes_of", "read_partition", "write_partition", "written",
 ]  # fmt: skip
 
 
@@ -258,6 +259,11 @@ def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:
         dice = seed.at("partition", spec.id, "topology")
         return cut_of(spec.topology.word, _laid_over(spec, known), dice, spec.topology.node)
     return from_to(spec.from_nodes, spec.to_nodes, spec.one_way)
+
+
+def is_drawn(spec: PartitionSpec) -> bool:
+    """Whether the seed decides which pairs it cuts."""
+    return spec.topology is not None and spec.topology.word in DRAWN
 
 
 def check_effect(spec: PartitionSpec, cut: Cut, proxies: Sequence[ProxySpec]) -> list[Problem]:

@@ -24,6 +24,7 @@ from chaosproxy.errors import shown
 from chaosproxy.seed import Dice
 
 __all__ = [
+    "DRAWN",
     "NAMES_A_NODE",
     "TOPOLOGIES",
     "Cut",
@@ -48,6 +49,9 @@ TOPOLOGIES: tuple[str, ...] = tuple(_FEWEST)
 
 NAMES_A_NODE = ("isolate", "bridge")
 """The topologies that can be given a node; `isolate` must be."""
+
+DRAWN = ("random-halves", "majorities-ring")
+"""The topologies for which the dice decide who is cut from whom."""
 
 _LARGEST_PERFECT_RING = 5
 

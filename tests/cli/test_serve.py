@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from chaosproxy.config import load
+from chaosproxy.control.feasible import infeasible
+from chaosproxy.net.kernel import probe
+from chaosproxy.seed import Seed
 from tests.servers.chaos import chaosproxy_command, serving
 from tests.servers.namespace import without_net_admin
 
@@ -227,6 +231,27 @@ def test_packets_that_can_be_had_are_had(tmp_path: Path) -> None:
     with serving(tmp_path, str(path)) as server:
         [partition] = server.call("GET", "/v1/partitions")["partitions"]
         assert (partition["effective_mode"], partition["mode_reason"]) == ("packet", None)
+
+
+def test_a_cut_that_the_seed_draws_through_no_proxy_is_located_in_the_file(tmp_path: Path) -> None:
+    def text(partition: int) -> str:
+        proxies = "".join(
+            f"  {one}{other}: {{listen: '127.0.0.1:0', upstream: 'a:1', from: {one}, to: {other}}}\n"
+            for one, other in ("ab", "cd")
+        )
+        return f"proxies:\n{proxies}partitions:\n  p{partition}: {{topology: random-halves}}\n"
+
+    def is_whole(text: str) -> bool:
+        """With the seed 0 its cut leaves a with b, and c with d."""
+        return bool(list(infeasible(load(f"version: 1\n{text}".encode(), "test", {}), Seed(0), probe())))
+
+    number = next(number for number in range(100) if is_whole(text(number)))
+    path = config(tmp_path, text(number))
+    assert ended("check", str(path)).returncode == 0, "another seed can be drawn"
+    refused = serve(path, "--control", "127.0.0.1:0", "--seed", "0")
+    assert (refused.returncode, refused.stdout) == (3, "")
+    where = f"{path}:6:7: partitions.p{number}: goes through no proxy: none stands between a<>c a<>d b<>c b<>d; "
+    assert where in refused.stderr
 
 
 @pytest.mark.namespace

@@ -172,9 +172,9 @@ def test_what_is_answered_can_be_sent_back(body: Json) -> None:
         ({**APP_DB, "mode": "kernel"}, "mode", "'kernel' is not known; give one of: auto, packet, stream"),
         ({**APP_DB, "down": "1s"}, "down", "goes with preset: flaky-link"),
         ({"from": "cache", "to": "db-primary"}, "", "goes through no proxy: none stands between cache<>db-primary; "),
-        ({**APP_DB, "id": ""}, "id", "cannot be a name"),
-        ({**APP_DB, "id": 5}, "id", "it is a number"),
-        ({**APP_DB, "id": "two\nlines"}, "id", "cannot be a name"),
+        ({**APP_DB, "id": ""}, "id", "is empty; give it at least one character"),
+        ({**APP_DB, "id": 5}, "id", "the name 5 is not text"),
+        ({**APP_DB, "id": "two\nlines"}, "id", "holds control characters or spaces"),
     ],
 )
 def test_a_wrong_field_is_answered_with_what_would_be_right(body: Json, path: str, says: str) -> None:

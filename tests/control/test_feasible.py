@@ -12,6 +12,7 @@ from chaosproxy.declare import Problems
 from chaosproxy.model import Config
 from chaosproxy.model.settings import read_config
 from chaosproxy.net.kernel import Capabilities, Capability
+from chaosproxy.seed import Seed
 
 ALL = Capabilities(Capability("filters", "drops"), Capability("pacing", "paces"), Capability("tcp_info", "tells"))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
@@ -26,14 +27,28 @@ def config(
     faults: Mapping[str, object] | None = None,
     partitions: Mapping[str, object] | None = None,
     listen: str = "127.0.0.1:1",
-    seed: int = 0,
 ) -> Config:
     """Three nodes in a row; what is given is on the first proxy."""
     first = {"listen": listen, "upstream": "127.0.0.1:9", "from": "a", "to": "b", "faults": faults}
     second = {"listen": "127.0.0.1:2", "upstream": "127.0.0.1:9", "from": "b", "to": "c"}
     problems = Problems()
     found = read_config(
-        {"version": 1, "seed": seed, "proxies": {"ab": first, "bc": second}, "partitions": partitions}, problems
+        {"version": 1, "proxies": {"ab": first, "bc": second}, "partitions": partitions}, problems
+    )
+    problems.raise_if_any()
+    assert found is not None
+    return found
+
+
+def apart() -> Config:
+    """Two proxies with two nodes each: halves that leave both proxies whole can be drawn."""
+    proxies = {
+        f"{one}{other}": {"listen": f"127.0.0.1:{port}", "upstream": "127.0.0.1:9", "from": one, "to": other}
+        for one, other, port in (("a", "b", 1), ("c", "d", 2))
+    }
+    problems = Problems()
+    found = read_config(
+        {"version": 1, "proxies": proxies, "partitions": {"dark": {"topology": "random-halves"}}}, problems
     )
     problems.raise_if_any()
     assert found is not None
@@ -41,7 +56,7 @@ def config(
 
 
 def fields(given: Config, kernel: Capabilities) -> list[str]:
-    return [problem.field for problem in infeasible(given, kernel)]
+    return [problem.field for problem in infeasible(given, Seed(0), kernel)]
 
 
 @pytest.mark.parametrize(
@@ -79,10 +94,18 @@ def test_a_partition_through_no_proxy_asks_for_nothing() -> None:
     assert fields(config(partitions={"dark": nowhere}), NO_FILTERS) == []
 
 
+def test_a_cut_that_is_drawn_through_no_proxy_is_told() -> None:
+    answers = [[str(problem) for problem in infeasible(apart(), Seed(seed), ALL)] for seed in range(20)]
+    told = "partitions.dark: goes through no proxy: none stands between a<>c a<>d b<>c b<>d; "
+    for answer in answers:
+        assert all(problem.startswith(told) for problem in answer)
+    assert {len(answer) for answer in answers} == {0, 1}, "the seed decides"
+
+
 def test_a_unix_socket_has_no_packets() -> None:
     partitions = {"first": {"from": "a", "to": "b", "mode": "packet"}, "other": {"from": "b", "to": "c"}}
     given = config({"lossy": {**LOSS, "mode": "packet"}}, partitions, listen="unix:/run/x.sock")
-    found = list(infeasible(given, ALL))
+    found = list(infeasible(given, Seed(0), ALL))
     assert [one.field for one in found] == ["proxies.ab.faults.lossy.mode", "partitions.first.mode"]
     for one in found:
         assert one.message.endswith(
@@ -92,7 +115,7 @@ def test_a_unix_socket_has_no_packets() -> None:
 
 def test_everything_is_told_with_the_remedy() -> None:
     partitions = {id: {"from": "a", "to": "b", "mode": "packet"} for id in ("one", "two")}
-    found = list(infeasible(config({"lossy": {**LOSS, "mode": "packet"}}, partitions), NO_FILTERS))
+    found = list(infeasible(config({"lossy": {**LOSS, "mode": "packet"}}, partitions), Seed(0), NO_FILTERS))
     assert [one.field for one in found] == [
         "proxies.ab.faults.lossy.mode", "partitions.one.mode", "partitions.two.mode",
     ]  # fmt: skip

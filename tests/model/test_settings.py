@@ -60,7 +60,7 @@ def test_a_configuration_survives_writing(config: Config) -> None:
     assert len(problems) == 0
 
 
-@pytest.mark.parametrize("name", ["", " ", " a", "a ", "a\nb", "a\0", "\x1b[31m", "x" * 201, "\ud800"])
+@pytest.mark.parametrize("name", ["", ".", "..", " ", " a", "a ", "a\nb", "a\0", "\x1b[31m", "x" * 201, "\ud800"])
 def test_a_bad_name_is_refused(name: str) -> None:
     problems = Problems()
     assert read_proxy(ENDS, name, problems) is None

@@ -15,9 +15,9 @@ from typing import NoReturn
 from aiohttp import web
 
 from chaosproxy.control.api_v1.problem import Refused
-from chaosproxy.declare import nearest
+from chaosproxy.declare import Problems, nearest
 from chaosproxy.errors import InvalidInput, Problem
-from chaosproxy.model.names import LONGEST
+from chaosproxy.model import names
 
 __all__ = ["MAX_BODY", "read_name", "read_object", "read_optional_object", "read_query"]
 
@@ -79,11 +79,10 @@ def read_name(value: object, path: tuple[str | int, ...] = ("name",)) -> str:
 
     :raises InvalidInput: if it could not stand in a URL's path, a log line and a metric's label.
     """
-    example = f"give 1 to {LONGEST} printable characters, such as db-primary"
-    if not isinstance(value, str):
-        raise InvalidInput([Problem(path, f"{_word(value)}; {example}")])
-    if not 1 <= len(value) <= LONGEST or not value.isprintable() or value in (".", "..") or value != value.strip():
-        raise InvalidInput([Problem(path, f"{value[:100]!r} cannot be a name; {example}")])
+    problems = Problems()
+    names.read_name(value, problems, path)
+    problems.raise_if_any()
+    assert isinstance(value, str)
     return value
 
 
