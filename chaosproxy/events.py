@@ -23,6 +23,8 @@ __all__ = [
     "FaultChanged",
     "FaultExpired",
     "FaultRemoved",
+    "MessageTouched",
+    "NotFramed",
     "PartitionAdded",
     "PartitionEvent",
     "PartitionExpired",
@@ -95,6 +97,30 @@ class DialFailed(ProxyEvent):
     upstream: str
     reason: str
     after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageTouched(ProxyEvent):
+    """A fault touched an HTTP message; told of some per second, so that a storm of them stays readable."""
+
+    kind: ClassVar[str] = "message_touched"
+    fault: str
+    type: str
+    connection: int
+    exchange: int
+    method: str
+    path: str
+    """As sent, without the query, and no longer than a line."""
+    untold: int
+    """Messages that the fault touched since the last event of this kind, and that were not told of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFramed(ProxyEvent):
+    """The first connection of a proxy in HTTP mode that carries something else; it goes on as a stream, or is reset."""
+
+    kind: ClassVar[str] = "not_framed"
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["DELAY_BOUNDS", "DIAL_BOUNDS", "FaultTally", "Histogram", "ProxyTally", "Side", "TcpInfo"]
+__all__ = [
+    "DELAY_BOUNDS", "DIAL_BOUNDS", "EXCHANGE_BOUNDS", "FaultTally", "Histogram", "ProxyTally", "RouteTally", "Side",
+    "TcpInfo",
+]  # fmt: skip
 
 DELAY_BOUNDS = (0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DIAL_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+EXCHANGE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 Side = Literal["client", "server"]
@@ -36,15 +40,47 @@ class Histogram:
 class FaultTally:
     """What one fault on one proxy has done."""
 
-    __slots__ = ("connections", "delay", "segments")
+    __slots__ = ("connections", "delay", "messages", "segments")
 
     def __init__(self) -> None:
         self.connections = 0
         """Connections it touched: its stage was opened on at least one pipe, or it acted at the door."""
+        self.messages = 0
+        """HTTP messages it touched."""
         self.segments = 0
         """Segments it changed, delayed or swallowed."""
         self.delay = Histogram(DELAY_BOUNDS)
         """Seconds by which it delayed the segments that have left it."""
+
+
+class RouteTally:
+    """The exchanges of one proxy with one method and route."""
+
+    __slots__ = ("first_byte", "last_byte", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses = [0] * 6
+        """Exchanges that have ended, by the class of their status: `statuses[5]` is 5xx, `[0]` without an answer."""
+        self.first_byte = Histogram(EXCHANGE_BOUNDS)
+        """Seconds from the request's head to the answer's first byte."""
+        self.last_byte = Histogram(EXCHANGE_BOUNDS)
+        """Seconds from the request's head to the answer's last byte."""
+
+    def add(self, status: int, first_byte: float, last_byte: float) -> None:
+        """An exchange has ended with that status."""
+        self.statuses[status // 100 if status < 600 else 5] += 1
+        self.first_byte.add(first_byte)
+        self.last_byte.add(last_byte)
+
+    def add_at_once(self, status_class: int, duration: float) -> None:
+        """An exchange has ended whose answer came in one piece. On the path of every such answer, hence by hand."""
+        self.statuses[status_class] += 1
+        first, last = self.first_byte, self.last_byte
+        place = bisect_left(EXCHANGE_BOUNDS, duration)
+        first.counts[place] += 1
+        first.sum += duration
+        last.counts[place] += 1
+        last.sum += duration
 
 
 class ProxyTally:
@@ -52,7 +88,7 @@ class ProxyTally:
 
     __slots__ = (
         "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
-        "dropped_upstream", "opened",
+        "dropped_upstream", "opened", "routes", "unframed",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,6 +107,10 @@ class ProxyTally:
         """Packets the kernel dropped for faults on ended connections, client to server."""
         self.dropped_downstream = 0
         """The same, server to client."""
+        self.routes: dict[tuple[str, str], RouteTally] = {}
+        """HTTP exchanges, by method and route."""
+        self.unframed = 0
+        """Connections in HTTP mode that went on as a plain stream, since they could not be framed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ RANKS = {
     "chaosproxy.tallies": 0, "chaosproxy.units": 0, "chaosproxy.tasks": 0,
     "chaosproxy.declare": 1,
     "chaosproxy.faults": 2,
+    "chaosproxy.http": 2.5,
     "chaosproxy.model": 3,
     "chaosproxy.config": 4, "chaosproxy.net": 4,
     "chaosproxy.control.plan": 5, "chaosproxy.control.supervisor": 5, "chaosproxy.control.policy": 5,
@@ -36,6 +37,7 @@ STRANGERS = {("chaosproxy.config", "chaosproxy.net")}
 
 NOT_FOR = {
     "chaosproxy.faults": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
+    "chaosproxy.http": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.model": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.config": {"asyncio", "socket", "aiohttp"},
     "chaosproxy.net": {"aiohttp", "yaml", "prometheus_client", "click", "rich"},

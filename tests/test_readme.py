@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chaosproxy.faults import FAULT_TYPES
+from chaosproxy.model.types import FAULT_TYPES
 from tests.servers.processes import find
 
 ROOT = Path(__file__).parent.parent

@@ -8,6 +8,7 @@ but by the one reader that YAML and REST use too.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,11 +21,13 @@ from chaosproxy.declare import (
     Param,
     Problems,
     Struct,
+    TextOrJson,
     Whole,
     nearest,
     params_of,
 )
 from chaosproxy.errors import Path
+from chaosproxy.http.patterns import OneOrMore, Wanted
 
 __all__ = ["read_assignments"]
 
@@ -91,10 +94,23 @@ def _plain(kind: Kind, text: str) -> object:
             return _number(int, text)
         case Number():
             return _number(float, text)
-        case ListOf(item):
+        case ListOf(item) | OneOrMore(item):
             return [_plain(item, one.strip()) for one in text.split(",")] if text else []
+        case Wanted():
+            return {"true": True, "false": False}.get(text, text)
+        case TextOrJson():
+            return _json(text)
         case _:
             return text
+
+
+def _json(text: str) -> object:
+    """A mapping or list where the text is one, else the text itself."""
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, dict | list) else text
 
 
 def _number(number: type[int] | type[float], text: str) -> object:

@@ -30,9 +30,11 @@ from chaosproxy.declare import (
     struct_schema,
     write_struct,
 )
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
+from chaosproxy.http.match import Match
 from chaosproxy.model import Placement
+from chaosproxy.model.fault import MATCH, placing
+from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.units import format_size
 
 __all__ = ["complete_type", "faults", "known_type", "schema"]
@@ -141,7 +143,7 @@ def faults(fault_type: str | None, as_json: bool) -> None:
     click.echo(f"{fault.type}: {fault.summary}\n{fault.models}\n")
     _print_lines(lines_of(fault), none="It has no parameters of its own.")
     click.echo("\nWhere and how often it acts:")
-    _print_lines(lines_of(Placement), none="")
+    _print_lines(_placing_lines(fault), none="")
     click.echo(f"\nExample: {fault.example}")
 
 
@@ -151,6 +153,12 @@ def schema() -> None:
     from chaosproxy.config import config_schema  # loaded late: YAML is not needed for most commands
 
     print_json(config_schema())
+
+
+def _placing_lines(fault: type[Fault]) -> Iterator[Line]:
+    yield from lines_of(Placement)
+    if MATCH in placing(fault):
+        yield from lines_of(Match, "match.")
 
 
 def _print_lines(lines: Iterable[Line], none: str) -> None:
@@ -170,6 +178,6 @@ def _as_data(fault: type[Fault]) -> dict[str, Any]:
         "models": fault.models,
         "example": fault.example,
         "parameters": [dict(zip(COLUMNS, line.cells(), strict=True)) for line in lines_of(fault)],
-        "placement": [dict(zip(COLUMNS, line.cells(), strict=True)) for line in lines_of(Placement)],
+        "placement": [dict(zip(COLUMNS, line.cells(), strict=True)) for line in _placing_lines(fault)],
         "schema": struct_schema(fault),
     }

@@ -15,7 +15,8 @@ from chaosproxy.cli.describe import complete_type, known_type
 from chaosproxy.cli.exits import BadInput
 from chaosproxy.cli.printing import print_json, print_table
 from chaosproxy.declare import Param, Problems, params_of
-from chaosproxy.model import Placement, read_fault
+from chaosproxy.model import read_fault
+from chaosproxy.model.fault import placing
 
 __all__ = ["heal", "inject", "status", "talks_to_server", "url_option"]
 
@@ -76,11 +77,11 @@ def status(client: Client, as_json: bool) -> None:
 @click.argument("parameters", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--name", help="The fault's name; a fault of that name is changed. Without it the server makes one.")
 @click.option("--direction", help="upstream, downstream or both.")
-@click.option("--probability", help="Share of the connections it touches: 0.2 or 20%.")
+@click.option("--probability", help="Share of the connections, or messages, it touches: 0.2 or 20%.")
 @click.option("--ttl", help="Heals itself after this long, such as 30s.")
-@click.option("--skip", help="Leave the first so many connections alone.")
-@click.option("--count", help="Touch at most so many connections.")
-@click.option("--nth", help="Touch only each nth connection.")
+@click.option("--skip", help="Leave the first so many alone.")
+@click.option("--count", help="Touch at most so many.")
+@click.option("--nth", help="Touch only each nth.")
 @talks_to_server
 def inject(
     proxy: str,
@@ -122,11 +123,11 @@ def fault_body(fault_type: str, words: Iterable[str]) -> Json:
     :raises BadInput: naming every word that is wrong, and what exists.
     """
     fault = known_type(fault_type)
-    params: list[Param] = [*params_of(fault), *params_of(Placement)]
+    params: list[Param] = [*params_of(fault), *placing(fault)]
     problems = Problems()
     body = {"type": fault_type, **read_assignments(words, params, problems)}
     if not len(problems):
-        read_fault(body, "new", problems)
+        read_fault(body, "new", problems, protocol="http")  # which one the proxy has, the server knows
     if len(problems):
         see = f"`chaosproxy faults {fault_type}` explains its parameters"
         raise BadInput(f"{fault_type} cannot be injected so; {see}", problems)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from chaosproxy.declare import struct_schema
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Config, PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
 from chaosproxy.model.settings import VERSION
+from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["config_schema"]
 

@@ -22,6 +22,7 @@ from chaosproxy.declare.kinds import (
     Size,
     Struct,
     Text,
+    TextOrJson,
     Whole,
     nearest,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Size",
     "Struct",
     "Text",
+    "TextOrJson",
     "Whole",
     "nearest",
     "param",

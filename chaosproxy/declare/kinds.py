@@ -8,6 +8,7 @@ what would be right. Kinds that hold others (Struct, ListOf, MapOf) are walked b
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from chaosproxy.errors import shown
 
 __all__ = [
     "Choice", "Duration", "Flag", "Kind", "ListOf", "MapOf", "Number", "Rate", "Share", "Size", "Struct",
-    "Text", "Whole", "nearest",
+    "Text", "TextOrJson", "Whole", "nearest",
 ]  # fmt: skip
 
 LARGEST_WHOLE = 2**63 - 1
@@ -67,18 +68,25 @@ class Duration(Kind):
     """Seconds, written with a unit."""
 
     above_zero: bool = False
+    signed: bool = False
+    """May be negative: `-5m`."""
 
     def read(self, value: object) -> float:
+        if self.signed and isinstance(value, str) and value.lstrip()[:1] in ("-", "+"):
+            sign, amount = value.lstrip()[0], value.lstrip()[1:]
+            return -units.parse_duration(amount) if sign == "-" else units.parse_duration(amount)
         seconds = units.parse_duration(value)
         if self.above_zero and seconds <= 0:
             raise ValueError(f"{shown(value)} is too short; give a duration above 0, such as 20ms")
         return seconds
 
     def write(self, value: object) -> str:
-        return units.format_duration(float(value))  # type: ignore[arg-type]  # read() made it a float
+        seconds = float(value)  # type: ignore[arg-type]  # read() made it a float
+        return units.format_duration(seconds) if seconds >= 0 else f"-{units.format_duration(-seconds)}"
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": rf"^\s*({units.NUMBER}\s*(ns|us|µs|ms|s|m|h)\s*)+$"}
+        sign = "[-+]?" if self.signed else ""
+        return {"type": "string", "pattern": rf"^\s*{sign}({units.NUMBER}\s*(ns|us|µs|ms|s|m|h)\s*)+$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +221,28 @@ class Text(Kind):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string"} if self.longest is None else {"type": "string", "maxLength": self.longest}
+
+
+@dataclass(frozen=True, slots=True)
+class TextOrJson(Kind):
+    """Text as it is, or a mapping or list that stands for its JSON."""
+
+    def read(self, value: object) -> str | dict[str, Any] | list[Any]:
+        if isinstance(value, str):
+            return Text().read(value)
+        if not isinstance(value, dict | list):
+            raise ValueError(f"{shown(value)} is neither text nor JSON; give text in quotes, a mapping or a list")
+        try:
+            json.dumps(value, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"cannot be written as JSON ({error}); give text, or a mapping that can") from None
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["string", "object", "array"]}
+
+    def __str__(self) -> str:
+        return "text or JSON"
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -1,4 +1,4 @@
-"""Faults: one file per type, and the table of all.
+"""Faults on connections, packets and streams of bytes: one file per type, and the table of them.
 
     base        Step, Stage, Door, Fault: what a fault type is
     chain       the stages of one pipe, in order, and all they hold
@@ -6,7 +6,8 @@
     origin      a moment that all stages of one fault count from
     hold        holding everything until the fault ends
     limits      what happens when a limit has been reached
-    describe    the table below as a Markdown page
+    spread      how delays spread about their mean
+    noise       bytes that change at random
 
 Adding a fault type is one file, one line in the table below, and its tests.
 """
@@ -29,9 +30,9 @@ from chaosproxy.faults.slow_close import SlowClose
 from chaosproxy.faults.stall import Stall
 from chaosproxy.faults.unreachable import Unreachable
 
-__all__ = ["FAULT_TYPES"]
+__all__ = ["LINK_FAULT_TYPES"]
 
-FAULT_TYPES: dict[str, type[Fault]] = {
+LINK_FAULT_TYPES: dict[str, type[Fault]] = {
     fault.type: fault
     for fault in (
         Latency,
@@ -52,4 +53,4 @@ FAULT_TYPES: dict[str, type[Fault]] = {
         Corrupt,
     )
 }
-"""Every fault type by its name, in the order the documentation lists them."""
+"""Every fault type to which bytes are bytes, by its name, in the order the documentation lists them."""

@@ -119,6 +119,10 @@ class Stage:
         self.alarm = NEVER
         return ()
 
+    def let_go(self) -> Iterable[Step]:
+        """What it has been shown and not answered, because it must see more to decide: the stage is taken away."""
+        return ()
+
     def take_over(self, old: Stage) -> None:
         """Carry on from the stage that stood here before the fault's settings changed."""
 

@@ -50,10 +50,11 @@ class Link:
         """When the last step left."""
 
     def unwind(self) -> list[Step]:
-        """Empty both queues: what was held, in order, each stamped with its time of arrival."""
-        for step in self.timed:
+        """Empty both queues and the stage: what was held, in order, each stamped with its time of arrival."""
+        kept = [*self.stage.let_go()]
+        for step in (*self.timed, *kept):
             step.due = self.arrived
-        held = [*self.timed, *self.waiting]
+        held = [*self.timed, *kept, *self.waiting]
         self.timed.clear()
         self.waiting.clear()
         return held
@@ -123,15 +124,23 @@ class Chain:
             if successor is not None:
                 successor.stage.take_over(link.stage)
             if not in_order or link.key not in place:
-                for step in link.unwind():
+                for step in self._unwind(link):
                     step.due = now
                     onward.append(step)
             elif successor is not None:
-                successor.waiting.extend(link.unwind())
+                successor.waiting.extend(self._unwind(link))
                 onward = successor.waiting
             else:
                 onward = link.waiting
         self.links = list(wanted)
+
+    def _unwind(self, link: Link) -> list[Step]:
+        for step in (*link.timed, *link.waiting):
+            self._count(step, -1)
+        held = link.unwind()
+        for step in held:  # with what the stage had kept, which was counted as gone
+            self._count(step, 1)
+        return held
 
     def clear(self) -> None:
         """Forget everything: the pipe is no more."""
@@ -230,5 +239,5 @@ class Chain:
 
 def _sign(step: Step, link: Link) -> None:
     """An end that a fault made says so: chaosproxy never blames the network for its own doing."""
-    if isinstance(step, Close | Reset):
+    if isinstance(step, Close | Reset) and step.origin is None:
         step.origin = link.key

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from chaosproxy.declare import Choice, Duration, Share, Struct, param
 from chaosproxy.faults.base import Fault, Opening, Stage, Step
-from chaosproxy.faults.correlated import CorrelatedNormal, probability_above, probability_below
+from chaosproxy.faults.correlated import CorrelatedNormal
 from chaosproxy.faults.origin import Origin
+from chaosproxy.faults.spread import DISTRIBUTION, check_spread, spread
 
 __all__ = ["Latency", "Wave"]
 
@@ -51,7 +52,7 @@ class Latency(Fault):
     delay: float = param(Duration(), "mean delay", example="100ms")
     jitter: float = param(Duration(), "spread of the delay", default=0.0, example="20ms")
     distribution: str = param(
-        Choice("uniform", "normal", "lognormal", "pareto", "exponential"),
+        DISTRIBUTION,
         "how the delay is distributed about its mean",
         default="uniform",
         example="normal",
@@ -64,8 +65,7 @@ class Latency(Fault):
     def check(self) -> Iterable[tuple[str, str]]:
         if self.correlation and not self.jitter:
             yield "correlation", "does nothing without jitter; give a jitter, such as jitter: 20ms"
-        if self.distribution == "lognormal" and self.jitter and not self.delay:
-            yield "delay", "is 0, which no lognormal distribution has as its mean; give a delay above 0, such as 20ms"
+        yield from check_spread(self.distribution, self.delay, self.jitter)
 
     def open(self, opening: Opening) -> Stage:
         if self.wave is None and not self.jitter:
@@ -92,8 +92,7 @@ class _Varying(Stage):
         self._origin.begin(opening.now)
         self._wave = settings.wave
         self._normal = CorrelatedNormal(opening.dice, settings.correlation)
-        shape = _QUANTILES[settings.distribution] if settings.jitter else _no_jitter
-        self._delay = shape(settings.delay, settings.jitter)
+        self._delay = spread(settings.distribution, settings.delay, settings.jitter)
 
     def on_step(self, step: Step) -> tuple[Step]:
         delay = self._delay(self._normal.draw())
@@ -121,48 +120,3 @@ _SHAPES: dict[str, Callable[[float], float]] = {
     "saw": lambda turn: 2 * turn - 1,
 }
 """Each from -1 to 1 over one turn, 0 to 1."""
-
-_Quantile = Callable[[float], float]
-"""A delay from a standard normal number of the same probability."""
-
-
-def _no_jitter(delay: float, jitter: float) -> _Quantile:
-    return lambda z: delay
-
-
-def _uniform(delay: float, jitter: float) -> _Quantile:
-    return lambda z: delay + jitter * (2 * probability_below(z) - 1)
-
-
-def _normal(delay: float, jitter: float) -> _Quantile:
-    return lambda z: delay + jitter * z
-
-
-def _lognormal(delay: float, jitter: float) -> _Quantile:
-    variance = math.log1p((jitter / delay) ** 2)
-    mu, sigma = math.log(delay) - variance / 2, math.sqrt(variance)
-    return lambda z: math.exp(mu + sigma * z)
-
-
-def _exponential(delay: float, jitter: float) -> _Quantile:
-    return lambda z: delay - jitter - jitter * math.log(probability_above(z))
-
-
-_PARETO_SHAPE = 3.0
-_PARETO_MEAN = _PARETO_SHAPE / (_PARETO_SHAPE - 1)
-_PARETO_DEVIATION = math.sqrt(_PARETO_SHAPE / (_PARETO_SHAPE - 2)) / (_PARETO_SHAPE - 1)
-
-
-def _pareto(delay: float, jitter: float) -> _Quantile:
-    scale = jitter / _PARETO_DEVIATION
-    least = delay - scale * _PARETO_MEAN
-    return lambda z: least + scale * probability_above(z) ** (-1 / _PARETO_SHAPE)
-
-
-_QUANTILES: dict[str, Callable[[float, float], _Quantile]] = {
-    "uniform": _uniform,
-    "normal": _normal,
-    "lognormal": _lognormal,
-    "pareto": _pareto,
-    "exponential": _exponential,
-}

@@ -6,14 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chaosproxy.declare import Problems, nearest, params_of, read_struct, struct_schema, write_struct
+from chaosproxy.declare import Param, Problems, Struct, nearest, params_of, read_struct, struct_schema, write_struct
 from chaosproxy.errors import Path, shown
-from chaosproxy.faults import FAULT_TYPES
-from chaosproxy.faults.base import Fault
+from chaosproxy.faults.base import Direction, Fault
+from chaosproxy.http.match import Match, read_match
+from chaosproxy.http.part import On
+from chaosproxy.http.stage import MessageFault
 from chaosproxy.model.names import read_name
 from chaosproxy.model.placement import SELECTS, Placement
+from chaosproxy.model.types import FAULT_TYPES
 
-__all__ = ["FaultSpec", "placement_schema", "read_fault", "write_fault"]
+__all__ = ["DIRECTION_OF", "MATCH", "FaultSpec", "placement_schema", "placing", "read_fault", "write_fault"]
+
+DIRECTION_OF: dict[On, Direction] = {"request": "upstream", "response": "downstream"}
+"""Which way messages flow."""
+
+MATCH = Param("match", "match", Struct(Match), "which messages it is for; without it, all", "{path: /checkout/*}", None)
+"""A parameter of the placement that message faults alone have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +32,8 @@ class FaultSpec:
     name: str
     settings: Fault
     placement: Placement = Placement()
+    match: Match | None = None
+    """Which messages it is for; None for all, and where it is for connections."""
 
     @property
     def type(self) -> str:
@@ -36,41 +47,78 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     """A fault from plain data `{type, placement…, parameters…}`; None, and every problem noted, if it is wrong."""
     before = len(problems)
     read_name(name, problems, path)
-    settings_type = _read_type(data, problems, path, protocol)
+    settings_type = _read_type(data, problems, path)
     if settings_type is None or not isinstance(data, Mapping):
         return None
-    if "match" in data:
-        message = f"selects HTTP messages, and {settings_type.type} acts on connections; leave it out"
-        problems.add((*path, "match"), message, at_key=True)
+    if protocol == "tcp" and issubclass(settings_type, MessageFault):
+        message = f"{shown(settings_type.type)} acts on HTTP messages, and this proxy is tcp"
+        problems.add((*path, "type"), f"{message}; give the proxy `protocol: http`")
     placement_names = [param.name for param in params_of(Placement)]
     own = {key: value for key, value in data.items() if key not in ("type", "match", *placement_names)}
     placed = {key: value for key, value in data.items() if key in placement_names}
-    settings = read_struct(settings_type, own, problems, path, also_known=("type", *placement_names))
+    settings = read_struct(settings_type, own, problems, path, also_known=("type", "match", *placement_names))
     placement = read_struct(Placement, placed, problems, path)
     if settings is None or placement is None:
         return None
     for parameter, message in settings.check():
         problems.add((*path, parameter), message)
+    if isinstance(settings, MessageFault):
+        placement = _along(settings, placement, problems, path)
+    match = _read_match(data.get("match"), settings, placement, problems, (*path, "match"))
     if settings.at_listener and not placement.touches_all:
         for parameter in SELECTS:
             if parameter in placed:
                 message = f"cannot be had with {settings.type}, which acts on the port for every client; leave it out"
                 problems.add((*path, parameter), message, at_key=True)
-    return FaultSpec(name=name, settings=settings, placement=placement) if len(problems) == before else None
+    if len(problems) > before:
+        return None
+    return FaultSpec(name=name, settings=settings, placement=placement, match=match)
+
+
+def _along(settings: MessageFault, placement: Placement, problems: Problems, path: Path) -> Placement:
+    """The placement in the direction in which the messages flow that the fault treats."""
+    side = settings.side()
+    if side is None:
+        return placement
+    direction = DIRECTION_OF[side]
+    if placement.direction == "upstream" != direction:  # downstream is the default, and says nothing
+        message = f"{settings.type} treats {side}s here, which flow {direction}; leave it out"
+        problems.add((*path, "direction"), message)
+    return replace(placement, direction=direction)
+
+
+def _read_match(data: object, settings: Fault, placement: Placement, problems: Problems, path: Path) -> Match | None:
+    if data is None:
+        return None
+    if not isinstance(settings, MessageFault):
+        message = f"selects HTTP messages, and {settings.type} acts on connections; leave it out"
+        problems.add(path, message, at_key=True)
+        return None
+    only_responses = placement.direction == "downstream"
+    return read_match(data, problems, path, "response" if only_responses else "request")
 
 
 def write_fault(spec: FaultSpec) -> dict[str, Any]:
     """The plain data that `read_fault` reads back as `spec`, without what is default. (Any: JSON.)"""
-    return {"type": spec.type, **write_struct(spec.placement), **write_struct(spec.settings)}
+    match = {} if spec.match is None else {"match": write_struct(spec.match)}
+    return {"type": spec.type, **write_struct(spec.placement), **match, **write_struct(spec.settings)}
 
 
 def placement_schema(of: type[Fault]) -> dict[str, Any]:
     """JSON Schema of the placement parameters that a type takes, by name. (Any: JSON.)"""
     left_out = SELECTS if of.at_listener else ()
-    return {name: one for name, one in struct_schema(Placement)["properties"].items() if name not in left_out}
+    properties = {name: one for name, one in struct_schema(Placement)["properties"].items() if name not in left_out}
+    if issubclass(of, MessageFault):
+        properties["match"] = {**struct_schema(Match), "description": MATCH.meaning}
+    return properties
 
 
-def _read_type(data: object, problems: Problems, path: Path, protocol: str) -> type[Fault] | None:
+def placing(of: type[Fault]) -> list[Param]:
+    """The parameters that say where and how often a fault of this type acts."""
+    return [*params_of(Placement), *([MATCH] if issubclass(of, MessageFault) else [])]
+
+
+def _read_type(data: object, problems: Problems, path: Path) -> type[Fault] | None:
     if not isinstance(data, Mapping):
         message = f"{shown(data)} is not a mapping; give a fault such as {{type: latency, delay: 100ms}}"
         problems.add(path, message)
@@ -81,13 +129,6 @@ def _read_type(data: object, problems: Problems, path: Path, protocol: str) -> t
     given = data["type"]
     if isinstance(given, str) and given in FAULT_TYPES:
         return FAULT_TYPES[given]
-    problems.add((*path, "type"), _unknown_type(given, protocol))
+    known = ", ".join(FAULT_TYPES)
+    problems.add((*path, "type"), f"{shown(given)} is no fault type{nearest(given, FAULT_TYPES)}; give one of: {known}")
     return None
-
-
-def _unknown_type(given: object, protocol: str) -> str:
-    if isinstance(given, str) and given.startswith("http_"):
-        if protocol != "http":
-            return f"{shown(given)} acts on HTTP messages, and this proxy is tcp; give the proxy `protocol: http`"
-        return f"{shown(given)} is not in this version yet; it has: {', '.join(FAULT_TYPES)}"
-    return f"{shown(given)} is no fault type{nearest(given, FAULT_TYPES)}; give one of: {', '.join(FAULT_TYPES)}"

@@ -15,24 +15,24 @@ SELECTS = ("probability", "skip", "count", "nth")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Which pipes of which connections a fault touches, and for how long."""
+    """Which pipes of which connections, or which of the messages that match, a fault touches, and for how long."""
 
     direction: str = param(
         Choice("upstream", "downstream", "both"),
-        "which way it acts: upstream is client to server, downstream server to client",
+        "which way it acts: upstream is client to server, downstream server to client; faults on messages know it",
         default="downstream",
         example="both",
     )
     probability: float = param(
         Share(),
-        "share of the connections it touches, rolled once per connection",
+        "share of the connections, or messages, that it touches; rolled once for each",
         default=1.0,
         example="20%",
     )
     ttl: float | None = param(Duration(above_zero=True), "heals itself after this long", default=None, example="30s")
-    skip: int = param(Whole(minimum=0), "leaves the first so many connections alone", default=0, example="2")
-    count: int | None = param(Whole(minimum=1), "touches at most so many connections", default=None, example="3")
-    nth: int | None = param(Whole(minimum=1), "touches only each nth connection", default=None, example="10")
+    skip: int = param(Whole(minimum=0), "leaves the first so many of them alone", default=0, example="2")
+    count: int | None = param(Whole(minimum=1), "touches at most so many of them", default=None, example="3")
+    nth: int | None = param(Whole(minimum=1), "touches only each nth of them", default=None, example="10")
 
     @property
     def directions(self) -> tuple[Direction, ...]:

@@ -6,8 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chaosproxy.declare import Choice, Duration, Flag, Problems, Size, Text, param, read_struct, write_struct
+from chaosproxy.declare import (
+    Choice,
+    Duration,
+    Flag,
+    ListOf,
+    Problems,
+    Size,
+    Struct,
+    Text,
+    Whole,
+    param,
+    read_struct,
+    write_struct,
+)
 from chaosproxy.errors import Path, shown
+from chaosproxy.http.caller import CallerFaults
+from chaosproxy.http.routes import RouteTemplate, duplicates
 from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
 from chaosproxy.model.names import LONGEST_NODE, read_name
@@ -33,6 +48,29 @@ class ProxySpec:
         Duration(above_zero=True), "how long reaching the upstream may take", default=10.0, example="10s"
     )
     queue: int = param(Size(minimum=4096), "bytes that faults may hold per pipe", default=16 * 2**20, example="16MiB")
+    strict: bool = param(
+        Flag(), "http: resets what is no HTTP/1; else it passes, as a stream", default=False, example="true"
+    )
+    announce: bool = param(
+        Flag(), "http: answers made or changed by a fault say so in X-Chaosproxy-Fault", default=False, example="true"
+    )
+    routes: tuple[str, ...] = param(
+        ListOf(RouteTemplate()), "http: what metrics call paths", default=(), example='["/users/{id}", "/static/**"]'
+    )
+    head_limit: int = param(
+        Size(minimum=1024), "http: the longest head; a longer one is no HTTP", default=64 * 1024, example="64KiB"
+    )
+    hold_limit: int = param(
+        Size(), "http: how much of a body a fault may hold that must see all of it", default=2**20, example="1MiB"
+    )
+    pipeline_limit: int = param(
+        Whole(minimum=1), "http: unanswered requests of a connection before its client is slowed", default=1000,
+        example="100",
+    )  # fmt: skip
+    caller_faults: CallerFaults = param(
+        Struct(CallerFaults), "http: faults that a request may ask for itself", default=CallerFaults(),
+        example="{headers: true, max_delay: 5s}",
+    )  # fmt: skip
     faults: tuple[FaultSpec, ...] = ()
 
     def fault(self, name: str) -> FaultSpec | None:
@@ -51,7 +89,25 @@ def read_proxy(data: object, name: str, problems: Problems, path: Path = ()) -> 
     faults = _read_faults(data.get("faults"), problems, (*path, "faults"), protocol)
     rest = {key: value for key, value in data.items() if key != "faults"}
     spec = read_struct(ProxySpec, rest, problems, path, also_known=("faults",), name=name, faults=faults)
+    if spec is not None:
+        _check_http(spec, rest, problems, path)
     return spec if len(problems) == before else None
+
+
+def _check_http(spec: ProxySpec, given: Mapping[str, object], problems: Problems, path: Path) -> None:
+    for index, message in duplicates(spec.routes):
+        problems.add((*path, "routes", index), message)
+    if spec.protocol == "http":
+        return
+    for name in HTTP_ONLY:
+        if given.get(name) is not None and getattr(spec, name) != getattr(_PLAIN, name):
+            message = "is for HTTP messages, and this proxy is tcp; leave it out, or give the proxy `protocol: http`"
+            problems.add((*path, name), message, at_key=True)
+
+
+HTTP_ONLY = ("strict", "announce", "routes", "head_limit", "hold_limit", "pipeline_limit", "caller_faults")
+"""What has a meaning in HTTP mode alone."""
+_PLAIN = ProxySpec(name="", listen=Address("", 0), upstream=Address("", 0))
 
 
 def write_proxy(spec: ProxySpec) -> dict[str, Any]:

@@ -14,8 +14,10 @@ import socket
 from typing import TYPE_CHECKING
 
 from chaosproxy.events import Cause, ConnectionClosed, ConnectionOpened, DialFailed
+from chaosproxy.http.conversation import Conversation, Requests, Responses
 from chaosproxy.net.dial import DialError, dial
-from chaosproxy.net.pipe import DIAL_QUEUE, Discard, Disturb, Forward, Pipe, Side
+from chaosproxy.net.messages import MessagePipe
+from chaosproxy.net.pipe import DIAL_QUEUE, Pipe
 from chaosproxy.net.sockets import abort_with_reset, peer_name, reset_socket
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Connection:
 
     __slots__ = (
         "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "_client", "accepted_at",
-        "downstream", "emitter", "ordinal", "proxy", "upstream",
+        "conversation", "downstream", "emitter", "ordinal", "proxy", "upstream",
     )  # fmt: skip
 
     def __init__(self, proxy: Proxy, ordinal: int, client: object) -> None:
@@ -46,8 +48,15 @@ class Connection:
         self._client = client
         self.emitter: Emitter = proxy.emitter
         self.accepted_at = self.emitter.clock()
-        self.upstream = Pipe(self, "upstream", DIAL_QUEUE)
-        self.downstream = Pipe(self, "downstream", proxy.spec.queue)
+        self.conversation: Conversation | None = None
+        """None where it is no HTTP."""
+        if proxy.spec.protocol == "http":
+            self.conversation = conversation = Conversation(proxy.exchanges.traffic)
+            self.upstream: Pipe = MessagePipe(self, "upstream", DIAL_QUEUE, Requests(conversation))
+            self.downstream: Pipe = MessagePipe(self, "downstream", proxy.spec.queue, Responses(conversation))
+        else:
+            self.upstream = Pipe(self, "upstream", DIAL_QUEUE)
+            self.downstream = Pipe(self, "downstream", proxy.spec.queue)
         self._sockets = 0
         self._cause: Cause | None = None
         self._detail = ""
@@ -95,7 +104,7 @@ class Connection:
     async def _attach(self, accepted: socket.socket) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Disturb(self.upstream, self.downstream), accepted
+                self.upstream.reader, accepted
             )
         except OSError as error:
             reset_socket(accepted)
@@ -105,7 +114,7 @@ class Connection:
         proxy, clock = self.proxy, self.emitter.clock
         started = clock()
         try:
-            await dial(proxy.spec.upstream, proxy.spec.connect_timeout, self._server_side)
+            await dial(proxy.spec.upstream, proxy.spec.connect_timeout, self.downstream.reader)
         except DialError as error:
             self._dialling = None
             self._dial_failed(str(error), clock() - started)
@@ -131,13 +140,6 @@ class Connection:
             self._forget_side(self.downstream)
         else:
             abort_with_reset(made)
-
-    def _server_side(self) -> Side:
-        if self.downstream.chain is not None:
-            return Disturb(self.downstream, self.upstream)
-        if self.downstream.sink is None:  # the client has left this very moment
-            return Discard(self.downstream, self.upstream)
-        return Forward(self.downstream, self.upstream)
 
     def _dial_failed(self, reason: str, after_s: float) -> None:
         proxy, upstream = self.proxy, str(self.proxy.spec.upstream)
@@ -273,6 +275,8 @@ class Connection:
         )
         if self._cut_off is not None:
             self._cut_off.cancel()
+        if self.conversation is not None:
+            self.conversation.close()
         self.upstream.cut()
         self.downstream.cut()
 

@@ -1,11 +1,4 @@
-"""One direction of a connection, and the protocols that feed it.
-
-Two protocols, swapped on a live socket with `set_protocol` when faults come and go
-(uvloop keeps the bound `data_received`: rebinding it would silently do nothing):
-
-    Forward   nothing acts on this direction: count and write
-    Disturb   bytes, end-of-stream and reset go through a chain of faults
-    Discard   the receiver is gone for good: count and drop
+"""One direction of a connection: from one socket, through the faults, to the other.
 
 A pause of reading has a reason, and reading resumes when the last reason goes.
 """
@@ -22,12 +15,13 @@ from chaosproxy.faults.chain import Chain, Link
 from chaosproxy.net.bpf import Program
 from chaosproxy.net.filter import Filter
 from chaosproxy.net.kernel import limit_pacing, tcp_socket
+from chaosproxy.net.sides import Discard, Disturb, Forward, Side
 
 if TYPE_CHECKING:
     from chaosproxy.net.connection import Connection
     from chaosproxy.net.emitter import Emitter
 
-__all__ = ["DIAL_QUEUE", "Discard", "Disturb", "Forward", "Pipe", "Side"]
+__all__ = ["DIAL_QUEUE", "Pipe"]
 
 DIAL_QUEUE = 64 * 1024
 """Bytes a client may send ahead while its upstream is being reached."""
@@ -238,11 +232,24 @@ class Pipe:
         if self._sink_is_full:
             self.pause(_SINK_FULL)
 
+    def reader(self) -> Side:
+        """A protocol for the source's socket that feeds this pipe as its faults want it now."""
+        assert self.connection is not None
+        if self.chain is not None:
+            protocol: type[Side] = Disturb
+        else:
+            protocol = Discard if self.sink is None else Forward
+        return self._protocol(protocol)(self, self.connection.opposite(self))
+
     def _speak(self, protocol: type[Side]) -> None:
         """Have the source's socket feed this pipe in that way."""
-        source, connection = self.source, self.connection
+        source, connection, protocol = self.source, self.connection, self._protocol(protocol)
         if source is not None and connection is not None and type(source.get_protocol()) is not protocol:
             source.set_protocol(protocol(self, connection.opposite(self)))
+
+    def _protocol(self, protocol: type[Side]) -> type[Side]:
+        """The protocol that is used in place of that one."""
+        return protocol
 
     # ── back-pressure ─────────────────────────────────────────────────────────────────
 
@@ -315,79 +322,3 @@ class Pipe:
     def _emitter(self) -> Emitter:
         assert self.connection is not None
         return self.connection.emitter
-
-
-class Side(asyncio.Protocol):
-    """One socket of a connection: what it reads goes `out`, what it is written comes `back`."""
-
-    __slots__ = ("back", "out")
-
-    def __init__(self, out: Pipe, back: Pipe) -> None:
-        self.out = out
-        self.back = back
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        made: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's have its methods, not its class
-        if self.out.connection is None:  # should a cancelled dial still announce its socket
-            made.abort()
-        else:
-            self.out.connection.side_made(self.out, made)
-
-    def eof_received(self) -> bool:
-        if self.out.connection is not None:
-            self.out.end_of_stream()
-        return True  # keep the other direction open
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.out.connection is not None:
-            self.out.connection.side_lost(self.out, exc)
-
-    def pause_writing(self) -> None:
-        self.back.sink_full()
-
-    def resume_writing(self) -> None:
-        self.back.sink_ready()
-
-
-class Forward(Side):
-    """Nothing to inject: count and write."""
-
-    __slots__ = ("_write",)
-
-    def __init__(self, out: Pipe, back: Pipe) -> None:
-        super().__init__(out, back)
-        assert out.sink is not None
-        self._write = out.sink.write
-
-    def data_received(self, data: bytes) -> None:
-        self.out.bytes += len(data)
-        self._write(data)
-
-
-class Disturb(Side):
-    """Faults act: everything goes through the chain."""
-
-    __slots__ = ()
-
-    def data_received(self, data: bytes) -> None:
-        pipe = self.out
-        connection, chain = pipe.connection, pipe.chain
-        if connection is None or chain is None:
-            return
-        pipe.bytes += len(data)
-        now = connection.emitter.clock()
-        try:
-            chain.push(Send(now, data))
-            pipe.advance(now)
-        except Exception:  # a fault's defect ends this connection and no other
-            connection.log_bug()
-            pipe.on_bug()
-
-
-class Discard(Side):
-    """The receiver is gone: what still comes is counted and dropped."""
-
-    __slots__ = ()
-
-    def data_received(self, data: bytes) -> None:
-        self.out.bytes += len(data)

@@ -17,11 +17,12 @@ from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.bpf import losing
 from chaosproxy.net.connection import Connection
 from chaosproxy.net.emitter import Emitter
+from chaosproxy.net.exchanges import Exchanges
 from chaosproxy.net.kernel import Capabilities, tcp_info, tcp_socket
 from chaosproxy.net.listener import Listener
 from chaosproxy.net.modes import Acting, acting
 from chaosproxy.net.pipe import Pipe
-from chaosproxy.net.placed import Placed
+from chaosproxy.net.placed import Messages, Placed
 from chaosproxy.net.sockets import reset_socket
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
@@ -49,6 +50,8 @@ class Proxy:
         self.emitter = emitter
         self.tasks = tasks
         self.tally = ProxyTally()
+        self.exchanges = Exchanges(self)
+        """What its HTTP mode needs; idle where it has none."""
         self.connections: dict[int, Connection] = {}
         """The registry: every connection, by ordinal, until both its sockets are gone."""
         self.kernel = kernel
@@ -59,6 +62,7 @@ class Proxy:
         """Partitions that go through it: no faults of its own, so a change of those leaves them alone."""
         self._past: dict[str, FaultTally] = {}
         self._listener: Listener | None = None
+        self.exchanges.configure(spec)
         for fault in spec.faults:
             self.put_fault(fault)
 
@@ -136,7 +140,10 @@ class Proxy:
             self._take(self._cuts, partition)
 
     def settle(self) -> None:
-        """Its addresses may have changed: what acts in another mode now is placed anew."""
+        """Its settings may have changed: what acts in another mode now is placed anew."""
+        if self.exchanges.configure(self.spec):
+            for connection in list(self.connections.values()):
+                self.arrange(connection)
         for name, placed in list(self._placed.items()):
             if self.acting(placed.spec) != placed.acting:
                 self._put(self._placed, name, placed.spec)
@@ -154,7 +161,7 @@ class Proxy:
         """Have each pipe of a connection run the faults that touch it."""
         pipes = (connection.upstream, connection.downstream)
         active = self._active()
-        if not active and all(pipe.is_plain for pipe in pipes):
+        if not active and all(pipe.is_plain for pipe in pipes) and not self.exchanges.are_treated(connection):
             return
         touching = [placed for placed in active if placed.touches(connection.ordinal)]
         now = self.emitter.clock()
@@ -163,7 +170,8 @@ class Proxy:
                 acting_here = [placed for placed in touching if placed.acts(pipe.direction)]
                 pipe.lose(_losses(acting_here, pipe, connection.ordinal, now), now)
                 pipe.pace(min((one.pacing for one in acting_here if one.pacing is not None), default=None))
-                pipe.arrange(list(_links(acting_here, pipe, connection.ordinal, now)), now)
+                messages = self.exchanges.of(connection)
+                pipe.arrange(list(_links(acting_here, pipe, connection.ordinal, now, messages)), now)
 
     def is_active(self, fault: str) -> bool:
         """Whether a fault, or a partition's part in this proxy, of that name is on."""
@@ -175,7 +183,8 @@ class Proxy:
 
     def fault_tallies(self) -> dict[str, FaultTally]:
         """What each fault has done, also those that are gone."""
-        return {**self._past, **{placed.spec.name: placed.tally for placed in self._active()}}
+        active = {placed.spec.name: placed.tally for placed in self._active()}
+        return {**self._past, **active, **self.exchanges.caller_tallies()}
 
     def _active(self) -> list[Placed]:
         """All that acts, in order: a cut is nearest to the sender."""
@@ -183,7 +192,7 @@ class Proxy:
 
     def _put(self, where: dict[str, Placed], key: str, fault: FaultSpec) -> Placed:
         before = where.get(key)
-        placed = Placed(fault, self.acting(fault), self.spec.name, self._seed, before)
+        placed = Placed(fault, self.acting(fault), self.spec.name, self._seed, self.emitter.clock(), before)
         if before is None and fault.name in self._past:
             placed.tally = self._past.pop(fault.name)  # counters never go back
         where[key] = placed
@@ -198,6 +207,7 @@ class Proxy:
 
     def _faults_changed(self, begun: Placed | None) -> None:
         self.spec = replace(self.spec, faults=tuple(placed.spec for placed in self._placed.values()))
+        self.exchanges.watch(self._placed.values())
         for connection in list(self.connections.values()):
             self.arrange(connection)
         self._mind_the_door()
@@ -270,6 +280,11 @@ class Proxy:
         pipes = (one.upstream if direction == "upstream" else one.downstream for one in self.connections.values())
         return sum(pipe.chain.held for pipe in pipes if pipe.chain is not None)
 
+    def exchanges_in_flight(self) -> int:
+        """HTTP requests not yet answered."""
+        conversations = (connection.conversation for connection in self.connections.values())
+        return sum(one.outstanding for one in conversations if one is not None)
+
     def forget(self, connection: Connection) -> None:
         """Both sockets of a connection are gone."""
         del self.connections[connection.ordinal]
@@ -288,13 +303,16 @@ class Proxy:
         """Take no more clients and close every connection."""
         self.use_listener(None)
         self.end_connections("close")
+        self.exchanges.close()
 
 
-def _links(acting_here: Iterable[Placed], pipe: Pipe, connection: int, now: float) -> Iterable[Link]:
+def _links(
+    acting_here: Iterable[Placed], pipe: Pipe, connection: int, now: float, messages: Messages | None
+) -> Iterable[Link]:
     """The links a pipe shall have: those that stay as they are, and new ones."""
     standing = {} if pipe.chain is None else {link.owner: link for link in pipe.chain.links}
     for placed in acting_here:
-        link = standing.get(placed) or placed.link(connection, pipe.direction, now)
+        link = standing.get(placed) or placed.link(connection, pipe.direction, now, messages)
         if link is not None:
             yield link
 

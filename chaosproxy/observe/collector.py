@@ -10,17 +10,18 @@ from __future__ import annotations
 import platform
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
 from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from chaosproxy import __version__
 from chaosproxy.events import Cause
 from chaosproxy.faults.base import Direction
+from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
-from chaosproxy.tallies import FaultTally, Histogram, ProxyTally, Side, TcpInfo
+from chaosproxy.observe.histogram import histogram
+from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
 
 __all__ = ["Collector", "Observed", "Spec", "make_registry"]
 
@@ -34,6 +35,8 @@ class Spec(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
     def fault(self, name: str) -> object | None: ...
 
 
@@ -53,6 +56,7 @@ class Observed(Protocol):
     def is_active(self, fault: str) -> bool: ...
     def fault_modes(self) -> Mapping[str, str]: ...
     def tcp(self, side: Side) -> Sequence[TcpInfo]: ...
+    def exchanges_in_flight(self) -> int: ...
 
 
 class Partitioned(Protocol):
@@ -91,6 +95,7 @@ class Collector:
         yield self._build_info()
         yield from _connections(proxies)
         yield from _bytes(proxies)
+        yield from exchange_metrics(proxies)
         yield from _faults(proxies)
         yield from _partitions(self._source.partitions)
         yield from _tcp(proxies)
@@ -108,7 +113,7 @@ class Collector:
         return family
 
     def _pause_metrics(self) -> Iterator[Metric]:
-        yield _histogram(
+        yield histogram(
             "chaosproxy_gc_pause_seconds",
             "Pauses by garbage collection.",
             (),
@@ -144,7 +149,7 @@ def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
         for cause in dict.fromkeys((*CAUSES, *proxy.tally.closed)):
             closed.add_metric((name, cause), proxy.tally.closed[cause])
     yield from (open_now, opened, closed, failures)
-    yield _histogram(
+    yield histogram(
         "chaosproxy_dial_seconds",
         "Time it took to reach the upstream.",
         ("proxy",),
@@ -176,6 +181,9 @@ def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
     segments = CounterMetricFamily(
         "chaosproxy_fault_segments_touched", "Segments the fault changed, delayed or swallowed.", labels=labels
     )
+    messages = CounterMetricFamily(
+        "chaosproxy_fault_messages_touched", "HTTP messages the fault touched.", labels=labels
+    )
     modes = GaugeMetricFamily(
         "chaosproxy_fault_mode", "Always 1: the mode a fault that is on acts in.", labels=(*labels, "mode")
     )
@@ -186,11 +194,12 @@ def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
             active.add_metric(where, proxy.is_active(fault))
             connections.add_metric(where, tally.connections)
             segments.add_metric(where, tally.segments)
+            messages.add_metric(where, tally.messages)
             delays.append((where, tally.delay))
         for fault, mode in proxy.fault_modes().items():
             modes.add_metric((proxy.spec.name, fault, mode), 1)
-    yield from (active, connections, segments, modes)
-    yield _histogram("chaosproxy_injected_delay_seconds", "Delay the fault added to a segment.", labels, delays)
+    yield from (active, connections, segments, messages, modes)
+    yield histogram("chaosproxy_injected_delay_seconds", "Delay the fault added to a segment.", labels, delays)
 
 
 def _partitions(partitions: Cuts) -> Iterator[Metric]:
@@ -231,13 +240,3 @@ def _tcp(proxies: Sequence[Observed]) -> Iterator[Metric]:
                 unacked.add_metric(where, sum(one.unacked for one in sample))
                 rtt.add_metric(where, statistics.median(one.rtt for one in sample))
     yield from (retransmits, unacked, rtt)
-
-
-def _histogram(
-    name: str, meaning: str, labels: Sequence[str], samples: Iterable[tuple[tuple[str, ...], Histogram]]
-) -> Metric:
-    family = HistogramMetricFamily(name, meaning, labels=labels)
-    for values, histogram in samples:
-        bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]
-        family.add_metric(values, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.sum)
-    return family

@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from chaosproxy.cli import main
-from chaosproxy.faults import FAULT_TYPES
+from chaosproxy.model.types import FAULT_TYPES
 
 
 def run(*words: str) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 from hypothesis import strategies as st
@@ -12,16 +13,20 @@ from chaosproxy.declare import (
     Flag,
     Kind,
     ListOf,
+    MapOf,
+    Number,
     Rate,
     Share,
     Size,
     Struct,
     Text,
+    TextOrJson,
     Whole,
     params_of,
 )
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
+from chaosproxy.http.routes import RouteTemplate
+from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import (
     Address,
     Config,
@@ -33,10 +38,13 @@ from chaosproxy.model import (
     ProxySpec,
 )
 from chaosproxy.model.address import ListenAddress, UpstreamAddress
+from chaosproxy.model.fault import DIRECTION_OF
 from chaosproxy.model.names import RESERVED
 from chaosproxy.model.partition import Layout, Names, Topology
+from chaosproxy.model.proxy import HTTP_ONLY
 from chaosproxy.model.settings import HostPattern
 from chaosproxy.model.topology import NAMES_A_NODE, TOPOLOGIES
+from chaosproxy.model.types import FAULT_TYPES
 
 S = TypeVar("S")
 
@@ -66,6 +74,10 @@ NAMES = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", 
 HOSTS = st.sampled_from(["127.0.0.1", "::1", "localhost", "0.0.0.0", "db.internal", "10.1.2.3", "fe80::1"])
 
 
+FIELDS = st.sampled_from(["X-A", "ETag", "Cache-Control", "Server"])
+FIELD_VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=10)
+
+
 def addresses(lowest_port: int) -> st.SearchStrategy[Address]:
     tcp = st.builds(Address, HOSTS, st.integers(lowest_port, 65535))
     return tcp | st.sampled_from([Address("/run/app.sock"), Address("/tmp/a b$c")])
@@ -74,14 +86,22 @@ def addresses(lowest_port: int) -> st.SearchStrategy[Address]:
 def values(kind: Kind) -> st.SearchStrategy[object]:
     """Values of a kind, as the model holds them."""
     match kind:
-        case Duration(above_zero):
-            return st.floats(1e-9 if above_zero else 0, 1e6, exclude_min=above_zero)
+        case Duration(above_zero, signed):
+            return st.floats(-1e6 if signed else 1e-9 if above_zero else 0, 1e6, exclude_min=above_zero)
         case Size(minimum):
             return st.integers(minimum, 2**40)
         case Rate():
             return st.floats(1e-3, 1e12)
         case Share():
             return st.floats(0, 1)
+        case Number(minimum, maximum):
+            return st.floats(max(minimum, -1e15), min(maximum, 1e15))
+        case TextOrJson():
+            return TEXT | st.dictionaries(TEXT, st.integers() | TEXT | st.booleans(), max_size=3)
+        case MapOf(Text()):
+            return st.dictionaries(FIELDS, FIELD_VALUES, max_size=3)
+        case RouteTemplate():
+            return st.sampled_from(["/", "/users/{id}", "/users/{id}/orders", "/static/**", "/health"])
         case Whole(minimum, maximum):
             return st.integers(minimum, maximum)
         case Flag():
@@ -90,6 +110,8 @@ def values(kind: Kind) -> st.SearchStrategy[object]:
             return st.sampled_from(words)
         case Text():
             return TEXT
+        case ListOf(RouteTemplate() as item):
+            return st.lists(values(item), max_size=3, unique=True).map(tuple)
         case ListOf(item):
             return st.lists(values(item), max_size=3).map(tuple)
         case Struct(of):
@@ -123,13 +145,28 @@ def faults(of: type[Fault]) -> st.SearchStrategy[Fault]:
 
 def fault_specs() -> st.SearchStrategy[FaultSpec]:
     settings = st.one_of([faults(of) for of in FAULT_TYPES.values()])
-    specs = st.builds(FaultSpec, name=NAMES, settings=settings, placement=structs(Placement))
+    specs = st.builds(FaultSpec, name=NAMES, settings=settings, placement=structs(Placement)).map(along)
     return specs.filter(lambda spec: spec.placement.touches_all or not spec.settings.at_listener)
+
+
+def along(spec: FaultSpec) -> FaultSpec:
+    """A message fault is placed on the direction of its messages."""
+    side = spec.settings.side() if isinstance(spec.settings, MessageFault) else None
+    return spec if side is None else replace(spec, placement=replace(spec.placement, direction=DIRECTION_OF[side]))
 
 
 def proxies() -> st.SearchStrategy[ProxySpec]:
     some = st.lists(fault_specs(), max_size=3, unique_by=lambda fault: fault.name).map(tuple)
-    return structs(ProxySpec, name=NAMES, faults=some)
+    return structs(ProxySpec, name=NAMES, faults=some).map(_of_its_protocol)
+
+
+def _of_its_protocol(spec: ProxySpec) -> ProxySpec:
+    """A tcp proxy has nothing that is for messages."""
+    if spec.protocol == "http":
+        return spec
+    plain = ProxySpec(name=spec.name, listen=spec.listen, upstream=spec.upstream)
+    faults = tuple(one for one in spec.faults if not isinstance(one.settings, MessageFault))
+    return replace(spec, faults=faults, **{name: getattr(plain, name) for name in HTTP_ONLY})
 
 
 def _port(proxy: ProxySpec) -> object:

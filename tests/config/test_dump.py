@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from chaosproxy.config import dump, load
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Address, Config, ControlSpec, FaultSpec, ProxySpec
-from tests.config.strategies import configs, faults
+from chaosproxy.model.types import FAULT_TYPES
+from tests.config.strategies import along, configs, faults
 
 LISTEN, UPSTREAM = Address("127.0.0.1", 0), Address("db", 5432)
 
@@ -25,7 +25,8 @@ def test_every_fault_type_survives_the_way_through_yaml(of: type[Fault]) -> None
     @settings(max_examples=25, deadline=None)
     @given(faults(of))
     def survives(fault: Fault) -> None:
-        proxy = ProxySpec(name="p", listen=LISTEN, upstream=UPSTREAM, faults=(FaultSpec(name="f", settings=fault),))
+        spec = along(FaultSpec(name="f", settings=fault))
+        proxy = ProxySpec(name="p", protocol="http", listen=LISTEN, upstream=UPSTREAM, faults=(spec,))
         config = Config(proxies=(proxy,))
         assert load(dump(config).encode(), "dumped.yaml", {}) == config
 

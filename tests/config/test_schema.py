@@ -7,13 +7,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 
 from chaosproxy.config import ConfigError, config_schema, dump, load
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Config
+from chaosproxy.model.types import FAULT_TYPES
+from tests.config.plain import plain
 from tests.config.strategies import configs
 
 SCHEMA = config_schema()
@@ -21,11 +21,11 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
 def with_fault(fault: str) -> str:
-    return f"version: 1\nproxies: {{p: {{listen: 'a:0', upstream: 'a:1', faults: {{f: {fault}}}}}}}"
+    return f"version: 1\nproxies: {{p: {{protocol: http, listen: 'a:0', upstream: 'a:1', faults: {{f: {fault}}}}}}}"
 
 
 def fits(text: str) -> bool:
-    data: Any = yaml.safe_load(text)
+    data: Any = plain(text)
     return VALIDATOR.is_valid(data)
 
 
@@ -46,10 +46,10 @@ def test_every_fault_type_takes_a_placement_and_no_unknown_key(of: type[Fault]) 
     placed: dict[str, object] = {"direction": "both", "ttl": "1m30s"}
     selects = {"probability": "5%", "skip": 1, "count": 2, "nth": 3}
     if of.at_listener:
-        assert not fits(with_fault(json.dumps(yaml.safe_load(of.example) | selects)))
+        assert not fits(with_fault(json.dumps(plain(of.example) | selects)))
     else:
         placed |= selects
-    fault = yaml.safe_load(of.example) | placed
+    fault = plain(of.example) | placed
     assert fits(with_fault(json.dumps(fault)))
     load(with_fault(json.dumps(fault)).encode(), "f.yaml", {})
     assert not fits(with_fault(json.dumps(fault | {"nonsense": 1})))
@@ -58,7 +58,7 @@ def test_every_fault_type_takes_a_placement_and_no_unknown_key(of: type[Fault]) 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(configs())
 def test_whatever_is_dumped_fits(config: Config) -> None:
-    VALIDATOR.validate(yaml.safe_load(dump(config)))
+    VALIDATOR.validate(plain(dump(config)))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_whatever_is_dumped_fits(config: Config) -> None:
     ],
 )
 def test_a_reference_may_stand_where_a_value_does(text: str) -> None:
-    VALIDATOR.validate(yaml.safe_load(text))
+    VALIDATOR.validate(plain(text))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from chaosproxy.control.api_v1.routes import ROUTES
 from chaosproxy.declare import params_of
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.model import Placement, ProxySpec
+from chaosproxy.model.types import FAULT_TYPES
 from tests.control.serving import Answer, Api, serving
 
 METHODS = st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 
 from chaosproxy import __version__
 from chaosproxy.control.api_v1.routes import ROUTES
-from chaosproxy.faults import FAULT_TYPES
+from chaosproxy.model.types import FAULT_TYPES
 from tests.control.serving import DOCUMENT, serving
 
 

@@ -39,14 +39,14 @@ def content(steps: Iterable[Step]) -> bytes:
 def told(given: dict[str, object]) -> list[tuple[str, str]]:
     """What is wrong with a fault as a user wrote it: (where, what)."""
     problems = Problems()
-    read_fault(given, "it", problems)
+    read_fault(given, "it", problems, (), "http")
     return [(problem.field, problem.message) for problem in problems]
 
 
 def read(given: dict[str, object]) -> FaultSpec:
     """A fault as a user writes it, which must be right."""
     problems = Problems()
-    spec = read_fault(given, "it", problems)
+    spec = read_fault(given, "it", problems, (), "http")
     assert spec is not None, list(problems)
     return spec
 

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaosproxy.faults import FAULT_TYPES
+from chaosproxy.faults import LINK_FAULT_TYPES
 from chaosproxy.faults.bandwidth import Bandwidth
 from chaosproxy.faults.base import NEVER, Close, Fault, HalfClose, Opening, Reset, Send, Step
 from chaosproxy.faults.blackhole import Blackhole
@@ -25,6 +25,7 @@ from chaosproxy.faults.slow_close import SlowClose
 from chaosproxy.faults.stall import Stall
 from chaosproxy.faults.unreachable import Unreachable
 from chaosproxy.model.placement import SELECTS
+from chaosproxy.model.types import FAULT_TYPES
 from tests.faults.playing import Wire, content, dice, opened, read, told
 
 AT_DOOR_ALONE = {"slow_accept", "refuse", "unreachable"}
@@ -101,10 +102,10 @@ def ends(steps: list[Step]) -> list[str]:
 
 
 def test_every_type_is_examined() -> None:
-    assert {fault.type for fault in FAULTS} | AT_DOOR_ALONE == set(FAULT_TYPES)
+    assert {fault.type for fault in FAULTS} | AT_DOOR_ALONE == set(LINK_FAULT_TYPES)
 
 
-@pytest.mark.parametrize("name", FAULT_TYPES)
+@pytest.mark.parametrize("name", LINK_FAULT_TYPES)
 def test_a_type_describes_itself_and_its_example_works(name: str) -> None:
     fault = FAULT_TYPES[name]
     assert fault.type == name
@@ -150,7 +151,7 @@ def test_these_types_act_on_the_listener_and_these_in_the_kernel() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAULT_TYPES)
+@pytest.mark.parametrize("name", LINK_FAULT_TYPES)
 def test_exactly_those_that_act_in_the_kernel_have_a_mode(name: str) -> None:
     given = yaml.safe_load(FAULT_TYPES[name].example)
     for mode in ("auto", "stream", "packet"):

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from chaosproxy.declare import params_of
-from chaosproxy.faults import FAULT_TYPES
-from chaosproxy.faults.describe import describe
+from chaosproxy.model.describe import describe
+from chaosproxy.model.types import FAULT_TYPES
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text() == describe(FAULT_TYPES), "run: python -m chaosproxy.faults.describe > docs/faults.md"
+    assert PAGE.read_text() == describe(FAULT_TYPES), "run: python -m chaosproxy.model.describe > docs/faults.md"
 
 
 def test_the_page_has_every_type_with_every_parameter() -> None:
@@ -30,5 +30,5 @@ def test_the_page_has_every_type_with_every_parameter() -> None:
 
 
 def test_it_can_be_run() -> None:
-    made = subprocess.run([sys.executable, "-m", "chaosproxy.faults.describe"], capture_output=True, check=True)
+    made = subprocess.run([sys.executable, "-m", "chaosproxy.model.describe"], capture_output=True, check=True)
     assert made.stdout.decode() == describe(FAULT_TYPES)

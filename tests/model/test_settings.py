@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 
 from chaosproxy.declare import Problems
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.model import (
     Config,
     FaultSpec,
@@ -23,6 +22,7 @@ from chaosproxy.model import (
 )
 from chaosproxy.model.names import LONGEST_NODE, read_name
 from chaosproxy.model.settings import HostPattern
+from chaosproxy.model.types import FAULT_TYPES
 from tests.config.strategies import configs, fault_specs, partitions, proxies
 
 ENDS = {"listen": "127.0.0.1:0", "upstream": "db:5432"}
@@ -32,7 +32,7 @@ ENDS = {"listen": "127.0.0.1:0", "upstream": "db:5432"}
 @given(fault_specs())
 def test_a_fault_survives_writing(spec: FaultSpec) -> None:
     problems = Problems()
-    assert read_fault(write_fault(spec), spec.name, problems) == spec
+    assert read_fault(write_fault(spec), spec.name, problems, (), "http") == spec
     assert len(problems) == 0
 
 
@@ -102,7 +102,7 @@ def test_an_http_fault_is_explained_by_the_protocol() -> None:
     read_proxy(ENDS | {"protocol": "http", "faults": {"f": {"type": "http_nothing"}}}, "p", problems)
     on_tcp, unknown = (problem.message for problem in problems)
     assert on_tcp.endswith("this proxy is tcp; give the proxy `protocol: http`")
-    assert unknown.startswith("'http_nothing' is not in this version yet; it has: latency, ")
+    assert unknown.startswith("'http_nothing' is no fault type (did you mean 'http_abort'?); give one of: latency, ")
 
 
 def test_both_the_settings_and_the_placement_are_checked() -> None:

@@ -22,7 +22,7 @@ import time
 import uvloop
 
 from chaosproxy.control.supervisor import Supervisor
-from chaosproxy.faults import FAULT_TYPES
+from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.net.connection import Connection
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from chaosproxy.errors import Unsupported
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.model import ProxySpec
+from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.net.kernel import Capabilities, Capability
 from chaosproxy.net.modes import Acting, acting
 from tests.net.building import fault, proxy

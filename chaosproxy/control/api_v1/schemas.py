@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from chaosproxy.declare import Duration, struct_schema
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
 from chaosproxy.model.names import LONGEST
+from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["Json", "components", "fault_schema", "reference"]
 

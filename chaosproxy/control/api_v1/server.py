@@ -11,7 +11,7 @@ from chaosproxy import __version__
 from chaosproxy.control.api_v1.body import read_query
 from chaosproxy.control.api_v1.context import Api
 from chaosproxy.control.api_v1.views import capabilities_view, fault_type_view, status_view
-from chaosproxy.faults import FAULT_TYPES
+from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.net.proxy import Proxy
 
 __all__ = ["metrics", "show_capabilities", "show_fault_types", "show_health", "show_readiness", "show_status"]

@@ -1,4 +1,4 @@
-"""docs/faults.md from the table of fault types: `python -m chaosproxy.faults.describe > docs/faults.md`."""
+"""docs/faults.md from the table of fault types: `python -m chaosproxy.model.describe > docs/faults.md`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from chaosproxy.declare import Choice, Param, Struct, params_of
-from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
+from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["describe"]
 
@@ -17,7 +17,7 @@ _HEAD = """\
 # Faults
 
 Every fault type, what it stands for in the real world, and its parameters. This page is
-made from the declarations in `chaosproxy/faults`; do not edit it.
+made from the declarations in `chaosproxy/faults` and `chaosproxy/http/faults`; do not edit it.
 
 A fault is written under its name in a proxy's `faults`, as in each example below, or given
 to the control API or the command line with the same parameters. Beside its own parameters

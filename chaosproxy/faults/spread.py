@@ -1,0 +1,70 @@
+"""How delays spread about their mean; shared by latency and http_delay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from chaosproxy.declare import Choice
+from chaosproxy.faults.correlated import probability_above, probability_below
+
+__all__ = ["DISTRIBUTION", "Quantile", "check_spread", "spread"]
+
+Quantile: TypeAlias = Callable[[float], float]
+"""A delay from a standard normal number of the same probability."""
+
+DISTRIBUTION = Choice("uniform", "normal", "lognormal", "pareto", "exponential")
+
+
+def spread(distribution: str, delay: float, jitter: float) -> Quantile:
+    """Delays about `delay`, spread by `jitter` in the manner of that distribution; they may be below 0."""
+    return (_QUANTILES[distribution] if jitter else _no_jitter)(delay, jitter)
+
+
+def check_spread(distribution: str, delay: float, jitter: float) -> Iterable[tuple[str, str]]:
+    """What is wrong about the three of them, as `Fault.check` says it."""
+    if distribution == "lognormal" and jitter and not delay:
+        yield "delay", "is 0, which no lognormal distribution has as its mean; give a delay above 0, such as 20ms"
+
+
+def _no_jitter(delay: float, jitter: float) -> Quantile:
+    return lambda z: delay
+
+
+def _uniform(delay: float, jitter: float) -> Quantile:
+    return lambda z: delay + jitter * (2 * probability_below(z) - 1)
+
+
+def _normal(delay: float, jitter: float) -> Quantile:
+    return lambda z: delay + jitter * z
+
+
+def _lognormal(delay: float, jitter: float) -> Quantile:
+    variance = math.log1p((jitter / delay) ** 2)
+    mu, sigma = math.log(delay) - variance / 2, math.sqrt(variance)
+    return lambda z: math.exp(mu + sigma * z)
+
+
+def _exponential(delay: float, jitter: float) -> Quantile:
+    return lambda z: delay - jitter - jitter * math.log(probability_above(z))
+
+
+_PARETO_SHAPE = 3.0
+_PARETO_MEAN = _PARETO_SHAPE / (_PARETO_SHAPE - 1)
+_PARETO_DEVIATION = math.sqrt(_PARETO_SHAPE / (_PARETO_SHAPE - 2)) / (_PARETO_SHAPE - 1)
+
+
+def _pareto(delay: float, jitter: float) -> Quantile:
+    scale = jitter / _PARETO_DEVIATION
+    least = delay - scale * _PARETO_MEAN
+    return lambda z: least + scale * probability_above(z) ** (-1 / _PARETO_SHAPE)
+
+
+_QUANTILES: dict[str, Callable[[float, float], Quantile]] = {
+    "uniform": _uniform,
+    "normal": _normal,
+    "lognormal": _lognormal,
+    "pareto": _pareto,
+    "exponential": _exponential,
+}

@@ -1,0 +1,112 @@
+"""http_abort: chaosproxy answers in the server's place."""
+
+from __future__ import annotations
+
+import http
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from chaosproxy.declare import Duration, MapOf, Text, TextOrJson, Whole, param
+from chaosproxy.faults.base import Step
+from chaosproxy.http.exchange import Answer, Exchange
+from chaosproxy.http.head import RequestHead, values
+from chaosproxy.http.part import Part
+from chaosproxy.http.rewrite import check_fields
+from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
+
+__all__ = ["HttpAbort", "answer_to"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpAbort(MessageFault):
+    """Answers the request itself; the server never sees it, and the connection goes on.
+
+    The answer is given in its turn, behind those to earlier requests, as soon as the
+    request's head is there; what is left of the request is swallowed. A client that waits
+    for leave to send its body (`Expect: 100-continue`) is answered and the connection
+    closed, as nobody can know whether the body will follow (RFC 9110 §10.1.1).
+    """
+
+    type: ClassVar[str] = "http_abort"
+    summary: ClassVar[str] = "answers with an error in the server's place"
+    models: ClassVar[str] = "An overloaded or broken server, a gateway without a backend, a rate limit."
+    example: ClassVar[str] = "{type: http_abort, status: 503, retry_after: 2s, probability: 20%}"
+
+    status: int = param(Whole(minimum=200, maximum=599), "the answer's status", default=503, example="429")
+    headers: Mapping[str, str] | None = param(
+        MapOf(Text()), "fields of the answer", default=None, example="{Cache-Control: no-store}"
+    )
+    body: Any = param(  # Any: text or JSON
+        TextOrJson(), "the answer's body: text, or a mapping or list that is sent as JSON", default=None, example="{}"
+    )
+    retry_after: float | None = param(
+        Duration(), "when the client is told to try again, in whole seconds", default=None, example="2s"
+    )
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        for message in check_fields(self.headers or {}):
+            yield "headers", message
+        if self.status in (204, 304) and self.body is not None:
+            yield "body", f"cannot be had with status {self.status}, which has none; leave it out"
+
+    def open_stage(self, opening: MessageOpening) -> MessageStage:
+        return _Answering(self, opening)
+
+
+class _Answering(MessageStage):
+    def __init__(self, settings: HttpAbort, opening: MessageOpening) -> None:
+        super().__init__(opening, "request")
+        self._settings = settings
+
+    def on_head(self, head: Part) -> Iterable[Step]:
+        settings = self._settings
+        fields = dict(settings.headers or {})
+        if settings.retry_after is not None:
+            fields["Retry-After"] = str(math.ceil(settings.retry_after))
+        self.conversation.answer(
+            head.exchange, answer_to(head.exchange, settings.status, fields, settings.body, self.name, head.due)
+        )
+        return ()
+
+    def on_rest(self, part: Part) -> Iterable[Step]:
+        return ()
+
+
+def answer_to(
+    exchange: Exchange, status: int, fields: Mapping[str, str], body: object, fault: str, due: float
+) -> Answer:
+    """An answer of our own to a request."""
+    text = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
+    request = exchange.request
+    close = request is None or not _goes_on(request)
+    given = {name.lower() for name in fields}
+    lines = [f"HTTP/1.1 {status} {_reason(status)}", *(f"{name}: {value}" for name, value in fields.items())]
+    if text and "content-type" not in given:
+        lines.append(f"Content-Type: {kind}")
+    if status not in (204, 304):
+        lines.append(f"Content-Length: {len(text)}")
+    if close:
+        lines.append("Connection: close")
+    elif request is not None and request.version == "1.0":
+        lines.append("Connection: keep-alive")
+    head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+    return Answer(status, head if exchange.method == "HEAD" else head + text, fault, due, close)
+
+
+def _goes_on(request: RequestHead) -> bool:
+    """Whether the connection can carry another request after this one (RFC 9112 §9.3)."""
+    options = {one.strip().lower() for one in ",".join(values(request.fields, "connection")).split(",")}
+    if values(request.fields, "expect") or request.method == "CONNECT" or "upgrade" in options:
+        return False
+    return "keep-alive" in options if request.version == "1.0" else "close" not in options
+
+
+def _reason(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Injected"

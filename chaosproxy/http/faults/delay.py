@@ -1,0 +1,105 @@
+"""http_delay: a request, an answer or a body comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Choice, Duration, param
+from chaosproxy.faults.base import Step
+from chaosproxy.faults.correlated import CorrelatedNormal
+from chaosproxy.faults.spread import DISTRIBUTION, check_spread, spread
+from chaosproxy.http.head import values
+from chaosproxy.http.part import On, Part
+from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
+
+__all__ = ["HttpDelay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpDelay(MessageFault):
+    """Holds a message for `delay`, spread by `jitter` as `latency` does.
+
+    `on: request` holds the request before the server sees it, `on: response` the answer.
+    `on: body` lets the answer's head pass and spreads its body over the delay: with a
+    Content-Length each byte comes in its turn, without one all of the body comes that much
+    later. What follows on the same connection waits behind, as HTTP/1.1 keeps its order.
+    """
+
+    type: ClassVar[str] = "http_delay"
+    summary: ClassVar[str] = "holds requests, answers or bodies for a time"
+    models: ClassVar[str] = "A slow handler, a cold cache, a lock, a database behind the service that takes its time."
+    example: ClassVar[str] = "{type: http_delay, delay: 300ms, match: {path: /checkout/*}}"
+
+    delay: float = param(Duration(), "mean delay", example="300ms")
+    jitter: float = param(Duration(), "spread of the delay", default=0.0, example="50ms")
+    distribution: str = param(
+        DISTRIBUTION, "how the delay is distributed about its mean", default="uniform", example="normal"
+    )
+    on: str = param(
+        Choice("request", "response", "body"),
+        "what is held: the request, the answer, or the answer's body, spread",
+        default="request",
+        example="response",
+    )
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        yield from check_spread(self.distribution, self.delay, self.jitter)
+
+    def side(self) -> On:
+        return "request" if self.on == "request" else "response"
+
+    def open_stage(self, opening: MessageOpening) -> MessageStage:
+        return _Spreading(self, opening) if self.on == "body" else _Holding(self, opening)
+
+
+class _Holding(MessageStage):
+    """The head is late, and all else waits behind it."""
+
+    def __init__(self, settings: HttpDelay, opening: MessageOpening) -> None:
+        super().__init__(opening, settings.side())
+        self._delay_of = spread(settings.distribution, settings.delay, settings.jitter)
+        self._normal = CorrelatedNormal(opening.dice, 0.0) if settings.jitter else None
+
+    def _draw(self) -> float:
+        return max(0.0, self._delay_of(0.0 if self._normal is None else self._normal.draw()))
+
+    def on_head(self, head: Part) -> Iterable[Step]:
+        head.due += self._draw()
+        return (head,)
+
+
+class _Spreading(_Holding):
+    """The head passes; each byte of the body comes at its share of the delay."""
+
+    def on_head(self, head: Part) -> Iterable[Step]:
+        assert head.exchange.response is not None
+        lengths = values(head.exchange.response.fields, "content-length")
+        self._delay, self._began, self._passed = self._draw(), head.due, 0
+        self._length = int(lengths[0]) if lengths and not values(
+            head.exchange.response.fields, "transfer-encoding"
+        ) else None
+        return (head,)
+
+    def on_rest(self, part: Part) -> Iterable[Step]:
+        if self._length is None:
+            part.due = max(part.due, self._began + self._delay)
+            return (part,)
+        return tuple(self._in_turn(part))
+
+    def _in_turn(self, part: Part) -> Iterable[Step]:
+        """Cut so that every piece comes within PIECE of its turn."""
+        assert self._length
+        size = max(1, int(self._length * PIECE / self._delay)) if self._delay else len(part.data)
+        for start in range(0, max(1, len(part.data)), size):
+            data = part.data[start : start + size]
+            self._passed += len(data)
+            piece = part.with_data(data)
+            piece.last = part.last and start + size >= len(part.data)
+            piece.due = max(part.due, self._began + self._delay * self._passed / self._length)
+            yield piece
+
+
+PIECE = 0.01
+"""Seconds between two pieces of a body that is spread."""

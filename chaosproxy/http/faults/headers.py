@@ -1,0 +1,65 @@
+"""http_headers: fields are set, added or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Choice, ListOf, MapOf, Text, param
+from chaosproxy.faults.base import Step
+from chaosproxy.http.part import On, Part
+from chaosproxy.http.rewrite import check_fields, edited
+from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
+
+__all__ = ["HttpHeaders"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpHeaders(MessageFault):
+    """Changes fields of a head; every other line stays as it came, to the byte.
+
+    `set` takes the place of what there was, in its place and spelling; `add` comes last;
+    `remove` takes every field of that name away. Fields that frame the message or belong
+    to the connection are refused, since a change would break it rather than the program
+    under test: `http_truncate`, `http_reset` and `corrupt` do that.
+    """
+
+    type: ClassVar[str] = "http_headers"
+    summary: ClassVar[str] = "sets, adds or removes header fields"
+    models: ClassVar[str] = "A gateway that strips a token, a cache that lies, a lost trace id, a wrong content type."
+    example: ClassVar[str] = "{type: http_headers, on: request, remove: [Authorization]}"
+
+    set: Mapping[str, str] | None = param(
+        MapOf(Text()), "fields with their new values", default=None, example="{Cache-Control: no-store}"
+    )
+    add: Mapping[str, str] | None = param(
+        MapOf(Text()), "fields to add beside those there are", default=None, example="{X-Debug: on}"
+    )
+    remove: tuple[str, ...] = param(ListOf(Text()), "fields to take away", default=(), example="[ETag]")
+    on: str = param(Choice("request", "response"), "whose fields", default="response", example="request")
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        if not self.set and not self.add and not self.remove:
+            yield "set", "add or remove says what is changed; give one of the three, such as remove: [ETag]"
+        for name, fields in (("set", self.set or {}), ("add", self.add or {}), ("remove", self.remove)):
+            for message in check_fields(fields):
+                yield name, message
+
+    def side(self) -> On:
+        return "request" if self.on == "request" else "response"
+
+    def open_stage(self, opening: MessageOpening) -> MessageStage:
+        return _Editing(self, opening)
+
+
+class _Editing(MessageStage):
+    def __init__(self, settings: HttpHeaders, opening: MessageOpening) -> None:
+        super().__init__(opening, settings.side())
+        self._settings = settings
+
+    def on_head(self, head: Part) -> Iterable[Step]:
+        self.mark(head)
+        settings = self._settings
+        changed = edited(head.data, set=settings.set or {}, add=settings.add or {}, remove=settings.remove)
+        return (head.with_data(changed),)

@@ -1,0 +1,72 @@
+"""http_reset: the connection breaks at a point of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Size, param
+from chaosproxy.faults.base import Reset, Stage, Step
+from chaosproxy.http.part import On, Part
+from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
+
+__all__ = ["HttpReset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpReset(MessageFault):
+    """Breaks the connection with a reset (RST) while it is answered.
+
+    Without `size` before the answer's head, with `size: 0B` between head and body, with
+    more once so many bytes of the body have passed; a body that is shorter passes whole.
+    The server has done its work by then, and both sides see the connection break.
+    """
+
+    type: ClassVar[str] = "http_reset"
+    summary: ClassVar[str] = "resets the connection before, in or after so much of an answer"
+    models: ClassVar[str] = "A server that is killed while it answers, a deployment that does not drain."
+    example: ClassVar[str] = "{type: http_reset, size: 1KiB}"
+    treats: ClassVar[On] = "response"
+
+    size: int | None = param(
+        Size(), "bytes of the body that pass; 0B: the head alone; not given: nothing", default=None, example="0B"
+    )
+
+    def open_stage(self, opening: MessageOpening) -> MessageStage:
+        return _Breaking(self.size, opening)
+
+
+class _Breaking(MessageStage):
+    def __init__(self, size: int | None, opening: MessageOpening) -> None:
+        super().__init__(opening, "response")
+        self._size = size
+        self._passed = 0
+        self._is_broken = False
+
+    def on_head(self, head: Part) -> Iterable[Step]:
+        self._passed = 0
+        self._is_broken = self._size in (None, 0)
+        if self._size is None:
+            return (Reset(head.due),)
+        return (head, Reset(head.due)) if self._is_broken else (head,)
+
+    def on_rest(self, part: Part) -> Iterable[Step]:
+        if self._is_broken:
+            return ()
+        if part.kind != "body":
+            return (part,)
+        assert self._size is not None
+        left = self._size - self._passed
+        self._passed += len(part.data)
+        if len(part.data) < left or (len(part.data) == left and part.last):
+            return (part,)
+        self._is_broken = True
+        kept = part.with_data(part.data[:left])
+        kept.last = False
+        return (kept, Reset(part.due))
+
+    def take_over(self, old: Stage) -> None:
+        super().take_over(old)
+        if isinstance(old, _Breaking):
+            self._passed, self._is_broken = old._passed, old._is_broken

@@ -1,0 +1,60 @@
+"""http_slow_body: a body trickles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Choice, Rate, param
+from chaosproxy.faults.base import Step
+from chaosproxy.http.part import On, Part
+from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
+
+__all__ = ["HttpSlowBody"]
+
+_TICK = 0.02
+"""Seconds between two pieces of a slow body."""
+_LEAST = 16
+"""Bytes of the smallest piece."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSlowBody(MessageFault):
+    """Lets a body pass at `rate` bytes per second; its head passes at once."""
+
+    type: ClassVar[str] = "http_slow_body"
+    summary: ClassVar[str] = "lets bodies trickle at a rate"
+    models: ClassVar[str] = "A large download over a bad link, a server that makes its answer as it goes, slowloris."
+    example: ClassVar[str] = "{type: http_slow_body, rate: 10kB/s, match: {path: /export/**}}"
+
+    rate: float = param(Rate(), "bytes of the body per second", example="10kB/s")
+    on: str = param(Choice("request", "response"), "whose bodies", default="response", example="request")
+
+    def side(self) -> On:
+        return "request" if self.on == "request" else "response"
+
+    def open_stage(self, opening: MessageOpening) -> MessageStage:
+        return _Trickling(self.rate, opening, self.side())
+
+
+class _Trickling(MessageStage):
+    def __init__(self, rate: float, opening: MessageOpening, on: On) -> None:
+        super().__init__(opening, on)
+        self._rate = rate
+        self._piece = max(_LEAST, int(rate * _TICK))
+        self._free_at = 0.0
+
+    def on_rest(self, part: Part) -> Iterable[Step]:
+        if part.kind != "body":
+            return (part,)
+        return [*self._pieces(part)]
+
+    def _pieces(self, part: Part) -> Iterable[Part]:
+        size = len(part.data)
+        for start in range(0, max(1, size), self._piece):
+            piece = part.with_data(part.data[start : start + self._piece])
+            piece.last = part.last and start + self._piece >= size
+            self._free_at = max(part.due, self._free_at) + len(piece.data) / self._rate
+            piece.due = self._free_at
+            yield piece

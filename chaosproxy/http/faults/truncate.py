@@ -1,0 +1,127 @@
+"""http_truncate: a body ends before it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.declare import Choice, Share, Size, param
+from chaosproxy.faults.base import Close, Reset, Stage, Step
+from chaosproxy.http.head import values
+from chaosproxy.http.part import On, Part
+from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
+
+__all__ = ["HttpTruncate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpTruncate(MessageFault):
+    """Cuts a body short, then closes or resets the connection; what the head promised stays as it was.
+
+    With `share` that part of the body passes, with `size` so many bytes; a body that is not
+    longer passes whole, and the connection goes on. `direction: upstream` cuts the body of
+    the request. The share of a body whose head does not give its length is known only at
+    its end: it is held until then, or until the proxy's `hold_limit`, which then counts as
+    its length.
+    """
+
+    type: ClassVar[str] = "http_truncate"
+    summary: ClassVar[str] = "cuts bodies short, then ends the connection"
+    models: ClassVar[str] = "A server that crashed while it answered, a proxy that ran out of memory or time."
+    example: ClassVar[str] = "{type: http_truncate, share: 50%}"
+    treats: ClassVar[On | None] = None
+
+    share: float | None = param(Share(), "the part of the body that passes", default=None, example="50%")
+    size: int | None = param(Size(), "the bytes of the body that pass", default=None, example="1KiB")
+    then: str = param(
+        Choice("close", "reset"), "how the connection ends", default="close", example="reset"
+    )
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        if (self.share is None) == (self.size is None):
+            yield "share", "or size says how much of the body passes; give one of the two, such as share: 50%"
+
+    def open_stage(self, opening: MessageOpening) -> MessageStage:
+        return _Cutting(self, opening, opening.on)
+
+
+class _Cutting(MessageStage):
+    def __init__(self, settings: HttpTruncate, opening: MessageOpening, on: On) -> None:
+        super().__init__(opening, on)
+        self._settings = settings
+        self._limit = opening.conversation.traffic.settings.hold_limit
+        self._left: int | None = None
+        """Bytes of the body that still pass; None while that is not known."""
+        self._is_cut = False
+        self._held: list[Part] = []
+        """What has been seen of a body whose length is not known."""
+
+    def on_head(self, head: Part) -> Iterable[Step]:
+        settings, length = self._settings, self._length(head)
+        self._is_cut, self._held = False, []
+        if head.last:
+            return (head,)
+        if settings.size is not None:
+            self._left = settings.size
+        else:
+            assert settings.share is not None
+            self._left = None if length is None else int(length * settings.share)
+        if self._left is not None and length is not None and self._left >= length:
+            self._current = -1
+            return (head,)
+        return (head, *self._cut(head.due)) if self._left == 0 else (head,)
+
+    def on_rest(self, part: Part) -> Iterable[Step]:
+        if self._is_cut:
+            return ()
+        if self._left is None:
+            return self._hold(part)
+        if part.kind != "body":
+            return (part,)
+        return self._pass(part)
+
+    def _pass(self, part: Part) -> Iterable[Step]:
+        assert self._left is not None
+        if len(part.data) < self._left or (len(part.data) == self._left and part.last):
+            self._left -= len(part.data)
+            return (part,)
+        kept, self._left = part.with_data(part.data[: self._left]), 0
+        kept.last = False
+        return (kept, *self._cut(part.due)) if kept.data else self._cut(part.due)
+
+    def _hold(self, part: Part) -> Iterable[Step]:
+        """Wait for the end of a body whose length is not known."""
+        assert self._settings.share is not None
+        self._held.append(part)
+        length = sum(len(one.data) for one in self._held if one.kind == "body")
+        if not part.last and length < self._limit:
+            return ()
+        held, self._held = self._held, []
+        self._left = int(length * self._settings.share)
+        if self._left >= length:
+            return held
+        steps: list[Step] = []
+        for one in held:
+            one.due = part.due
+            steps += () if self._is_cut else [one] if one.kind != "body" else self._pass(one)
+        return steps
+
+    def _cut(self, due: float) -> tuple[Step]:
+        self._is_cut = True
+        return (Close(due) if self._settings.then == "close" else Reset(due),)
+
+    def _length(self, head: Part) -> int | None:
+        message = head.exchange.request if self._on == "request" else head.exchange.response
+        assert message is not None
+        lengths = values(message.fields, "content-length")
+        return int(lengths[0]) if lengths and not values(message.fields, "transfer-encoding") else None
+
+    def let_go(self) -> Iterable[Step]:
+        held, self._held = self._held, []
+        return held
+
+    def take_over(self, old: Stage) -> None:
+        super().take_over(old)
+        if isinstance(old, _Cutting):
+            self._left, self._is_cut = old._left, old._is_cut

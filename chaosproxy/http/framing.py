@@ -1,0 +1,288 @@
+"""Where messages begin and end in a stream of bytes, exactly; the bytes themselves are never touched.
+
+A Framer is fed what arrives and hands on pieces that, put together, are what it was fed:
+a head once it is whole, the payload of a body, and what frames it (the lines of chunks,
+trailers). It keeps back nothing but the beginning of a head.
+
+Limits (RFC 9112 leaves them to us): a head of `head_limit` bytes, a chunk's line of
+CHUNK_LINE, trailers like a head. What goes beyond, or cannot be framed, raises Unframed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Literal, Protocol, TypeAlias
+
+from chaosproxy.http.parse import Body, HeadParser, Unframed, Unsized
+
+__all__ = ["CHUNK_LINE", "Emit", "Framer", "Messages", "PieceKind"]
+
+CHUNK_LINE = 4096
+"""The longest line that may introduce a chunk, in bytes: extensions are of no use to anybody (RFC 9112 §7.1.1)."""
+
+PieceKind = Literal["head", "body", "frame"]
+"""`frame` is what frames a chunked body: lines of chunks, and trailers."""
+
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_LAST = re.compile(rb"\r\n|[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+"""A line of trailers, or the empty one after them."""
+
+
+Emit: TypeAlias = Callable[[PieceKind, bytes, bool], None] | None
+"""Is given each piece, and whether its message ends with it; None where nobody wants them."""
+
+
+class Messages(Protocol):
+    """Who understands the messages that a framer finds."""
+
+    def make_parser(self) -> HeadParser:
+        """A parser for the head that begins now."""
+
+    def head_done(self, parser: HeadParser) -> Body:
+        """A head is whole; answers how its body is framed.
+
+        :raises Unframed: it can be read in two ways.
+        """
+
+    def ended(self) -> None:
+        """The message whose head was last is whole, and its last piece was handed on."""
+
+
+class _State(Enum):
+    HEAD = auto()
+    SIZED = auto()
+    CHUNK = auto()
+    """The line that introduces a chunk."""
+    CHUNK_DATA = auto()
+    CHUNK_END = auto()
+    """The line end after a chunk's data."""
+    TRAILERS = auto()
+    UNTIL_CLOSE = auto()
+    UNDECIDED = auto()
+    """After an upgrade: whether messages follow depends on the answer."""
+
+
+class Framer:
+    """Frames one direction of a connection."""
+
+    __slots__ = ("_after", "_head", "_left", "_limit", "_line", "_parser", "_state", "is_between", "passed", "rest")
+
+    def __init__(self, head_limit: int) -> None:
+        self._limit = head_limit
+        self.is_between = True
+        """No message is under way: the next byte is the first of one."""
+        self._state = self._after = _State.HEAD
+        self._head = bytearray()
+        """The beginning of a head that is not yet whole."""
+        self._parser: HeadParser | None = None
+        self._line = b""
+        """The beginning of a line of a chunked body."""
+        self._left = 0
+        """Bytes left of a sized body or of a chunk, or that trailers may still take."""
+        self.passed = 0
+        """How much of the kept beginning has gone on already, so that it is no longer kept back."""
+        self.rest = b""
+        """After Unframed: what was fed and not handed on."""
+
+    @property
+    def kept(self) -> bytes:
+        """What is kept back: the beginning of a head, without what has gone on already."""
+        return bytes(self._head[self.passed :])
+
+    def let_go(self) -> bytes:
+        """What was kept back goes on, and nobody can treat this head any more."""
+        data = self.kept
+        self.passed = len(self._head)
+        return data
+
+    def skip(self, size: int) -> bool:
+        """Whether that many bytes are all inside a sized body, and do not end it; if so they are counted."""
+        if self._state is _State.SIZED and size < self._left:
+            self._left -= size
+            return True
+        return False
+
+    def wait(self) -> None:
+        """An upgrade is asked for by the message under way: what follows it cannot be framed before it is answered."""
+        self._after = _State.UNDECIDED
+
+    def decide(self) -> None:
+        """The answer to an upgrade has come, and it is no: messages follow."""
+        self._after = _State.HEAD
+        if self._state is _State.UNDECIDED:
+            self._state, self.is_between = _State.HEAD, True
+
+    def end_of_stream(self, messages: Messages, emit: Emit = None) -> None:
+        """Nothing more comes: that is the end of a body whose head gave none, and its last piece is empty."""
+        if self._state is _State.UNTIL_CLOSE:
+            if emit is not None:
+                emit("body", b"", True)
+            self._end(messages)
+
+    def feed(self, data: bytes, messages: Messages, emit: Emit = None) -> None:
+        """Take in what arrived; `messages` understands it, and `emit` is given what can go on.
+
+        :raises Unframed: it cannot be framed from here on; `rest` has what was not handed on.
+        """
+        place, size = 0, len(data)
+        try:
+            while place < size:
+                place = _STEPS[self._state](self, data, place, messages, emit)
+        except Unframed:
+            self.rest = self.kept + data[place:]
+            raise
+        self.is_between = self._state is _State.HEAD and not self._head
+
+    def _read_head(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+        head = self._head
+        parser = self._parser = self._parser or messages.make_parser()
+        known, end = len(head), _end_of_head(head, data, place)
+        new = data[place:] if end < 0 else data[place:end]
+        parser.feed(new)
+        if known + len(new) > self._limit:
+            raise Unframed(f"a head longer than {self._limit} bytes")
+        if end < 0:
+            head += new
+            return len(data)
+        body = messages.head_done(parser)
+        whole = bytes(head) + new if known else new
+        skip, self.passed, self._parser = self.passed, 0, None
+        head.clear()
+        has_none = self._begin_body(body)
+        if emit is not None:
+            emit("head", whole[skip:], has_none)
+        if has_none:
+            self._end(messages)
+        return end
+
+    def _end(self, messages: Messages) -> None:
+        self._state = self._after
+        messages.ended()
+
+    def _begin_body(self, body: Body) -> bool:
+        """Answers whether there is none."""
+        if body is Unsized.CHUNKED:
+            self._state = _State.CHUNK
+        elif body is Unsized.UNTIL_CLOSE:
+            self._state = _State.UNTIL_CLOSE
+        elif body is Unsized.TUNNEL:
+            self._after = _State.UNDECIDED
+            return True
+        elif body:
+            self._state, self._left = _State.SIZED, body
+        else:
+            return True
+        return False
+
+    def _read_sized(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+        end = min(len(data), place + self._left)
+        self._left -= end - place
+        if emit is not None:
+            emit("body", data[place:end], not self._left)
+        if not self._left:
+            self._end(messages)
+        return end
+
+    def _read_chunk_line(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+        line, end = self._take_line(data, place, CHUNK_LINE)
+        if line is not None:
+            match = _CHUNK.fullmatch(line)
+            if match is None:
+                raise Unframed("a chunk's size that cannot be read")
+            self._left = int(match[1], 16)
+            self._state = _State.CHUNK_DATA
+            if not self._left:
+                self._state, self._left = _State.TRAILERS, self._limit
+        if emit is not None:
+            emit("frame", data[place:end], False)
+        return end
+
+    def _read_chunk_data(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+        end = min(len(data), place + self._left)
+        self._left -= end - place
+        if not self._left:
+            self._state = _State.CHUNK_END
+        if emit is not None:
+            emit("body", data[place:end], False)
+        return end
+
+    def _read_chunk_end(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+        line, end = self._take_line(data, place, 2)
+        if line is not None:
+            if line != b"\r\n":
+                raise Unframed("a chunk longer than its size")
+            self._state = _State.CHUNK
+        if emit is not None:
+            emit("frame", data[place:end], False)
+        return end
+
+    def _read_trailers(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+        line, end = self._take_line(data, place, self._left)
+        ended = False
+        if line is not None:
+            if not _LAST.fullmatch(line):
+                raise Unframed("a trailer that cannot be read")
+            self._left -= len(line)
+            if line == b"\r\n":
+                ended = True
+        if emit is not None:
+            emit("frame", data[place:end], ended)
+        if ended:
+            self._end(messages)
+        return end
+
+    def _read_until_close(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+        if emit is not None:
+            emit("body", data[place:] if place else data, False)
+        return len(data)
+
+    def _read_undecided(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+        raise Unframed("bytes sent ahead of the answer to an upgrade")
+
+    def _take_line(self, data: bytes, place: int, limit: int) -> tuple[bytes | None, int]:
+        """A line with its end, or None while it is not whole; and the place behind it."""
+        found = data.find(b"\n", place, place + limit)
+        end = found + 1 if found >= 0 else len(data)
+        line = self._line + data[place:end] if self._line else data[place:end]
+        if len(line) > limit or (found < 0 and len(line) == limit):
+            raise Unframed("a line of a chunked body that is too long")
+        self._line = b"" if found >= 0 else line
+        return (line if found >= 0 else None), end
+
+
+_STEPS: dict[_State, Callable[[Framer, bytes, int, Messages, Emit], int]] = {
+    _State.HEAD: Framer._read_head,
+    _State.SIZED: Framer._read_sized,
+    _State.CHUNK: Framer._read_chunk_line,
+    _State.CHUNK_DATA: Framer._read_chunk_data,
+    _State.CHUNK_END: Framer._read_chunk_end,
+    _State.TRAILERS: Framer._read_trailers,
+    _State.UNTIL_CLOSE: Framer._read_until_close,
+    _State.UNDECIDED: Framer._read_undecided,
+}
+
+
+def _end_of_head(head: bytearray, data: bytes, place: int) -> int:
+    """Where, in `data`, the head ends whose beginning is kept; -1 where it does not."""
+    if not head or head[-1] in b"\r\n" and not head.strip(b"\r\n"):
+        if data[place] in b"\r\n":  # empty lines ahead of a message are to be ignored (RFC 9112 §2.2)
+            text = data[place:].lstrip(b"\r\n")
+            return _empty_line(data, len(data) - len(text)) if text else -1
+        return _empty_line(data, place)
+    border = bytes(head[-3:])  # the empty line may lie across
+    end = _empty_line(border + data[place : place + 3], 0)
+    return place + end - len(border) if end > len(border) else _empty_line(data, place)
+
+
+def _empty_line(data: bytes, place: int) -> int:
+    """Behind the first empty line at or after `place`; -1 where there is none.
+
+    A bare LF counts as a line's end: parsers refuse it, and so must be shown it.
+    """
+    proper = data.find(b"\n\r\n", place)
+    bare = data.find(b"\n\n", place, proper + 1 if proper >= 0 else len(data))
+    if bare >= 0:
+        return bare + 2
+    return proper + 3 if proper >= 0 else -1

@@ -1,0 +1,34 @@
+"""A piece of a message on its way through the faults: bytes that know where they belong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from chaosproxy.faults.base import Send
+from chaosproxy.http.exchange import Exchange
+
+__all__ = ["On", "Part", "PartKind"]
+
+On = Literal["request", "response"]
+PartKind = Literal["head", "body", "frame", "interim"]
+"""A whole head, payload, what frames a chunked body, or an interim answer (1xx) as a whole."""
+
+
+@dataclass(slots=True)
+class Part(Send):
+    """A Send that is a piece of a message; faults on the stream see a Send like any other."""
+
+    on: On
+    kind: PartKind
+    exchange: Exchange
+    last: bool = False
+    """The message ends with it."""
+    is_ours: bool = False
+    """Of an answer that a fault gives: message faults leave it alone."""
+    seen_late: bool = False
+    """The beginning of this head had gone on before: it can be counted, and not changed."""
+
+    def with_data(self, data: bytes) -> Part:
+        """The same piece with other bytes."""
+        return Part(self.due, data, self.on, self.kind, self.exchange, self.last, self.is_ours, self.seen_late)

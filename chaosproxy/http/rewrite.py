@@ -1,0 +1,83 @@
+"""Fields of a head changed in its bytes; every line that is not concerned stays as it came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["FRAMING_FIELDS", "check_fields", "edited", "rewritten"]
+
+FRAMING_FIELDS = {
+    "connection": "says how this connection goes on",
+    "keep-alive": "says how this connection goes on",
+    "proxy-connection": "says how this connection goes on",
+    "te": "is between two neighbours alone",
+    "trailer": "frames the message",
+    "transfer-encoding": "frames the message",
+    "content-length": "frames the message",
+    "upgrade": "says what this connection becomes",
+}
+"""Fields no fault may touch, and why: they are hop-by-hop (RFC 9110 §7.6.1) or frame the message."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def check_fields(fields: Mapping[str, str] | Iterable[str]) -> Iterable[str]:
+    """What is wrong with these names, and with their values where they have some."""
+    for name in fields:
+        if not _TOKEN.fullmatch(name):
+            yield f"{name[:60]!r} is no field name; give one of letters, digits and dashes, such as X-Tenant"
+        elif name.lower() in FRAMING_FIELDS:
+            yield f"{name} {FRAMING_FIELDS[name.lower()]}, and a change would break the connection; leave it out"
+        elif isinstance(fields, Mapping) and not _VALUE.fullmatch(fields[name]):
+            yield f"the value of {name} has characters that no field can carry; give text in one line, in latin-1"
+
+
+def edited(
+    head: bytes, *, set: Mapping[str, str] = {}, add: Mapping[str, str] = {}, remove: Iterable[str] = ()
+) -> bytes:
+    """The head without the fields `remove`, with those of `set` in place of what there was, and those of `add` besides.
+
+    A field that is set takes the place of the first of that name, spelled as it was; a new one comes last.
+    """
+    wanted = {name.lower(): (name, value) for name, value in set.items()}
+    gone = {name.lower() for name in remove}
+    done: dict[str, bool] = {}
+    lines = []
+    first_line, field_lines = _split(head)
+    for line in field_lines:
+        spelled = line.partition(b":")[0].decode("latin-1")
+        name = spelled.lower()
+        if name in gone or name in done:
+            continue
+        if name in wanted:
+            done[name] = True
+            line = _line(spelled, wanted[name][1])
+        lines.append(line)
+    lines += [_line(name, value) for key, (name, value) in wanted.items() if key not in done]
+    lines += [_line(name, value) for name, value in add.items()]
+    return first_line + b"".join(lines) + b"\r\n"
+
+
+def rewritten(head: bytes, changes: Mapping[str, Callable[[str], str | None]]) -> bytes:
+    """The head with the values of these fields (names in lower case) changed; None leaves a value as it is."""
+    first_line, field_lines = _split(head)
+    lines = []
+    for line in field_lines:
+        name, _, value = line.partition(b":")
+        change = changes.get(name.decode("latin-1").lower())
+        changed = None if change is None else change(value.strip(b" \t\r\n").decode("latin-1"))
+        lines.append(line if changed is None else _line(name.decode("latin-1"), changed))
+    return first_line + b"".join(lines) + b"\r\n"
+
+
+def _split(head: bytes) -> tuple[bytes, list[bytes]]:
+    """The first line, with empty lines ahead of it, and each field's line with its end."""
+    text = head.lstrip(b"\r\n")
+    start = head.find(b"\r\n", len(head) - len(text)) + 2
+    return head[:start], head[start:-2].splitlines(keepends=True)
+
+
+def _line(name: str, value: str) -> bytes:
+    return f"{name}: {value}\r\n".encode("latin-1")

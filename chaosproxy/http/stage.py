@@ -1,0 +1,185 @@
+"""What a message fault is: settings that open a stage which treats whole messages.
+
+A MessageStage is a Stage that sees Parts. At each head it asks whether the message is its
+own (`choose`: match, probability, count, in that order); if so it is given that head, and
+everything else of the message. Parts of other messages, interim answers (1xx) and answers
+that another fault gives pass it untouched.
+
+In a pipe, message faults stand between Framing, which cuts the stream into Parts, and Gate,
+the last that knows of messages:
+
+    Framing → message faults, in the order given → Gate → faults on the stream
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaosproxy.faults.base import NEVER, Close, Depth, Fault, HalfClose, Opening, Reset, Send, Stage, Step
+from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.exchange import Exchange
+from chaosproxy.http.part import On, Part
+
+__all__ = ["Framing", "Gate", "MessageFault", "MessageOpening", "MessageStage"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageOpening(Opening):
+    """What a message fault is given to open a stage."""
+
+    conversation: Conversation
+    name: str
+    """The fault's."""
+    on: On
+    """Which messages this stage sees."""
+    since: float
+    """When the fault began, on whatever connection."""
+    choose: Callable[[Exchange], bool]
+    """Whether the message whose head has come is one of the fault's; asked once per message."""
+
+
+class MessageFault(Fault):
+    """A fault type that treats HTTP messages."""
+
+    __slots__ = ()
+
+    depth: ClassVar[Depth] = "message"
+    treats: ClassVar[On | None] = "request"
+    """What it treats; None where the fault's direction, or its parameter `on`, says it."""
+
+    def side(self) -> On | None:
+        """What these settings treat; None where the fault's direction says it."""
+        return self.treats
+
+    def open(self, opening: Opening) -> Stage | None:
+        assert isinstance(opening, MessageOpening)
+        return self.open_stage(opening)
+
+    def open_stage(self, opening: MessageOpening) -> MessageStage:
+        """A stage for one direction of one connection."""
+        raise NotImplementedError(self.type)
+
+
+class MessageStage(Stage):
+    """Treats the messages it chooses. As it stands it leaves them alone."""
+
+    def __init__(self, opening: MessageOpening, on: On) -> None:
+        self.conversation = opening.conversation
+        self.name = opening.name
+        self._choose = opening.choose
+        self._on = on
+        self._current = -1
+        """The number of the exchange whose message is being treated."""
+
+    def on_step(self, step: Step) -> Iterable[Step]:
+        if not isinstance(step, Part) or step.on != self._on or step.is_ours or step.kind == "interim":
+            return (step,)
+        exchange = step.exchange
+        if step.kind == "head":
+            if not exchange.number or step.seen_late or not self._choose(exchange):
+                self._current = -1
+                return (step,)
+            self._current = exchange.number
+            return self.on_head(step)
+        return self.on_rest(step) if exchange.number == self._current else (step,)
+
+    def on_head(self, head: Part) -> Iterable[Step]:
+        """What becomes of the head of a message that is to be treated."""
+        return (head,)
+
+    def on_rest(self, part: Part) -> Iterable[Step]:
+        """What becomes of another part of that message."""
+        return (part,)
+
+    def mark(self, head: Part) -> None:
+        """The answer is about to be changed, and can be announced so; of a request nobody is told."""
+        if self._on == "response":
+            head.exchange.changed_by.append(self.name)
+
+    def take_over(self, old: Stage) -> None:
+        if isinstance(old, MessageStage):
+            self._current = old._current
+
+
+class Framing(Stage):
+    """Cuts the stream into Parts, and puts in what faults answer in the server's place."""
+
+    def __init__(self, way: Requests | Responses) -> None:
+        self._way = way
+
+    def stir(self, now: float) -> None:
+        """An answer of a fault may be ready: it is put in at the next chance."""
+        self.alarm = now
+
+    def on_step(self, step: Step) -> Iterable[Step]:
+        if isinstance(step, Send):
+            return self._way.frame(step.data, step.due)
+        if isinstance(step, HalfClose):
+            return (*self._way.end_of_stream(step.due), step)
+        return (step,)
+
+    def on_alarm(self, now: float) -> Iterable[Step]:
+        self.alarm = NEVER
+        return self._way.own_answers(now) if isinstance(self._way, Responses) else ()
+
+    def let_go(self) -> Iterable[Step]:
+        kept = self._way.framer.let_go()
+        return (Send(NEVER, kept),) if kept else ()
+
+
+class Gate(Stage):
+    """The last that knows of messages: nothing passes of what is lost; the rest is counted as it goes."""
+
+    def __init__(self, conversation: Conversation, on: On) -> None:
+        self._conversation = conversation
+        self._on = on
+
+    def on_step(self, step: Step) -> Iterable[Step]:
+        return self._upstream(step) if self._on == "request" else self._downstream(step)
+
+    def _upstream(self, step: Step) -> Iterable[Step]:
+        if isinstance(step, Part) and step.exchange.is_swallowed:
+            return ()
+        if isinstance(step, HalfClose) and self._is_silent:
+            # A client that has closed cannot be told from one that only sends no more; neither hears anything.
+            return (step, Close(step.due, self._conversation.silenced_by))
+        return (step,)
+
+    def _downstream(self, step: Step) -> Iterable[Step]:
+        if isinstance(step, Part):
+            return self._answer(step)
+        if self._is_silent and (isinstance(step, HalfClose) or (isinstance(step, Reset) and step.origin is None)):
+            return ()
+        return (step,)
+
+    def _answer(self, part: Part) -> Iterable[Step]:
+        exchange, conversation = part.exchange, self._conversation
+        if exchange.number >= conversation.silent_from:
+            return ()
+        if part.kind == "head":
+            exchange.first_byte = part.due
+            if exchange.changed_by and conversation.traffic.settings.announce:
+                part = part.with_data(_announced(part.data, exchange.changed_by))
+        if part.last and part.kind != "interim":
+            status = exchange.answer.status if exchange.answer is not None else _status(exchange)
+            began, first = exchange.began, exchange.first_byte
+            exchange.tally.add(status, (part.due if first is None else first) - began, part.due - began)
+        return (part,) if part.data else ()
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._conversation.is_silent
+
+
+def _status(exchange: Exchange) -> int:
+    assert exchange.response is not None
+    return exchange.response.status
+
+
+def _announced(head: bytes, faults: Iterable[str]) -> bytes:
+    """The head with a line that says which faults made or changed this answer."""
+    names = ", ".join(dict.fromkeys(faults)).encode("ascii", "backslashreplace")
+    end = head.find(b"\r\n\r\n") + 2
+    return head[:end] + b"X-Chaosproxy-Fault: " + names + b"\r\n" + head[end:]

@@ -1,0 +1,101 @@
+"""Requests sent once more, each on a connection of its own; their answers are read and thrown away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.traffic import Traffic
+from chaosproxy.net.dial import DialError, dial
+from chaosproxy.tallies import ProxyTally
+
+if TYPE_CHECKING:
+    from chaosproxy.net.proxy import Proxy
+
+__all__ = ["Copies"]
+
+_PATIENCE = 30.0
+"""Seconds for which the answer to a copy is waited for."""
+_MOST = 1000
+"""Copies under way at once; what comes beyond is not sent."""
+
+logger = logging.getLogger(__name__)
+
+
+class Copies:
+    """The copies of one proxy that are under way."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._open: set[_Copy] = set()
+        """Strong references, until each connection is gone: see `connection`."""
+        self._count = 0
+
+    def send(self, request: bytes) -> None:
+        """Send a request to the upstream, on a connection of its own."""
+        if len(self._open) >= _MOST:
+            return
+        self._count += 1
+        copy = _Copy(request, self._open)
+        self._open.add(copy)
+        self._proxy.tasks.start(self._dial(copy), f"copy-{self._count}")
+
+    async def _dial(self, copy: _Copy) -> None:
+        spec = self._proxy.spec
+        try:
+            await dial(spec.upstream, spec.connect_timeout, lambda: copy)
+        except DialError as error:
+            logger.warning("a copy of a request did not reach %s: %s", spec.upstream, error)
+        finally:
+            copy.dialled()
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        for copy in list(self._open):
+            copy.give_up()
+
+
+class _Copy(asyncio.Protocol):
+    """Writes a request, and reads until it is answered."""
+
+    def __init__(self, request: bytes, registry: set[_Copy]) -> None:
+        self._request = request
+        self._registry = registry
+        self._transport: asyncio.Transport | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._conversation = Conversation(Traffic(ProxyTally(), lambda reason: None))
+        self._responses = Responses(self._conversation)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        made: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's have its methods, not its class
+        self._transport = made
+        self._patience = asyncio.get_running_loop().call_later(_PATIENCE, self.give_up)
+        Requests(self._conversation).account(self._request, 0.0)
+        made.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._responses.account(data, 0.0)
+        if not self._conversation.outstanding and self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._forget()
+
+    def dialled(self) -> None:
+        """The dial has ended; where it failed, there is nothing to wait for."""
+        if self._transport is None:
+            self._forget()
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any longer."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _forget(self) -> None:
+        self._registry.discard(self)
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None

@@ -1,0 +1,174 @@
+"""The HTTP side of one proxy: what its connections share, which faults watch, and copies of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from chaosproxy.events import MessageTouched, NotFramed
+from chaosproxy.faults.chain import Link
+from chaosproxy.http.caller import CALLER, CallerFaults, CallerStage, asks
+from chaosproxy.http.exchange import Exchange
+from chaosproxy.http.match import Rules
+from chaosproxy.http.part import On
+from chaosproxy.http.stage import MessageOpening
+from chaosproxy.http.traffic import HttpSettings, Traffic
+from chaosproxy.net.copies import Copies
+from chaosproxy.net.placed import Messages, Placed
+from chaosproxy.seed import Seed
+from chaosproxy.tallies import FaultTally
+
+if TYPE_CHECKING:
+    from chaosproxy.model.proxy import ProxySpec
+    from chaosproxy.net.connection import Connection
+    from chaosproxy.net.proxy import Proxy
+
+__all__ = ["Exchanges"]
+
+_TOLD = 20
+"""Messages per second and fault that events tell of."""
+_LONGEST_PATH = 200
+
+
+class Exchanges:
+    """What HTTP mode adds to a proxy."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self.traffic = Traffic(proxy.tally, self._not_framed)
+        self._watching = False
+        self._copies = Copies(proxy)
+        self._told: dict[str, _Quota] = {}
+        self._caller = CallerFaults()
+        self._caller_tally = FaultTally()
+        """What requests have asked for themselves."""
+
+    # ── settings ──────────────────────────────────────────────────────────────────────
+
+    def configure(self, spec: ProxySpec) -> bool:
+        """What the proxy's desired state says holds from now on; answers whether faults may act otherwise."""
+        settings = HttpSettings(
+            strict=spec.strict,
+            announce=spec.announce,
+            head_limit=spec.head_limit,
+            hold_limit=spec.hold_limit,
+            pipeline_limit=spec.pipeline_limit,
+            obeys_callers=spec.caller_faults.headers,
+        )
+        self.traffic.configure(settings, spec.routes)
+        before, self._caller = self._caller, spec.caller_faults
+        return before != self._caller
+
+    def watch(self, placed: Iterable[Placed]) -> None:
+        """These are all faults of the proxy now."""
+        rules = [one.matcher for one in placed if one.treats_messages]
+        self._watching = bool(rules)
+        self.traffic.want(Rules(rules))
+
+    @property
+    def are_watched(self) -> bool:
+        """Some fault treats messages."""
+        return self._watching or self.traffic.settings.obeys_callers
+
+    def are_treated(self, connection: Connection) -> bool:
+        """A fault treats messages of that connection, or has begun to."""
+        conversation = connection.conversation
+        return conversation is not None and (self.are_watched or conversation.is_treated)
+
+    # ── for connections ───────────────────────────────────────────────────────────────
+
+    def of(self, connection: Connection) -> Messages | None:
+        """What message faults are told of a connection; None where it is no HTTP."""
+        conversation = connection.conversation
+        if conversation is None:
+            return None
+        ordinal, client = connection.ordinal, connection.client_address
+
+        def choose(placed: Placed, exchange: Exchange, on: On) -> bool:
+            chosen = placed.chooses(exchange, on, ordinal, client)
+            if chosen:
+                self._tell(placed.spec.name, placed.spec.type, exchange, ordinal)
+            return chosen
+
+        return Messages(conversation, choose)
+
+    def caller_link(self, connection: Connection, before: Link | None) -> Link | None:
+        """What obeys requests that ask for faults themselves; `before` is what did so until now."""
+        conversation = connection.conversation
+        if not self._caller.headers or conversation is None or conversation.over is not None:
+            return None
+        if before is not None and before.owner is self._caller:
+            return before
+        ordinal = connection.ordinal
+
+        def choose(exchange: Exchange) -> bool:
+            if exchange.request is None or not asks(exchange.request.fields):
+                return False
+            self._caller_tally.messages += 1
+            self._tell(CALLER, CALLER, exchange, ordinal)
+            return True
+
+        opening = MessageOpening(Seed(0).at, 0.0, None, conversation, CALLER, "request", 0.0, choose)
+        return Link("caller faults", CallerStage(self._caller, opening), self._caller_tally, self._caller)
+
+    def caller_tallies(self) -> dict[str, FaultTally]:
+        """What requests have asked for, where they may."""
+        return {CALLER: self._caller_tally} if self._caller.headers else {}
+
+    def send_copies(self, copies: Iterable[bytes]) -> None:
+        """Send each request to the server once more."""
+        for copy in copies:
+            self._copies.send(copy)
+
+    def close(self) -> None:
+        """Copies under way are given up."""
+        self._copies.close()
+
+    # ── what is told ──────────────────────────────────────────────────────────────────
+
+    def _tell(self, fault: str, kind: str, exchange: Exchange, connection: int) -> None:
+        now = self._proxy.emitter.clock()
+        quota = self._told.setdefault(fault, _Quota())
+        if not quota.allows(now):
+            return
+        target = "" if exchange.request is None else exchange.request.target
+        self._proxy.bus.tell(
+            MessageTouched(
+                proxy=self._proxy.spec.name,
+                at=now,
+                fault=fault,
+                type=kind,
+                connection=connection,
+                exchange=exchange.number,
+                method=exchange.method,
+                path=target.partition("?")[0][:_LONGEST_PATH],
+                untold=quota.take_untold(),
+            )
+        )
+
+    def _not_framed(self, reason: str) -> None:
+        if self._proxy.tally.unframed == 1:
+            event = NotFramed(proxy=self._proxy.spec.name, at=self._proxy.emitter.clock(), reason=reason)
+            self._proxy.bus.tell(event)
+
+
+class _Quota:
+    """So many per second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._told = 0
+        self._untold = 0
+
+    def allows(self, now: float) -> bool:
+        if int(now) != self._second:
+            self._second, self._told = int(now), 0
+        self._told += 1
+        if self._told <= _TOLD:
+            return True
+        self._untold += 1
+        return False
+
+    def take_untold(self) -> int:
+        untold, self._untold = self._untold, 0
+        return untold

@@ -1,0 +1,208 @@
+"""A pipe in HTTP mode: its bytes are framed on their way, and message faults find Parts in its chain.
+
+    Follow    in place of Forward and Disturb: what is one whole message that nobody wants
+              is counted and written; all else is framed with more care, and goes through
+              the chain where there is one
+
+Once a connection is no HTTP any more (upgraded, or it cannot be framed), it is a pipe like
+any other, with Forward and Disturb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from chaosproxy.faults.base import Direction, Send
+from chaosproxy.faults.chain import Link
+from chaosproxy.http.caller import CallerStage
+from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.stage import Framing, Gate, MessageStage
+from chaosproxy.net.pipe import Pipe
+from chaosproxy.net.sides import Disturb, Forward, Side
+from chaosproxy.tallies import FaultTally
+
+if TYPE_CHECKING:
+    from chaosproxy.net.connection import Connection
+
+__all__ = ["Follow", "MessagePipe"]
+
+_OUTSTANDING = 8
+"""Too many requests wait for their answers: a reason to pause, beside those in `pipe`."""
+
+
+class MessagePipe(Pipe):
+    """One direction of a connection in HTTP mode."""
+
+    __slots__ = ("_frame", "bypass", "conversation", "way")
+
+    def __init__(
+        self, connection: Connection, direction: Direction, limit: int, way: Requests | Responses
+    ) -> None:
+        super().__init__(connection, direction, limit)
+        self.way = way
+        self.conversation: Conversation = way.conversation
+        self.bypass = False
+        """Nothing but message faults acts: what none of them wants need not go through the chain."""
+        self._frame: tuple[Link, Link] | None = None
+        """What stands before and behind all message faults, once there have been some."""
+
+    # ── which faults act ──────────────────────────────────────────────────────────────
+
+    def arrange(self, links: Sequence[Link], now: float) -> None:
+        message = [link for link in links if isinstance(link.stage, MessageStage)]
+        stream = [link for link in links if not isinstance(link.stage, MessageStage)]
+        if self._is_framed:
+            self._drain(now)
+        if message or self._treats_messages:
+            before, behind = self._framing()
+            links = [before, *self._caller(), *message, behind, *stream]
+            self.bypass = not stream
+        else:
+            self.bypass = False
+        super().arrange(links, now)
+
+    @property
+    def _treats_messages(self) -> bool:
+        """A fault treats messages, of this direction or the other, or has begun to and must come to an end."""
+        connection = self.connection
+        if connection is None or self.conversation.over is not None:
+            return False
+        return connection.proxy.exchanges.are_watched or self.conversation.is_treated
+
+    def _caller(self) -> list[Link]:
+        """What obeys requests that ask for faults themselves."""
+        if self.direction == "downstream" or self.connection is None:
+            return []
+        standing = [] if self.chain is None else [one for one in self.chain.links if isinstance(one.stage, CallerStage)]
+        link = self.connection.proxy.exchanges.caller_link(self.connection, standing[0] if standing else None)
+        return [] if link is None else [link]
+
+    def _framing(self) -> tuple[Link, Link]:
+        if self._frame is None:
+            gate = Gate(self.conversation, self.way.on)
+            self._frame = (Link("", Framing(self.way), FaultTally()), Link(" ", gate, FaultTally()))
+        return self._frame
+
+    @property
+    def _is_framed(self) -> bool:
+        """What goes through the chain is framed there."""
+        return self.chain is not None and bool(self.chain.links) and isinstance(self.chain.links[0].stage, Framing)
+
+    def _drain(self, now: float) -> None:
+        """What has not yet been framed must be, before framing may end."""
+        assert self.chain is not None
+        while self.chain is not None and self.chain.links and self.chain.links[0].waiting:
+            self.chain.advance(now)
+
+    def _protocol(self, protocol: type[Side]) -> type[Side]:
+        if self.conversation.over is None and protocol in (Forward, Disturb):
+            return Follow
+        return protocol
+
+    # ── what flows ────────────────────────────────────────────────────────────────────
+
+    def take_in(self, data: bytes) -> None:
+        """Frame what arrived, and pass it on, through the chain where there is one."""
+        connection, chain = self.connection, self.chain
+        if connection is None:
+            return
+        now = connection.emitter.clock()
+        try:
+            if not self._is_framed:
+                self.way.account(data, now)
+            if self.conversation.reset_over:
+                self._refuse()
+            elif chain is not None:
+                self.take(Send(now, data))
+            elif self.sink is not None:
+                self.sink.write(data)
+                self._heed(now)
+        except Exception:  # a defect ends this connection and no other
+            connection.log_bug()
+            self.on_bug()
+
+    def end_of_stream(self) -> None:
+        if not self._is_framed and self.connection is not None:
+            self.way.stream_ended(self._emitter.clock())
+        super().end_of_stream()
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        self._heed(now)
+
+    def _heed(self, now: float) -> None:
+        """See to what this direction's messages mean for the other one, and for the server."""
+        conversation, connection = self.conversation, self.connection
+        if connection is None:
+            return
+        if conversation.reset_over:
+            self._refuse()
+            return
+        if conversation.over is not None:
+            self._go_plain()
+        if conversation.stirred:
+            conversation.stirred = False
+            connection.downstream.stir(now)  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
+        if conversation.copies:
+            copies, conversation.copies = conversation.copies, None
+            connection.proxy.exchanges.send_copies(copies)
+        self._slow_client()
+
+    def stir(self, now: float) -> None:
+        """An answer that a fault gives may be ready."""
+        if self._is_framed:
+            framing = self._framing()[0].stage
+            assert isinstance(framing, Framing)
+            framing.stir(now)
+            self.advance(now)
+
+    def _slow_client(self) -> None:
+        """A client that asks much faster than it is answered has to wait."""
+        assert self.connection is not None
+        waiting, limit = self.conversation.outstanding, self.conversation.traffic.settings.pipeline_limit
+        if waiting > limit:
+            self.connection.upstream.pause(_OUTSTANDING)
+        elif waiting <= limit // 2:
+            self.connection.upstream.resume(_OUTSTANDING)
+
+    def _go_plain(self) -> None:
+        """These are no messages any more: both directions go on as streams."""
+        assert self.connection is not None
+        for pipe in (self.connection.upstream, self.connection.downstream):
+            if pipe.source is not None and isinstance(pipe.source.get_protocol(), Follow):
+                pipe.source.set_protocol(pipe.reader())
+
+    def _refuse(self) -> None:
+        """The proxy is strict."""
+        if self.connection is not None:
+            self.connection.reset("operator", f"reset by strict: {self.conversation.over}")
+
+    def cut(self) -> None:
+        super().cut()
+        self._frame = None
+
+
+class Follow(Side):
+    """Messages pass as they came; most of them are seen through at a glance."""
+
+    __slots__ = ("_clock", "_passes")
+
+    out: MessagePipe
+
+    def __init__(self, out: Pipe, back: Pipe) -> None:
+        super().__init__(out, back)
+        assert isinstance(out, MessagePipe) and out.connection is not None
+        self._passes = out.way.passes
+        self._clock = out.connection.emitter.clock
+
+    def data_received(self, data: bytes) -> None:
+        pipe = self.out
+        pipe.bytes += len(data)
+        chain = pipe.chain
+        if chain is None or (pipe.bypass and not chain.segments and not chain.blocked):
+            sink = pipe.sink
+            if sink is not None and self._passes(data, self._clock()):
+                sink.write(data)
+                return
+        pipe.take_in(data)
