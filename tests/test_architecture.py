@@ -19,15 +19,16 @@ RANKS = {
     "chaosproxy.tallies": 0, "chaosproxy.units": 0, "chaosproxy.tasks": 0,
     "chaosproxy.declare": 1,
     "chaosproxy.faults": 2,
-    "chaosproxy.model": 3,
-    "chaosproxy.config": 4, "chaosproxy.net": 4,
-    "chaosproxy.control.plan": 5, "chaosproxy.control.supervisor": 5, "chaosproxy.control.policy": 5,
-    "chaosproxy.control.partitions": 5, "chaosproxy.control.nodes": 5, "chaosproxy.control.feasible": 5,
-    "chaosproxy.observe": 5,
-    "chaosproxy.control.api_v1": 6, "chaosproxy.demo": 6,
-    "chaosproxy.app": 7,
-    "chaosproxy.cli": 8,
-    "chaosproxy.__main__": 9,
+    "chaosproxy.http": 3,
+    "chaosproxy.model": 4,
+    "chaosproxy.config": 5, "chaosproxy.net": 5,
+    "chaosproxy.control.plan": 6, "chaosproxy.control.supervisor": 6, "chaosproxy.control.policy": 6,
+    "chaosproxy.control.partitions": 6, "chaosproxy.control.nodes": 6, "chaosproxy.control.feasible": 6,
+    "chaosproxy.observe": 6,
+    "chaosproxy.control.api_v1": 7, "chaosproxy.demo": 7,
+    "chaosproxy.app": 8,
+    "chaosproxy.cli": 9,
+    "chaosproxy.__main__": 10,
 }  # fmt: skip
 """The longest name that a module's name begins with gives its rank."""
 
@@ -36,6 +37,7 @@ STRANGERS = {("chaosproxy.config", "chaosproxy.net")}
 
 NOT_FOR = {
     "chaosproxy.faults": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
+    "chaosproxy.http": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.model": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.config": {"asyncio", "socket", "aiohttp"},
     "chaosproxy.net": {"aiohttp", "yaml", "prometheus_client", "click", "rich"},

@@ -1,0 +1,377 @@
+"""Which messages a fault is for: `Match` as declared, `Matcher` and `Rules` as used.
+
+What a match asks for must all hold; of several given for one thing (methods, clients,
+statuses, the values of a repeated parameter or field) one suffices. Case matters, but for
+the names of fields, hosts and media types.
+
+Nothing here raises, whatever a message holds: what cannot be understood does not match.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias, cast
+from urllib.parse import unquote_to_bytes
+
+from chaosproxy.declare import Kind, MapOf, Problems, param, params_of, read_struct
+from chaosproxy.errors import Path, Problem, shown
+from chaosproxy.http.head import Fields, RequestHead, ResponseHead, values
+from chaosproxy.http.patterns import (
+    TOKEN,
+    HostGlob,
+    MediaGlob,
+    Memo,
+    Method,
+    OneOrMore,
+    PathPattern,
+    Test,
+    Wanted,
+    glob,
+    host_and_port,
+    normal_path,
+    octets,
+    path_test,
+    split_target,
+    wire,
+)
+
+__all__ = ["Client", "Match", "Matcher", "On", "Rules", "Status", "read_match"]
+
+On: TypeAlias = Literal["request", "response"]
+"""What a fault acts on: a request is over before the status and the type of its response are known."""
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+StatusRange: TypeAlias = tuple[int, int]
+"""The first and the last status."""
+
+_OnValues: TypeAlias = Callable[[list[str]], bool]
+"""What the values of a parameter or field are asked; there are none where it is not there."""
+
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+class Client(Kind):
+    """An address or a CIDR; IPv4 in IPv6 is IPv4."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> Network:
+        if not isinstance(value, str) or len(value) > 100:
+            raise ValueError(f"{shown(value)} is no address; give one such as 10.0.0.7, or a CIDR such as 10.0.0.0/8")
+        try:
+            network = ipaddress.ip_network(value, strict=False)
+            address = ipaddress.ip_address(value.partition("/")[0])
+        except ValueError:
+            message = f"{shown(value)} is no address; give one such as 10.0.0.7 or ::1, or a CIDR such as 10.0.0.0/8"
+            raise ValueError(message) from None
+        if address != network.network_address:
+            raise ValueError(f"{shown(value)} has bits beyond its prefix; give {network}, or {address} for it alone")
+        if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+            inner = int(network.network_address) & 0xFFFFFFFF
+            return ipaddress.IPv4Network((inner, network.prefixlen - _MAPPED.prefixlen))
+        return network
+
+    def write(self, value: object) -> str:
+        return str(value).removesuffix("/32" if isinstance(value, ipaddress.IPv4Network) else "/128")
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(%[^/]+)?(/[0-9.]+)?$"}
+
+    def __str__(self) -> str:
+        return "address or CIDR"
+
+
+class Status(Kind):
+    """A status code, a class of them (5xx) or a range (500-504)."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> StatusRange:
+        text = str(value) if type(value) is int else value
+        if isinstance(text, str) and text.isascii() and len(text) <= 7:
+            first, dash, last = text.partition("-")
+            if len(text) == 3 and text[0] in "12345" and text[1:].lower() == "xx":
+                return int(text[0]) * 100, int(text[0]) * 100 + 99
+            if _is_status(first) and (_is_status(last) if dash else True):
+                low, high = int(first), int(last or first)
+                if low > high:
+                    raise ValueError(f"{shown(value)} runs backwards; give {high}-{low}")
+                return low, high
+        raise ValueError(f"{shown(value)} is no status; give a code from 100 to 599, a class such as 5xx, or 500-504")
+
+    def write(self, value: object) -> object:
+        low, high = cast(StatusRange, value)
+        if low == high:
+            return low
+        return f"{low // 100}xx" if low % 100 == 0 and high == low + 99 else f"{low}-{high}"
+
+    def schema(self) -> dict[str, Any]:
+        code = "[1-5][0-9][0-9]"
+        text = {"type": "string", "pattern": f"^([1-5][xX][xX]|{code}(-{code})?)$"}
+        return {"anyOf": [{"type": "integer", "minimum": 100, "maximum": 599}, text]}
+
+
+def _is_status(text: str) -> bool:
+    return len(text) == 3 and text.isdigit() and "1" <= text[0] <= "5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Which messages a fault touches; without any of these it would be all."""
+
+    method: tuple[str, ...] | None = param(
+        OneOrMore(Method()), "request method, or several", default=None, example="[POST]"
+    )
+    path: str | None = param(
+        PathPattern(),
+        "glob for the path as sent, without query: `*` within a segment, `**` across; or `~` and a regex for the whole",
+        default=None,
+        example="/checkout/*",
+    )
+    query: Mapping[str, str | bool] | None = param(
+        MapOf(Wanted()),
+        "by name of a query parameter: a glob for its decoded value, true (is there) or false (is not)",
+        default=None,
+        example='{page: "2"}',
+    )
+    headers: Mapping[str, str | bool] | None = param(
+        MapOf(Wanted(stripped=True)),
+        "by name of a request header: a glob for the value of one of its lines, true (is there) or false (is not)",
+        default=None,
+        example="{x-tenant: acme}",
+    )
+    host: str | None = param(
+        HostGlob(),
+        "glob for the host the request is for; its port counts only when one is given here (none sent is 80)",
+        default=None,
+        example='"*.example.org"',
+    )
+    client: tuple[Network, ...] | None = param(
+        OneOrMore(Client()), "address or CIDR of the client, or several", default=None, example="10.0.0.0/8"
+    )
+    status: tuple[StatusRange, ...] | None = param(
+        OneOrMore(Status()),
+        "status of the response: code, class or range, or several; for faults on responses",
+        default=None,
+        example="[503, 5xx, 500-504]",
+    )
+    content_type: str | None = param(
+        MediaGlob(),
+        "glob for the response's media type, without its parameters; for faults on responses",
+        default=None,
+        example="application/json",
+    )
+
+    def check(self, on: On) -> Iterator[Problem]:
+        """What is wrong with it as a whole, for a fault that acts on `on`; paths begin below the match."""
+        if self == Match():
+            known = ", ".join(param.name for param in params_of(Match))
+            yield Problem((), f"selects everything; leave it out, or give one of: {known}")
+        for name in ("query", "headers"):
+            if getattr(self, name) == {}:
+                yield Problem((name,), "is empty, which selects everything; leave it out, or give {name: value}")
+        yield from _check_names(self.headers or {})
+        if on == "request":
+            for name in ("status", "content_type"):
+                if getattr(self, name):
+                    message = "is of the response, and this fault acts on requests; leave it out, or choose a fault"
+                    yield Problem((name,), f"{message} that acts on responses", at_key=True)
+
+
+def _check_names(headers: Mapping[str, object]) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name in headers:
+        if len(name) > 200 or not TOKEN.fullmatch(name):
+            yield Problem(("headers", name), "is no name of a header; give one such as x-tenant", at_key=True)
+        elif (other := seen.setdefault(name.lower(), name)) != name:
+            yield Problem(("headers", name), f"is the same header as {other}; give it once", at_key=True)
+
+
+def read_match(data: object, problems: Problems, path: Path, on: On) -> Match | None:
+    """A match from plain data, for a fault that acts on `on`; None, and every problem noted, if it is wrong."""
+    before = len(problems)
+    match = read_struct(Match, data, problems, path)
+    for problem in match.check(on) if match is not None else ():
+        problems.add((*path, *problem.path), problem.message, at_key=problem.at_key)
+    return match if len(problems) == before else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Matcher:
+    """A match, made ready once so that it costs little per message."""
+
+    needs_fields: bool
+    """The request line and the client do not decide alone: `request` looks at the fields."""
+    needs_response: bool
+    """Status or content type are asked for."""
+    _methods: frozenset[str]
+    _path: Test | None
+    _query: tuple[tuple[str, _OnValues], ...]
+    _headers: tuple[tuple[str, _OnValues], ...]
+    _host: _Host | None
+    _client: tuple[tuple[int, int, int], ...]
+    _status: tuple[StatusRange, ...]
+    _content_type: Test | None
+
+    @classmethod
+    def of(cls, match: Match) -> Matcher:
+        """
+        :raises ValueError: the path is no pattern that `PathPattern` reads.
+        """
+        query, headers = match.query or {}, match.headers or {}
+        return cls(
+            needs_fields=bool(headers) or match.host is not None,
+            needs_response=bool(match.status) or match.content_type is not None,
+            _methods=frozenset(match.method or ()),
+            _path=None if match.path is None else path_test(match.path),
+            _query=tuple((name, _on_values(wanted)) for name, wanted in query.items()),
+            _headers=tuple((name, _on_values(_as_sent(wanted))) for name, wanted in headers.items()),
+            _host=None if match.host is None else _Host(match.host),
+            _client=tuple((net.version, int(net.netmask), int(net.network_address)) for net in match.client or ()),
+            _status=match.status or (),
+            _content_type=None if match.content_type is None else glob(match.content_type),
+        )
+
+    def line(self, method: str, target: str) -> bool:
+        """Whether the method, path and query are those asked for, as far as any are."""
+        return self.fits(_Line(method, target))
+
+    def fits(self, line: _Line) -> bool:
+        """`line` for what is split already."""
+        if self._methods and line.method not in self._methods:
+            return False
+        if self._path is not None and not self._path(line.path):
+            return False
+        return not self._query or all(test(line.parameters().get(name, _NONE)) for name, test in self._query)
+
+    def request(self, head: RequestHead, client: str) -> bool:
+        """Whether the request is one asked for; `client` is its peer's address, with its port or without."""
+        if not self.line(head.method, head.target) or not self._is_from(client):
+            return False
+        if self._host is not None and not self._host.is_of(head):
+            return False
+        return all(test(values(head.fields, name)) for name, test in self._headers)
+
+    def response(self, head: ResponseHead) -> bool:
+        """Whether status and content type are those asked for, as far as any are; nothing about its request."""
+        if self._status and not any(low <= head.status <= high for low, high in self._status):
+            return False
+        return self._content_type is None or any(map(self._content_type, _media_types(head.fields)))
+
+    def _is_from(self, client: str) -> bool:
+        if not self._client:
+            return True
+        version, number = _address(host_and_port(client)[0])
+        return any(version == of and number & mask == network for of, mask, network in self._client)
+
+
+class Rules:
+    """Many matchers seen at once, since every request is held against them."""
+
+    __slots__ = ("_answers",)
+
+    def __init__(self, matchers: Sequence[Matcher | None]) -> None:
+        """None matches everything."""
+        self._answers = Memo(partial(_any_line, tuple(matchers)), _is_short)
+
+    def any_line(self, method: bytes, target: bytes) -> bool:
+        """Whether one of them may match, by the request line."""
+        return self._answers[method, target]
+
+
+_LONGEST_REMEMBERED = 512
+"""Bytes of a request line that a memo holds on to: at most 2 MiB in all."""
+
+
+def _is_short(line: tuple[bytes, bytes]) -> bool:
+    return len(line[0]) + len(line[1]) <= _LONGEST_REMEMBERED
+
+
+def _any_line(matchers: tuple[Matcher | None, ...], line: tuple[bytes, bytes]) -> bool:
+    if None in matchers:
+        return True
+    split = _Line(line[0].decode("latin-1"), line[1].decode("latin-1"))
+    return any(matcher.fits(split) for matcher in matchers if matcher is not None)
+
+
+class _Line:
+    """A request line, split; its query is decoded once it is asked for."""
+
+    __slots__ = ("_parameters", "_query", "method", "path")
+
+    def __init__(self, method: str, target: str) -> None:
+        self.method = method
+        _, path, self._query = split_target(target)
+        self.path = normal_path(path)
+        self._parameters: dict[str, list[str]] | None = None
+
+    def parameters(self) -> dict[str, list[str]]:
+        if self._parameters is None:
+            self._parameters = _parameters(self._query)
+        return self._parameters
+
+
+def _parameters(query: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            found.setdefault(_decoded(name), []).append(_decoded(value))
+    return found
+
+
+def _decoded(text: str) -> str:
+    """As a form is decoded: `+` is a space, and what is encoded is UTF-8."""
+    if "%" not in text and "+" not in text and text.isascii():  # 0.1 µs instead of 0.7
+        return text
+    return unquote_to_bytes(octets(text.replace("+", " "))).decode("utf-8", "replace")
+
+
+_NONE: list[str] = []
+
+
+def _on_values(wanted: str | bool) -> _OnValues:
+    if isinstance(wanted, bool):
+        return bool if wanted else operator.not_
+    test = glob(wanted)
+    return lambda found: any(map(test, found))
+
+
+def _as_sent(wanted: str | bool) -> str | bool:
+    return wanted if isinstance(wanted, bool) else wire(wanted)
+
+
+class _Host:
+    def __init__(self, pattern: str) -> None:
+        host, port = host_and_port(pattern)
+        self._name: Test = glob(host)
+        self._port: Test | None = glob(port) if port else None
+
+    def is_of(self, head: RequestHead) -> bool:
+        """An absolute-form target names the host, and then the Host field does not count: RFC 9112 §3.2.2."""
+        authority, _, _ = split_target(head.target)
+        given = values(head.fields, "host") if authority is None else [authority.rpartition("@")[2]]
+        return any(self._is(*host_and_port(one.lower())) for one in given)
+
+    def _is(self, host: str, port: str) -> bool:
+        return bool(self._name(host)) and (self._port is None or bool(self._port(port or "80")))
+
+
+def _media_types(fields: Fields) -> Iterator[str]:
+    return (value.partition(";")[0].rstrip(" \t").lower() for value in values(fields, "content-type"))
+
+
+@lru_cache(maxsize=1024)
+def _address(text: str) -> tuple[int, int]:
+    """(version, number) of an address, as a network compares it; (0, 0), of no network, where it is none."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return 0, 0
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.version, int(address)

@@ -1,0 +1,152 @@
+"""Routes: a bounded set of names for the paths of an API, so that metrics never hold a path as sent.
+
+A template is made of segments: text that stands for itself, `{name}` for one segment that is
+not empty, and at the end `**` for any number of segments, one empty one included (so that
+`/static/**` is `/static/` and all below, but not `/static`). Paths are compared in the
+normal form of `chaosproxy.http.patterns`, and `/health/` is not `/health`.
+
+Of several templates that fit, the most specific counts: from the left, segment by segment, text
+before `{name}` before `**`. The order in which they are given does not matter: two templates that
+differ only in what their names are called are refused as the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from chaosproxy.declare import Kind, Text
+from chaosproxy.errors import shown
+from chaosproxy.http.patterns import Memo, normal_path, split_target, wire
+
+__all__ = ["OTHER", "RouteTemplate", "Routes", "duplicates"]
+
+OTHER = "other"
+"""The label of a path that fits no template; none can be called so, since each begins with `/`."""
+
+_LONGEST = 200
+_LONGEST_REMEMBERED = 512
+_NAME = re.compile(r"\{[A-Za-z_][A-Za-z0-9_-]*\}")
+
+
+class RouteTemplate(Kind):
+    """A template for paths: `/users/{id}/orders`, `/static/**`."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> str:
+        template = Text(longest=_LONGEST).read(value)
+        if not template.startswith("/"):
+            raise ValueError(f"{shown(template)} does not begin with /; give a path such as /users/{{id}}")
+        if "?" in template:
+            raise ValueError(f"{shown(template)} holds `?`, which ends a path; give the path alone")
+        if not template.isprintable():
+            raise ValueError(f"{shown(template)} holds characters that cannot be shown; give them encoded, such as %00")
+        _check_segments(template)
+        return template
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^/[^?]*$", "maxLength": _LONGEST}
+
+    def __str__(self) -> str:
+        return "route"
+
+
+def _check_segments(template: str) -> None:
+    segments = template.split("/")[1:]
+    names = [segment for segment in segments if _NAME.fullmatch(segment)]
+    for place, segment in enumerate(segments):
+        if segment == "**" and place == len(segments) - 1:
+            continue
+        if "*" in segment:
+            raise ValueError(f"{shown(template)} holds {shown(segment)}; give {{id}} for one segment, or ** at the end")
+        if ("{" in segment or "}" in segment) and not _NAME.fullmatch(segment):
+            balanced = segment.count("{") == segment.count("}")
+            what = "a segment that is no {name}" if balanced else "braces that do not fit"
+            raise ValueError(f"{shown(template)} holds {what}, {shown(segment)}; give a whole segment such as {{id}}")
+    if len(names) != len(set(names)):
+        raise ValueError(f"{shown(template)} has one name twice; give each segment a name of its own")
+
+
+def duplicates(templates: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """(index, what is wrong; what would be right) of each template that fits what an earlier one fits."""
+    seen: dict[tuple[str, ...], int] = {}
+    for index, template in enumerate(templates):
+        first = seen.setdefault(tuple(_shape(template)), index)
+        if first != index:
+            yield index, f"{shown(template)} fits the same paths as {shown(templates[first])}; leave one of them out"
+
+
+class Routes:
+    """The templates, ready to name paths."""
+
+    __slots__ = ("_labels",)
+
+    def __init__(self, templates: Sequence[str]) -> None:
+        """Each as `RouteTemplate` reads it, none a duplicate."""
+        root = _Node()
+        for template in templates:
+            root.add(_shape(template), template)
+        self._labels = Memo(partial(_label, root), _is_short)
+
+    def label(self, target: str | bytes) -> str:
+        """The template of a request's target, `other` where none fits."""
+        return self._labels[target]
+
+
+def _is_short(target: str | bytes) -> bool:
+    return len(target) <= _LONGEST_REMEMBERED
+
+
+_ONE, _REST = "{}", "**"
+"""What `{name}` and `**` are in a shape. No literal is the same: neither may hold a brace or a star."""
+
+
+def _shape(template: str) -> list[str]:
+    segments = template.split("/")[1:]
+    return [
+        _ONE if _NAME.fullmatch(segment) else _REST if segment == "**" else normal_path(wire(segment))
+        for segment in segments
+    ]
+
+
+class _Node:
+    """Where templates with the same beginning part."""
+
+    __slots__ = ("children", "here", "rest")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.here: str | None = None
+        self.rest: str | None = None
+
+    def add(self, shape: Sequence[str], template: str) -> None:
+        node = self
+        for segment in shape:
+            if segment == _REST:
+                node.rest = template
+                return
+            node = node.children.setdefault(segment, _Node())
+        node.here = template
+
+    def find(self, segments: Sequence[str], at: int) -> str | None:
+        """The most specific template; each node is seen once at most, whatever the path."""
+        if at == len(segments):
+            return self.here
+        segment = segments[at]
+        literal = self.children.get(segment) if segment != _ONE else None
+        if literal is not None and (found := literal.find(segments, at + 1)) is not None:
+            return found
+        if segment and (one := self.children.get(_ONE)) and (found := one.find(segments, at + 1)) is not None:
+            return found
+        return self.rest
+
+
+def _label(root: _Node, target: str | bytes) -> str:
+    text = target if isinstance(target, str) else target.decode("latin-1")
+    _, path, _ = split_target(text)
+    if not path.startswith("/"):
+        return OTHER
+    return root.find(normal_path(path).split("/")[1:], 0) or OTHER
