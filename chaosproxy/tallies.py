@@ -36,6 +36,13 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def __add__(self, other: Histogram) -> Histogram:
+        """Both together; their bounds must be the same."""
+        both = Histogram(self.bounds)
+        both.counts = [one + another for one, another in zip(self.counts, other.counts, strict=True)]
+        both.sum = self.sum + other.sum
+        return both
+
 
 class FaultTally:
     """What one fault on one proxy has done."""
@@ -56,31 +63,36 @@ class FaultTally:
 class RouteTally:
     """The exchanges of one proxy with one method and route."""
 
-    __slots__ = ("first_byte", "last_byte", "statuses")
+    __slots__ = ("_at_once", "_first_byte", "_last_byte", "statuses")
 
     def __init__(self) -> None:
         self.statuses = [0] * 6
         """Exchanges that have ended, by the class of their status: `statuses[5]` is 5xx, `[0]` without an answer."""
-        self.first_byte = Histogram(EXCHANGE_BOUNDS)
-        """Seconds from the request's head to the answer's first byte."""
-        self.last_byte = Histogram(EXCHANGE_BOUNDS)
-        """Seconds from the request's head to the answer's last byte."""
+        self._at_once = Histogram(EXCHANGE_BOUNDS)
+        """Of answers that came in one piece: they are counted once, since that is on the path of each."""
+        self._first_byte = Histogram(EXCHANGE_BOUNDS)
+        self._last_byte = Histogram(EXCHANGE_BOUNDS)
 
     def add(self, status: int, first_byte: float, last_byte: float) -> None:
         """An exchange has ended with that status."""
         self.statuses[status // 100 if status < 600 else 5] += 1
-        self.first_byte.add(first_byte)
-        self.last_byte.add(last_byte)
+        self._first_byte.add(first_byte)
+        self._last_byte.add(last_byte)
 
     def add_at_once(self, status_class: int, duration: float) -> None:
-        """An exchange has ended whose answer came in one piece. On the path of every such answer, hence by hand."""
+        """An exchange has ended whose answer came in one piece."""
         self.statuses[status_class] += 1
-        first, last = self.first_byte, self.last_byte
-        place = bisect_left(EXCHANGE_BOUNDS, duration)
-        first.counts[place] += 1
-        first.sum += duration
-        last.counts[place] += 1
-        last.sum += duration
+        self._at_once.add(duration)
+
+    @property
+    def first_byte(self) -> Histogram:
+        """Seconds from the request's head to the answer's first byte."""
+        return self._at_once + self._first_byte
+
+    @property
+    def last_byte(self) -> Histogram:
+        """Seconds from the request's head to the answer's last byte."""
+        return self._at_once + self._last_byte
 
 
 class ProxyTally:

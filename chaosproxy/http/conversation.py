@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from chaosproxy.faults.base import Close, Send, Step
+from chaosproxy.faults.base import NEVER, Close, Send, Step
 from chaosproxy.http import glance
 from chaosproxy.http.exchange import Answer, Exchange, Sign, State
 from chaosproxy.http.framing import Emit, Framer, PieceKind
@@ -33,6 +33,8 @@ from chaosproxy.tallies import RouteTally
 __all__ = ["NEVER_SILENT", "Conversation", "Requests", "Responses"]
 
 NEVER_SILENT = 2**62
+
+_is_request, _is_response = glance.REQUEST.is_one, glance.RESPONSE.is_one
 
 
 class Conversation:
@@ -77,7 +79,11 @@ class Conversation:
 
     @property
     def row(self) -> deque[Exchange]:
-        """The exchanges that wait, in order; asked for where things are not simple."""
+        """The exchanges that wait, in order; whoever looks at them finds the simple one spelled out there."""
+        return self.spell_out()
+
+    def spell_out(self) -> deque[Exchange]:
+        """Let the exchange under way be simple no longer: a fault may come to want its answer."""
         row = self._row
         if row is None:
             row = self._row = deque()
@@ -87,11 +93,6 @@ class Conversation:
             exchange.sign(Sign.REQUEST_WHOLE)
             row.append(exchange)
         return row
-
-    @property
-    def is_free(self) -> bool:
-        """No exchange is under way."""
-        return self.simple is None and not self._row
 
     def begin(self, method: str, tally: RouteTally, now: float) -> Exchange:
         """A request's head is whole."""
@@ -237,8 +238,10 @@ class Requests(_Way):
 
     def passes(self, data: bytes, now: float) -> bool:
         """Whether `data` is one whole request that nobody wants; then it is counted."""
-        conversation = self.conversation
-        if not self.framer.is_between or not conversation.is_free or not glance.REQUEST.is_one(data):
+        conversation, framer = self.conversation, self.framer
+        if not framer.is_between or len(data) > framer.limit or conversation.simple is not None or conversation._row:
+            return False
+        if not _is_request(data):
             return False
         line = data[: data.find(b" HTTP/1.")]
         traffic = conversation.traffic
@@ -306,9 +309,9 @@ class Responses(_Way):
 
     def passes(self, data: bytes, now: float) -> bool:
         """Whether `data` is one whole final answer to the one request under way; then both are counted."""
-        conversation = self.conversation
+        conversation, framer = self.conversation, self.framer
         simple = conversation.simple
-        if simple is None or not self.framer.is_between or not glance.RESPONSE.is_one(data):
+        if simple is None or not framer.is_between or len(data) > framer.limit or not _is_response(data):
             return False
         status_class = data[9] - 48
         if not 2 <= status_class <= 5:
@@ -317,20 +320,27 @@ class Responses(_Way):
         simple.tally.add_at_once(status_class, now - conversation.began)
         return True
 
+    def own_answer_due(self) -> float:
+        """When the next answer is due that a fault gives in the server's place, if it is its turn; else NEVER."""
+        row = self.conversation.row
+        answer = row[0].answer if row and self.current is None else None
+        return NEVER if answer is None else answer.due
+
     def own_answers(self, now: float) -> list[Step]:
-        """What faults answer in the server's place, as far as it is its turn."""
+        """What faults answer in the server's place, as far as it is its turn and due."""
         steps: list[Step] = []
         row = self.conversation.row
-        while row and (answer := row[0].answer) is not None and self.current is None:
+        while self.own_answer_due() <= now:
             exchange = row.popleft()
+            answer = exchange.answer
+            assert answer is not None
             exchange.changed_by.append(answer.fault)
             exchange.sign(Sign.ANSWER_BEGINS)
             exchange.sign(Sign.ANSWER_WHOLE)
             if exchange.number < self.conversation.silent_from:
-                due = max(now, answer.due)
-                steps.append(Part(due, answer.data, "response", "head", exchange, last=True, is_ours=True))
+                steps.append(Part(now, answer.data, "response", "head", exchange, last=True, is_ours=True))
                 if answer.then_close:
-                    steps.append(Close(due, answer.fault))
+                    steps.append(Close(now, answer.fault))
         return steps
 
     def make_parser(self) -> HeadParser:

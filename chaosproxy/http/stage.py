@@ -115,14 +115,23 @@ class Framing(Stage):
 
     def on_step(self, step: Step) -> Iterable[Step]:
         if isinstance(step, Send):
-            return self._way.frame(step.data, step.due)
+            steps = self._way.frame(step.data, step.due)
+            self._mind_answers()
+            return steps
         if isinstance(step, HalfClose):
             return (*self._way.end_of_stream(step.due), step)
         return (step,)
 
     def on_alarm(self, now: float) -> Iterable[Step]:
         self.alarm = NEVER
-        return self._way.own_answers(now) if isinstance(self._way, Responses) else ()
+        steps = self._way.own_answers(now) if isinstance(self._way, Responses) else ()
+        self._mind_answers()
+        return steps
+
+    def _mind_answers(self) -> None:
+        """An answer that a fault gives may have become the next, and be due later."""
+        if isinstance(self._way, Responses):
+            self.alarm = self._way.own_answer_due()
 
     def let_go(self) -> Iterable[Step]:
         kept = self._way.framer.let_go()

@@ -55,6 +55,7 @@ class MessagePipe(Pipe):
         if self._is_framed:
             self._drain(now)
         if message or self._treats_messages:
+            self.conversation.spell_out()
             before, behind = self._framing()
             links = [before, *self._caller(), *message, behind, *stream]
             self.bypass = not stream
@@ -93,6 +94,8 @@ class MessagePipe(Pipe):
         """What has not yet been framed must be, before framing may end."""
         assert self.chain is not None
         while self.chain is not None and self.chain.links and self.chain.links[0].waiting:
+            if self.chain.links[0].timed:
+                break  # framing holds nothing back; were it to, this would not be the place to wait
             self.chain.advance(now)
 
     def _protocol(self, protocol: type[Side]) -> type[Side]:

@@ -175,7 +175,7 @@ class Proxy:
 
     def is_active(self, fault: str) -> bool:
         """Whether a fault, or a partition's part in this proxy, of that name is on."""
-        return any(placed.spec.name == fault for placed in self._active())
+        return fault in self.exchanges.caller_tallies() or any(placed.spec.name == fault for placed in self._active())
 
     def severed(self, direction: Direction) -> bool:
         """Whether nothing gets through that way."""
