@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import faults, kernel, speed
+from bench import faults, kernel, speed, web
 from bench.machine import describe, raise_file_limit
 from bench.peers import Chaosproxy, Haproxy, Nginx, Peer, Socat, find
 from bench.processes import BenchError
@@ -22,6 +22,8 @@ SCENARIOS: dict[str, Callable[[Session], Section]] = {
     "bulk": speed.bulk,
     "connect": speed.connect,
     "idle": speed.idle,
+    "requests": web.requests,
+    "web-memory": web.memory,
     "fault-cost": faults.fault_cost,
     "latency": faults.latency,
     "bandwidth": faults.bandwidth,

@@ -12,7 +12,9 @@
  *             queue forms and a round trip shows the delay of the path alone
  *   bulk      streams from a source, or with --upload into a sink
  *   connect   connect, one byte there and back, close; --connections of them at a time
- *   idle      opens connections, prints its JSON, and holds them until standard input ends
+ *   idle      opens connections, prints its JSON, and holds them until standard input ends; with --fields each
+ *             carries an HTTP request and its answer first
+ *   request   closed loop of HTTP requests with --fields fields, to a server whose answers are all of one length
  *
  * Every command also ends by itself: clients by an alarm, all of them when the parent dies.
  */
@@ -41,11 +43,11 @@ static const int64_t SECOND = 1000000000, MILLISECOND = 1000000, MICROSECOND = 1
 
 static struct {
     struct sockaddr_in target;
-    int connections, size;
+    int connections, size, fields; /* fields: of an HTTP request; below 0 there is none */
     double seconds, warmup;
     int64_t period_us, below_us;
     bool upload;
-} opt = {.connections = 1, .size = 64, .seconds = 1, .warmup = 0.2, .period_us = 10000};
+} opt = {.connections = 1, .size = 64, .seconds = 1, .warmup = 0.2, .period_us = 10000, .fields = -1};
 
 struct conn {
     int fd;
@@ -274,10 +276,11 @@ static bool receive_message(struct conn *c) {
     return c->missing == 0;
 }
 
-static void pingpong(void) {
+/* Each connection sends its next message as soon as the last one is back. */
+static void closed_loop(void (*send_one)(struct conn *)) {
     int epoll = checked(epoll_create1(0), "epoll_create1");
     struct conn *conns = dial_all(epoll, EPOLLIN);
-    for (int i = 0; i < opt.connections; i++) send_message(&conns[i]);
+    for (int i = 0; i < opt.connections; i++) send_one(&conns[i]);
 
     plan_window();
     while (in_time()) {
@@ -286,13 +289,57 @@ static void pingpong(void) {
             struct conn *c = events[i].data.ptr;
             if (!receive_message(c)) continue;
             if (window.begin) record(now() - c->sent_at);
-            send_message(c);
+            send_one(c);
         }
     }
     double seconds = close_window();
     printf("{");
     print_samples(seconds);
     say("}");
+}
+
+static void pingpong(void) { closed_loop(send_message); }
+
+/* The request, and how long every answer to it is: as long as the first one. */
+static struct {
+    char text[4096];
+    int length, answer;
+} http;
+
+static int length_of_answer(const char *text, int got) {
+    const char *body = memmem(text, (size_t)got, "\r\n\r\n", 4), *size = strcasestr(text, "\r\ncontent-length:");
+    if (!body || !size) die("the answer has no head, or no Content-Length");
+    return (int)(body + 4 - text) + atoi(size + strlen("\r\ncontent-length:"));
+}
+
+static void plan_request(void) {
+    int n = snprintf(http.text, sizeof http.text, "GET /bench HTTP/1.1\r\nHost: bench.example\r\n");
+    for (int i = 1; i < opt.fields; i++)
+        n += snprintf(http.text + n, sizeof http.text - (size_t)n, "X-Field-%02d: the value of this field\r\n", i);
+    n += snprintf(http.text + n, sizeof http.text - (size_t)n, "\r\n");
+    if (n >= (int)sizeof http.text) die("too many fields");
+    http.length = n;
+    int fd = dial(0), got = 0;
+    if (send(fd, http.text, (size_t)n, MSG_NOSIGNAL) != n) die("send: %s", strerror(errno));
+    do {
+        ssize_t more = recv(fd, buffer + got, BUFFER - 1 - (size_t)got, 0);
+        if (more <= 0) die("no answer to a request: %s", more ? strerror(errno) : "end of stream");
+        buffer[got += (int)more] = 0;
+        http.answer = strstr(buffer, "\r\n\r\n") ? length_of_answer(buffer, got) : 0;
+    } while (got < http.answer || !http.answer);
+    close(fd);
+    opt.size = http.answer; /* what receive_message waits for */
+}
+
+static void send_request(struct conn *c) {
+    c->missing = http.answer;
+    c->sent_at = now();
+    if (send(c->fd, http.text, (size_t)http.length, MSG_NOSIGNAL) != http.length) die("send: %s", strerror(errno));
+}
+
+static void request(void) {
+    plan_request();
+    closed_loop(send_request);
 }
 
 static void paced(void) {
@@ -396,12 +443,14 @@ static void connect_(void) {
 }
 
 static void idle(void) {
-    opt.size = 1;
+    if (opt.fields > 0) plan_request();
+    else opt.size = 1;
     for (int i = 0; i < opt.connections; i++) {
         struct conn c = {.fd = dial(i)};
-        send_message(&c);
-        /* One byte there and back: the proxy has dialled its upstream, and has carried data. */
-        if (recv(c.fd, buffer, 1, 0) != 1) die("connection %d of %d got no answer", i + 1, opt.connections);
+        opt.fields > 0 ? send_request(&c) : send_message(&c);
+        /* A byte, or a request, there and back: the proxy has dialled its upstream, and has carried data. */
+        if (recv(c.fd, buffer, (size_t)opt.size, MSG_WAITALL) != opt.size)
+            die("connection %d of %d got no answer", i + 1, opt.connections);
     }
     printf("{\"connections\": %d", opt.connections);
     say("}");
@@ -416,13 +465,14 @@ static const struct {
     bool is_client;
 } COMMANDS[] = {{"echo", echo, false},      {"source", source, false}, {"sink", sink, false},
                 {"pingpong", pingpong, true}, {"paced", paced, true},    {"bulk", bulk, true},
-                {"connect", connect_, true},  {"idle", idle, true}};
+                {"connect", connect_, true},  {"idle", idle, true},
+                {"request", request, true}};
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };
 
 static void usage(void) {
     fputs("usage: load echo|source|sink\n"
-          "       load pingpong|paced|bulk|connect|idle --port N [--connections N] [--size BYTES]\n"
-          "            [--seconds S] [--warmup S] [--period-us N] [--below-us N] [--upload]\n", stderr);
+          "       load pingpong|paced|bulk|connect|idle|request --port N [--connections N] [--size BYTES]\n"
+          "            [--seconds S] [--warmup S] [--period-us N] [--below-us N] [--upload] [--fields N]\n", stderr);
     exit(2);
 }
 
@@ -439,7 +489,8 @@ static double number(const char *text, double least, double most) {
 static void parse(int argc, char **argv) {
     static const struct option OPTIONS[] = {
         {"port", 1, 0, 'p'},   {"connections", 1, 0, 'c'}, {"size", 1, 0, 'n'},     {"seconds", 1, 0, 's'},
-        {"warmup", 1, 0, 'w'}, {"period-us", 1, 0, 'i'},   {"below-us", 1, 0, 'b'}, {"upload", 0, 0, 'u'}, {0}};
+        {"warmup", 1, 0, 'w'}, {"period-us", 1, 0, 'i'},   {"below-us", 1, 0, 'b'}, {"upload", 0, 0, 'u'},
+        {"fields", 1, 0, 'f'}, {0}};
     opt.target.sin_family = AF_INET;
     opt.target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     for (int c; (c = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
@@ -451,6 +502,7 @@ static void parse(int argc, char **argv) {
         case 'w': opt.warmup = number(optarg, 0, 60); break;
         case 'i': opt.period_us = (int64_t)number(optarg, 1, 1e9); break;
         case 'b': opt.below_us = (int64_t)number(optarg, 0, 1e9); break;
+        case 'f': opt.fields = (int)number(optarg, 1, 100); break;
         case 'u': opt.upload = true; break;
         default: usage();
         }

@@ -80,9 +80,13 @@ class Load:
         self._backends.append(child)
         return child, int(child.line(10).removeprefix("ready "))
 
-    def hold(self, port: int, connections: int) -> Child:
+    def watch(self, backend: Child) -> None:
+        """Count a backend that somebody else started as one of the load's own."""
+        self._backends.append(backend)
+
+    def hold(self, port: int, connections: int, **options: float | bool) -> Child:
         """Open idle connections, each with one byte carried both ways; stopping the child closes them."""
-        child = self._client("idle", port, {"connections": connections})
+        child = self._client("idle", port, {"connections": connections, **options})
         child.line(_SILENCE_S)
         return child
 

@@ -17,14 +17,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from bench.load import Watched
 from bench.processes import BenchError, Child, wait_for_port
 
-__all__ = ["Chaosproxy", "Haproxy", "Nginx", "Peer", "Route", "Running", "Socat", "find", "running"]
+__all__ = ["Chaosproxy", "Haproxy", "HaproxyHttp", "Nginx", "Peer", "Route", "Running", "Socat", "find", "running"]
 
 _INSTALL_S = 300
 _READY = re.compile(r"ready control=(http://\S+) proxies=(\d+)$")
@@ -38,6 +38,8 @@ class Route:
     upstream: int
     fault: Mapping[str, object] | None = None
     """As in chaosproxy's YAML; the peers have none."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """More of the proxy, as in chaosproxy's YAML."""
 
 
 class Peer(Protocol):
@@ -156,6 +158,7 @@ class Chaosproxy:
                 "listen": f"127.0.0.1:{route.listen}",
                 "upstream": f"127.0.0.1:{route.upstream}",
                 **({"faults": {"fault": dict(route.fault)}} if route.fault else {}),
+                **route.settings,
             }
             for route in routes
         }
@@ -167,6 +170,7 @@ class Chaosproxy:
 class Haproxy:
     name = "haproxy"
     packages: tuple[str, ...] = ("haproxy",)
+    mode = "tcp"
 
     def missing(self) -> str | None:
         return None if shutil.which("haproxy") else "haproxy is not installed"
@@ -183,10 +187,17 @@ class Haproxy:
         config = directory / "haproxy.cfg"
         config.write_text(
             "global\n    nbthread 1\n    maxconn 9000\n"
-            "defaults\n    mode tcp\n    maxconn 9000\n"
+            f"defaults\n    mode {self.mode}\n    maxconn 9000\n"
             "    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n" + listens
         )
         return [["haproxy", "-db", "-f", str(config)]]
+
+
+class HaproxyHttp(Haproxy):
+    """It parses heads, and keeps the server's connections for the client's next request."""
+
+    name = "haproxy, mode http"
+    mode = "http"
 
 
 class Nginx:

@@ -15,7 +15,7 @@ from bench.load import Load
 from bench.machine import Cores, free_ports
 from bench.peers import Chaosproxy, Peer, Route, Running, running
 
-__all__ = ["QUICK", "Faulty", "Pace", "Session", "interleave", "open_session"]
+__all__ = ["QUICK", "Faulty", "Pace", "Session", "Set", "interleave", "open_session"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,14 @@ class Faulty:
 
 
 @dataclass(frozen=True, slots=True)
+class Set:
+    """A backend's port behind a proxy that is told more."""
+
+    backend: int
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """What a scenario is given."""
 
@@ -69,11 +77,15 @@ class Session:
     """Ports of the backends."""
 
     @contextmanager
-    def start(self, peer: Peer, *behind: int | Faulty) -> Iterator[tuple[Running, list[int]]]:
+    def start(self, peer: Peer, *behind: int | Faulty | Set) -> Iterator[tuple[Running, list[int]]]:
         """Run `peer` with one listener in front of each backend port; answer it and the listeners' ports."""
         ports = free_ports(len(behind))
         wanted = [
-            Route(port, to.backend, to.fault) if isinstance(to, Faulty) else Route(port, to)
+            Route(port, to.backend, to.fault)
+            if isinstance(to, Faulty)
+            else Route(port, to.backend, settings=to.settings)
+            if isinstance(to, Set)
+            else Route(port, to)
             for port, to in zip(ports, behind, strict=True)
         ]
         env = self.env if isinstance(peer, Chaosproxy) else {}

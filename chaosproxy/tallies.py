@@ -63,13 +63,13 @@ class FaultTally:
 class RouteTally:
     """The exchanges of one proxy with one method and route."""
 
-    __slots__ = ("_at_once", "_first_byte", "_last_byte", "statuses")
+    __slots__ = ("_first_byte", "_last_byte", "at_once", "statuses")
 
     def __init__(self) -> None:
         self.statuses = [0] * 6
         """Exchanges that have ended, by the class of their status: `statuses[5]` is 5xx, `[0]` without an answer."""
-        self._at_once = Histogram(EXCHANGE_BOUNDS)
-        """Of answers that came in one piece: they are counted once, since that is on the path of each."""
+        self.at_once = Histogram(EXCHANGE_BOUNDS)
+        """Seconds from the request's head to an answer that came in one piece, which is both first and last byte."""
         self._first_byte = Histogram(EXCHANGE_BOUNDS)
         self._last_byte = Histogram(EXCHANGE_BOUNDS)
 
@@ -79,20 +79,15 @@ class RouteTally:
         self._first_byte.add(first_byte)
         self._last_byte.add(last_byte)
 
-    def add_at_once(self, status_class: int, duration: float) -> None:
-        """An exchange has ended whose answer came in one piece."""
-        self.statuses[status_class] += 1
-        self._at_once.add(duration)
-
     @property
     def first_byte(self) -> Histogram:
         """Seconds from the request's head to the answer's first byte."""
-        return self._at_once + self._first_byte
+        return self.at_once + self._first_byte
 
     @property
     def last_byte(self) -> Histogram:
         """Seconds from the request's head to the answer's last byte."""
-        return self._at_once + self._last_byte
+        return self.at_once + self._last_byte
 
 
 class ProxyTally:

@@ -9,11 +9,13 @@ Pure: it is given bytes and times and answers with Parts; the pipes wait and wri
     Requests       client to server
     Responses      server to client
 
-Each direction can be asked in three ways, from the cheapest on:
+Each direction can be asked in two ways:
 
-    passes    is this one whole message that nobody wants? then it is counted, and that is all
     account   count what is in it; all of it passes
     frame     cut it into Parts, for faults to treat
+
+What is one whole message that nobody wants need not be asked about: whoever sees that at a
+glance begins the exchange by hand (`is_busy`, `simple`, `began`, `count`), and ends it so.
 """
 
 from __future__ import annotations
@@ -21,10 +23,8 @@ from __future__ import annotations
 from collections import deque
 
 from chaosproxy.faults.base import NEVER, Close, Send, Step
-from chaosproxy.http import glance
 from chaosproxy.http.exchange import Answer, Exchange, Sign, State
 from chaosproxy.http.framing import Emit, Framer, PieceKind
-from chaosproxy.http.head import RequestHead, values
 from chaosproxy.http.parse import Body, HeadParser, RequestParser, ResponseParser, Unframed, Unsized
 from chaosproxy.http.part import On, Part, PartKind
 from chaosproxy.http.traffic import Line, Traffic
@@ -34,21 +34,23 @@ __all__ = ["NEVER_SILENT", "Conversation", "Requests", "Responses"]
 
 NEVER_SILENT = 2**62
 
-_is_request, _is_response = glance.REQUEST.is_one, glance.RESPONSE.is_one
 
 
 class Conversation:
     """What both directions of a connection share."""
 
     __slots__ = (
-        "_row", "asks_upgrade", "began", "copies", "count", "lost_from", "over", "reset_over", "silenced_by",
-        "silent_from", "simple", "stirred", "traffic",
+        "_framers", "_row", "asks_upgrade", "began", "copies", "count", "is_busy", "lost_from", "over", "reset_over",
+        "silenced_by", "silent_from", "simple", "stirred", "traffic",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
         self._row: deque[Exchange] | None = None
         """Exchanges whose answers the server, or a fault, still has to give; made when first needed."""
+        self._framers: tuple[Framer, ...] = ()
+        self.is_busy = False
+        """A message is under way, in whatever direction, or an exchange not answered."""
         self.count = 0
         """Exchanges begun."""
         self.simple: Line | None = None
@@ -76,6 +78,14 @@ class Conversation:
     def outstanding(self) -> int:
         """Exchanges that are not answered in full."""
         return (0 if self._row is None else len(self._row)) + (self.simple is not None)
+
+    def framed_by(self, framer: Framer) -> None:
+        """One direction is framed by this."""
+        self._framers = (*self._framers, framer)
+
+    def mind_business(self) -> None:
+        """Find out anew whether anything is under way; whoever framed something must."""
+        self.is_busy = self.outstanding > 0 or not all(framer.is_between for framer in self._framers)
 
     @property
     def row(self) -> deque[Exchange]:
@@ -158,6 +168,7 @@ class _Way:
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
         self.framer = Framer(conversation.traffic.settings.head_limit)
+        conversation.framed_by(self.framer)
         self.current: Exchange | None = None
         """Whose message is under way."""
         self._now = 0.0
@@ -187,7 +198,9 @@ class _Way:
         """Count a message that ends with the stream; all of it has passed."""
         if self.conversation.over is None:
             self._now = now
+            self.conversation.spell_out()
             self.framer.end_of_stream(self)
+            self.conversation.mind_business()
 
     def end_of_stream(self, now: float) -> list[Step]:
         """What goes ahead of the end-of-stream: an end for a body, or the beginning of a head that was kept back."""
@@ -205,11 +218,14 @@ class _Way:
     def _feed(self, data: bytes, now: float, emit: Emit) -> bytes:
         """Answers what could not be framed."""
         self._now = now
+        self.conversation.spell_out()
         try:
             self.framer.feed(data, self, emit)
         except Unframed as unframed:
             self.conversation.give_up(str(unframed))
             return self.framer.rest
+        finally:
+            self.conversation.mind_business()
         return b""
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
@@ -236,25 +252,6 @@ class Requests(_Way):
     __slots__ = ()
     on: On = "request"
 
-    def passes(self, data: bytes, now: float) -> bool:
-        """Whether `data` is one whole request that nobody wants; then it is counted."""
-        conversation, framer = self.conversation, self.framer
-        if not framer.is_between or len(data) > framer.limit or conversation.simple is not None or conversation._row:
-            return False
-        if not _is_request(data):
-            return False
-        line = data[: data.find(b" HTTP/1.")]
-        traffic = conversation.traffic
-        known = traffic.lines.get(line) or traffic.look_up(line)
-        if known.watched or not known.simple:
-            return False
-        if traffic.settings.obeys_callers and b"\nx-chaosproxy-" in data.lower():
-            return False
-        conversation.count += 1
-        conversation.simple = known
-        conversation.began = now
-        return True
-
     def account(self, data: bytes, now: float) -> None:
         self._mind_upgrade()
         super().account(data, now)
@@ -277,8 +274,8 @@ class Requests(_Way):
         tally = conversation.traffic.tally_of(head.method, head.target)
         self.current = exchange = conversation.begin(head.method, tally, self._now)
         exchange.request = head
-        if is_upgrade(head):
-            conversation.asks_upgrade = True
+        if parser.is_upgrade:
+            exchange.is_upgrade = conversation.asks_upgrade = True
             self.framer.wait()
         return body
 
@@ -307,19 +304,6 @@ class Responses(_Way):
         self._status = 0
         self._first_byte = 0.0
 
-    def passes(self, data: bytes, now: float) -> bool:
-        """Whether `data` is one whole final answer to the one request under way; then both are counted."""
-        conversation, framer = self.conversation, self.framer
-        simple = conversation.simple
-        if simple is None or not framer.is_between or len(data) > framer.limit or not _is_response(data):
-            return False
-        status_class = data[9] - 48
-        if not 2 <= status_class <= 5:
-            return False
-        conversation.simple = None
-        simple.tally.add_at_once(status_class, now - conversation.began)
-        return True
-
     def own_answer_due(self) -> float:
         """When the next answer is due that a fault gives in the server's place, if it is its turn; else NEVER."""
         row = self.conversation.row
@@ -341,6 +325,7 @@ class Responses(_Way):
                 steps.append(Part(now, answer.data, "response", "head", exchange, last=True, is_ours=True))
                 if answer.then_close:
                     steps.append(Close(now, answer.fault))
+        self.conversation.mind_business()
         return steps
 
     def make_parser(self) -> HeadParser:
@@ -358,7 +343,7 @@ class Responses(_Way):
         if not self._is_interim:
             exchange.response = head
             exchange.sign(Sign.ANSWER_BEGINS)
-            if exchange.request is not None and is_upgrade(exchange.request):
+            if exchange.is_upgrade:
                 conversation.asks_upgrade = False
         return body
 
@@ -378,14 +363,6 @@ class Responses(_Way):
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         assert self.current is not None
         self._collect("interim" if self._is_interim else kind, data, last, self.current)
-
-
-def is_upgrade(head: RequestHead) -> bool:
-    """Whether what follows the request depends on its answer: CONNECT, or an Upgrade (RFC 9110 §7.8, §9.3.6)."""
-    if head.method == "CONNECT":
-        return True
-    asked = ",".join(values(head.fields, "connection")).lower().split(",")
-    return bool(values(head.fields, "upgrade")) and any(one.strip() == "upgrade" for one in asked)
 
 
 def _unasked(now: float) -> Exchange:

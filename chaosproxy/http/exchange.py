@@ -68,8 +68,8 @@ class Exchange:
     """A request and its answer."""
 
     __slots__ = (
-        "answer", "began", "changed_by", "first_byte", "is_swallowed", "method", "number", "request", "response",
-        "state", "tally",
+        "answer", "began", "changed_by", "first_byte", "is_swallowed", "is_upgrade", "method", "number", "request",
+        "response", "state", "tally",
     )  # fmt: skip
 
     def __init__(self, number: int, method: str, tally: RouteTally, began: float) -> None:
@@ -84,6 +84,8 @@ class Exchange:
         """Its head; None where no fault could want to see it."""
         self.response: ResponseHead | None = None
         """The final answer's head; None before it is there, and where no fault could want to see it."""
+        self.is_upgrade = False
+        """Whether messages follow depends on its answer."""
         self.is_swallowed = False
         """Nothing more of its request goes on to the server."""
         self.answer: Answer | None = None

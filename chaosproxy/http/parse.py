@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import httptools
 
-from chaosproxy.http.head import Fields, RequestHead, ResponseHead, values
+from chaosproxy.http.head import Fields, RequestHead, ResponseHead
 
 __all__ = ["Body", "HeadParser", "RequestParser", "ResponseParser", "Unframed", "Unsized"]
 
@@ -36,18 +36,43 @@ Body: TypeAlias = int | Unsized
 _NO_BODY = {204, 304}
 
 
-class HeadParser:
-    """Reads one head, piece by piece. The names of its callbacks are httptools'."""
+_FRAMING = {"content-length", "transfer-encoding"}
+
+
+class _Seen:
+    """What httptools has called back with. It knows nothing of the parser, so that neither is cyclic garbage."""
+
+    __slots__ = ("fields", "first_line", "is_whole")
 
     def __init__(self) -> None:
-        self._fields: list[tuple[str, str]] = []
-        self._is_whole = False
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.first_line: list[bytes] = []
+        """Pieces of the target, or of the reason."""
+        self.is_whole = False
+
+    def on_url(self, url: bytes) -> None:
+        self.first_line.append(url)
+
+    def on_status(self, reason: bytes) -> None:
+        self.first_line.append(reason)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
+        self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._is_whole = True
+        self.is_whole = True
+
+
+class HeadParser:
+    """Reads one head, piece by piece."""
+
+    __slots__ = ("_any_parser", "_seen", "is_upgrade")
+
+    def __init__(self, seen: _Seen, parser: httptools.HttpRequestParser | httptools.HttpResponseParser) -> None:
+        self._seen = seen
+        self._any_parser = parser
+        self.is_upgrade = False
+        """What follows is another protocol, or depends on the answer (RFC 9110 §7.8, §9.3.6)."""
 
     def feed(self, data: bytes) -> None:
         """Read a piece that does not go beyond the head's end.
@@ -55,106 +80,81 @@ class HeadParser:
         :raises Unframed: it cannot be the beginning of a head.
         """
         try:
-            self._feed(data)
+            self._any_parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # the head is whole, and what follows is not ours to read
+            self.is_upgrade = True
         except httptools.HttpParserError as error:
-            if not self._is_whole:
+            if not self._seen.is_whole:
                 raise Unframed(_in_words(error)) from None
 
-    def _feed(self, data: bytes) -> None:
-        raise NotImplementedError
+    def _read(self) -> tuple[str, Fields, int | Unsized | None]:
+        """The first line's text, the fields, and what they say of the body's length; None where nothing.
 
-    def _length(self, fields: Fields, version: str) -> int | bool:
-        """Content-Length; True for chunked, False where the head says neither or another coding is last.
-
-        :raises Unframed: it can be read in two ways.
+        :raises Unframed: the head is not whole, or can be read in two ways.
         """
-        codings = ",".join(values(fields, "transfer-encoding"))
-        lengths = values(fields, "content-length")
-        if codings:
-            if version != "1.1":
-                raise Unframed("a transfer coding in an HTTP/1.0 message")
-            return codings.rpartition(",")[2].strip(" \t").lower() == "chunked"
-        return int(lengths[0]) if lengths else False
-
-    def _check_whole(self) -> None:
-        if not self._is_whole:
+        seen = self._seen
+        if not seen.is_whole:
             raise Unframed("a head that does not end where its empty line is")
+        fields = tuple([(name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) for name, value in seen.fields])
+        framing = {name.lower(): value for name, value in fields if name.lower() in _FRAMING}
+        length: int | Unsized | None = None
+        if codings := framing.get("transfer-encoding"):
+            if self._any_parser.get_http_version() != "1.1":
+                raise Unframed("a transfer coding in an HTTP/1.0 message")
+            is_chunked = codings.rpartition(",")[2].strip(" \t").lower() == "chunked"
+            length = Unsized.CHUNKED if is_chunked else Unsized.UNTIL_CLOSE
+        elif lengths := framing.get("content-length"):
+            length = int(lengths)
+        return b"".join(seen.first_line).decode("latin-1"), fields, length
 
 
 class RequestParser(HeadParser):
     """Reads the head of a request."""
 
+    __slots__ = ("_parser",)
+
     def __init__(self) -> None:
-        super().__init__()
-        self._target: list[bytes] = []
-        self._parser = httptools.HttpRequestParser(self)
-
-    def on_url(self, url: bytes) -> None:
-        self._target.append(url)
-
-    def _feed(self, data: bytes) -> None:
-        self._parser.feed_data(data)
+        seen = _Seen()
+        self._parser = httptools.HttpRequestParser(seen)
+        super().__init__(seen, self._parser)
 
     def finish(self) -> tuple[RequestHead, Body]:
-        """The whole head, and how its body is framed; an upgrade's own body is none of the tunnel's business.
+        """The whole head, and how its body is framed.
 
         :raises Unframed: it can be read in two ways.
         """
-        self._check_whole()
-        parser, fields = self._parser, tuple(self._fields)
-        method = parser.get_method().decode("latin-1")
-        target = b"".join(self._target).decode("latin-1")
-        head = RequestHead(method, target, parser.get_http_version(), fields)
-        if head.version not in ("1.0", "1.1"):
-            raise Unframed(f"HTTP/{head.version}")
-        length = self._length(fields, head.version)
-        if length is True:
-            body: Body = Unsized.CHUNKED
-        elif values(fields, "transfer-encoding"):
+        target, fields, length = self._read()
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise Unframed(f"HTTP/{version}")
+        if length is Unsized.UNTIL_CLOSE:
             raise Unframed("a request whose transfer coding does not end with chunked")
-        else:
-            body = int(length)
-        return head, body
+        return RequestHead(self._parser.get_method().decode("latin-1"), target, version, fields), length or 0
 
 
 class ResponseParser(HeadParser):
     """Reads the head of a response."""
 
+    __slots__ = ("_parser",)
+
     def __init__(self) -> None:
-        super().__init__()
-        self._reason: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
-
-    def on_status(self, reason: bytes) -> None:
-        self._reason.append(reason)
-
-    def _feed(self, data: bytes) -> None:
-        self._parser.feed_data(data)
+        seen = _Seen()
+        self._parser = httptools.HttpResponseParser(seen)
+        super().__init__(seen, self._parser)
 
     def finish(self, method: str) -> tuple[ResponseHead, Body]:
         """The whole head, and how the body of this answer to a request with that method is framed (RFC 9112 §6.3).
 
         :raises Unframed: it can be read in two ways.
         """
-        self._check_whole()
-        parser, fields = self._parser, tuple(self._fields)
-        reason = b"".join(self._reason).decode("latin-1")
-        head = ResponseHead(parser.get_status_code(), reason, parser.get_http_version(), fields)
-        return head, self._body(head, method)
-
-    def _body(self, head: ResponseHead, method: str) -> Body:
-        if head.status == 101 or (method == "CONNECT" and 200 <= head.status < 300):
-            return Unsized.TUNNEL
-        length = self._length(head.fields, head.version)
-        if method == "HEAD" or head.status < 200 or head.status in _NO_BODY:
-            return 0
-        if length is True:
-            return Unsized.CHUNKED
-        if length is False and not values(head.fields, "content-length"):
-            return Unsized.UNTIL_CLOSE
-        return int(length)
+        reason, fields, length = self._read()
+        status = self._parser.get_status_code()
+        head = ResponseHead(status, reason, self._parser.get_http_version(), fields)
+        if status == 101 or (method == "CONNECT" and 200 <= status < 300):
+            return head, Unsized.TUNNEL
+        if method == "HEAD" or status < 200 or status in _NO_BODY:
+            return head, 0
+        return head, Unsized.UNTIL_CLOSE if length is None else length
 
 
 def _in_words(error: httptools.HttpParserError) -> str:

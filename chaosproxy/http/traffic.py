@@ -48,10 +48,8 @@ class Line:
 
     method: str
     tally: RouteTally
-    watched: bool
-    """A fault may want them or their answers."""
-    simple: bool
-    """Their answers are framed like any other: neither HEAD nor CONNECT."""
+    passes: bool
+    """No fault can want them or their answers, and these are framed like any other: it is neither HEAD nor CONNECT."""
 
 
 class Traffic:
@@ -59,16 +57,19 @@ class Traffic:
 
     def __init__(self, tally: ProxyTally, on_unframed: Callable[[str], None]) -> None:
         self.settings = HttpSettings()
+        self.head_limit = self.settings.head_limit
+        self.obeys_callers = False
         self._routes = Routes(())
         self._tally = tally
         self._on_unframed = on_unframed
         self._wanted = NOBODY
         self.lines: dict[bytes, Line] = {}
-        """By method and target, as they stand in the request line."""
+        """By request line."""
 
     def configure(self, settings: HttpSettings, routes: Sequence[str]) -> None:
         """These hold from now on."""
         self.settings = settings
+        self.head_limit, self.obeys_callers = settings.head_limit, settings.obeys_callers  # asked for by every request
         self._routes = Routes(routes)
         self.lines.clear()
 
@@ -83,10 +84,12 @@ class Traffic:
         self.lines.clear()
 
     def look_up(self, line: bytes) -> Line:
-        """`GET /path`, without the version; finds out, and keeps it."""
-        method, _, target = line.partition(b" ")
+        """`GET /path HTTP/1.1`; finds out, and keeps it."""
+        method, _, rest = line.partition(b" ")
+        target = rest.rpartition(b" ")[0]
         name = method.decode("latin-1")
-        found = Line(name, self.tally_of(name, target), self._wanted.any_line(method, target), name not in _SPECIAL)
+        passes = name not in _SPECIAL and line[-8:-1] == b"HTTP/1." and not self._wanted.any_line(method, target)
+        found = Line(name, self.tally_of(name, target), passes)
         if len(self.lines) >= _KEPT:
             self.lines.clear()
         self.lines[line] = found

@@ -1,9 +1,5 @@
 """A pipe in HTTP mode: its bytes are framed on their way, and message faults find Parts in its chain.
 
-    Follow    in place of Forward and Disturb: what is one whole message that nobody wants
-              is counted and written; all else is framed with more care, and goes through
-              the chain where there is one
-
 Once a connection is no HTTP any more (upgraded, or it cannot be framed), it is a pipe like
 any other, with Forward and Disturb.
 """
@@ -18,6 +14,7 @@ from chaosproxy.faults.chain import Link
 from chaosproxy.http.caller import CallerStage
 from chaosproxy.http.conversation import Conversation, Requests, Responses
 from chaosproxy.http.stage import Framing, Gate, MessageStage
+from chaosproxy.net.follow import Follow, FollowRequests, FollowResponses
 from chaosproxy.net.pipe import Pipe
 from chaosproxy.net.sides import Disturb, Forward, Side
 from chaosproxy.tallies import FaultTally
@@ -25,7 +22,7 @@ from chaosproxy.tallies import FaultTally
 if TYPE_CHECKING:
     from chaosproxy.net.connection import Connection
 
-__all__ = ["Follow", "MessagePipe"]
+__all__ = ["MessagePipe"]
 
 _OUTSTANDING = 8
 """Too many requests wait for their answers: a reason to pause, beside those in `pipe`."""
@@ -100,7 +97,7 @@ class MessagePipe(Pipe):
 
     def _protocol(self, protocol: type[Side]) -> type[Side]:
         if self.conversation.over is None and protocol in (Forward, Disturb):
-            return Follow
+            return FollowRequests if self.direction == "upstream" else FollowResponses
         return protocol
 
     # ── what flows ────────────────────────────────────────────────────────────────────
@@ -184,28 +181,3 @@ class MessagePipe(Pipe):
     def cut(self) -> None:
         super().cut()
         self._frame = None
-
-
-class Follow(Side):
-    """Messages pass as they came; most of them are seen through at a glance."""
-
-    __slots__ = ("_clock", "_passes")
-
-    out: MessagePipe
-
-    def __init__(self, out: Pipe, back: Pipe) -> None:
-        super().__init__(out, back)
-        assert isinstance(out, MessagePipe) and out.connection is not None
-        self._passes = out.way.passes
-        self._clock = out.connection.emitter.clock
-
-    def data_received(self, data: bytes) -> None:
-        pipe = self.out
-        pipe.bytes += len(data)
-        chain = pipe.chain
-        if chain is None or (pipe.bypass and not chain.segments and not chain.blocked):
-            sink = pipe.sink
-            if sink is not None and self._passes(data, self._clock()):
-                sink.write(data)
-                return
-        pipe.take_in(data)
