@@ -66,6 +66,8 @@ class Store:
             del self._clients[writer]
             self._followers.discard(writer)
             writer.transport.abort()
+            with contextlib.suppress(ConnectionError):  # asked for here, or else asyncio may complain that nobody did
+                await writer.wait_closed()
 
     def _answer(self, line: str, writer: asyncio.StreamWriter) -> None:
         match line.split(" ", 2):
