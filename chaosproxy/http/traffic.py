@@ -84,7 +84,8 @@ class Traffic:
 
     def look_up(self, line: bytes) -> Line:
         """`GET /path`, without the version; finds out, and keeps it."""
-        method, _, target = line.partition(b" ")
+        method, _, target = line.strip(b"\r\n ").partition(b" ")  # empty lines ahead, more spaces: parsers let them be
+        target = target.strip(b" ")
         name = method.decode("latin-1")
         found = Line(name, self.tally_of(name, target), self._wanted.any_line(method, target), name not in _SPECIAL)
         if len(self.lines) >= _KEPT:
