@@ -191,29 +191,26 @@ class Server(End):
     def __init__(self, sock: socket.socket, shape: Shape) -> None:
         super().__init__(sock)
         self._shape = shape
-        self.answered = 0
+        self._place = 0
         self._answering = asyncio.create_task(self._answer_all())
 
     async def _answer_all(self) -> None:
-        place, shape = 0, self._shape
-        while await self.until(lambda: self.raw.find(b"\r\n\r\n", place) >= 0):
-            hit = self.raw[place:].split(b" ", 2)[1] == b"/hit"
+        shape = self._shape
+        while await self.until(lambda: b"\r\n\r\n" in self.raw[self._place :]):
+            hit = self.raw[self._place :].split(b" ", 2)[1] == b"/hit"
             if hit and shape.expects:
                 await self.send(INTERIM)
             if hit and shape.early:
                 await self.send(shape.answer.raw)
-            if not await self.until(lambda: whole(self.raw, place) is not None):
+            if not await self.until(lambda: whole(self.raw, self._place) is not None):
                 break
-            end = whole(self.raw, place)
-            assert end is not None
-            place = end
+            self._place = whole(self.raw, self._place) or 0
             if not hit:
                 await self.send(OTHER_ANSWER.raw)
             elif not shape.early:
                 await self.send(shape.answer.raw)
                 if shape.closes:
                     self.sock.shutdown(socket.SHUT_WR)
-            self.answered += 1
 
     async def stop(self) -> None:
         self._answering.cancel()

@@ -15,7 +15,17 @@ from chaosproxy.http.faults import MESSAGE_FAULT_TYPES
 from chaosproxy.net.proxy import Proxy
 from tests.net.harness import Stage, run
 from tests.net.http_shapes import (
-    DATE, DATE_PLUS_HOUR, INTERIM, OTHER, OTHER_ANSWER, SHAPES, End, Message, Server, Shape, ask,
+    DATE,
+    DATE_PLUS_HOUR,
+    INTERIM,
+    OTHER,
+    OTHER_ANSWER,
+    SHAPES,
+    End,
+    Message,
+    Server,
+    Shape,
+    ask,
 )  # fmt: skip
 
 PATIENCE = 5.0
@@ -226,7 +236,7 @@ def test_what_both_sides_see(case: Case, loop_name: str) -> None:
                 async with asyncio.timeout(PATIENCE):
                     await Meeting(stage, proxy, number, listener, client, server, shape).judge(case.outcome(shape))
             except TimeoutError:
-                pytest.fail(f"{shape.name}: hangs; the client has {client.raw[:300]!r}, the server {server.raw[:300]!r}")
+                pytest.fail(f"{shape.name}: hangs; client {client.raw[:300]!r}, server {server.raw[:300]!r}")
 
     run(loop_name, scenario)
 
@@ -266,8 +276,12 @@ class Meeting:
         assert [one - other for one, other in zip(self.counted(), before, strict=True)] == [
             outcome.touched, *(int(outcome.status == status) for status in range(6)),
         ], name  # fmt: skip
-        touched = [one for one in self.stage.events if isinstance(one, MessageTouched) and one.connection == self.number]
-        assert [(one.fault, one.path, one.exchange) for one in touched] == [("it", "/hit", 1 + self.shape.before)], name
+        touched = [
+            (one.fault, one.path, one.exchange)
+            for one in self.stage.events
+            if isinstance(one, MessageTouched) and one.connection == self.number
+        ]
+        assert touched == [("it", "/hit", 1 + self.shape.before)], name
 
     async def _answered(self, outcome: Outcome) -> bytes:
         """What the client got in answer to the request for /hit, once all is there that shall be."""
