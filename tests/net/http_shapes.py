@@ -179,9 +179,13 @@ class End:
         except OSError:
             pass
 
-    async def stop(self) -> None:
+    async def stop_reading(self) -> None:
+        """Somebody else reads from here on."""
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def stop(self) -> None:
+        await self.stop_reading()
         self.sock.close()
 
 
