@@ -40,8 +40,9 @@ class Conversation:
     """What both directions of a connection share."""
 
     __slots__ = (
-        "_framers", "_row", "asks_upgrade", "began", "copies", "count", "is_busy", "lost_from", "over", "reset_over",
-        "silenced_by", "silent_from", "simple", "stirred", "traffic",
+        "_framers", "_row", "asks_upgrade", "began", "client_ended", "copies", "count", "ended_by", "ends_at",
+        "is_busy", "lost_from", "over", "passing", "reset_over", "sending", "silenced_by", "silent_from", "simple",
+        "stirred", "traffic",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic) -> None:
@@ -50,7 +51,11 @@ class Conversation:
         """Exchanges whose answers the server, or a fault, still has to give; made when first needed."""
         self._framers: tuple[Framer, ...] = ()
         self.is_busy = False
-        """A message is under way, in whatever direction, or an exchange not answered."""
+        """A message is under way, in whatever direction, or an exchange not answered, or nothing is answered."""
+        self.passing: dict[int, Exchange] = {}
+        """Exchanges whose answers are whole, and still on their way through the faults."""
+        self.sending: Exchange | None = None
+        """Whose request is under way."""
         self.count = 0
         """Exchanges begun."""
         self.simple: Line | None = None
@@ -69,15 +74,21 @@ class Conversation:
         """The fault by which that is so."""
         self.lost_from = NEVER_SILENT
         """Requests are lost from this exchange on."""
+        self.client_ended = False
+        """The client sends no more; whether it still listens nobody can know."""
+        self.ends_at = NEVER
+        """When the connection is to be closed for a fault."""
+        self.ended_by = ""
+        """That fault."""
         self.stirred = False
-        """An answer that a fault gives may be ready."""
+        """An answer that a fault gives may be ready, or the end be near."""
         self.copies: list[bytes] | None = None
         """Requests that are to reach the server once more, each on a connection of its own."""
 
     @property
     def outstanding(self) -> int:
         """Exchanges that are not answered in full."""
-        return (0 if self._row is None else len(self._row)) + (self.simple is not None)
+        return (0 if self._row is None else len(self._row)) + (self.simple is not None) + len(self.passing)
 
     def framed_by(self, framer: Framer) -> None:
         """One direction is framed by this."""
@@ -85,7 +96,9 @@ class Conversation:
 
     def mind_business(self) -> None:
         """Find out anew whether anything is under way; whoever framed something must."""
-        self.is_busy = self.outstanding > 0 or not all(framer.is_between for framer in self._framers)
+        self.is_busy = (
+            self.is_silent or self.outstanding > 0 or not all(framer.is_between for framer in self._framers)
+        )
 
     @property
     def row(self) -> deque[Exchange]:
@@ -108,8 +121,12 @@ class Conversation:
         """A request's head is whole."""
         row = self.row
         self.count += 1
-        exchange = Exchange(self.count, method, tally, now)
-        row.append(exchange)
+        self.sending = exchange = Exchange(self.count, method, tally, now)
+        if exchange.number < self.lost_from:
+            row.append(exchange)
+        else:
+            exchange.is_swallowed = True
+            exchange.go_unanswered()
         return exchange
 
     def give_up(self, reason: str) -> None:
@@ -128,16 +145,54 @@ class Conversation:
         """The request is to reach the server that many times more, each on a connection of its own."""
         self.copies = [*(self.copies or ()), *[request] * copies]
 
-    def lose_answers(self, exchange: Exchange, fault: str) -> None:
+    def lose_answers(self, exchange: Exchange, fault: str, now: float) -> None:
         """Its answer is lost: were anything answered later, the client would take it for this answer."""
-        if exchange.number < self.silent_from:
-            self.silent_from, self.silenced_by = exchange.number, fault
+        if exchange.number >= self.silent_from:
+            return
+        self.silent_from, self.silenced_by = exchange.number, fault
+        for number in [one for one in self.passing if one >= exchange.number]:
+            self.passing.pop(number).go_unanswered()
+        self._end_silence(now)
+        self.mind_business()
 
-    def lose_requests(self, exchange: Exchange, fault: str) -> None:
+    def lose_requests(self, exchange: Exchange, fault: str, now: float) -> None:
         """It is lost, and what the client sends after it: answers to that would be taken for its own."""
         exchange.is_swallowed = True
         self.lost_from = min(self.lost_from, exchange.number)
-        self.lose_answers(exchange, fault)
+        row = self.row
+        while row and row[-1].number >= self.lost_from:
+            row.pop().go_unanswered()
+        self.lose_answers(exchange, fault, now)
+
+    def client_ends(self, now: float) -> None:
+        """The client has closed, or only sends no more: that looks the same."""
+        self.client_ended = True
+        self._end_silence(now)
+
+    def heard(self, exchange: Exchange, status: int, now: float) -> None:
+        """The last of an answer goes on to the client."""
+        self.passing.pop(exchange.number, None)
+        first = now if exchange.first_byte is None else exchange.first_byte
+        exchange.tally.add(status, first - exchange.began, now - exchange.began)
+        self._end_silence(now)
+        self.mind_business()
+
+    def end(self, at: float, fault: str) -> None:
+        """The connection is to be closed then, whatever becomes of the fault."""
+        if at < self.ends_at:
+            self.ends_at, self.ended_by = at, fault
+            self.stirred = True
+
+    def _end_silence(self, now: float) -> None:
+        """A client that has ended, and is owed nothing that came before the silence, is closed: it may be gone."""
+        if self.is_silent and self.client_ended and not self._owes_answers:
+            self.end(now, self.silenced_by)
+
+    @property
+    def _owes_answers(self) -> bool:
+        row = self.row
+        first = next(iter(self.passing), row[0].number if row else NEVER_SILENT)
+        return first < self.silent_from
 
     @property
     def is_silent(self) -> bool:
@@ -145,17 +200,28 @@ class Conversation:
         return self.silent_from < NEVER_SILENT
 
     @property
+    def loses_requests(self) -> bool:
+        """Of what the client sends now nothing reaches the server."""
+        return self.lost_from < NEVER_SILENT or (self.sending is not None and self.sending.is_swallowed)
+
+    @property
     def is_treated(self) -> bool:
         """A fault has begun something here that must be brought to its end, whether or not the fault is still there."""
-        if self.is_silent:
+        if self.is_silent or self.ends_at < NEVER or self.loses_requests:
             return True
         return self._row is not None and any(one.is_swallowed for one in self._row)
 
+    def let_pass(self, now: float) -> None:
+        """No fault treats messages any more: the answers that were on their way are with the client now."""
+        for exchange in [*self.passing.values()]:
+            self.heard(exchange, exchange.status, now)
+
     def close(self) -> None:
         """The connection has ended: what was not answered never will be."""
-        for exchange in self.row:
-            exchange.tally.statuses[0] += 1
+        for exchange in (*self.row, *self.passing.values()):
+            exchange.go_unanswered()
         self.row.clear()
+        self.passing.clear()
 
 
 class _Way:
@@ -260,6 +326,15 @@ class Requests(_Way):
         self._mind_upgrade()
         return super().frame(data, now)
 
+    def stream_ended(self, now: float) -> None:
+        super().stream_ended(now)
+        self.conversation.client_ends(now)
+
+    def end_of_stream(self, now: float) -> list[Step]:
+        steps = super().end_of_stream(now)
+        self.conversation.client_ends(now)
+        return steps
+
     def _mind_upgrade(self) -> None:
         if not self.conversation.asks_upgrade:
             self.framer.decide()
@@ -280,14 +355,17 @@ class Requests(_Way):
         return body
 
     def ended(self) -> None:
-        assert self.current is not None
-        self.current.sign(Sign.REQUEST_WHOLE)
+        exchange, conversation = self.current, self.conversation
+        assert exchange is not None
+        exchange.sign(Sign.REQUEST_WHOLE)
+        conversation.sending = None
+        answer = exchange.answer
+        if answer is not None and answer.then_close and exchange.state is State.DONE:
+            conversation.end(self._now, answer.fault)
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         exchange = self.current
         assert exchange is not None
-        if exchange.number >= self.conversation.lost_from:
-            exchange.is_swallowed = True
         if not exchange.is_swallowed:
             self._collect(kind, data, last, exchange)
 
@@ -304,29 +382,39 @@ class Responses(_Way):
         self._status = 0
         self._first_byte = 0.0
 
-    def own_answer_due(self) -> float:
-        """When the next answer is due that a fault gives in the server's place, if it is its turn; else NEVER."""
-        row = self.conversation.row
-        answer = row[0].answer if row and self.current is None else None
-        return NEVER if answer is None else answer.due
-
     def own_answers(self, now: float) -> list[Step]:
-        """What faults answer in the server's place, as far as it is its turn and due."""
+        """What faults answer in the server's place, as far as it is its turn and its time."""
         steps: list[Step] = []
         row = self.conversation.row
-        while self.own_answer_due() <= now:
+        while self.next_own_answer <= now:
             exchange = row.popleft()
             answer = exchange.answer
             assert answer is not None
             exchange.changed_by.append(answer.fault)
             exchange.sign(Sign.ANSWER_BEGINS)
             exchange.sign(Sign.ANSWER_WHOLE)
-            if exchange.number < self.conversation.silent_from:
-                steps.append(Part(now, answer.data, "response", "head", exchange, last=True, is_ours=True))
-                if answer.then_close:
-                    steps.append(Close(now, answer.fault))
+            if not self._is_heard(exchange):
+                continue
+            steps.append(Part(now, answer.data, "response", "head", exchange, last=True, is_ours=True))
+            if answer.then_close and (exchange.state is State.DONE or not answer.awaits_end):
+                steps.append(Close(now, answer.fault))
         self.conversation.mind_business()
         return steps
+
+    @property
+    def next_own_answer(self) -> float:
+        """When the next is due; NEVER where the next answer is the server's."""
+        row = self.conversation.row
+        answer = row[0].answer if row and self.current is None else None
+        return NEVER if answer is None else answer.due
+
+    def _is_heard(self, exchange: Exchange) -> bool:
+        """The answer is whole: whether it goes on, through the faults, to the client."""
+        if exchange.number >= self.conversation.silent_from:
+            exchange.go_unanswered()
+            return False
+        self.conversation.passing[exchange.number] = exchange
+        return True
 
     def make_parser(self) -> HeadParser:
         return ResponseParser()
@@ -357,8 +445,10 @@ class Responses(_Way):
             self.conversation.row.popleft()
         if self._collected is None:
             exchange.tally.add(self._status, self._first_byte - exchange.began, self._now - exchange.began)
-        else:
-            self._collected += self.own_answers(self._now)
+            return
+        if exchange.number:
+            self._is_heard(exchange)
+        self._collected += self.own_answers(self._now)
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         assert self.current is not None

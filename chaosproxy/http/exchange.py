@@ -62,6 +62,8 @@ class Answer:
     """When it may be given."""
     then_close: bool
     """The connection cannot go on after it: the client said so, or waits for leave to send its body."""
+    awaits_end: bool = True
+    """It is closed once the request is whole: closed before, what still comes would take the answer with it."""
 
 
 class Exchange:
@@ -94,6 +96,18 @@ class Exchange:
         """The faults that made or changed its answer, in order."""
         self.first_byte: float | None = None
         """When its answer's first byte went on to the client."""
+
+    @property
+    def status(self) -> int:
+        """Of its answer, whoever gave it."""
+        if self.answer is not None:
+            return self.answer.status
+        assert self.response is not None
+        return self.response.status
+
+    def go_unanswered(self) -> None:
+        """It has ended for the client, who heard nothing."""
+        self.tally.statuses[0] += 1
 
     def sign(self, sign: Sign) -> None:
         """

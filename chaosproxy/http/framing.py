@@ -149,11 +149,12 @@ class Framer:
             return len(data)
         body = messages.head_done(parser)
         whole = bytes(head) + new if known else new
-        skip, self.passed, self._parser = self.passed, 0, None
+        self._parser = None
         head.clear()
         has_none = self._begin_body(body)
         if emit is not None:
-            emit("head", whole[skip:], has_none)
+            emit("head", whole[self.passed :], has_none)
+        self.passed = 0
         if has_none:
             self._end(messages)
         return end

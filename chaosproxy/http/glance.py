@@ -47,7 +47,7 @@ class Glance:
         self.renew()
         try:
             self.feed(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.renew()
 
 

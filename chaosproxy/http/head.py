@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Fields", "RequestHead", "ResponseHead", "values"]
+__all__ = ["Fields", "RequestHead", "ResponseHead", "body_length", "values"]
 
 Fields = tuple[tuple[str, str], ...]
 """(name, value) per field line, in order, duplicates kept: names as they came, values stripped, both latin-1."""
@@ -36,3 +36,9 @@ def values(fields: Fields, name: str) -> list[str]:
     """The value of every field line of that name, in order; names are compared without regard to case."""
     wanted = name.lower()
     return [value for given, value in fields if given.lower() == wanted]
+
+
+def body_length(fields: Fields) -> int | None:
+    """The length of a body as its head gives it; None where it does not. Answers to HEAD give one, and have none."""
+    lengths = values(fields, "content-length")
+    return int(lengths[0]) if lengths and not values(fields, "transfer-encoding") else None

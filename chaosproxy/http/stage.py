@@ -99,7 +99,7 @@ class MessageStage(Stage):
             head.exchange.changed_by.append(self.name)
 
     def take_over(self, old: Stage) -> None:
-        if isinstance(old, MessageStage):
+        if type(old) is type(self):  # what another has begun to treat it could not go on with
             self._current = old._current
 
 
@@ -114,24 +114,21 @@ class Framing(Stage):
         self.alarm = now
 
     def on_step(self, step: Step) -> Iterable[Step]:
+        steps: Iterable[Step] = (step,)
         if isinstance(step, Send):
             steps = self._way.frame(step.data, step.due)
-            self._mind_answers()
-            return steps
-        if isinstance(step, HalfClose):
-            return (*self._way.end_of_stream(step.due), step)
-        return (step,)
-
-    def on_alarm(self, now: float) -> Iterable[Step]:
-        self.alarm = NEVER
-        steps = self._way.own_answers(now) if isinstance(self._way, Responses) else ()
-        self._mind_answers()
+        elif isinstance(step, HalfClose):
+            steps = (*self._way.end_of_stream(step.due), step)
+        self._set_alarm()
         return steps
 
-    def _mind_answers(self) -> None:
-        """An answer that a fault gives may have become the next, and be due later."""
-        if isinstance(self._way, Responses):
-            self.alarm = self._way.own_answer_due()
+    def on_alarm(self, now: float) -> Iterable[Step]:
+        steps = self._way.own_answers(now) if isinstance(self._way, Responses) else ()
+        self._set_alarm()
+        return steps
+
+    def _set_alarm(self) -> None:
+        self.alarm = self._way.next_own_answer if isinstance(self._way, Responses) else NEVER
 
     def let_go(self) -> Iterable[Step]:
         kept = self._way.framer.let_go()
@@ -139,56 +136,57 @@ class Framing(Stage):
 
 
 class Gate(Stage):
-    """The last that knows of messages: nothing passes of what is lost; the rest is counted as it goes."""
+    """The last that knows of messages: nothing passes of what is lost; the rest is counted as it goes.
+
+    The one downstream also ends the connection where a fault has said when.
+    """
 
     def __init__(self, conversation: Conversation, on: On) -> None:
         self._conversation = conversation
         self._on = on
 
+    def stir(self) -> None:
+        """A fault may have said when the connection ends."""
+        self.alarm = self._conversation.ends_at
+
+    def on_alarm(self, now: float) -> Iterable[Step]:
+        end = Close(self.alarm, self._conversation.ended_by)
+        self.alarm = NEVER
+        return (end,)
+
     def on_step(self, step: Step) -> Iterable[Step]:
         return self._upstream(step) if self._on == "request" else self._downstream(step)
 
     def _upstream(self, step: Step) -> Iterable[Step]:
-        if isinstance(step, Part) and step.exchange.is_swallowed:
+        conversation = self._conversation
+        if isinstance(step, Part):
+            is_lost = step.exchange.is_swallowed or step.exchange.number >= conversation.lost_from
+            return () if is_lost else (step,)
+        if isinstance(step, Send) and conversation.loses_requests:
             return ()
-        if isinstance(step, HalfClose) and self._is_silent:
-            # A client that has closed cannot be told from one that only sends no more; neither hears anything.
-            return (step, Close(step.due, self._conversation.silenced_by))
         return (step,)
 
     def _downstream(self, step: Step) -> Iterable[Step]:
         if isinstance(step, Part):
             return self._answer(step)
-        if self._is_silent and (isinstance(step, HalfClose) or (isinstance(step, Reset) and step.origin is None)):
-            return ()
-        return (step,)
+        is_fault = isinstance(step, Close | Reset) and step.origin is not None
+        return () if self._conversation.is_silent and not is_fault else (step,)
 
     def _answer(self, part: Part) -> Iterable[Step]:
         exchange, conversation = part.exchange, self._conversation
-        if exchange.number >= conversation.silent_from:
+        if conversation.is_silent and not 0 < exchange.number < conversation.silent_from:
             return ()
         if part.kind == "head":
             exchange.first_byte = part.due
             if exchange.changed_by and conversation.traffic.settings.announce:
                 part = part.with_data(_announced(part.data, exchange.changed_by))
         if part.last and part.kind != "interim":
-            status = exchange.answer.status if exchange.answer is not None else _status(exchange)
-            began, first = exchange.began, exchange.first_byte
-            exchange.tally.add(status, (part.due if first is None else first) - began, part.due - began)
+            conversation.heard(exchange, exchange.status, part.due)
         return (part,) if part.data else ()
-
-    @property
-    def _is_silent(self) -> bool:
-        return self._conversation.is_silent
-
-
-def _status(exchange: Exchange) -> int:
-    assert exchange.response is not None
-    return exchange.response.status
 
 
 def _announced(head: bytes, faults: Iterable[str]) -> bytes:
     """The head with a line that says which faults made or changed this answer."""
     names = ", ".join(dict.fromkeys(faults)).encode("ascii", "backslashreplace")
-    end = head.find(b"\r\n\r\n") + 2
+    end = head.find(b"\r\n\r\n", len(head) - len(head.lstrip(b"\r\n"))) + 2
     return head[:end] + b"X-Chaosproxy-Fault: " + names + b"\r\n" + head[end:]

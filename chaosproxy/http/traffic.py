@@ -85,8 +85,8 @@ class Traffic:
 
     def look_up(self, line: bytes) -> Line:
         """`GET /path HTTP/1.1`; finds out, and keeps it."""
-        method, _, rest = line.partition(b" ")
-        target = rest.rpartition(b" ")[0]
+        method, _, rest = line.strip(b" ").partition(b" ")  # parsers let more spaces be
+        target = rest.rpartition(b" ")[0].strip(b" ")
         name = method.decode("latin-1")
         passes = name not in _SPECIAL and line[-8:-1] == b"HTTP/1." and not self._wanted.any_line(method, target)
         found = Line(name, self.tally_of(name, target), passes)

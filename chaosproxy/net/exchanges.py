@@ -109,7 +109,7 @@ class Exchanges:
             return True
 
         opening = MessageOpening(Seed(0).at, 0.0, None, conversation, CALLER, "request", 0.0, choose)
-        return Link("caller faults", CallerStage(self._caller, opening), self._caller_tally, self._caller)
+        return Link(" caller", CallerStage(self._caller, opening), self._caller_tally, self._caller)
 
     def caller_tallies(self) -> dict[str, FaultTally]:
         """What requests have asked for, where they may."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Follow", "FollowRequests", "FollowResponses"]
 
+_NOT_ONE = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _REQUESTS_BEGUN, _REQUESTS_ENDED = REQUEST.begun, REQUEST.ended
 _RESPONSES_BEGUN, _RESPONSES_ENDED = RESPONSE.begun, RESPONSE.ended
 
@@ -59,7 +60,7 @@ class FollowRequests(Follow):
             return
         try:
             REQUEST.feed(data)
-        except httptools.HttpParserError:
+        except _NOT_ONE:
             REQUEST.again(data)
         if len(_REQUESTS_BEGUN) == 1 == len(_REQUESTS_ENDED):
             _REQUESTS_BEGUN.append(None)
@@ -96,7 +97,7 @@ class FollowResponses(Follow):
             return
         try:
             RESPONSE.feed(data)
-        except httptools.HttpParserError:
+        except _NOT_ONE:
             RESPONSE.again(data)
         if len(_RESPONSES_BEGUN) == 1 == len(_RESPONSES_ENDED):
             _RESPONSES_BEGUN.append(None)

@@ -51,6 +51,7 @@ class MessagePipe(Pipe):
         stream = [link for link in links if not isinstance(link.stage, MessageStage)]
         if self._is_framed:
             self._drain(now)
+        is_framed = self._is_framed
         if message or self._treats_messages:
             self.conversation.spell_out()
             before, behind = self._framing()
@@ -59,14 +60,17 @@ class MessagePipe(Pipe):
         else:
             self.bypass = False
         super().arrange(links, now)
+        if is_framed and not self._is_framed and self.direction == "downstream":
+            self.conversation.let_pass(now)
 
     @property
     def _treats_messages(self) -> bool:
         """A fault treats messages, of this direction or the other, or has begun to and must come to an end."""
         connection = self.connection
-        if connection is None or self.conversation.over is not None:
+        if connection is None:
             return False
-        return connection.proxy.exchanges.are_watched or self.conversation.is_treated
+        conversation = self.conversation
+        return conversation.is_treated or (conversation.over is None and connection.proxy.exchanges.are_watched)
 
     def _caller(self) -> list[Link]:
         """What obeys requests that ask for faults themselves."""
@@ -123,9 +127,13 @@ class MessagePipe(Pipe):
             self.on_bug()
 
     def end_of_stream(self) -> None:
-        if not self._is_framed and self.connection is not None:
-            self.way.stream_ended(self._emitter.clock())
+        if self.connection is None:
+            return
+        now = self._emitter.clock()
+        if not self._is_framed:
+            self.way.stream_ended(now)
         super().end_of_stream()
+        self._heed(now)
 
     def advance(self, now: float) -> None:
         super().advance(now)
@@ -150,18 +158,21 @@ class MessagePipe(Pipe):
         self._slow_client()
 
     def stir(self, now: float) -> None:
-        """An answer that a fault gives may be ready."""
+        """An answer that a fault gives may be ready, or the end be near."""
         if self._is_framed:
-            framing = self._framing()[0].stage
-            assert isinstance(framing, Framing)
+            framing, gate = (link.stage for link in self._framing())
+            assert isinstance(framing, Framing) and isinstance(gate, Gate)
             framing.stir(now)
+            gate.stir()
             self.advance(now)
 
     def _slow_client(self) -> None:
         """A client that asks much faster than it is answered has to wait."""
         assert self.connection is not None
         waiting, limit = self.conversation.outstanding, self.conversation.traffic.settings.pipeline_limit
-        if waiting > limit:
+        if self.conversation.is_silent:  # it would wait for ever, and its end not be seen
+            self.connection.upstream.resume(_OUTSTANDING)
+        elif waiting > limit:
             self.connection.upstream.pause(_OUTSTANDING)
         elif waiting <= limit // 2:
             self.connection.upstream.resume(_OUTSTANDING)

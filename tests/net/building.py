@@ -8,7 +8,7 @@ from chaosproxy.model import FaultSpec, ProxySpec, read_fault, read_proxy
 
 def fault(name: str = "fault", /, **settings: object) -> FaultSpec:
     problems = Problems()
-    spec = read_fault(settings, name, problems)
+    spec = read_fault(settings, name, problems, (), "http")
     problems.raise_if_any()
     assert spec is not None
     return spec

@@ -96,9 +96,13 @@ class Stage:
 
     async def event(self, kind: str) -> Event:
         """The first event of that kind, now or as soon as it comes."""
+        return await self.event_that(lambda event: event.kind == kind)
+
+    async def event_that(self, fits: Callable[[Event], bool]) -> Event:
+        """The first event that fits, now or as soon as it comes."""
         while True:
             for event in self.events:
-                if event.kind == kind:
+                if fits(event):
                     return event
             self._news.clear()
             await self._news.wait()

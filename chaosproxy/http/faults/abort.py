@@ -94,7 +94,8 @@ def answer_to(
     elif request is not None and request.version == "1.0":
         lines.append("Connection: keep-alive")
     head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-    return Answer(status, head if exchange.method == "HEAD" else head + text, fault, due, close)
+    data = head if exchange.method == "HEAD" else head + text
+    return Answer(status, data, fault, due, close, request is None or not values(request.fields, "expect"))
 
 
 def _goes_on(request: RequestHead) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Choice, Duration, param
-from chaosproxy.faults.base import Step
+from chaosproxy.faults.base import Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal
 from chaosproxy.faults.spread import DISTRIBUTION, check_spread, spread
-from chaosproxy.http.head import values
+from chaosproxy.http.head import body_length
 from chaosproxy.http.part import On, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
@@ -71,34 +71,39 @@ class _Holding(MessageStage):
 
 
 class _Spreading(_Holding):
-    """The head passes; each byte of the body comes at its share of the delay."""
+    """The head passes; the body comes as evenly as its length allows within the delay."""
+
+    def __init__(self, settings: HttpDelay, opening: MessageOpening) -> None:
+        super().__init__(settings, opening)
+        self._length: int | None = None
+        self._delay = self._began = self._free_at = 0.0
 
     def on_head(self, head: Part) -> Iterable[Step]:
         assert head.exchange.response is not None
-        lengths = values(head.exchange.response.fields, "content-length")
-        self._delay, self._began, self._passed = self._draw(), head.due, 0
-        self._length = int(lengths[0]) if lengths and not values(
-            head.exchange.response.fields, "transfer-encoding"
-        ) else None
+        self._length = body_length(head.exchange.response.fields)
+        self._delay, self._began, self._free_at = self._draw(), head.due, head.due
         return (head,)
 
     def on_rest(self, part: Part) -> Iterable[Step]:
         if self._length is None:
             part.due = max(part.due, self._began + self._delay)
             return (part,)
-        return tuple(self._in_turn(part))
+        return tuple(self._in_turn(part, self._length))
 
-    def _in_turn(self, part: Part) -> Iterable[Step]:
+    def _in_turn(self, part: Part, length: int) -> Iterable[Step]:
         """Cut so that every piece comes within PIECE of its turn."""
-        assert self._length
-        size = max(1, int(self._length * PIECE / self._delay)) if self._delay else len(part.data)
-        for start in range(0, max(1, len(part.data)), size):
-            data = part.data[start : start + size]
-            self._passed += len(data)
-            piece = part.with_data(data)
+        size = max(1, int(length * PIECE / self._delay)) if self._delay else len(part.data)
+        for start in range(0, len(part.data), size):
+            piece = part.with_data(part.data[start : start + size])
             piece.last = part.last and start + size >= len(part.data)
-            piece.due = max(part.due, self._began + self._delay * self._passed / self._length)
+            self._free_at = max(part.due, self._free_at) + self._delay * len(piece.data) / length
+            piece.due = self._free_at
             yield piece
+
+    def take_over(self, old: Stage) -> None:
+        super().take_over(old)
+        if isinstance(old, _Spreading):
+            self._length, self._began, self._delay = old._length, old._began, self._draw()
 
 
 PIECE = 0.01

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, param
-from chaosproxy.faults.base import NEVER, Close, Step
-from chaosproxy.http.exchange import Exchange
+from chaosproxy.faults.base import Step
 from chaosproxy.http.part import On, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
@@ -66,21 +65,12 @@ class _Losing(MessageStage):
         self._close_after = close_after
 
     def on_head(self, head: Part) -> Iterable[Step]:
-        self._lose(head.exchange)
+        conversation = self.conversation
+        lose = conversation.lose_requests if self._on == "request" else conversation.lose_answers
+        lose(head.exchange, self.name, head.due)
         if self._close_after is not None:
-            self.alarm = min(self.alarm, head.due + self._close_after)
+            conversation.end(head.due + self._close_after, self.name)
         return ()
-
-    def _lose(self, exchange: Exchange) -> None:
-        if self._on == "request":
-            self.conversation.lose_requests(exchange, self.name)
-        else:
-            self.conversation.lose_answers(exchange, self.name)
 
     def on_rest(self, part: Part) -> Iterable[Step]:
         return ()
-
-    def on_alarm(self, now: float) -> Iterable[Step]:
-        end = Close(self.alarm)
-        self.alarm = NEVER
-        return (end,)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from chaosproxy.declare import Size, param
 from chaosproxy.faults.base import Reset, Stage, Step
+from chaosproxy.http.head import body_length
 from chaosproxy.http.part import On, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
@@ -19,7 +20,7 @@ class HttpReset(MessageFault):
     """Breaks the connection with a reset (RST) while it is answered.
 
     Without `size` before the answer's head, with `size: 0B` between head and body, with
-    more once so many bytes of the body have passed; a body that is shorter passes whole.
+    more once so many bytes of the body have passed; a body that is not longer passes whole.
     The server has done its work by then, and both sides see the connection break.
     """
 
@@ -42,11 +43,15 @@ class _Breaking(MessageStage):
         super().__init__(opening, "response")
         self._size = size
         self._passed = 0
+        self._is_longer = False
+        """The body is known to have more than `size`."""
         self._is_broken = False
 
     def on_head(self, head: Part) -> Iterable[Step]:
         self._passed = 0
         self._is_broken = self._size in (None, 0)
+        assert head.exchange.response is not None
+        self._is_longer = body_length(head.exchange.response.fields) is not None
         if self._size is None:
             return (Reset(head.due),)
         return (head, Reset(head.due)) if self._is_broken else (head,)
@@ -54,14 +59,15 @@ class _Breaking(MessageStage):
     def on_rest(self, part: Part) -> Iterable[Step]:
         if self._is_broken:
             return ()
-        if part.kind != "body":
+        if part.kind != "body" or self._size is None:
             return (part,)
-        assert self._size is not None
-        left = self._size - self._passed
+        left = max(0, self._size - self._passed)
         self._passed += len(part.data)
-        if len(part.data) < left or (len(part.data) == left and part.last):
+        if len(part.data) < left or (len(part.data) == left and (part.last or not self._is_longer)):
             return (part,)
         self._is_broken = True
+        if not left:
+            return (Reset(part.due),)
         kept = part.with_data(part.data[:left])
         kept.last = False
         return (kept, Reset(part.due))
@@ -69,4 +75,4 @@ class _Breaking(MessageStage):
     def take_over(self, old: Stage) -> None:
         super().take_over(old)
         if isinstance(old, _Breaking):
-            self._passed, self._is_broken = old._passed, old._is_broken
+            self._passed, self._is_broken, self._is_longer = old._passed, old._is_broken, old._is_longer

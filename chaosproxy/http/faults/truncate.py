@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chaosproxy.declare import Choice, Share, Size, param
 from chaosproxy.faults.base import Close, Reset, Stage, Step
-from chaosproxy.http.head import values
+from chaosproxy.http.head import body_length
 from chaosproxy.http.part import On, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
@@ -53,13 +53,15 @@ class _Cutting(MessageStage):
         self._limit = opening.conversation.traffic.settings.hold_limit
         self._left: int | None = None
         """Bytes of the body that still pass; None while that is not known."""
+        self._is_longer = False
+        """The body is known to have more."""
         self._is_cut = False
         self._held: list[Part] = []
         """What has been seen of a body whose length is not known."""
 
     def on_head(self, head: Part) -> Iterable[Step]:
         settings, length = self._settings, self._length(head)
-        self._is_cut, self._held = False, []
+        self._is_cut, self._held, self._is_longer = False, [], length is not None
         if head.last:
             return (head,)
         if settings.size is not None:
@@ -70,11 +72,13 @@ class _Cutting(MessageStage):
         if self._left is not None and length is not None and self._left >= length:
             self._current = -1
             return (head,)
-        return (head, *self._cut(head.due)) if self._left == 0 else (head,)
+        return (head, *self._cut(head.due)) if self._left == 0 and self._is_longer else (head,)
 
     def on_rest(self, part: Part) -> Iterable[Step]:
         if self._is_cut:
             return ()
+        if self._left is None and self._settings.size is not None:  # it was a share when the head passed
+            self._left = self._settings.size
         if self._left is None:
             return self._hold(part)
         if part.kind != "body":
@@ -83,9 +87,9 @@ class _Cutting(MessageStage):
 
     def _pass(self, part: Part) -> Iterable[Step]:
         assert self._left is not None
-        if len(part.data) < self._left or (len(part.data) == self._left and part.last):
+        if len(part.data) <= self._left:
             self._left -= len(part.data)
-            return (part,)
+            return (part,) if self._left or part.last or not self._is_longer else (part, *self._cut(part.due))
         kept, self._left = part.with_data(part.data[: self._left]), 0
         kept.last = False
         return (kept, *self._cut(part.due)) if kept.data else self._cut(part.due)
@@ -100,7 +104,9 @@ class _Cutting(MessageStage):
         held, self._held = self._held, []
         self._left = int(length * self._settings.share)
         if self._left >= length:
+            self._current = -1
             return held
+        self._is_longer = True
         steps: list[Step] = []
         for one in held:
             one.due = part.due
@@ -114,8 +120,7 @@ class _Cutting(MessageStage):
     def _length(self, head: Part) -> int | None:
         message = head.exchange.request if self._on == "request" else head.exchange.response
         assert message is not None
-        lengths = values(message.fields, "content-length")
-        return int(lengths[0]) if lengths and not values(message.fields, "transfer-encoding") else None
+        return body_length(message.fields)
 
     def let_go(self) -> Iterable[Step]:
         held, self._held = self._held, []
@@ -124,4 +129,4 @@ class _Cutting(MessageStage):
     def take_over(self, old: Stage) -> None:
         super().take_over(old)
         if isinstance(old, _Cutting):
-            self._left, self._is_cut = old._left, old._is_cut
+            self._left, self._is_cut, self._is_longer = old._left, old._is_cut, old._is_longer

@@ -1,0 +1,241 @@
+"""Exchanges of every shape, as raw bytes, and two scripted ends that play and record them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.net.harness import send
+
+DATE = b"Tue, 15 Nov 1994 08:12:31 GMT"
+DATE_PLUS_HOUR = b"Tue, 15 Nov 1994 09:12:31 GMT"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A request or an answer: its head, and the pieces of its body with what frames them."""
+
+    head: bytes
+    pieces: tuple[tuple[str, bytes], ...] = ()
+    """("body" or "frame", bytes)"""
+
+    @property
+    def raw(self) -> bytes:
+        return self.head + b"".join(data for _, data in self.pieces)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(data for kind, data in self.pieces if kind == "body")
+
+    def cut(self, size: int) -> bytes:
+        """The head, and the body's first `size` bytes with what frames them."""
+        found = self.head
+        for kind, data in self.pieces:
+            found += data[:size] if kind == "body" else data
+            size -= len(data) if kind == "body" else 0
+            if size <= 0:
+                break
+        return found
+
+
+def request(method: str, path: str, *fields: str, body: bytes = b"") -> Message:
+    lines = [f"{method} {path} HTTP/1.1", "Host: x.test", "X-Old: 1", "Accept:*/*", *fields]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return Message(("\r\n".join(lines) + "\r\n\r\n").encode(), (("body", body),) if body else ())
+
+
+def answer(status: str, *fields: str, body: bytes | None = b"") -> Message:
+    """With a Content-Length, unless `body` is None."""
+    lines = [f"HTTP/1.1 {status}", "Server:  test ", f"Date: {DATE.decode()}", "x-old: 1", *fields]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    return Message(("\r\n".join(lines) + "\r\n\r\n").encode(), (("body", body),) if body else ())
+
+
+def chunked(message: Message, *chunks: bytes, extension: bytes = b"", trailers: bytes = b"") -> Message:
+    pieces: list[tuple[str, bytes]] = []
+    for chunk in chunks:
+        pieces += [("frame", b"%x%s\r\n" % (len(chunk), extension)), ("body", chunk), ("frame", b"\r\n")]
+    head = message.head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+    return Message(head, (*pieces, ("frame", b"0\r\n" + trailers + b"\r\n")))
+
+
+OTHER = request("GET", "/other")
+OTHER_ANSWER = answer("200 OK", body=b"another answer")
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+LARGE = bytes(range(256)) * 4096
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is asked, with /hit for the request that a fault is for, and how it is answered."""
+
+    name: str
+    request: Message
+    answer: Message
+    before: int = 0
+    """Requests for /other in the same write, ahead of it."""
+    after: int = 0
+    """And behind it."""
+    closes: bool = False
+    """The server ends the answer by closing."""
+    expects: bool = False
+    """The client waits for leave to send the body."""
+    early: bool = False
+    """The server answers as soon as the head is there; the client sends half of the body, and the rest only then."""
+
+
+GET = request("GET", "/hit")
+POST = request("POST", "/hit", body=b"0123456789abcdef")
+OK = answer("200 OK", body=b"the answer's body")
+
+SHAPES = (
+    Shape("keep-alive", GET, OK),
+    Shape("sized", POST, OK),
+    Shape("pipelined", POST, OK, before=1, after=1),
+    Shape("chunked-request", chunked(request("POST", "/hit"), b"01234567", b"89abcdef", extension=b";a=b"), OK),
+    Shape(
+        "chunked-response",
+        GET,
+        chunked(answer("200 OK", "Trailer: X-T", body=None), b"the an", b"swer's body", extension=b' ; n="v"',
+                trailers=b"X-T: end\r\n"),
+    ),
+    Shape("close-delimited", GET, Message(answer("200 OK", body=None).head, (("body", b"the answer's body"),)),
+          closes=True),
+    Shape("head", request("HEAD", "/hit"), answer("200 OK", "Content-Length: 17", body=None)),
+    Shape("204", GET, answer("204 No Content", body=None)),
+    Shape("304", GET, answer("304 Not Modified", "Content-Length: 17", body=None)),
+    Shape("expect", request("POST", "/hit", "Expect: 100-continue", body=b"0123456789abcdef"), OK, expects=True),
+    Shape("early", POST, answer("413 Too Large", body=b"the answer's body"), early=True),
+    Shape("large", request("POST", "/hit", body=LARGE), answer("200 OK", body=LARGE)),
+)  # fmt: skip
+
+
+def whole(raw: bytes, start: int) -> int | None:
+    """Where the request ends that begins at `start`; None where it is not whole. Framed without any code of ours."""
+    end = raw.find(b"\r\n\r\n", start)
+    if end < 0:
+        return None
+    head, end = raw[start:end].lower(), end + 4
+    if b"\r\ntransfer-encoding: chunked" in head:
+        while True:
+            line = raw.find(b"\r\n", end)
+            if line < 0:
+                return None
+            size = int(raw[end:line].partition(b";")[0], 16)
+            if not size:
+                last = raw.find(b"\r\n\r\n", line)
+                return last + 4 if last >= 0 else None
+            end = line + 2 + size + 2
+    _, found, length = head.partition(b"\r\ncontent-length: ")
+    end += int(length.partition(b"\r\n")[0]) if found else 0
+    return end if end <= len(raw) else None
+
+
+class End:
+    """One end of a connection: records all that comes, and how it ended."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.raw = b""
+        self.end = ""
+        """`eof` or `reset`, once it has come."""
+        self._news = asyncio.Event()
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while part := await loop.sock_recv(self.sock, 2**20):
+                self.raw += part
+                self._news.set()
+            self.end = "eof"
+        except OSError:
+            self.end = "reset"
+        self._news.set()
+
+    async def until(self, so: Callable[[], bool]) -> bool:
+        """Wait until that is so, or the end has come; answers whether it is so."""
+        while not so() and not self.end:
+            self._news.clear()
+            await self._news.wait()
+        return so()
+
+    async def has(self, size: int) -> bool:
+        return await self.until(lambda: len(self.raw) >= size)
+
+    async def over(self) -> str:
+        """How it ends."""
+        await self.until(lambda: False)
+        return self.end
+
+    async def send(self, data: bytes) -> None:
+        """As far as the other end takes it."""
+        try:
+            await send(self.sock, data)
+        except OSError:
+            pass
+
+    async def stop_reading(self) -> None:
+        """Somebody else reads from here on."""
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def stop(self) -> None:
+        await self.stop_reading()
+        self.sock.close()
+
+
+class Server(End):
+    """Answers what comes as the shape says: /hit with its answer, all else with OTHER_ANSWER."""
+
+    def __init__(self, sock: socket.socket, shape: Shape) -> None:
+        super().__init__(sock)
+        self._shape = shape
+        self._place = 0
+        self._answering = asyncio.create_task(self._answer_all())
+
+    async def _answer_all(self) -> None:
+        shape = self._shape
+        while await self.until(lambda: b"\r\n\r\n" in self.raw[self._place :]):
+            hit = self.raw[self._place :].split(b" ", 2)[1] == b"/hit"
+            if hit and shape.expects:
+                await self.send(INTERIM)
+            if hit and shape.early:
+                await self.send(shape.answer.raw)
+            if not await self.until(lambda: whole(self.raw, self._place) is not None):
+                break
+            self._place = whole(self.raw, self._place) or 0
+            if not hit:
+                await self.send(OTHER_ANSWER.raw)
+            elif not shape.early:
+                await self.send(shape.answer.raw)
+                if shape.closes:
+                    self.sock.shutdown(socket.SHUT_WR)
+
+    async def stop(self) -> None:
+        self._answering.cancel()
+        await asyncio.gather(self._answering, return_exceptions=True)
+        await super().stop()
+
+
+async def ask(client: End, shape: Shape, hears: bool = True) -> None:
+    """Send what the shape says; where that means to wait for an answer in between, only if one `hears` of it."""
+    raw, head = shape.request.raw, len(shape.request.head)
+    if shape.expects:
+        await client.send(raw[:head])
+        if hears:
+            await client.has(1)
+        if client.raw.startswith(INTERIM):
+            await client.send(raw[head:])
+    elif shape.early:
+        half = head + len(shape.request.body) // 2
+        await client.send(raw[:half])
+        if hears:
+            await client.has(len(shape.answer.head))
+        await client.send(raw[half:])
+    else:
+        await client.send(OTHER.raw * shape.before + raw + OTHER.raw * shape.after)
