@@ -37,7 +37,7 @@ class Glance:
         parser = self._parser
         try:
             parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # an upgrade is no error, and no subclass
             self._parser = self._make_parser(self)
             return False
         if self._begun == 1 == self._ended:
