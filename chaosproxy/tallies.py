@@ -52,7 +52,7 @@ class ProxyTally:
 
     __slots__ = (
         "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
-        "dropped_upstream", "opened",
+        "dropped_upstream", "opened", "tls_handshakes", "tls_seconds",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,6 +71,10 @@ class ProxyTally:
         """Packets the kernel dropped for faults on ended connections, client to server."""
         self.dropped_downstream = 0
         """The same, server to client."""
+        self.tls_handshakes: Counter[tuple[Side, str]] = Counter()
+        """By side and result, `ok` or `failed`."""
+        self.tls_seconds: dict[Side, Histogram] = {"client": Histogram(DIAL_BOUNDS), "server": Histogram(DIAL_BOUNDS)}
+        """Seconds that good handshakes took."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
 from chaosproxy.model.names import read_name
 from chaosproxy.model.placement import SELECTS, Placement
+from chaosproxy.model.sni import SniMatch, is_sni_match, read_sni_match, sni_schema
 
 __all__ = ["FaultSpec", "placement_schema", "read_fault", "write_fault"]
 
@@ -23,6 +24,8 @@ class FaultSpec:
     name: str
     settings: Fault
     placement: Placement = Placement()
+    sni: SniMatch | None = None
+    """Touches only connections whose client asks for such a name."""
 
     @property
     def type(self) -> str:
@@ -39,13 +42,16 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     settings_type = _read_type(data, problems, path, protocol)
     if settings_type is None or not isinstance(data, Mapping):
         return None
-    if "match" in data:
+    sni = None
+    if is_sni_match(data.get("match")):
+        sni = read_sni_match(data["match"], settings_type, problems, (*path, "match"))
+    elif "match" in data:
         message = f"selects HTTP messages, and {settings_type.type} acts on connections; leave it out"
         problems.add((*path, "match"), message, at_key=True)
     placement_names = [param.name for param in params_of(Placement)]
     own = {key: value for key, value in data.items() if key not in ("type", "match", *placement_names)}
     placed = {key: value for key, value in data.items() if key in placement_names}
-    settings = read_struct(settings_type, own, problems, path, also_known=("type", *placement_names))
+    settings = read_struct(settings_type, own, problems, path, also_known=("type", "match", *placement_names))
     placement = read_struct(Placement, placed, problems, path)
     if settings is None or placement is None:
         return None
@@ -56,18 +62,25 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
             if parameter in placed:
                 message = f"cannot be had with {settings.type}, which acts on the port for every client; leave it out"
                 problems.add((*path, parameter), message, at_key=True)
-    return FaultSpec(name=name, settings=settings, placement=placement) if len(problems) == before else None
+    if len(problems) > before:
+        return None
+    return FaultSpec(name=name, settings=settings, placement=placement, sni=sni)
 
 
 def write_fault(spec: FaultSpec) -> dict[str, Any]:
     """The plain data that `read_fault` reads back as `spec`, without what is default. (Any: JSON.)"""
-    return {"type": spec.type, **write_struct(spec.placement), **write_struct(spec.settings)}
+    match = {} if spec.sni is None else {"match": write_struct(spec.sni)}
+    return {"type": spec.type, **write_struct(spec.placement), **match, **write_struct(spec.settings)}
 
 
 def placement_schema(of: type[Fault]) -> dict[str, Any]:
     """JSON Schema of the placement parameters that a type takes, by name. (Any: JSON.)"""
     left_out = SELECTS if of.at_listener else ()
-    return {name: one for name, one in struct_schema(Placement)["properties"].items() if name not in left_out}
+    match = {"match": sni_schema()} if of.matches_sni else {}
+    return {
+        **{name: one for name, one in struct_schema(Placement)["properties"].items() if name not in left_out},
+        **match,
+    }
 
 
 def _read_type(data: object, problems: Problems, path: Path, protocol: str) -> type[Fault] | None:

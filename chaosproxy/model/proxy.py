@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chaosproxy.declare import Choice, Duration, Flag, Problems, Size, Text, param, read_struct, write_struct
+from chaosproxy.declare import Choice, Duration, Flag, Problems, Size, Struct, Text, param, read_struct, write_struct
 from chaosproxy.errors import Path, shown
 from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
 from chaosproxy.model.names import LONGEST_NODE, read_name
+from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 
 __all__ = ["ProxySpec", "read_proxy", "write_proxy"]
 
@@ -33,6 +34,12 @@ class ProxySpec:
         Duration(above_zero=True), "how long reaching the upstream may take", default=10.0, example="10s"
     )
     queue: int = param(Size(minimum=4096), "bytes that faults may hold per pipe", default=16 * 2**20, example="16MiB")
+    listen_tls: ListenTls | None = param(
+        Struct(ListenTls), "speak TLS with clients, as their server", default=None, example="{cert: …, key: …}"
+    )
+    upstream_tls: UpstreamTls | None = param(
+        Struct(UpstreamTls), "speak TLS with the server, as its client", default=None, example="{ca: certs/ca.pem}"
+    )
     faults: tuple[FaultSpec, ...] = ()
 
     def fault(self, name: str) -> FaultSpec | None:
@@ -51,6 +58,8 @@ def read_proxy(data: object, name: str, problems: Problems, path: Path = ()) -> 
     faults = _read_faults(data.get("faults"), problems, (*path, "faults"), protocol)
     rest = {key: value for key, value in data.items() if key != "faults"}
     spec = read_struct(ProxySpec, rest, problems, path, also_known=("faults",), name=name, faults=faults)
+    if spec is not None:
+        check_tls(spec, problems, path)
     return spec if len(problems) == before else None
 
 

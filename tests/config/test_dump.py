@@ -9,6 +9,7 @@ from chaosproxy.config import dump, load
 from chaosproxy.faults import FAULT_TYPES
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Address, Config, ControlSpec, FaultSpec, ProxySpec
+from chaosproxy.model.tls import ListenTls
 from tests.config.strategies import configs, faults
 
 LISTEN, UPSTREAM = Address("127.0.0.1", 0), Address("db", 5432)
@@ -25,8 +26,9 @@ def test_every_fault_type_survives_the_way_through_yaml(of: type[Fault]) -> None
     @settings(max_examples=25, deadline=None)
     @given(faults(of))
     def survives(fault: Fault) -> None:
-        proxy = ProxySpec(name="p", listen=LISTEN, upstream=UPSTREAM, faults=(FaultSpec(name="f", settings=fault),))
-        config = Config(proxies=(proxy,))
+        faults = (FaultSpec(name="f", settings=fault),)
+        tls = ListenTls(cert="p.pem", key="p.key")
+        config = Config(proxies=(ProxySpec(name="p", listen=LISTEN, upstream=UPSTREAM, listen_tls=tls, faults=faults),))
         assert load(dump(config).encode(), "dumped.yaml", {}) == config
 
     survives()

@@ -27,7 +27,7 @@ from chaosproxy.faults.unreachable import Unreachable
 from chaosproxy.model.placement import SELECTS
 from tests.faults.playing import Wire, content, dice, opened, read, told
 
-AT_DOOR_ALONE = {"slow_accept", "refuse", "unreachable"}
+AT_DOOR_ALONE = {"slow_accept", "refuse", "unreachable", "tls_handshake"}
 DOORS = AT_DOOR_ALONE | {"partition", "pause"}
 """Those that act at the door whatever their mode."""
 MAY_LOSE = {"blackhole", "corrupt", "limit_data", "limit_time", "reset"}
