@@ -195,8 +195,8 @@ class Proxy:
         """
         if self.tls is None or self.tls.asked != ProxyTls.asks(spec):
             before, self.tls = self.tls, ProxyTls.of(spec, self.emitter.clock())
-            if before is not None:
-                before.faults_changed()
+            if before is not None and self.tls is not None:
+                self.tls.take_over(before)
 
     def handshake_fault(self, connection: Connection) -> Placed | None:
         """The fault that makes a client's TLS handshake go wrong."""

@@ -143,6 +143,10 @@ class ProxyTls:
         """Whether a client waits for a change of faults."""
         (self._waiting.add if on else self._waiting.discard)(greeting)
 
+    def take_over(self, before: ProxyTls) -> None:
+        """Those who wait there wait here."""
+        self._waiting = before._waiting
+
     def faults_changed(self) -> None:
         """Those who wait look again."""
         for greeting in self._waiting:
@@ -191,12 +195,15 @@ async def welcome(connection: Connection, client: socket.socket, delay: float, m
             await greeting.until(lambda: False, delay)
         if proxy.looks_at_hellos:
             await _look(connection, greeting, proxy.spec.connect_timeout)
-        fault = await _fault_of(connection, tls, greeting)
-        how = None if fault is None or fault.door is None else fault.door.handshake
+        fault = proxy.handshake_fault(connection)
+        if fault is not None and _how(fault) == "stall":
+            fault.tally.segments += 1
+            await _while_stalled(connection, tls, greeting)
+            fault = proxy.handshake_fault(connection)
         if fault is not None:
             fault.tally.segments += 1
-        if how == "reset":
-            assert fault is not None
+        how = _how(fault)
+        if fault is not None and how == "reset":
             await greeting.until(lambda: read_hello(greeting.data) is not MORE, proxy.spec.connect_timeout)
             _reset(greeting)
             connection.note("injected", f"reset by fault {fault.spec.name} during the TLS handshake")
@@ -238,31 +245,26 @@ async def _attach(connection: Connection, client: socket.socket) -> Greeting | N
     return greeting
 
 
-async def _fault_of(connection: Connection, tls: ProxyTls, greeting: Greeting) -> Placed | None:
-    """The fault that this handshake meets; while that is a stall, it waits for the fault to change or go."""
+def _how(fault: Placed | None) -> Handshake | None:
+    return None if fault is None or fault.door is None else fault.door.handshake
+
+
+async def _while_stalled(connection: Connection, tls: ProxyTls, greeting: Greeting) -> None:
+    """Wait until no fault stalls this handshake any more.
+
+    :raises PeerLeft: the client did not.
+    """
     proxy = connection.proxy
-    counted = False
-
-    def stalls() -> bool:
-        nonlocal counted
-        placed = proxy.handshake_fault(connection)
-        if placed is None or placed.door is None or placed.door.handshake != "stall":
-            return False
-        if not counted:
-            placed.tally.segments += 1
-            counted = True
-        return True
-
     tls.waits(greeting, True)
     try:
-        await greeting.until(lambda: not stalls())
+        await greeting.until(lambda: _how(proxy.handshake_fault(connection)) != "stall")
     finally:
         tls.waits(greeting, False)
-    return proxy.handshake_fault(connection)
 
 
 def _reset(greeting: Greeting, secure: TlsTransport | None = None) -> None:
     transport = secure or greeting.transport
+    greeting.transport = None  # uvloop may have closed it on its own, and then tells no protocol
     if transport is not None:
         abort_with_reset(transport)
 

@@ -129,7 +129,7 @@ class Renewed(Generic[T]):
 def _dates_of(name: str) -> tuple[int, int, int] | None:
     try:
         found = os.stat(name)
-    except OSError:
+    except (OSError, ValueError):  # it is not there, or no path at all
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
