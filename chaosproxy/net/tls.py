@@ -281,7 +281,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._paused = False
         if not self._peer_fin and not self._raw.is_closing():
             self._raw.resume_reading()
-        self._loop.call_soon(self._drain)
+        if self._incoming.pending or self._peer_fin:
+            self._loop.call_soon(self._drain)
 
     def is_reading(self) -> bool:
         return not self._paused and not self._closing
