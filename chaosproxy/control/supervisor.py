@@ -35,7 +35,7 @@ from chaosproxy.net.kernel import Capabilities, probe
 from chaosproxy.net.listener import Listener
 from chaosproxy.net.modes import acting
 from chaosproxy.net.proxy import Proxy
-from chaosproxy.net.securing import ProxyTls
+from chaosproxy.net.proxy_tls import ProxyTls
 from chaosproxy.seed import Seed
 from chaosproxy.tasks import TaskOwner
 

@@ -22,7 +22,7 @@ from chaosproxy.net.listener import Listener
 from chaosproxy.net.modes import Acting, acting
 from chaosproxy.net.pipe import Pipe
 from chaosproxy.net.placed import Placed
-from chaosproxy.net.securing import ProxyTls
+from chaosproxy.net.proxy_tls import ProxyTls
 from chaosproxy.net.sockets import reset_socket
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo

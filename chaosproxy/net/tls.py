@@ -25,7 +25,7 @@ from chaosproxy.net.tls_reasons import reason_of
 __all__ = ["HandshakeFailed", "TlsTransport", "pass_truncation"]
 
 _READ = 256 * 1024
-"""Bytes taken from the socket at a time; what uvloop itself takes."""
+"""Plain bytes handed on at a time; about what uvloop reads from a socket at a time."""
 _PIECE = 64 * 1024
 """Bytes encrypted at a time: OpenSSL's buffers grow to this and stay so for the connection's life."""
 _RECORD = 16 * 1024
@@ -39,21 +39,20 @@ class HandshakeFailed(Exception):
 
 
 class _Scratch(threading.local):
-    """Buffers that no two callbacks of one loop use at the same time."""
+    """A buffer that no two callbacks of one loop use at the same time."""
 
     def __init__(self) -> None:
-        self.inbox = memoryview(bytearray(_READ))
         self.plain = memoryview(bytearray(_READ + _RECORD))
 
 
 _scratch = _Scratch()
 
 
-class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
+class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """One side's TLS: `handshake`, then `start` a protocol on it."""
 
     __slots__ = (
-        "_closing", "_cut_off", "_deliver", "_error", "_established", "_inbox", "_incoming", "_loop", "_lost",
+        "_closing", "_cut_off", "_deliver", "_error", "_established", "_incoming", "_loop", "_lost",
         "_object", "_on_broken", "_outgoing", "_paused", "_peer_done", "_peer_fin", "_plain", "_protocol", "_raw",
         "_server_side", "_shut", "_waiter", "ends_bare", "truncated",
     )  # fmt: skip
@@ -67,7 +66,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
         self._server_side = server_side
-        self._inbox, self._plain = _scratch.inbox, _scratch.plain
+        self._plain = _scratch.plain
         self._protocol: asyncio.Protocol | None = None
         self._deliver: Callable[[bytes], object] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -98,12 +97,9 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._waiter = self._loop.create_future()
         if first:
             self._incoming.write(first)
-        reads = not self._raw.is_closing()
-        if reads:  # uvloop chooses how it reads when it begins to
-            self._raw.pause_reading()
         self._raw.set_protocol(self)
-        if reads:
-            self._raw.resume_reading()
+        if not self._raw.is_closing():
+            self._raw.resume_reading()  # it is paused if a lot came before
         self._shake()
         try:
             async with asyncio.timeout(within):
@@ -167,13 +163,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     # ── what the socket's transport tells ─────────────────────────────────────────────
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._inbox
-
-    def buffer_updated(self, nbytes: int) -> None:
+    # Not a BufferedProtocol: that saves a copy, and measured no faster (865 against 893 MB per second of CPU).
+    def data_received(self, data: bytes) -> None:
         if self._peer_done or self._closing:
             return  # after the end of its stream nothing counts (RFC 8446 §6.1)
-        self._incoming.write(self._inbox[:nbytes])
+        self._incoming.write(data)
         if self._established:
             self._drain()
         else:
