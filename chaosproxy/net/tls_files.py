@@ -12,6 +12,7 @@ import math
 import os
 import re
 import ssl
+import stat
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ __all__ = ["LOOK_EVERY", "Renewed", "client_context", "server_context"]
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the files' dates."""
+_LARGEST = 4 * 2**20
+"""Bytes: bundles of all CAs of the world have some 200 KiB."""
 
 _BAD_FILE = {
     "KEY_VALUES_MISMATCH": ("key", "is not the key of cert"),
@@ -116,7 +119,7 @@ class Renewed(Generic[T]):
     def _renew(self) -> None:
         try:
             self._made = self._make()
-        except ChaosproxyError as error:
+        except (ChaosproxyError, OSError, ValueError) as error:  # the latter: a file changes while it is looked at
             reason = str(error)  # a record that is kept must not keep the traceback's frames
             logger.warning("%s: the renewed files cannot be used, the last good ones go on: %s", self._what, reason)
         else:
@@ -191,6 +194,11 @@ def _trust(context: ssl.SSLContext, field: str, name: str) -> list[Problem]:
 
 def _read(field: str, name: str) -> tuple[bytes, list[Problem]]:
     try:
+        found = os.stat(name)
+        if not stat.S_ISREG(found.st_mode):  # a pipe or a device might never end
+            return b"", [Problem((field,), f"{name} is not a file; give the path of a PEM file")]
+        if found.st_size > _LARGEST:
+            return b"", [Problem((field,), f"{name} is too large for PEM; give a file of at most 4 MiB")]
         return Path(name).read_bytes(), []
     except OSError as error:
         return b"", [Problem((field,), f"cannot read {name}: {error.strerror or error}")]

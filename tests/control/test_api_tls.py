@@ -44,6 +44,9 @@ def test_tls_is_given_changed_and_taken_away(certs: Certs) -> None:
             with pytest.raises(ssl.SSLCertVerificationError):
                 await echo(listen, context, "api.test", b"hello")
 
+            more = await api.ask("PATCH", "/v1/proxies/api", {"listen_tls": {"alpn": ["h2"], "client_ca": None}})
+            assert more.body["listen_tls"] == certs.listen("localhost", alpn=["h2"])  # merged, as RFC 7396 has it
+
             assert (await api.ask("PATCH", "/v1/proxies/api", {"listen_tls": None})).status == 200
             assert await echo(listen, None, None, b"plain") == b"plain"
 
@@ -59,7 +62,8 @@ def test_what_cannot_be_used_is_named_and_nothing_changes(certs: Certs) -> None:
             wishes: list[tuple[dict[str, object], str]] = [
                 ({"listen_tls": {**certs.listen(), "key": certs("other")}}, "listen_tls.key"),
                 ({"upstream_tls": {"ca": "/nowhere"}, "service": "x"}, "upstream_tls.ca"),
-                ({"listen_tls": {"cert": "x"}, "queue": "1MiB"}, "listen_tls"),
+                ({"listen_tls": {"cert": "x"}, "queue": "1MiB"}, "listen_tls.cert"),
+                ({"listen_tls": {"key": None}}, "listen_tls"),
                 ({"listen_tls": {**certs.listen(), "require_client_cert": True}}, "listen_tls.client_ca"),
             ]
             for wish, field in wishes:

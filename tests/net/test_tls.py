@@ -198,6 +198,82 @@ def test_a_reset_of_one_side_resets_the_other(loop_name: str, certs: Certs, rese
     run(loop_name, scenario)
 
 
+@pytest.mark.parametrize("victim", ["client", "server"])
+def test_a_record_that_makes_no_sense_ends_both(loop_name: str, certs: Certs, victim: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await both(stage, certs)
+        sender, other = (client, server) if victim == "client" else (server, client)
+        await sender.send(b"good")
+        await send(sender.sock, b"\x17\x03\x03\x00\x20" + bytes(32))
+        assert await other.receive(4) == b"good"
+        with pytest.raises(ConnectionResetError):
+            await other.receive(1)
+        with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
+            await sender.receive(1)
+        failed = await stage.event("tls_failed")
+        assert isinstance(failed, TlsFailed) and failed.side == victim
+
+    run(loop_name, scenario)
+
+
+def test_what_waits_behind_a_slow_server_is_whole_when_the_client_has_left(loop_name: str, certs: Certs) -> None:
+    """close_notify and FIN are behind data that is not yet read: nothing may overtake it."""
+
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener(buffer=65536)
+        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", listen_tls=certs.listen())
+        client = await connect(stage, running, certs.client_context())
+        server = await stage.accept(listener)
+        data = os.urandom(4 * 2**20)
+        sending = asyncio.create_task(_send_and_leave(client, data))
+        await asyncio.sleep(0.1)
+        assert await receive(server, len(data) + 1) == data
+        await sending
+
+    run(loop_name, scenario)
+
+
+async def _send_and_leave(client: Peer, data: bytes) -> None:
+    await client.send(data)
+    await client.close_notify()
+    client.sock.shutdown(socket.SHUT_WR)
+
+
+def test_what_a_client_sends_with_its_handshake_is_kept_for_the_server(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        faults = {"late": {"type": "slow_accept", "delay": "100ms"}}
+        running = await stage.proxy_to(
+            f"127.0.0.1:{listener.getsockname()[1]}", listen_tls=certs.listen(), faults=faults
+        )
+        started = asyncio.get_running_loop().time()
+        client = await connect(stage, running, certs.client_context())
+        assert asyncio.get_running_loop().time() - started >= 0.099, "its handshake waits, too"
+        await client.send(b"first words")
+        assert await receive(await stage.accept(listener), 11) == b"first words"
+
+    run(loop_name, scenario)
+
+
+def test_an_operator_may_end_what_has_not_begun(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await stage.proxy_to("127.0.0.1:1", listen_tls=certs.listen())
+        for how in ("reset", "close"):
+            client = await stage.connect(running)
+            while not running.connections:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
+            running.end_connections(how)
+            with pytest.raises(ConnectionResetError):
+                await receive(client, 1)
+            closed = await stage.event("connection_closed")
+            assert isinstance(closed, ConnectionClosed)
+            assert (closed.cause, closed.detail) == ("operator", f"{how} by the operator")
+            stage.events.clear()
+
+    run(loop_name, scenario)
+
+
 def test_a_slow_reader_slows_the_sender_and_nothing_piles_up(loop_name: str, certs: Certs) -> None:
     async def scenario(stage: Stage) -> None:
         listener = stage.listener(buffer=65536)

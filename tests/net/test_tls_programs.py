@@ -87,3 +87,28 @@ def test_curl_gets_a_page_and_says_what_is_wrong(loop_name: str, certs: Certs, t
             assert code == 60 and b"unable to get local issuer certificate" in err
 
     run(loop_name, scenario)
+
+
+def test_openssl_may_change_its_keys(loop_name: str, certs: Certs, tmp_path: Path) -> None:
+    """TLS 1.3's KeyUpdate, which also asks us for one (RFC 8446 §4.6.3)."""
+
+    async def scenario(stage: Stage) -> None:
+        async with openssl_server(certs, tmp_path, "-rev") as port:
+            tls = {"listen_tls": certs.listen(), "upstream_tls": certs.upstream()}
+            running = await stage.proxy_to(f"127.0.0.1:{port}", **tls)
+            client = await asyncio.create_subprocess_exec(
+                "openssl", "s_client", "-connect", "{}:{}".format(*address_of(running)), "-CAfile", certs("ca.pem"),
+                "-servername", "api.test", "-tls1_3", stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
+            )  # fmt: skip
+            assert client.stdin is not None and client.stdout is not None
+            await stage.event("connection_opened")
+            async with asyncio.timeout(10):
+                for words in (b"one\n", b"K\n", b"two\n", b"k\n", b"three\n"):
+                    client.stdin.write(words)
+                    if len(words) > 2:
+                        while await client.stdout.readline() != words.strip()[::-1] + b"\n":
+                            pass
+            client.terminate()
+            await client.communicate()
+
+    run(loop_name, scenario)
