@@ -14,7 +14,7 @@ codes and exit codes are not known here: they live in the API's and the CLI's ta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "CannotListen", "ChaosproxyError", "Conflict", "InvalidInput", "NotFound", "Path", "Problem",
@@ -67,6 +67,10 @@ class Problem:
             part if isinstance(part, str) and part.isprintable() and len(part) <= _ECHO else shown(part)
             for part in self.path
         )
+
+    def under(self, *path: str | int) -> Problem:
+        """The same problem, of a document that this one is a part of."""
+        return replace(self, path=(*path, *self.path))
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.path else self.message

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 __all__ = [
     "Bus",
     "Cause",
+    "ClientHello",
     "ConnectionClosed",
     "ConnectionOpened",
     "DialFailed",
@@ -34,6 +35,7 @@ __all__ = [
     "ProxyChanged",
     "ProxyEvent",
     "ProxyRemoved",
+    "TlsFailed",
 ]
 
 Cause = Literal["peer", "injected", "operator", "bug"]
@@ -121,6 +123,32 @@ class NotFramed(ProxyEvent):
 
     kind: ClassVar[str] = "not_framed"
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFailed(ProxyEvent):
+    """TLS with a client came to nothing, or TLS with either side broke off later."""
+
+    kind: ClassVar[str] = "tls_failed"
+    connection: int
+    side: str
+    """client or server."""
+    reason: str
+    """In words: `client does not trust our certificate (alert unknown ca)`."""
+    fault: str
+    """The fault that brought it about; empty where none did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHello(ProxyEvent):
+    """A client asked for a server by name; TLS itself passed through untouched."""
+
+    kind: ClassVar[str] = "client_hello"
+    connection: int
+    sni: str
+    """Empty where it named none."""
+    alpn: str
+    """The application protocols it offers, with commas between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,7 @@ class ProxyTally:
 
     __slots__ = (
         "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
-        "dropped_upstream", "opened", "routes", "unframed",
+        "dropped_upstream", "opened", "routes", "tls_handshakes", "tls_seconds", "unframed",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -118,6 +118,10 @@ class ProxyTally:
         """HTTP exchanges, by method and route."""
         self.unframed = 0
         """Connections in HTTP mode that went on as a plain stream, since they could not be framed."""
+        self.tls_handshakes: Counter[tuple[Side, str]] = Counter()
+        """By side and result, `ok` or `failed`."""
+        self.tls_seconds: dict[Side, Histogram] = {"client": Histogram(DIAL_BOUNDS), "server": Histogram(DIAL_BOUNDS)}
+        """Seconds that good handshakes took."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
+import ssl
 import subprocess
 import urllib.request
 from collections.abc import Collection
@@ -33,12 +36,24 @@ def examples(without: Collection[str] = ()) -> list[object]:
 
 def test_the_uses_that_are_promised_are_there() -> None:
     names = {path.stem for path in EXAMPLES}
-    assert names >= {"web-service", "database-with-replica", "redis", "flaky-network", "compose", "redis-sentinel"}
+    assert names >= {
+        "web-service", "database-with-replica", "redis", "flaky-network", "compose", "redis-sentinel", "tls",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the examples with TLS say to make first."""
+    directory = tmp_path_factory.mktemp("certs")
+    words = ["certs", "--out", str(directory), "localhost", "client.test"]
+    subprocess.run([*chaosproxy_command(), *words], check=True, capture_output=True, timeout=30)
+    return directory
 
 
 @pytest.mark.parametrize("example", examples())
-def test_an_example_passes_check(example: Path) -> None:
-    checked = subprocess.run([*chaosproxy_command(), "check", str(example)], capture_output=True, text=True, timeout=30)
+def test_an_example_passes_check(example: Path, certificates: Path) -> None:
+    words, environment = [*chaosproxy_command(), "check", str(example)], {**os.environ, "CERTS": str(certificates)}
+    checked = subprocess.run(words, capture_output=True, text=True, timeout=30, env=environment)
     assert checked.returncode == 0, checked.stderr
 
 
@@ -58,13 +73,19 @@ def test_an_example_explains_itself(example: Path) -> None:
 
 @pytest.mark.real_server
 @pytest.mark.parametrize("example", examples(without=SERVED_ELSEWHERE))
-def test_an_example_serves_a_real_upstream(example: Path, web_server: Web, tmp_path: Path) -> None:
+def test_an_example_serves_a_real_upstream(
+    example: Path, web_server: Web, certificates: Path, tmp_path: Path
+) -> None:
     """Whatever the protocol is meant to be: nginx answers through every proxy of the file."""
     wanted: dict[str, Any] = yaml.safe_load(example.read_text())["proxies"]
-    with serving(tmp_path, str(example), environment=environment_for(example, web_server.port)) as server:
+    environment = environment_for(example, web_server.port) | {"CERTS": str(certificates)}
+    context = ssl.create_default_context(cafile=certificates / "ca.pem")
+    with serving(tmp_path, str(example), environment=environment) as server:
         assert server.ready_proxies == len(wanted)
         for name in wanted:
-            with urllib.request.urlopen(f"http://{HOST}:{server.port(name)}/small", timeout=20.0) as answer:
+            scheme = "https" if "listen_tls" in wanted[name] or name == "pass-through" else "http"
+            url = f"{scheme}://{HOST}:{server.port(name)}/small"
+            with urllib.request.urlopen(url, timeout=20.0, context=context) as answer:
                 assert answer.read() == b"hello\n"
             faults = server.call("GET", f"/v1/proxies/{name}")["faults"]
             assert len(faults) == len(wanted[name].get("faults", {}))
@@ -73,9 +94,13 @@ def test_an_example_serves_a_real_upstream(example: Path, web_server: Web, tmp_p
 def environment_for(example: Path, upstream_port: int) -> dict[str, str]:
     """Every reference that names a port or an upstream, set so that files can be served side by side."""
     values = {}
+    with socket.create_server((HOST, 0)) as probe:
+        https_port = probe.getsockname()[1]  # free in a moment; one proxy is the server of others
     for name, default in REFERENCE.findall(example.read_text()):
         assert default or name == "CHAOSPROXY_TOKEN", f"{name} has no default"
-        if "UPSTREAM" in name:
+        if name in ("HTTPS_PORT", "TLS_UPSTREAM"):
+            values[name] = str(https_port) if name == "HTTPS_PORT" else f"{HOST}:{https_port}"
+        elif "UPSTREAM" in name:
             values[name] = f"{HOST}:{upstream_port}"
         elif name.endswith("_PORT"):
             values[name] = "0"

@@ -4,6 +4,7 @@
     check     validate configuration files      network   partition, crash, pause, nodes
     demo      the demo                          describe  faults, schema
     doctor    what this machine allows          exits     exit codes and the errors behind them
+    certs     certificates for tests
 
 Nothing heavy is imported before a command needs it, so that `--help` and completion are quick.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import click
 
 from chaosproxy import __version__
+from chaosproxy.cli.certs import certs
 from chaosproxy.cli.check import check
 from chaosproxy.cli.demo import demo
 from chaosproxy.cli.describe import faults, schema
@@ -31,6 +33,6 @@ def main() -> None:
 
 
 for _command in (
-    serve, check, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, demo,
+    serve, check, certs, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, demo,
 ):  # fmt: skip
     main.add_command(_command)

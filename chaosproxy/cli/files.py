@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from chaosproxy.config import LocatedProblem
 
 __all__ = ["InfeasibleFile", "InvalidFile", "load_file"]
+
+
+def _unfit(config: Config) -> Iterator[Problem]:
+    """What is wrong with the certificates and keys that a configuration names."""
+    speaking = [proxy for proxy in config.proxies if proxy.listen_tls is not None or proxy.upstream_tls is not None]
+    if speaking:
+        from chaosproxy.net.proxy_tls import tls_problems  # loaded late: most configurations have no TLS
+
+        for proxy in speaking:
+            for problem in tls_problems(proxy):
+                yield problem.under("proxies", proxy.name)
 
 
 class InvalidFile(BadInput):
@@ -49,7 +60,7 @@ def load_file(path: Path, infeasible: Callable[[Config], Iterable[Problem]] | No
     from chaosproxy.config import ConfigError, Infeasible, load  # loaded late: most commands need no YAML
 
     try:
-        return load(path.read_bytes(), str(path), os.environ, infeasible)
+        return load(path.read_bytes(), str(path), os.environ, infeasible, _unfit)
     except Infeasible as error:
         raise InfeasibleFile(path, error.located) from None
     except OSError as error:

@@ -47,10 +47,12 @@ def load(
     name: str,
     environment: Mapping[str, str],
     infeasible: Callable[[Config], Iterable[Problem]] | None = None,
+    unfit: Callable[[Config], Iterable[Problem]] | None = None,
 ) -> Config:
     """The configuration in `text`; `name` is what the file is called in errors.
 
-    `infeasible` says what of a configuration that is right cannot be done here.
+    `unfit` says what is wrong with other files that it names, and `infeasible` what of a
+    configuration that is right cannot be done here.
 
     :raises Infeasible: with every such thing, in order of line.
     :raises ConfigError: with every problem of the file, in order of line.
@@ -65,6 +67,8 @@ def load(
     found = [_located(error, name) for error in tree.errors]
     found += [_locate(problem, tree, name) for problem in problems if not tree.is_broken(problem.path)]
     if found or config is None:
+        raise ConfigError(_in_order(found))
+    if unfit is not None and (found := [_locate(one, tree, name) for one in unfit(config)]):
         raise ConfigError(_in_order(found))
     if infeasible is not None and (impossible := [_locate(one, tree, name) for one in infeasible(config)]):
         raise Infeasible(_in_order(impossible))

@@ -15,7 +15,7 @@ from dataclasses import replace
 from chaosproxy.control.partitions import Partitions
 from chaosproxy.control.plan import FaultPlan, plan, plan_faults
 from chaosproxy.declare import nearest
-from chaosproxy.errors import Conflict, NotFound
+from chaosproxy.errors import Conflict, InvalidInput, NotFound
 from chaosproxy.events import (
     Bus,
     Event,
@@ -35,6 +35,7 @@ from chaosproxy.net.kernel import Capabilities, probe
 from chaosproxy.net.listener import Listener
 from chaosproxy.net.modes import acting
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.proxy_tls import ProxyTls
 from chaosproxy.seed import Seed
 from chaosproxy.tasks import TaskOwner
 
@@ -168,6 +169,7 @@ class Supervisor:
     def _check(self, spec: ProxySpec) -> None:
         """
         :raises Unsupported: a fault of it, or a partition through it, asks for a mode that it cannot have.
+        :raises InvalidInput: files of its TLS cannot be used.
         """
         self._check_faults(spec)
         self.partitions.check(spec, self.kernel)
@@ -178,12 +180,16 @@ class Supervisor:
         :raises Unsupported: a mode that cannot be had here.
         """
         for spec in config.proxies:
-            self._check_faults(spec)
+            try:
+                self._check_faults(spec)
+            except InvalidInput as invalid:
+                raise InvalidInput([one.under("proxies", spec.name) for one in invalid.problems]) from None
         self.partitions.check_all(config.partitions, by, config.proxies, self.kernel)
 
     def _check_faults(self, spec: ProxySpec) -> None:
         for fault in spec.faults:
             acting(fault, spec, self.kernel)
+        ProxyTls.of(spec, self._clock())
 
     async def _checked(self, spec: ProxySpec, proxy: Proxy) -> Listener | None:
         """A listener for `spec`, and what `_check` asks, before and after: a partition may have come meanwhile."""
@@ -227,6 +233,7 @@ class Supervisor:
         for name in faults.remove:
             if proxy.spec.fault(name) is not None:
                 self.remove_fault(spec.name, name, by)
+        proxy.use_tls(spec)
         proxy.spec = replace(spec, faults=proxy.spec.faults)
         self.partitions.arrange(proxy)
         for fault in faults.put:

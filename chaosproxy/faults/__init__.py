@@ -28,6 +28,7 @@ from chaosproxy.faults.slicer import Slicer
 from chaosproxy.faults.slow_accept import SlowAccept
 from chaosproxy.faults.slow_close import SlowClose
 from chaosproxy.faults.stall import Stall
+from chaosproxy.faults.tls_handshake import TlsHandshake
 from chaosproxy.faults.unreachable import Unreachable
 
 __all__ = ["LINK_FAULT_TYPES"]
@@ -45,6 +46,7 @@ LINK_FAULT_TYPES: dict[str, type[Fault]] = {
         LimitTime,
         SlowClose,
         SlowAccept,
+        TlsHandshake,
         Refuse,
         Unreachable,
         Partition,

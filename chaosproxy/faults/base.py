@@ -37,6 +37,7 @@ __all__ = [
     "Existing",
     "Fault",
     "HalfClose",
+    "Handshake",
     "Loss",
     "Mode",
     "Opening",
@@ -61,6 +62,8 @@ MODE = Choice("auto", "packet", "stream")
 """`auto` is packet where this machine can, else stream."""
 Reply = Literal["accept", "hold", "refuse", "silence"]
 """What a new client meets: a connection; one that nobody serves yet; ECONNREFUSED; nothing at all."""
+Handshake = Literal["stall", "reset", "expired_cert", "wrong_host", "unknown_ca", "old_version"]
+"""How a TLS handshake with a client goes wrong."""
 
 
 @dataclass(slots=True)
@@ -158,6 +161,8 @@ class Door:
     """`silence` is kept by a kernel filter that swallows SYNs; without one, by a backlog that is full."""
     drop: Drop | None = None
     """Which of the packets are lost that new clients send, until their connection is accepted."""
+    handshake: Handshake | None = None
+    """How TLS goes wrong for an accepted connection; None leaves it right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,10 @@ class Fault:
     """It acts on connections too, not on the listening socket alone."""
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = None
     """What its mode `packet` asks of the kernel; None where the type has no `mode`."""
+    matches_sni: ClassVar[bool] = True
+    """It can be for those connections only whose clients ask for some server's name in TLS."""
+    needs_listen_tls: ClassVar[bool] = False
+    """It acts on TLS that the proxy speaks with clients itself."""
 
     def check(self) -> Iterable[tuple[str, str]]:
         """(parameter, what is wrong; what would be right) for rules across parameters."""

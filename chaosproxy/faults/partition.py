@@ -36,6 +36,7 @@ class Partition(Fault):
     models: ClassVar[str] = "A cut cable, a switch that forwards one way only, a wrong firewall rule."
     example: ClassVar[str] = "{type: partition, direction: upstream}"
     at_listener: ClassVar[bool] = True
+    matches_sni: ClassVar[bool] = False
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = "filters"
 
     mode: str = param(MODE, "where the cut is made", default="auto", example="packet")

@@ -28,6 +28,7 @@ class Pause(Fault):
     models: ClassVar[str] = "A process that is stopped, swapped out or collecting garbage; a migrating virtual machine."
     example: ClassVar[str] = "{type: pause, direction: both, ttl: 2s}"
     at_listener: ClassVar[bool] = True
+    matches_sni: ClassVar[bool] = False
 
     def open(self, opening: Opening) -> Stage:
         return Hold(unread=True)

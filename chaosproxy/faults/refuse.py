@@ -24,6 +24,7 @@ class Refuse(Fault):
     summary: ClassVar[str] = "refuses new connections; keeps, closes or resets those that are open"
     models: ClassVar[str] = "A server that is down, restarting or not yet listening."
     example: ClassVar[str] = "{type: refuse, existing: reset}"
+    matches_sni: ClassVar[bool] = False
 
     existing: str = param(
         Choice("keep", "close", "reset"), "what becomes of open connections", default="keep", example="reset"

@@ -29,6 +29,7 @@ class Unreachable(Fault):
     models: ClassVar[str] = "A host that is off, a wrong route, a firewall that drops instead of rejecting."
     example: ClassVar[str] = "{type: unreachable, existing: keep}"
     at_listener: ClassVar[bool] = True
+    matches_sni: ClassVar[bool] = False
     on_pipes: ClassVar[bool] = False
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = "filters"
 

@@ -14,6 +14,7 @@ from chaosproxy.http.part import On
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model.names import read_name
 from chaosproxy.model.placement import SELECTS, Placement
+from chaosproxy.model.sni import SniMatch, is_sni_match, read_sni_match, sni_schema
 from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["DIRECTION_OF", "MATCH", "FaultSpec", "placement_schema", "placing", "read_fault", "write_fault"]
@@ -34,6 +35,8 @@ class FaultSpec:
     placement: Placement = Placement()
     match: Match | None = None
     """Which messages it is for; None for all, and where it is for connections."""
+    sni: SniMatch | None = None
+    """Touches only connections whose client asks for such a name."""
 
     @property
     def type(self) -> str:
@@ -53,6 +56,9 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     if protocol == "tcp" and issubclass(settings_type, MessageFault):
         message = f"{shown(settings_type.type)} acts on HTTP messages, and this proxy is tcp"
         problems.add((*path, "type"), f"{message}; give the proxy `protocol: http`")
+    sni = None
+    if is_sni_match(data.get("match")):
+        sni = read_sni_match(data["match"], settings_type, problems, (*path, "match"))
     placement_names = [param.name for param in params_of(Placement)]
     own = {key: value for key, value in data.items() if key not in ("type", "match", *placement_names)}
     placed = {key: value for key, value in data.items() if key in placement_names}
@@ -72,7 +78,7 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
                 problems.add((*path, parameter), message, at_key=True)
     if len(problems) > before:
         return None
-    return FaultSpec(name=name, settings=settings, placement=placement, match=match)
+    return FaultSpec(name=name, settings=settings, placement=placement, match=match, sni=sni)
 
 
 def _along(settings: MessageFault, placement: Placement, problems: Problems, path: Path) -> Placement:
@@ -88,7 +94,7 @@ def _along(settings: MessageFault, placement: Placement, problems: Problems, pat
 
 
 def _read_match(data: object, settings: Fault, placement: Placement, problems: Problems, path: Path) -> Match | None:
-    if data is None:
+    if data is None or is_sni_match(data):
         return None
     if not isinstance(settings, MessageFault):
         message = f"selects HTTP messages, and {settings.type} acts on connections; leave it out"
@@ -100,7 +106,8 @@ def _read_match(data: object, settings: Fault, placement: Placement, problems: P
 
 def write_fault(spec: FaultSpec) -> dict[str, Any]:
     """The plain data that `read_fault` reads back as `spec`, without what is default. (Any: JSON.)"""
-    match = {} if spec.match is None else {"match": write_struct(spec.match)}
+    selects = spec.match or spec.sni
+    match = {} if selects is None else {"match": write_struct(selects)}
     return {"type": spec.type, **write_struct(spec.placement), **match, **write_struct(spec.settings)}
 
 
@@ -110,6 +117,8 @@ def placement_schema(of: type[Fault]) -> dict[str, Any]:
     properties = {name: one for name, one in struct_schema(Placement)["properties"].items() if name not in left_out}
     if issubclass(of, MessageFault):
         properties["match"] = {**struct_schema(Match), "description": MATCH.meaning}
+    elif of.matches_sni:
+        properties["match"] = sni_schema()
     return properties
 
 

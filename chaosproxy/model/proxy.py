@@ -26,6 +26,7 @@ from chaosproxy.http.routes import RouteTemplate, duplicates
 from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
 from chaosproxy.model.names import LONGEST_NODE, read_name
+from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 
 __all__ = ["ProxySpec", "read_proxy", "write_proxy"]
 
@@ -71,6 +72,12 @@ class ProxySpec:
         Struct(CallerFaults), "http: faults that a request may ask for itself", default=CallerFaults(),
         example="{headers: true, max_delay: 5s}",
     )  # fmt: skip
+    listen_tls: ListenTls | None = param(
+        Struct(ListenTls), "speak TLS with clients, as their server", default=None, example="{cert: …, key: …}"
+    )
+    upstream_tls: UpstreamTls | None = param(
+        Struct(UpstreamTls), "speak TLS with the server, as its client", default=None, example="{ca: certs/ca.pem}"
+    )
     faults: tuple[FaultSpec, ...] = ()
 
     def fault(self, name: str) -> FaultSpec | None:
@@ -91,6 +98,7 @@ def read_proxy(data: object, name: str, problems: Problems, path: Path = ()) -> 
     spec = read_struct(ProxySpec, rest, problems, path, also_known=("faults",), name=name, faults=faults)
     if spec is not None:
         _check_http(spec, rest, problems, path)
+        check_tls(spec, problems, path)
     return spec if len(problems) == before else None
 
 

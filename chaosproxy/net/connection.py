@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chaosproxy.events import Cause, ConnectionClosed, ConnectionOpened, DialFailed
@@ -18,7 +19,9 @@ from chaosproxy.http.conversation import Conversation, Requests, Responses
 from chaosproxy.net.dial import DialError, dial
 from chaosproxy.net.messages import MessagePipe
 from chaosproxy.net.pipe import DIAL_QUEUE, Pipe
+from chaosproxy.net.securing import dial_secure, greet_plain, tell_of_tls, welcome
 from chaosproxy.net.sockets import abort_with_reset, peer_name, reset_socket
+from chaosproxy.net.tls import pass_truncation
 
 if TYPE_CHECKING:
     from chaosproxy.net.bpf import Program
@@ -38,7 +41,7 @@ class Connection:
 
     __slots__ = (
         "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "_client", "accepted_at",
-        "conversation", "downstream", "emitter", "ordinal", "proxy", "upstream",
+        "alpn", "conversation", "downstream", "emitter", "ordinal", "proxy", "sni", "upstream",
     )  # fmt: skip
 
     def __init__(self, proxy: Proxy, ordinal: int, client: object) -> None:
@@ -65,6 +68,10 @@ class Connection:
         """`_begin` still runs."""
         self._dialling: asyncio.Task[None] | None = None
         """Its task, while cancelling it is safe."""
+        self.alpn: str | None = None
+        """The application protocol that a client of our TLS has chosen."""
+        self.sni: str | None = None
+        """The server that a client asked for by name, where the proxy looks."""
 
     def opposite(self, pipe: Pipe) -> Pipe:
         """The other direction."""
@@ -90,9 +97,16 @@ class Connection:
 
     async def _begin(self, accepted: socket.socket, delay: float) -> None:
         try:
-            await self._attach(accepted)
+            tls = self.proxy.tls
+            if tls is not None and tls.terminates:
+                await welcome(self, accepted, delay, self.upstream.reader)
+                delay = 0.0
+            elif self.proxy.looks_at_hellos:
+                await greet_plain(self, accepted, self.upstream.reader)
+            else:
+                await self._attach(accepted)
             if self._cause is None:
-                self._dialling = asyncio.current_task()
+                self.may_cancel(True)
                 if delay:
                     await asyncio.sleep(delay)
                 await self._dial()
@@ -103,18 +117,21 @@ class Connection:
 
     async def _attach(self, accepted: socket.socket) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                self.upstream.reader, accepted
-            )
+            await asyncio.get_running_loop().connect_accepted_socket(self.upstream.reader, accepted)
         except OSError as error:
             reset_socket(accepted)
-            self._note("peer", f"client gone while it was accepted ({error})")
+            self.note("peer", f"client gone while it was accepted ({error})")
 
     async def _dial(self) -> None:
         proxy, clock = self.proxy, self.emitter.clock
         started = clock()
         try:
-            await dial(proxy.spec.upstream, proxy.spec.connect_timeout, self.downstream.reader)
+            if proxy.tls is not None and proxy.tls.originates:
+                await dial_secure(
+                    proxy, self.alpn, self.downstream.reader, partial(tell_of_tls, self, "server")
+                )
+            else:
+                await dial(proxy.spec.upstream, proxy.spec.connect_timeout, self.downstream.reader)
         except DialError as error:
             self._dialling = None
             self._dial_failed(str(error), clock() - started)
@@ -176,8 +193,9 @@ class Connection:
         pipe.finished = True
         if not self._detail:
             self._detail = f"{'client' if pipe is self.upstream else 'server'} closed first"
+        pass_truncation(pipe.source, pipe.sink)
         if self.opposite(pipe).finished:
-            self._note("peer", self._detail)
+            self.note("peer", self._detail)
             self._close_sockets()
         elif pipe.sink is not None and not pipe.sink.is_closing():
             pipe.sink.write_eof()
@@ -185,7 +203,7 @@ class Connection:
     def close(self, cause: Cause, detail: str) -> None:
         """End both sides cleanly; what is written goes out first, for as long as CLOSE_GRACE."""
         if self._cause is None:
-            self._note(cause, detail)
+            self.note(cause, detail)
             self._close_sockets()
             self._cut_off = asyncio.get_running_loop().call_later(CLOSE_GRACE, self.abort)
             self._cancel_dial()
@@ -193,7 +211,7 @@ class Connection:
     def reset(self, cause: Cause, detail: str) -> None:
         """End both sides with RST."""
         if self._cause is None:
-            self._note(cause, detail)
+            self.note(cause, detail)
         self._count_drops()
         for transport in (self.upstream.source, self.downstream.source):
             if transport is not None:
@@ -215,7 +233,7 @@ class Connection:
         if self._cause is not None:
             back.sink = None
         elif self._beginning:
-            self._note("peer", "client left while its upstream was being reached")
+            self.note("peer", "client left while its upstream was being reached")
             self._cancel_dial()
         else:
             back.lose_sink()
@@ -234,8 +252,13 @@ class Connection:
         """Log the exception being handled as a defect that ends this connection."""
         logger.exception("connection %d of %s failed and is reset", self.ordinal, self.proxy.spec.name)
 
-    def _note(self, cause: Cause, detail: str) -> None:
+    def note(self, cause: Cause, detail: str) -> None:
+        """Say why it ends; to be called by whoever ends it."""
         self._cause, self._detail = cause, detail
+
+    def may_cancel(self, it: bool) -> None:
+        """Whether the task that calls may be cancelled where it waits now."""
+        self._dialling = asyncio.current_task() if it else None
 
     def _count_drops(self) -> None:
         """While the sockets are there: what the kernel dropped is known to them alone."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from chaosproxy.http.conversation import Conversation, Requests, Responses
 from chaosproxy.http.traffic import Traffic
 from chaosproxy.net.dial import DialError, dial
+from chaosproxy.net.securing import dial_secure
 from chaosproxy.tallies import ProxyTally
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ class Copies:
         self._proxy.tasks.start(self._dial(copy), f"copy-{self._count}")
 
     async def _dial(self, copy: _Copy) -> None:
-        spec = self._proxy.spec
+        proxy, spec = self._proxy, self._proxy.spec
         try:
-            await dial(spec.upstream, spec.connect_timeout, lambda: copy)
+            if proxy.tls is not None and proxy.tls.originates:
+                await dial_secure(proxy, None, lambda: copy, lambda reason: None)
+            else:
+                await dial(spec.upstream, spec.connect_timeout, lambda: copy)
         except DialError as error:
             logger.warning("a copy of a request did not reach %s: %s", spec.upstream, error)
         finally:

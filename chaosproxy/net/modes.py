@@ -28,9 +28,13 @@ class Acting:
 def acting(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Acting:
     """How `fault` acts on `proxy`.
 
-    :raises Unsupported: it asks for mode packet, which cannot be had here.
+    :raises Unsupported: it asks for mode packet, which cannot be had here, or for TLS with clients.
     """
     settings = fault.settings
+    if settings.needs_listen_tls and proxy.listen_tls is None:
+        raise Unsupported(
+            f"{fault.type} acts on TLS with clients, and proxy {proxy.name!r} speaks none; give the proxy listen_tls"
+        )
     if settings.in_kernel is None:
         return Acting(settings)
     wanted: str = settings.mode  # type: ignore[attr-defined]  # what is in the kernel has a mode

@@ -93,6 +93,10 @@ class Placed:
             return False
         return on == "request" or (exchange.response is not None and matcher.response(exchange.response))
 
+    def is_for(self, sni: str | None) -> bool:
+        """Whether it is meant for a client that asks for that server's name."""
+        return self.spec.sni is None or self.spec.sni.matches(sni)
+
     def acts(self, direction: Direction) -> bool:
         """Whether it is placed on that direction."""
         return direction in self._common
@@ -124,7 +128,8 @@ class Placed:
 
     def severs(self, direction: Direction) -> bool:
         """Nothing gets through that way, on any connection."""
-        return self.acts(direction) and self.spec.placement.touches_all and self.acting.settings.severs()
+        all_touched = self.spec.placement.touches_all and self.spec.sni is None
+        return self.acts(direction) and all_touched and self.acting.settings.severs()
 
     def _opening(self, connection: int, direction: Direction, now: float) -> Opening:
         address = ("fault", self._proxy, self.spec.name, connection, direction)

@@ -23,6 +23,7 @@ from chaosproxy.net.listener import Listener
 from chaosproxy.net.modes import Acting, acting
 from chaosproxy.net.pipe import Pipe
 from chaosproxy.net.placed import Messages, Placed
+from chaosproxy.net.proxy_tls import ProxyTls
 from chaosproxy.net.sockets import reset_socket
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
@@ -44,8 +45,13 @@ class Proxy:
     ) -> None:
         """
         :raises Unsupported: one of its faults asks for a mode that cannot be had here.
+        :raises InvalidInput: files of its TLS cannot be used.
         """
         self.spec = replace(spec, faults=())
+        self.tls = ProxyTls.of(self.spec, emitter.clock())
+        """None where it speaks no TLS itself."""
+        self.looks_at_hellos = False
+        """A fault is for clients that ask for some server's name in TLS."""
         self.bus = bus
         self.emitter = emitter
         self.tasks = tasks
@@ -163,7 +169,7 @@ class Proxy:
         active = self._active()
         if not active and all(pipe.is_plain for pipe in pipes) and not self.exchanges.are_treated(connection):
             return
-        touching = [placed for placed in active if placed.touches(connection.ordinal)]
+        touching = [one for one in active if one.is_for(connection.sni) and one.touches(connection.ordinal)]
         now = self.emitter.clock()
         for pipe in pipes:
             if pipe.connection is not None:
@@ -190,9 +196,31 @@ class Proxy:
         """All that acts, in order: a cut is nearest to the sender."""
         return [*self._cuts.values(), *self._placed.values()]
 
+    def use_tls(self, spec: ProxySpec) -> None:
+        """New connections shake hands as `spec` says.
+
+        :raises InvalidInput: its files cannot be used.
+        :raises Unsupported: one of its faults needs what is not there.
+        """
+        if self.tls is None or self.tls.asked != ProxyTls.asks(spec):
+            before, self.tls = self.tls, ProxyTls.of(spec, self.emitter.clock())
+            if before is not None and self.tls is not None:
+                self.tls.take_over(before)
+
+    def handshake_fault(self, connection: Connection) -> Placed | None:
+        """The fault that makes a client's TLS handshake go wrong."""
+        for placed in self._active():
+            door = placed.door
+            if door is not None and door.handshake is not None and placed.is_for(connection.sni):
+                if placed.touches(connection.ordinal):
+                    return placed
+        return None
+
     def _put(self, where: dict[str, Placed], key: str, fault: FaultSpec) -> Placed:
         before = where.get(key)
         placed = Placed(fault, self.acting(fault), self.spec.name, self._seed, self.emitter.clock(), before)
+        if self.tls is not None and placed.door is not None and placed.door.handshake is not None:
+            self.tls.prepare(placed.door.handshake, self.emitter.clock())
         if before is None and fault.name in self._past:
             placed.tally = self._past.pop(fault.name)  # counters never go back
         where[key] = placed
@@ -208,8 +236,11 @@ class Proxy:
     def _faults_changed(self, begun: Placed | None) -> None:
         self.spec = replace(self.spec, faults=tuple(placed.spec for placed in self._placed.values()))
         self.exchanges.watch(self._placed.values())
+        self.looks_at_hellos = any(placed.spec.sni is not None for placed in self._active())
         for connection in list(self.connections.values()):
             self.arrange(connection)
+        if self.tls is not None:
+            self.tls.faults_changed()
         self._mind_the_door()
         if begun is not None and begun.door is not None and begun.spec.placement.touches_all:
             if begun.door.reply != "accept" and begun.door.existing != "keep":

@@ -94,6 +94,7 @@ class Collector:
         proxies = self._source.proxies()
         yield self._build_info()
         yield from _connections(proxies)
+        yield from _tls(proxies)
         yield from _bytes(proxies)
         yield from exchange_metrics(proxies)
         yield from _faults(proxies)
@@ -155,6 +156,24 @@ def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
         ("proxy",),
         [((proxy.spec.name,), proxy.tally.dial) for proxy in proxies],
     )
+
+
+def _tls(proxies: Sequence[Observed]) -> Iterator[Metric]:
+    labels = ("proxy", "side")
+    handshakes = CounterMetricFamily(
+        "chaosproxy_tls_handshakes", "TLS handshakes with that side, by how they ended.", labels=(*labels, "result")
+    )
+    seconds = []
+    for proxy in proxies:
+        for side in SIDES:
+            where, tally = (proxy.spec.name, side), proxy.tally
+            results = {result: tally.tls_handshakes[side, result] for result in ("ok", "failed")}
+            if any(results.values()):  # most proxies speak no TLS themselves
+                for result, count in results.items():
+                    handshakes.add_metric((*where, result), count)
+                seconds.append((where, tally.tls_seconds[side]))
+    yield handshakes
+    yield histogram("chaosproxy_tls_handshake_seconds", "Time that good TLS handshakes took.", labels, seconds)
 
 
 def _bytes(proxies: Sequence[Observed]) -> Iterator[Metric]:

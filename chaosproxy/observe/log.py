@@ -17,7 +17,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from chaosproxy.events import Bus, ConnectionClosed, DialFailed, Event
+from chaosproxy.events import Bus, ConnectionClosed, DialFailed, Event, TlsFailed
 
 __all__ = ["EventLog", "JsonFormatter", "LogFormat", "TextFormatter", "start_logging"]
 
@@ -79,7 +79,7 @@ class _Quota:
 
 def _write(event: Event) -> None:
     level = logging.INFO
-    if isinstance(event, DialFailed):
+    if isinstance(event, DialFailed | TlsFailed):
         level = logging.WARNING
     elif isinstance(event, ConnectionClosed) and event.cause == "bug":
         level = logging.ERROR

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from chaosproxy import __version__
 from chaosproxy.cli import main
 
-HEAVY = ("aiohttp", "uvloop", "rich", "yaml", "prometheus_client")
+HEAVY = ("aiohttp", "uvloop", "rich", "yaml", "prometheus_client", "cryptography")
 
 
 def test_version() -> None:
@@ -22,7 +22,7 @@ def test_version() -> None:
 def test_every_promised_command_is_there() -> None:
     promised = {
         "serve", "check", "doctor", "faults", "schema", "status", "inject", "partition", "crash", "pause", "nodes",
-        "heal", "demo",
+        "heal", "demo", "certs",
     }  # fmt: skip
     assert set(main.commands) == promised
 

@@ -15,6 +15,7 @@ from chaosproxy.declare import (
     ListOf,
     MapOf,
     Number,
+    Problems,
     Rate,
     Share,
     Size,
@@ -43,6 +44,8 @@ from chaosproxy.model.names import RESERVED
 from chaosproxy.model.partition import Layout, Names, Topology
 from chaosproxy.model.proxy import HTTP_ONLY
 from chaosproxy.model.settings import HostPattern
+from chaosproxy.model.sni import SniMatch
+from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 from chaosproxy.model.topology import NAMES_A_NODE, TOPOLOGIES
 from chaosproxy.model.types import FAULT_TYPES
 
@@ -71,6 +74,10 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampl
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Z"]), min_size=1, max_size=12).filter(
     lambda name: not name.startswith(RESERVED)
 )
+PATHS = TEXT.filter(bool)
+SERVERS = st.sampled_from(["api.test", "10.0.0.1", "::1"])
+ALPN = st.lists(st.sampled_from(["h2", "http/1.1", "yes", "$x"]), max_size=3).map(tuple)
+SNI = st.sampled_from(["*.example.org", "API.test", "yes", "${X}"]).map(lambda name: SniMatch(sni=name))
 HOSTS = st.sampled_from(["127.0.0.1", "::1", "localhost", "0.0.0.0", "db.internal", "10.1.2.3", "fe80::1"])
 
 
@@ -145,7 +152,8 @@ def faults(of: type[Fault]) -> st.SearchStrategy[Fault]:
 
 def fault_specs() -> st.SearchStrategy[FaultSpec]:
     settings = st.one_of([faults(of) for of in FAULT_TYPES.values()])
-    specs = st.builds(FaultSpec, name=NAMES, settings=settings, placement=structs(Placement)).map(along)
+    specs = st.builds(FaultSpec, name=NAMES, settings=settings, placement=structs(Placement), sni=st.none() | SNI)
+    specs = specs.filter(lambda spec: spec.sni is None or spec.settings.matches_sni).map(along)
     return specs.filter(lambda spec: spec.placement.touches_all or not spec.settings.at_listener)
 
 
@@ -157,7 +165,14 @@ def along(spec: FaultSpec) -> FaultSpec:
 
 def proxies() -> st.SearchStrategy[ProxySpec]:
     some = st.lists(fault_specs(), max_size=3, unique_by=lambda fault: fault.name).map(tuple)
-    return structs(ProxySpec, name=NAMES, faults=some).map(_of_its_protocol)
+    specs = structs(
+        ProxySpec,
+        name=NAMES,
+        faults=some,
+        listen_tls=st.none() | structs(ListenTls, cert=PATHS, key=PATHS, client_ca=PATHS, alpn=ALPN),
+        upstream_tls=st.none() | structs(UpstreamTls, ca=st.none() | PATHS, server_name=SERVERS, cert=PATHS, key=PATHS),
+    )
+    return specs.map(_of_its_protocol).filter(_is_right)
 
 
 def _of_its_protocol(spec: ProxySpec) -> ProxySpec:
@@ -167,6 +182,12 @@ def _of_its_protocol(spec: ProxySpec) -> ProxySpec:
     plain = ProxySpec(name=spec.name, listen=spec.listen, upstream=spec.upstream)
     faults = tuple(one for one in spec.faults if not isinstance(one.settings, MessageFault))
     return replace(spec, faults=faults, **{name: getattr(plain, name) for name in HTTP_ONLY})
+
+
+def _is_right(spec: ProxySpec) -> bool:
+    problems = Problems()
+    check_tls(spec, problems, ())
+    return not len(problems)
 
 
 def _port(proxy: ProxySpec) -> object:

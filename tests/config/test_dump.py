@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from chaosproxy.config import dump, load
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Address, Config, ControlSpec, FaultSpec, ProxySpec
+from chaosproxy.model.tls import ListenTls
 from chaosproxy.model.types import FAULT_TYPES
 from tests.config.strategies import along, configs, faults
 
@@ -26,7 +27,10 @@ def test_every_fault_type_survives_the_way_through_yaml(of: type[Fault]) -> None
     @given(faults(of))
     def survives(fault: Fault) -> None:
         spec = along(FaultSpec(name="f", settings=fault))
-        proxy = ProxySpec(name="p", protocol="http", listen=LISTEN, upstream=UPSTREAM, faults=(spec,))
+        tls = ListenTls(cert="p.pem", key="p.key")
+        proxy = ProxySpec(
+            name="p", protocol="http", listen=LISTEN, upstream=UPSTREAM, listen_tls=tls, faults=(spec,)
+        )
         config = Config(proxies=(proxy,))
         assert load(dump(config).encode(), "dumped.yaml", {}) == config
 

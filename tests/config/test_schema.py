@@ -21,7 +21,8 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
 def with_fault(fault: str) -> str:
-    return f"version: 1\nproxies: {{p: {{protocol: http, listen: 'a:0', upstream: 'a:1', faults: {{f: {fault}}}}}}}"
+    rest = "protocol: http, listen_tls: {cert: a.pem, key: a.key}"
+    return f"version: 1\nproxies: {{p: {{listen: 'a:0', upstream: 'a:1', {rest}, faults: {{f: {fault}}}}}}}"
 
 
 def fits(text: str) -> bool:

@@ -28,7 +28,7 @@ from chaosproxy.model.placement import SELECTS
 from chaosproxy.model.types import FAULT_TYPES
 from tests.faults.playing import Wire, content, dice, opened, read, told
 
-AT_DOOR_ALONE = {"slow_accept", "refuse", "unreachable"}
+AT_DOOR_ALONE = {"slow_accept", "refuse", "unreachable", "tls_handshake"}
 DOORS = AT_DOOR_ALONE | {"partition", "pause"}
 """Those that act at the door whatever their mode."""
 MAY_LOSE = {"blackhole", "corrupt", "limit_data", "limit_time", "reset"}

@@ -1,9 +1,11 @@
 """A life of abuse for a proxy, run as a program of its own: a careless one dies of it within seconds.
 
-    python -m tests.net.churn uvloop 30 quiet|faulty
+    python -m tests.net.churn uvloop 30 quiet|faulty|tls
 
 Clients that send and then reset, half-close, vanish or behave, 50 at a time, against an
-echo server; with `faulty` faults come and go meanwhile. Ends with 0 only if nothing was
+echo server; with `faulty` faults come and go meanwhile; with `tls` they do, too, and the
+way leads through one proxy that originates TLS and another that terminates it, which some
+clients trouble with what is no TLS. Ends with 0 only if nothing was
 left over: no connection, task, descriptor, cyclic garbage or logged error.
 """
 
@@ -17,13 +19,17 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import uvloop
 
+from chaosproxy.certs import make_certs
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.net.connection import Connection
+from chaosproxy.net.proxy import Proxy
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
 from tests.net.harness import open_descriptors
@@ -94,6 +100,10 @@ async def client(address: tuple[str, int], dice: random.Random, until: float) ->
 
 async def meddler(supervisor: Supervisor, dice: random.Random, until: float) -> None:
     while time.monotonic() < until:
+        if len(supervisor.proxies()) > 1:
+            how = dice.choice(("stall", "reset", "expired_cert", "wrong_host", "unknown_ca", "old_version"))
+            wrong = fault("wrong", type="tls_handshake", how=how, probability=dice.choice((0.0, 0.2)))
+            supervisor.put_fault("inner", wrong, "test")
         settings = dict(dice.choice(FAULTS))
         if not FAULT_TYPES[str(settings["type"])].at_listener:
             settings["probability"] = dice.choice((0.3, 1.0))
@@ -103,7 +113,18 @@ async def meddler(supervisor: Supervisor, dice: random.Random, until: float) -> 
             supervisor.heal("test")
 
 
-async def churn(seconds: float, faulty: bool) -> list[str]:
+async def secured(supervisor: Supervisor, port: int, directory: str) -> Proxy:
+    """A proxy that originates TLS to another, `inner`, that terminates it."""
+    make_certs(Path(directory), ["churn.test"], 30)
+    files = {"cert": f"{directory}/churn.test.pem", "key": f"{directory}/churn.test.key"}
+    inner = await supervisor.add_proxy(proxy("inner", upstream=f"127.0.0.1:{port}", listen_tls=files), "test")
+    trust = {"ca": f"{directory}/ca.pem", "server_name": "churn.test"}
+    return await supervisor.add_proxy(
+        proxy("churn", upstream=str(inner.listening_on[0]), upstream_tls=trust), "test"
+    )
+
+
+async def churn(seconds: float, mood: str, directory: str) -> list[str]:
     """What went wrong, in words."""
     complaints = Complaints()
     logging.getLogger().addHandler(complaints)
@@ -114,13 +135,18 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
     port = int(echo.stdout.readline())
     descriptors = open_descriptors()
     supervisor = Supervisor(Seed(1))
-    running = await supervisor.add_proxy(proxy("churn", upstream=f"127.0.0.1:{port}"), "test")
-    address = (running.listening_on[0].host, running.listening_on[0].port or 0)
+    if mood == "tls":
+        running = await secured(supervisor, port, directory)
+    else:
+        running = await supervisor.add_proxy(proxy("churn", upstream=f"127.0.0.1:{port}"), "test")
+    addresses = [(one.listening_on[0].host, one.listening_on[0].port or 0) for one in supervisor.proxies()][::-1]
     gc.collect()
     gc.set_debug(gc.DEBUG_SAVEALL)
     until = time.monotonic() + seconds
-    jobs = [client(address, random.Random(number), until) for number in range(50)]
-    if faulty:
+    jobs = [
+        client(addresses[number % 5 == 4 and len(addresses) > 1], random.Random(number), until) for number in range(50)
+    ]
+    if mood != "quiet":
         jobs.append(meddler(supervisor, random.Random(99), until))
     await asyncio.gather(*jobs)
     gc.collect()
@@ -129,11 +155,11 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
     gc.garbage.clear()
     supervisor.heal("test")
     deadline = time.monotonic() + 5
-    while running.connections and time.monotonic() < deadline:
+    while any(one.connections for one in supervisor.proxies()) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     problems = complaints.lines
-    if running.connections:
-        problems.append(f"{len(running.connections)} connections outlive their clients")
+    if left := sum(len(one.connections) for one in supervisor.proxies()):
+        problems.append(f"{left} connections outlive their clients")
     await supervisor.close()
     await asyncio.sleep(0.1)
     gc.collect()
@@ -146,7 +172,7 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
         problems.append(f"tasks: {asyncio.all_tasks()}")
     if (now := open_descriptors()) > descriptors:
         problems.append(f"{now} descriptors, {descriptors} before")
-    if running.tally.opened < 50 * seconds:
+    if running.tally.opened < (20 if mood == "tls" else 50) * seconds:
         problems.append(f"only {running.tally.opened} connections in {seconds} s")
     sys.stdout.write(f"{running.tally.opened} connections, closed {dict(running.tally.closed)}\n")
     echo.stdin.close()
@@ -156,9 +182,10 @@ async def churn(seconds: float, faulty: bool) -> list[str]:
 
 
 def main() -> None:
-    loop, seconds, faulty = sys.argv[1], float(sys.argv[2]), sys.argv[3] == "faulty"
+    loop, seconds, mood = sys.argv[1], float(sys.argv[2]), sys.argv[3]
     run = uvloop.run if loop == "uvloop" else asyncio.run
-    problems = run(churn(seconds, faulty))
+    with tempfile.TemporaryDirectory() as directory:
+        problems = run(churn(seconds, mood, directory))
     for problem in problems[:20]:
         sys.stderr.write(problem + "\n")
     sys.exit(1 if problems else 0)

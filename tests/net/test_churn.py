@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("loop_name", "seconds"), [("uvloop", 30), ("asyncio", 10)])
-@pytest.mark.parametrize("mood", ["quiet", "faulty"])
+@pytest.mark.parametrize("mood", ["quiet", "faulty", "tls"])
 def test_clients_that_misbehave_leave_nothing_behind(loop_name: str, seconds: int, mood: str) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-m", "tests.net.churn", loop_name, str(seconds), mood],

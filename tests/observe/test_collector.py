@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import ssl
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,11 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chaosproxy import __version__
 from chaosproxy.control.supervisor import Supervisor
-from chaosproxy.events import ConnectionClosed, DialFailed, Event
+from chaosproxy.events import ConnectionClosed, DialFailed, Event, TlsFailed
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
 from tests.net.building import fault, proxy
+from tests.net.tls_peers import Certs
 
 Labels = dict[str, str]
 
@@ -189,5 +191,29 @@ def test_the_documentation_lists_every_metric() -> None:
 def test_without_proxies_there_is_still_something_to_scrape() -> None:
     async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
         assert scrape().value("chaosproxy_gc_pause_seconds_count") == 0
+
+    with_supervisor(scenario)
+
+
+def test_tls_handshakes_are_counted_by_side_and_result(tmp_path: Path) -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        certs = Certs(tmp_path)
+        watch = Watch(supervisor)
+        async with echo_server() as upstream:
+            settings = {"upstream": f"127.0.0.1:{upstream}", "listen_tls": certs.listen()}
+            running = await supervisor.add_proxy(proxy("db", **settings), "test")
+            assert "chaosproxy_tls_handshakes_total{" not in scrape().text
+            address = (running.listening_on[0].host, running.listening_on[0].port)
+            context = certs.client_context()
+            _, writer = await asyncio.open_connection(*address, ssl=context, server_hostname="api.test")
+            await end(writer)
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await asyncio.open_connection(*address, ssl=context, server_hostname="other.test")
+            await watch.until(TlsFailed)
+            seen = scrape()
+            for result in ("ok", "failed"):
+                name = "chaosproxy_tls_handshakes_total"
+                assert seen.value(name, proxy="db", side="client", result=result) == 1
+            assert seen.value("chaosproxy_tls_handshake_seconds_count", proxy="db", side="client") == 1
 
     with_supervisor(scenario)

@@ -59,6 +59,9 @@ def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
     wanted = {key: value for key, value in {**present, **patch}.items() if key not in READ_ONLY}
     if wanted.get("listen") == str(bound_address(proxy)):
         wanted["listen"] = str(spec.listen)
+    for key in ("listen_tls", "upstream_tls"):
+        if isinstance(before := present.get(key), dict) and isinstance(change := patch.get(key), dict):
+            wanted[key] = {name: value for name, value in {**before, **change}.items() if value is not None}
     if "faults" in patch:
         wanted["faults"] = _merged_faults({fault.name: write_fault(fault) for fault in spec.faults}, patch["faults"])
     return _read(wanted, same_name(wanted, spec.name))

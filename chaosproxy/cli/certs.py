@@ -1,0 +1,75 @@
+"""`certs`: an authority of one's own, and certificates for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from chaosproxy.cli.exits import BadInput
+from chaosproxy.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from chaosproxy.certs import Made
+
+__all__ = ["certs"]
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--out", "directory", type=click.Path(path_type=Path), required=True, help="Directory to write to.")
+@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How long they count.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def certs(names: tuple[str, ...], directory: Path, days: int, as_json: bool) -> None:
+    """Make a CA and certificates for each NAME: a host name, *.wildcard.name or IP address.
+
+    A directory that has a CA keeps it, so that whoever trusts it need not be told again; the
+    certificates are renewed. A certificate for localhost is for 127.0.0.1 and ::1, too.
+    """
+    from chaosproxy.certs import make_certs  # loaded late: no other command needs it
+
+    try:
+        made = make_certs(directory, names, days)
+    except OSError as error:
+        raise BadInput(f"cannot write to {directory}: {error.filename}: {error.strerror or error}") from None
+    except ValueError as error:  # a BadName, or a CA that cannot be used
+        raise BadInput(str(error)) from None
+    if as_json:
+        print_json(_as_data(made))
+    else:
+        click.echo(_in_words(made))
+
+
+def _as_data(made: Made) -> dict[str, object]:
+    return {
+        "ca": {"cert": str(made.ca.cert), "key": str(made.ca.key), "new": made.ca_is_new},
+        "certificates": [
+            {"name": name, "cert": str(files.cert), "key": str(files.key)} for name, files in made.leaves.items()
+        ],
+        "expires": made.expires.isoformat(timespec="seconds"),
+    }
+
+
+def _in_words(made: Made) -> str:
+    what = "made" if made.ca_is_new else "kept, so that whoever trusts it need not be told again"
+    lines = [f"CA {what}: {made.ca.cert}"]
+    lines += [f"{name}: {files.cert}, {files.key}" for name, files in made.leaves.items()]
+    lines += [f"They expire on {made.expires:%Y-%m-%d %H:%M} UTC; run this again to renew them.", ""]
+    return "\n".join(lines + _trust(made.ca.cert.resolve()))
+
+
+def _trust(ca: Path) -> list[str]:
+    """How clients are told to trust the CA: for one command, for one process, for the machine."""
+    return [
+        "To trust the CA:",
+        f"  curl             curl --cacert {ca} …",
+        f"  Python, OpenSSL  SSL_CERT_FILE={ca}",
+        f"  Python requests  REQUESTS_CA_BUNDLE={ca}",
+        f"  Node.js          NODE_EXTRA_CA_CERTS={ca}",
+        f"  Debian, Ubuntu   sudo cp {ca} /usr/local/share/ca-certificates/chaosproxy.crt && "
+        "sudo update-ca-certificates",
+        f"  Fedora, RHEL     sudo cp {ca} /etc/pki/ca-trust/source/anchors/chaosproxy.pem && sudo update-ca-trust",
+        f"  macOS            sudo security add-trusted-cert -d -k /Library/Keychains/System.keychain {ca}",
+        "Its key can vouch for any name: keep it to yourself, and trust it on test machines only.",
+    ]

@@ -1,0 +1,159 @@
+"""What one proxy shakes hands with, on either side, and with its faults."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem
+from chaosproxy.faults.base import Handshake
+from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.greeting import Greeting
+from chaosproxy.net.tls import TlsTransport
+from chaosproxy.net.tls_faults import faulty_context
+from chaosproxy.net.tls_files import Renewed, client_context, server_context
+
+__all__ = ["ProxyTls", "tls_problems"]
+
+
+class ProxyTls:
+    """What one proxy shakes hands with, as files and settings are now."""
+
+    def __init__(self, spec: ProxySpec, now: float) -> None:
+        """
+        :raises InvalidInput: files cannot be used; `listen_tls.cert` … say which.
+        :raises Unsupported: one of the proxy's faults needs what is not there.
+        """
+        self.asked = self.asks(spec)
+        """What it was made for."""
+        self._name = spec.name
+        self._listen, self._upstream = spec.listen_tls, spec.upstream_tls
+        self._server_name = spec.upstream.host if spec.upstream_tls is None else spec.upstream_tls.server_name
+        if self._server_name is None and not spec.upstream.is_unix:
+            self._server_name = spec.upstream.host
+        self._faulty: dict[Handshake, Renewed[ssl.SSLContext]] = {}
+        self._clients: dict[str | None, Renewed[ssl.SSLContext]] = {}
+        self._waiting: set[Greeting] = set()
+        problems: list[Problem] = []
+        try:
+            self._server = self._made_server(now)
+        except InvalidInput as invalid:
+            problems += _under("listen_tls", invalid)
+        try:
+            self.client(None, now)
+        except InvalidInput as invalid:
+            problems += _under("upstream_tls", invalid)
+        if problems:
+            raise InvalidInput(problems)
+        for fault in spec.faults:
+            door = fault.settings.door()
+            if door is not None and door.handshake is not None:
+                self.prepare(door.handshake, now)
+
+    @staticmethod
+    def asks(spec: ProxySpec) -> tuple[object, ...]:
+        """What of a proxy's settings it depends on."""
+        return (spec.listen_tls, spec.upstream_tls, spec.upstream.host)
+
+    @classmethod
+    def of(cls, spec: ProxySpec, now: float) -> ProxyTls | None:
+        """None where the proxy speaks no TLS itself.
+
+        :raises InvalidInput:
+        :raises Unsupported: as the class does.
+        """
+        return None if spec.listen_tls is None and spec.upstream_tls is None else cls(spec, now)
+
+    @property
+    def terminates(self) -> bool:
+        """Clients are met with TLS."""
+        return self._listen is not None
+
+    @property
+    def originates(self) -> bool:
+        """The server is spoken to in TLS."""
+        return self._upstream is not None
+
+    def server(self, how: Handshake | None, now: float) -> ssl.SSLContext:
+        """What a client meets; with a fault, one that is wrong in that way."""
+        if how is not None and how in self._faulty:
+            return self._faulty[how].get(now)
+        assert self._server is not None
+        return self._server.get(now)
+
+    def client(self, alpn: str | None, now: float) -> ssl.SSLContext | None:
+        """What the server meets; the protocol that the client chose is the one to offer."""
+        tls = self._upstream
+        if tls is None:
+            return None
+        if alpn not in self._clients:
+            make = partial(client_context, tls, () if alpn is None else (alpn,))
+            what = f"upstream_tls of proxy {self._name}"
+            self._clients[alpn] = Renewed(make, (tls.ca, tls.cert, tls.key), what, now)
+        return self._clients[alpn].get(now)
+
+    def prepare(self, how: Handshake, now: float) -> None:
+        """Have what that fault shakes hands with.
+
+        :raises InvalidInput:
+        :raises Unsupported: it cannot be had.
+        """
+        tls = self._listen
+        if tls is None or how in self._faulty or how in ("stall", "reset"):
+            return
+        what = f"listen_tls of proxy {self._name} under tls_handshake, how: {how}"
+        self._faulty[how] = Renewed(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what, now)
+
+    def handshake_with_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
+        context = self.client(alpn, now)
+        assert context is not None
+        return TlsTransport(raw, context, server_side=False, server_name=self._server_name)
+
+    def look_now(self) -> None:
+        """Have the next connection look at the files, however shortly after the last."""
+        for one in (self._server, *self._clients.values(), *self._faulty.values()):
+            if one is not None:
+                one.look_now()
+
+    def waits(self, greeting: Greeting, on: bool) -> None:
+        """Whether a client waits for a change of faults."""
+        (self._waiting.add if on else self._waiting.discard)(greeting)
+
+    def take_over(self, before: ProxyTls) -> None:
+        """Those who wait there wait here."""
+        self._waiting = before._waiting
+
+    def faults_changed(self) -> None:
+        """Those who wait look again."""
+        for greeting in self._waiting:
+            greeting.news.set()
+
+    def _made_server(self, now: float) -> Renewed[ssl.SSLContext] | None:
+        tls = self._listen
+        if tls is None:
+            return None
+        what = f"listen_tls of proxy {self._name}"
+        return Renewed(partial(server_context, tls), (tls.cert, tls.key, tls.client_ca), what, now)
+
+
+def tls_problems(spec: ProxySpec) -> Iterator[Problem]:
+    """What of a proxy's TLS cannot be had, by field, as it would be found when the proxy is made."""
+    try:
+        tls = ProxyTls.of(replace(spec, faults=()), 0.0)
+    except InvalidInput as invalid:
+        yield from invalid.problems
+        return
+    for fault in spec.faults:
+        door = fault.settings.door()
+        if tls is not None and door is not None and door.handshake is not None:
+            try:
+                tls.prepare(door.handshake, 0.0)
+            except ChaosproxyError as error:
+                yield Problem(("faults", fault.name, "how"), str(error))
+
+
+def _under(field: str, invalid: InvalidInput) -> list[Problem]:
+    return [problem.under(field) for problem in invalid.problems]

@@ -1,0 +1,232 @@
+"""TLS on a proxy's connections: how it begins, and how it fails.
+
+    client accepted ─▶ TLS with the client ─▶ upstream dialled ─▶ TLS with the server ─▶ flow
+
+A client whose handshake fails is told with an alert, and never reaches the upstream. A server
+whose handshake fails is an upstream that was not reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from chaosproxy.events import ClientHello, TlsFailed
+from chaosproxy.faults.base import Handshake
+from chaosproxy.net.client_hello import MORE, Hello, read_hello
+from chaosproxy.net.dial import DialError, dial
+from chaosproxy.net.greeting import Greeting, PeerLeft
+from chaosproxy.net.sockets import abort_with_reset, reset_socket
+from chaosproxy.net.tls import HandshakeFailed, TlsTransport
+from chaosproxy.tallies import Side as Whose
+
+if TYPE_CHECKING:
+    from chaosproxy.net.connection import Connection
+    from chaosproxy.net.placed import Placed
+    from chaosproxy.net.proxy import Proxy
+    from chaosproxy.net.proxy_tls import ProxyTls
+    from chaosproxy.net.sides import Side
+
+__all__ = ["dial_secure", "greet_plain", "tell_of_tls", "welcome"]
+
+HELLO_WITHIN = 2.0
+"""Seconds for which a client of a proxy that only looks may say no hello: some protocols let the server begin."""
+
+
+async def welcome(connection: Connection, client: socket.socket, delay: float, make_side: Callable[[], Side]) -> None:
+    """Wait `delay` seconds, shake hands with an accepted client, and begin to serve it; or end it."""
+    proxy, clock = connection.proxy, connection.emitter.clock
+    tls = proxy.tls
+    assert tls is not None
+    greeting = await _attach(connection, client)
+    if greeting is None:
+        return
+    fault: Placed | None = None
+    secure: TlsTransport | None = None
+    try:
+        if delay:
+            await greeting.until(lambda: False, delay)
+        if proxy.looks_at_hellos:
+            await _look(connection, greeting, proxy.spec.connect_timeout)
+        fault = proxy.handshake_fault(connection)
+        if fault is not None and _how(fault) == "stall":
+            fault.tally.segments += 1
+            await _while_stalled(connection, tls, greeting)
+            fault = proxy.handshake_fault(connection)
+        if fault is not None:
+            fault.tally.segments += 1
+        how = _how(fault)
+        if fault is not None and how == "reset":
+            await greeting.until(lambda: read_hello(greeting.data) is not MORE, proxy.spec.connect_timeout)
+            _reset(greeting)
+            connection.note("injected", f"reset by fault {fault.spec.name} during the TLS handshake")
+            return
+        if greeting.transport is None:
+            raise PeerLeft("left")
+        began = clock()
+        secure = TlsTransport(greeting.transport, tls.server(how, began), server_side=True)
+        await secure.handshake(greeting.data, proxy.spec.connect_timeout)
+    except (HandshakeFailed, PeerLeft) as error:
+        reason = str(error) if isinstance(error, HandshakeFailed) else f"client {error} before the TLS handshake"
+        _failed(connection, reason, fault)
+        if secure is not None:
+            await secure.end()
+        else:
+            _reset(greeting)
+        return
+    except BaseException:
+        _reset(greeting, secure)
+        raise
+    proxy.tally.tls_handshakes["client", "ok"] += 1
+    proxy.tally.tls_seconds["client"].add(clock() - began)
+    connection.alpn = secure.alpn
+    secure.start(make_side(), partial(tell_of_tls, connection, "client"))
+
+
+async def _attach(connection: Connection, client: socket.socket) -> Greeting | None:
+    """The client's socket, watched by the filter that it has; None, and the connection noted as over, if it is gone."""
+    greeting = Greeting()
+    try:
+        transport = await greeting.accept(client)
+    except OSError as error:
+        reset_socket(client)
+        connection.note("peer", f"client gone while it was accepted ({error})")
+        return None
+    if connection.upstream.filter is not None:
+        connection.upstream.filter.watch(transport, connection.emitter.clock())
+    connection.may_cancel(True)
+    return greeting
+
+
+def _how(fault: Placed | None) -> Handshake | None:
+    return None if fault is None or fault.door is None else fault.door.handshake
+
+
+async def _while_stalled(connection: Connection, tls: ProxyTls, greeting: Greeting) -> None:
+    """Wait until no fault stalls this handshake any more.
+
+    :raises PeerLeft: the client did not.
+    """
+    proxy = connection.proxy
+    tls.waits(greeting, True)
+    try:
+        await greeting.until(lambda: _how(proxy.handshake_fault(connection)) != "stall")
+    finally:
+        tls.waits(greeting, False)
+
+
+def _reset(greeting: Greeting, secure: TlsTransport | None = None) -> None:
+    transport = secure or greeting.transport
+    greeting.transport = None  # uvloop may have closed it on its own, and then tells no protocol
+    if transport is not None:
+        abort_with_reset(transport)
+
+
+def _failed(connection: Connection, reason: str, fault: Placed | None) -> None:
+    """The client's handshake came to nothing."""
+    connection.proxy.tally.tls_handshakes["client", "failed"] += 1
+    name = "" if fault is None else fault.spec.name
+    tell_of_tls(connection, "client", reason, name)
+    if fault is None:
+        connection.note("peer", reason)
+    else:
+        connection.note("injected", f"{reason} (fault {name})")
+
+
+def tell_of_tls(connection: Connection, side: Whose, reason: str, fault: str = "") -> None:
+    proxy = connection.proxy
+    proxy.bus.tell(
+        TlsFailed(
+            proxy=proxy.spec.name,
+            at=connection.emitter.clock(),
+            connection=connection.ordinal,
+            side=side,
+            reason=reason,
+            fault=fault,
+        )
+    )
+
+
+async def dial_secure(
+    proxy: Proxy, alpn: str | None, make_side: Callable[[], asyncio.Protocol], broke_off: Callable[[str], None]
+) -> None:
+    """Reach the upstream and shake hands with it, all within the proxy's connect_timeout.
+
+    It is offered what the client and we have agreed on; `broke_off` is told in words why TLS ends badly later.
+
+    :raises DialError: with the reason in words.
+    """
+    tls, clock = proxy.tls, proxy.emitter.clock
+    assert tls is not None
+    greeting = Greeting()
+    secure: TlsTransport | None = None
+    started = clock()
+    try:
+        await dial(proxy.spec.upstream, proxy.spec.connect_timeout, lambda: greeting)
+        if greeting.transport is None:
+            raise DialError("it left at once")
+        began = clock()
+        secure = tls.handshake_with_server(greeting.transport, alpn, began)
+        await secure.handshake(greeting.data, max(0.001, proxy.spec.connect_timeout - (began - started)))
+    except HandshakeFailed as failed:
+        proxy.tally.tls_handshakes["server", "failed"] += 1
+        assert secure is not None
+        await secure.end()
+        raise DialError(str(failed)) from None
+    except BaseException:
+        _reset(greeting, secure)
+        raise
+    proxy.tally.tls_handshakes["server", "ok"] += 1
+    proxy.tally.tls_seconds["server"].add(clock() - began)
+    secure.start(make_side(), broke_off)
+
+
+async def greet_plain(connection: Connection, client: socket.socket, make_side: Callable[[], Side]) -> None:
+    """Look at what a client says first, without answering, and begin to serve it."""
+    greeting = await _attach(connection, client)
+    if greeting is None:
+        return
+    try:
+        await _look(connection, greeting, HELLO_WITHIN)
+    except PeerLeft:
+        pass  # it may have half-closed: the upstream hears of it
+    except BaseException:
+        _reset(greeting)
+        raise
+    if greeting.transport is None:
+        connection.note("peer", "client left before its upstream was reached")
+        return
+    side = make_side()
+    transport = greeting.transport
+    transport.set_protocol(side)
+    side.connection_made(transport)
+    if greeting.data:
+        side.data_received(greeting.data)
+    transport.resume_reading()
+    if greeting.ended:
+        side.eof_received()
+
+
+async def _look(connection: Connection, greeting: Greeting, within: float) -> None:
+    """Read a client's hello, for faults that are for some server's name only.
+
+    :raises PeerLeft: it left before its hello was complete.
+    """
+    proxy = connection.proxy
+    await greeting.until(lambda: read_hello(greeting.data) is not MORE, within)
+    found = read_hello(greeting.data)
+    if isinstance(found, Hello):
+        connection.sni = found.sni
+        proxy.bus.tell(
+            ClientHello(
+                proxy=proxy.spec.name,
+                at=connection.emitter.clock(),
+                connection=connection.ordinal,
+                sni=found.sni or "",
+                alpn=",".join(found.alpn),
+            )
+        )
+        proxy.arrange(connection)

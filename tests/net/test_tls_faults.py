@@ -1,0 +1,234 @@
+"""Handshakes that go wrong on purpose, seen by a client that checks; and the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import warnings
+from pathlib import Path
+
+import pytest
+
+from chaosproxy.errors import InvalidInput, Unsupported
+from chaosproxy.events import ConnectionClosed, TlsFailed
+from chaosproxy.net.proxy import Proxy
+from tests.net.building import fault
+from tests.net.harness import Stage, quiet, receive, run
+from tests.net.tls_peers import Certs, Peer, connect
+
+
+@pytest.fixture(scope="module")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Certs:
+    return Certs(tmp_path_factory.mktemp("certs"))
+
+
+async def wrong(stage: Stage, certs: Certs, how: str, **placement: object) -> Proxy:
+    listener = stage.listener()
+    faults = {"wrong": {"type": "tls_handshake", "how": how, **placement}}
+    upstream = f"127.0.0.1:{listener.getsockname()[1]}"
+    return await stage.proxy_to(upstream, listen_tls=certs.listen(), faults=faults)
+
+
+async def closed(stage: Stage) -> tuple[str, str]:
+    event = await stage.event("connection_closed")
+    assert isinstance(event, ConnectionClosed)
+    return event.cause, event.detail
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "what"),
+    [
+        ("expired_cert", 10, "certificate has expired"),
+        ("wrong_host", 62, "Hostname mismatch, certificate is not valid for 'api.test'"),
+        ("unknown_ca", 20, "unable to get local issuer certificate"),
+    ],
+)
+def test_a_client_that_checks_finds_this_one_thing_wrong(
+    loop_name: str, certs: Certs, how: str, code: int, what: str
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, how)
+        with pytest.raises(ssl.SSLCertVerificationError) as caught:
+            await connect(stage, running, certs.client_context())
+        assert caught.value.verify_code == code
+        assert caught.value.verify_message.rstrip(".") == what
+        told = await stage.event("tls_failed")
+        assert isinstance(told, TlsFailed)
+        assert (told.side, told.fault) == ("client", "wrong")
+        assert await closed(stage) == ("injected", f"{told.reason} (fault wrong)")
+        assert running.fault_tallies()["wrong"].connections == 1
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("how", ["expired_cert", "wrong_host", "unknown_ca"])
+def test_all_else_is_right_with_the_certificate(loop_name: str, certs: Certs, how: str) -> None:
+    """A client that overlooks the one thing is served; nothing else is there to be found."""
+
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, how)
+        context = certs.client_context()
+        if how == "wrong_host":
+            context.check_hostname = False
+        elif how == "expired_cert":
+            context.verify_flags |= ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME
+        else:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = await connect(stage, running, context)
+        if how == "unknown_ca":
+            assert b"api.test" in (client.tls.getpeercert(True) or b"")
+        await stage.event("connection_opened")
+
+    run(loop_name, scenario)
+
+
+def test_old_version_is_turned_down_by_a_client_of_today(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, "old_version")
+        with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+            await connect(stage, running, certs.client_context())
+        assert await closed(stage) == ("injected", "client speaks no TLS version that we allow (fault wrong)")
+
+        old = certs.client_context()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            old.minimum_version = ssl.TLSVersion.TLSv1
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        client = await connect(stage, running, old)
+        assert client.tls.version() == "TLSv1.1"
+
+    run(loop_name, scenario)
+
+
+def test_stall_never_answers_until_it_is_healed(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, "stall")
+        peer = Peer(await stage.connect(running), certs.client_context(), "api.test")
+        with pytest.raises(ssl.SSLWantReadError):
+            peer.tls.do_handshake()
+        await peer.flush()
+        assert await quiet(peer.sock, 0.2)
+        assert running.fault_tallies()["wrong"].segments == 1
+        stage.supervisor.heal("test")
+        await peer.handshake()
+        await stage.event("connection_opened")
+
+    run(loop_name, scenario)
+
+
+def test_a_stalled_client_may_leave(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, "stall")
+        client = await stage.connect(running)
+        while not running.connections:
+            await asyncio.sleep(0)
+        client.close()
+        assert (await closed(stage))[0] == "injected"
+
+    run(loop_name, scenario)
+
+
+def test_reset_comes_after_the_hello(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, "reset")
+        client = await stage.connect(running)
+        assert await quiet(client, 0.05), "not before the hello"
+        with pytest.raises(ConnectionResetError):
+            await Peer(client, certs.client_context(), "api.test").handshake()
+        assert await closed(stage) == ("injected", "reset by fault wrong during the TLS handshake")
+
+    run(loop_name, scenario)
+
+
+def test_a_placement_leaves_some_clients_alone(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, "unknown_ca", skip=1, count=1)
+        await connect(stage, running, certs.client_context())
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect(stage, running, certs.client_context())
+        await connect(stage, running, certs.client_context())
+
+    run(loop_name, scenario)
+
+
+def test_it_can_be_for_one_server_name(loop_name: str, tmp_path: Path) -> None:
+    async def scenario(stage: Stage) -> None:
+        certs = Certs(tmp_path, ["*.api.test"])
+        listener = stage.listener()
+        faults = {"wrong": {"type": "tls_handshake", "how": "unknown_ca", "match": {"sni": "a.*"}}}
+        running = await stage.proxy_to(
+            f"127.0.0.1:{listener.getsockname()[1]}", listen_tls=certs.listen("_wildcard.api.test"), faults=faults
+        )
+        await connect(stage, running, certs.client_context(), "b.api.test")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect(stage, running, certs.client_context(), "a.api.test")
+
+    run(loop_name, scenario)
+
+
+def test_it_needs_tls_with_clients(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.proxy_to("127.0.0.1:1")
+        with pytest.raises(Unsupported, match="give the proxy listen_tls"):
+            stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="stall"), "test")
+        assert stage.supervisor.proxy("proxy").spec.faults == ()
+        with pytest.raises(InvalidInput, match="faults.wrong.type: tls_handshake acts on TLS with clients"):
+            await stage.proxy_to("127.0.0.1:1", faults={"wrong": {"type": "tls_handshake", "how": "stall"}})
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("missing", ["ca.key", "ca.pem"])
+def test_without_the_key_of_the_ca_it_says_what_to_do(loop_name: str, tmp_path: Path, missing: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        certs = Certs(tmp_path)
+        (tmp_path / missing).unlink()
+        await stage.proxy_to("127.0.0.1:1", listen_tls=certs.listen())
+        for how in ("expired_cert", "wrong_host"):
+            with pytest.raises(Unsupported, match=f"cannot read .*{missing}.*`chaosproxy certs` puts both there"):
+                stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how=how), "test")
+        assert stage.supervisor.proxy("proxy").spec.faults == ()
+        stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="unknown_ca"), "test")
+
+    run(loop_name, scenario)
+
+
+def test_another_ca_beside_the_certificate_will_not_do(loop_name: str, certs: Certs, tmp_path: Path) -> None:
+    async def scenario(stage: Stage) -> None:
+        Certs(tmp_path)
+        for file in ("api.test.pem", "api.test.key"):
+            (tmp_path / file).write_bytes(Path(certs(file)).read_bytes())
+        listen = {"cert": str(tmp_path / "api.test.pem"), "key": str(tmp_path / "api.test.key")}
+        await stage.proxy_to("127.0.0.1:1", listen_tls=listen)
+        with pytest.raises(Unsupported, match="is not that CA"):
+            stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="wrong_host"), "test")
+
+    run(loop_name, scenario)
+
+
+def test_a_fault_is_made_anew_from_renewed_files(loop_name: str, tmp_path: Path) -> None:
+    async def scenario(stage: Stage) -> None:
+        certs = Certs(tmp_path)
+        running = await wrong(stage, certs, "wrong_host")
+        for file in ("ca.pem", "ca.key"):
+            (tmp_path / file).unlink()
+        Certs(tmp_path)  # another CA, and leaves of it
+        assert running.tls is not None
+        running.tls.look_now()
+        with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+            await connect(stage, running, certs.client_context())
+
+    run(loop_name, scenario)
+
+
+def test_open_connections_are_left_alone(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", listen_tls=certs.listen())
+        client = await connect(stage, running, certs.client_context())
+        server = await stage.accept(listener)
+        stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="reset"), "test")
+        await client.send(b"still here")
+        assert await receive(server, 10) == b"still here"
+
+    run(loop_name, scenario)
