@@ -301,7 +301,7 @@ class Requests(_Way):
         conversation = self.conversation
         if not self.framer.is_between or not conversation.is_free or conversation.is_silent:
             return False
-        if not glance.REQUEST.is_one(data):
+        if len(data) > self.framer.limit or not glance.REQUEST.is_one(data):
             return False
         line = data[: data.find(b" HTTP/1.")]
         traffic = conversation.traffic
@@ -383,7 +383,9 @@ class Responses(_Way):
         """Whether `data` is one whole final answer to the one request under way; then both are counted."""
         conversation = self.conversation
         simple = conversation.simple
-        if simple is None or not self.framer.is_between or not glance.RESPONSE.is_one(data):
+        if simple is None or not self.framer.is_between or len(data) > self.framer.limit:
+            return False
+        if not glance.RESPONSE.is_one(data):
             return False
         status_class = data[9] - 48
         if not 2 <= status_class <= 5:

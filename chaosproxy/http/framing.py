@@ -67,10 +67,11 @@ class _State(Enum):
 class Framer:
     """Frames one direction of a connection."""
 
-    __slots__ = ("_after", "_head", "_left", "_limit", "_line", "_parser", "_state", "is_between", "passed", "rest")
+    __slots__ = ("_after", "_head", "_left", "_line", "_parser", "_state", "is_between", "limit", "passed", "rest")
 
     def __init__(self, head_limit: int) -> None:
-        self._limit = head_limit
+        self.limit = head_limit
+        """The longest head."""
         self.is_between = True
         """No message is under way: the next byte is the first of one."""
         self._state = self._after = _State.HEAD
@@ -141,8 +142,8 @@ class Framer:
         known, end = len(head), _end_of_head(head, data, place)
         new = data[place:] if end < 0 else data[place:end]
         parser.feed(new)
-        if known + len(new) > self._limit:
-            raise Unframed(f"a head longer than {self._limit} bytes")
+        if known + len(new) > self.limit:
+            raise Unframed(f"a head longer than {self.limit} bytes")
         if end < 0:
             head += new
             return len(data)
@@ -195,7 +196,7 @@ class Framer:
             self._left = int(match[1], 16)
             self._state = _State.CHUNK_DATA
             if not self._left:
-                self._state, self._left = _State.TRAILERS, self._limit
+                self._state, self._left = _State.TRAILERS, self.limit
         if emit is not None:
             emit("frame", data[place:end], False)
         return end
