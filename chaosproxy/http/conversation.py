@@ -383,30 +383,22 @@ class Responses(_Way):
         self._first_byte = 0.0
 
     def own_answers(self, now: float) -> list[Step]:
-        """What faults answer in the server's place, as far as it is its turn and its time."""
+        """What faults answer in the server's place, as far as it is its turn; what is not due holds what follows."""
         steps: list[Step] = []
         row = self.conversation.row
-        while self.next_own_answer <= now:
+        while row and (answer := row[0].answer) is not None and self.current is None:
             exchange = row.popleft()
-            answer = exchange.answer
-            assert answer is not None
             exchange.changed_by.append(answer.fault)
             exchange.sign(Sign.ANSWER_BEGINS)
             exchange.sign(Sign.ANSWER_WHOLE)
             if not self._is_heard(exchange):
                 continue
-            steps.append(Part(now, answer.data, "response", "head", exchange, last=True, is_ours=True))
+            due = max(now, answer.due)
+            steps.append(Part(due, answer.data, "response", "head", exchange, last=True, is_ours=True))
             if answer.then_close and (exchange.state is State.DONE or not answer.awaits_end):
-                steps.append(Close(now, answer.fault))
+                steps.append(Close(due, answer.fault))
         self.conversation.mind_business()
         return steps
-
-    @property
-    def next_own_answer(self) -> float:
-        """When the next is due; NEVER where the next answer is the server's."""
-        row = self.conversation.row
-        answer = row[0].answer if row and self.current is None else None
-        return NEVER if answer is None else answer.due
 
     def _is_heard(self, exchange: Exchange) -> bool:
         """The answer is whole: whether it goes on, through the faults, to the client."""

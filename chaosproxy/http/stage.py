@@ -114,21 +114,15 @@ class Framing(Stage):
         self.alarm = now
 
     def on_step(self, step: Step) -> Iterable[Step]:
-        steps: Iterable[Step] = (step,)
         if isinstance(step, Send):
-            steps = self._way.frame(step.data, step.due)
-        elif isinstance(step, HalfClose):
-            steps = (*self._way.end_of_stream(step.due), step)
-        self._set_alarm()
-        return steps
+            return self._way.frame(step.data, step.due)
+        if isinstance(step, HalfClose):
+            return (*self._way.end_of_stream(step.due), step)
+        return (step,)
 
     def on_alarm(self, now: float) -> Iterable[Step]:
-        steps = self._way.own_answers(now) if isinstance(self._way, Responses) else ()
-        self._set_alarm()
-        return steps
-
-    def _set_alarm(self) -> None:
-        self.alarm = self._way.next_own_answer if isinstance(self._way, Responses) else NEVER
+        self.alarm = NEVER
+        return self._way.own_answers(now) if isinstance(self._way, Responses) else ()
 
     def let_go(self) -> Iterable[Step]:
         kept = self._way.framer.let_go()

@@ -52,7 +52,7 @@ class MessagePipe(Pipe):
         if self._is_framed:
             self._drain(now)
         is_framed = self._is_framed
-        if message or self._treats_messages:
+        if message or self._treats_messages or self._holds_unframed:
             self.conversation.spell_out()
             before, behind = self._framing()
             links = [before, *self._caller(), *message, behind, *stream]
@@ -93,11 +93,15 @@ class MessagePipe(Pipe):
 
     def _drain(self, now: float) -> None:
         """What has not yet been framed must be, before framing may end."""
-        assert self.chain is not None
-        while self.chain is not None and self.chain.links and self.chain.links[0].waiting:
-            if self.chain.links[0].timed:
-                break  # framing holds nothing back; were it to, this would not be the place to wait
+        left = -1
+        while self.chain is not None and self.chain.links and len(self.chain.links[0].waiting) not in (0, left):
+            left = len(self.chain.links[0].waiting)
             self.chain.advance(now)
+
+    @property
+    def _holds_unframed(self) -> bool:
+        """An answer that a request asked for, and asked to be late, holds what follows: framing cannot end yet."""
+        return self._is_framed and self.chain is not None and bool(self.chain.links[0].timed)
 
     def _protocol(self, protocol: type[Side]) -> type[Side]:
         if self.conversation.over is None and protocol in (Forward, Disturb):
