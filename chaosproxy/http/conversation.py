@@ -40,7 +40,7 @@ class Conversation:
 
     __slots__ = (
         "_row", "asks_upgrade", "began", "copies", "count", "lost_from", "over", "reset_over", "silenced_by",
-        "silent_from", "simple", "stirred", "traffic",
+        "silent_from", "simple", "stirred", "traffic", "unheard",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic) -> None:
@@ -69,11 +69,13 @@ class Conversation:
         """An answer that a fault gives may be ready."""
         self.copies: list[bytes] | None = None
         """Requests that are to reach the server once more, each on a connection of its own."""
+        self.unheard: deque[Exchange] | None = None
+        """Exchanges whose answers are whole here and have not gone on to the client: faults hold them, or lost them."""
 
     @property
     def outstanding(self) -> int:
-        """Exchanges that are not answered in full."""
-        return (0 if self._row is None else len(self._row)) + (self.simple is not None)
+        """Exchanges that are not answered in full, as the client sees it."""
+        return len(self._row or ()) + len(self.unheard or ()) + (self.simple is not None)
 
     @property
     def row(self) -> deque[Exchange]:
@@ -90,8 +92,8 @@ class Conversation:
 
     @property
     def is_free(self) -> bool:
-        """No exchange is under way."""
-        return self.simple is None and not self._row
+        """No exchange is under way, and the next one will be answered."""
+        return self.simple is None and not self._row and self.silent_from == NEVER_SILENT
 
     def begin(self, method: str, tally: RouteTally, now: float) -> Exchange:
         """A request's head is whole."""
@@ -140,11 +142,32 @@ class Conversation:
             return True
         return self._row is not None and any(one.is_swallowed for one in self._row)
 
+    def answer_is_whole(self) -> Exchange:
+        """The first exchange has an answer, which is on its way through the faults to the client."""
+        exchange = self.row.popleft()
+        if self.unheard is None:
+            self.unheard = deque()
+        self.unheard.append(exchange)
+        return exchange
+
+    def heard(self, exchange: Exchange, now: float) -> None:
+        """Its answer has gone on to the client in full."""
+        if self.unheard and exchange in self.unheard:  # not one that nobody has asked for
+            self.unheard.remove(exchange)
+            first = now if exchange.first_byte is None else exchange.first_byte
+            exchange.tally.add(exchange.status, first - exchange.began, now - exchange.began)
+
+    def let_go(self, now: float) -> None:
+        """No fault on messages is left, nor anything that one has begun: what they held goes on."""
+        for exchange in [*(self.unheard or ())]:
+            self.heard(exchange, now)
+
     def close(self) -> None:
         """The connection has ended: what was not answered never will be."""
-        for exchange in self.row:
+        for exchange in (*self.row, *(self.unheard or ())):
             exchange.tally.statuses[0] += 1
         self.row.clear()
+        self.unheard = None
 
 
 class _Way:
@@ -322,7 +345,7 @@ class Responses(_Way):
         steps: list[Step] = []
         row = self.conversation.row
         while row and (answer := row[0].answer) is not None and self.current is None:
-            exchange = row.popleft()
+            exchange = self.conversation.answer_is_whole()
             exchange.changed_by.append(answer.fault)
             exchange.sign(Sign.ANSWER_BEGINS)
             exchange.sign(Sign.ANSWER_WHOLE)
@@ -358,11 +381,13 @@ class Responses(_Way):
         if self._is_interim:
             return
         exchange.sign(Sign.ANSWER_WHOLE)
-        if exchange.number:
-            self.conversation.row.popleft()
         if self._collected is None:
+            if exchange.number:
+                self.conversation.row.popleft()
             exchange.tally.add(self._status, self._first_byte - exchange.began, self._now - exchange.began)
         else:
+            if exchange.number:
+                self.conversation.answer_is_whole()
             self._collected += self.own_answers(self._now)
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:

@@ -93,6 +93,13 @@ class Exchange:
         self.first_byte: float | None = None
         """When its answer's first byte went on to the client."""
 
+    @property
+    def status(self) -> int:
+        """Of its answer, whoever gave it; 0 before there is one."""
+        if self.answer is not None:
+            return self.answer.status
+        return 0 if self.response is None else self.response.status
+
     def sign(self, sign: Sign) -> None:
         """
         :raises KeyError: that cannot happen in its state; a defect.

@@ -163,19 +163,12 @@ class Gate(Stage):
             if exchange.changed_by and conversation.traffic.settings.announce:
                 part = part.with_data(_announced(part.data, exchange.changed_by))
         if part.last and part.kind != "interim":
-            status = exchange.answer.status if exchange.answer is not None else _status(exchange)
-            began, first = exchange.began, exchange.first_byte
-            exchange.tally.add(status, (part.due if first is None else first) - began, part.due - began)
+            conversation.heard(exchange, part.due)
         return (part,) if part.data else ()
 
     @property
     def _is_silent(self) -> bool:
         return self._conversation.is_silent
-
-
-def _status(exchange: Exchange) -> int:
-    assert exchange.response is not None
-    return exchange.response.status
 
 
 def _announced(head: bytes, faults: Iterable[str]) -> bytes:

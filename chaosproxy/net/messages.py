@@ -60,6 +60,7 @@ class MessagePipe(Pipe):
             self.bypass = not stream
         else:
             self.bypass = False
+            self.conversation.let_go(now)
         super().arrange(links, now)
 
     @property
