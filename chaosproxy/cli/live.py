@@ -16,7 +16,7 @@ from chaosproxy.cli.exits import BadInput
 from chaosproxy.cli.printing import print_json, print_table
 from chaosproxy.declare import Param, Problems, params_of
 from chaosproxy.model import read_fault
-from chaosproxy.model.fault import placing
+from chaosproxy.model.fault import MATCH, placing
 
 __all__ = ["heal", "inject", "status", "talks_to_server", "url_option"]
 
@@ -125,6 +125,10 @@ def fault_body(fault_type: str, words: Iterable[str]) -> Json:
     fault = known_type(fault_type)
     params: list[Param] = [*params_of(fault), *placing(fault)]
     problems = Problems()
+    words = [*words]
+    if MATCH not in params and any(word.startswith("match") for word in words):
+        problems.add(("match",), f"selects HTTP messages, and {fault_type} acts on connections; leave it out")
+        words = [word for word in words if not word.startswith("match")]
     body = {"type": fault_type, **read_assignments(words, params, problems)}
     if not len(problems):
         read_fault(body, "new", problems, protocol="http")  # which one the proxy has, the server knows
@@ -179,4 +183,10 @@ def _words(settings: Json, prefix: str = "") -> Iterator[str]:
         if isinstance(value, dict):
             yield from _words(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}={json.dumps(value) if isinstance(value, bool) else value}"
+            yield f"{prefix}{key}={_word(value)}"
+
+
+def _word(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(_word(one) for one in value)
+    return json.dumps(value) if isinstance(value, bool) else str(value)
