@@ -9,6 +9,7 @@ from chaosproxy.http.glance import REQUEST, RESPONSE
 GET = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n"
 UPGRADE = b"GET /talk HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 CONNECT = b"CONNECT web:443 HTTP/1.1\r\nHost: web:443\r\n\r\n"
+HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -19,7 +20,7 @@ def test_one_whole_request_is_one(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [UPGRADE, CONNECT, UPGRADE + b"more", GET[:-1], GET + GET, GET + b"G", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+    [UPGRADE, CONNECT, UPGRADE + b"more", GET[:-1], GET + GET, GET + b"G", b"\x16\x03\x01", HTTP_2],
 )
 def test_what_is_less_more_or_other_is_not_and_the_next_one_is_looked_at_afresh(data: bytes) -> None:
     assert not REQUEST.is_one(data)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.servers.processes import HOST, find, started
 
-__all__ = ["Web", "as_user", "directory_of", "postgres", "postgres_answers", "redis", "web"]
+__all__ = ["Web", "as_server_user", "as_user", "directory_of", "postgres", "postgres_answers", "redis", "web"]
 
 BIG_FILE_BYTES = 100_000_000
 
@@ -77,7 +77,7 @@ def web() -> Iterator[Web]:
         (directory / "big").write_bytes(big)
 
         def command(port: int) -> list[str]:
-            (directory / "nginx.conf").write_text(_NGINX.format(directory=directory, port=port, user=_user()))
+            (directory / "nginx.conf").write_text(_NGINX.format(directory=directory, port=port, user=as_server_user()))
             return [server, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "stderr"]
 
         with started(command, directory) as port:
@@ -108,8 +108,8 @@ http {{
 """
 
 
-def _user() -> str:
-    """nginx as root would serve as nobody, who cannot read the temporary directory."""
+def as_server_user() -> str:
+    """A line for nginx, which as root would serve as nobody, who cannot read the temporary directory."""
     return "user root;" if os.geteuid() == 0 else ""
 
 

@@ -106,11 +106,15 @@ def started(
     directory: Path,
     ready: Callable[[int], bool] = is_listening,
     sign: signal.Signals = signal.SIGTERM,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[int]:
-    """Run `command(port)` until the block ends; gives the port once `ready(port)`."""
+    """Run `command(port)` until the block ends; gives the port once `ready(port)`.
+
+    `environment` is what it finds there beside what we have.
+    """
     for attempt in range(3):
         port = free_port()
-        child = Child(command(port), directory)
+        child = Child(command(port), directory, os.environ | (environment or {}))
         try:
             child.wait_until_ready(ready, port)
             if not child.ended:

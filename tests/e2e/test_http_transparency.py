@@ -1,0 +1,288 @@
+"""HTTP mode changes nothing: what clients and servers see of each other is the same with it and without.
+
+Real clients ask real servers the same things directly and through chaosproxy, without faults,
+with ten faults that want none of these messages, and with one that adds a field to every
+answer. A relay right before the server records what the server heard and said, to the byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.servers.chaos import ChaosproxyServer, serving
+from tests.servers.http.clients import CLIENTS, SECONDS, Ask, Saw, curl, told_by_curl
+from tests.servers.http.recorder import Recorder, recording
+from tests.servers.http.sites import SITES, needs, site
+from tests.servers.processes import HOST
+
+pytestmark = pytest.mark.real_server
+
+ADDED = "x-chaos"
+FAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "without faults": {},
+    "ten faults that want nothing": {
+        "delay": {"type": "http_delay", "delay": "5s", "match": {"path": "/never/**"}},
+        "slow": {"type": "http_delay", "on": "body", "delay": "5s", "match": {"status": "418"}},
+        "abort": {"type": "http_abort", "match": {"headers": {"x-tenant": "acme"}}},
+        "lost": {"type": "http_drop_request", "match": {"method": "PATCH"}},
+        "unheard": {"type": "http_drop_response", "match": {"content_type": "image/*"}},
+        "again": {"type": "http_duplicate", "match": {"query": {"again": True}}},
+        "cut": {"type": "http_truncate", "share": "10%", "match": {"host": "*.example.org"}},
+        "noise": {"type": "http_corrupt", "rate": "50%", "probability": 0},
+        "trickle": {"type": "http_slow_body", "rate": "1kB/s", "match": {"client": "192.0.2.0/24"}},
+        "fields": {"type": "http_headers", "remove": ["Content-Type"], "skip": 1_000_000},
+    },
+    "a field more in every answer": {"more": {"type": "http_headers", "add": {"X-Chaos": "on"}}},
+}
+
+SMALL, HALF = b"0123456789abcdef", b"x" * 30_000
+ASKS = [
+    Ask("GET", "/small"),
+    Ask("GET", "/large"),
+    Ask("HEAD", "/large"),
+    Ask("GET", "/chunked"),
+    Ask("POST", "/echo", body=SMALL),
+    Ask("POST", "/echo", {"Content-Type": "text/plain"}, HALF, chunked=True),
+    Ask("GET", "/none"),
+    Ask("GET", "/cached"),
+    Ask("GET", "/cached", {"If-None-Match": "*"}),
+    Ask("GET", "/old"),
+    Ask("GET", "/zipped", {"Accept-Encoding": "gzip"}),
+    Ask("GET", "/large", {"Range": "bytes=10-19"}),
+    Ask("GET", "/twice"),
+    Ask("GET", "/not-there"),
+    Ask("GET", "/small", {"Connection": "close"}),
+    Ask("GET", "/small"),
+]
+WITH_TRAILERS = [Ask("POST", "/trailers", body=HALF, chunked=True), Ask("GET", "/small")]
+
+
+@dataclass
+class Ways:
+    """One server, reached directly and through HTTP mode with each set of faults; all of it is recorded."""
+
+    chaos: ChaosproxyServer
+    recorder: Recorder
+    ports: dict[str, int]
+
+
+@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+def chaos(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosproxyServer]:
+    with serving(tmp_path_factory.mktemp("chaosproxy"), "--loop", request.param) as server:
+        yield server
+
+
+def ways_to(chaos: ChaosproxyServer, recorder: Recorder) -> Ways:
+    for proxy in chaos.call("GET", "/v1/proxies")["proxies"]:
+        chaos.call("DELETE", f"/v1/proxies/{proxy['name'].replace(' ', '%20')}")
+    ports = {
+        name: chaos.add_proxy(name.replace(" ", "-"), recorder.port, protocol="http", faults=faults)
+        for name, faults in FAULTS.items()
+    }
+    return Ways(chaos, recorder, ports)
+
+
+@pytest.fixture(scope="module", params=list(SITES))
+def ways(request: pytest.FixtureRequest, chaos: ChaosproxyServer) -> Iterator[Ways]:
+    with site(request.param) as port, recording(port) as recorder:
+        yield ways_to(chaos, recorder)
+
+
+@pytest.fixture(scope="module")
+def ways_to_node(chaos: ChaosproxyServer) -> Iterator[Ways]:
+    with site("node") as port, recording(port) as recorder:
+        yield ways_to(chaos, recorder)
+
+
+def compare(ways: Ways, ask: Callable[[int], list[Saw]]) -> None:
+    """Ask every way; nothing may differ but the field that is added."""
+    directly = ask(ways.recorder.port)
+    heard = ways.recorder.take()
+    assert heard and all(sent and answered for sent, answered in heard)
+    for name, port in ways.ports.items():
+        seen = ask(port)
+        if "more" in FAULTS[name]:
+            stripped = [one.without(ADDED) for one in seen]
+            seen = [one for one, _ in stripped]
+            heads = sum(one.body.count(b"HTTP/1.") if not one.status else 1 for one in directly)
+            assert sum(count for _, count in stripped) == heads - interim(directly), f"one more in each answer, {name}"
+        assert seen == directly, name
+        assert ways.recorder.take() == heard, f"what the server heard and said, {name}"
+
+
+def interim(seen: list[Saw]) -> int:
+    return sum(one.body.count(b"HTTP/1.1 100 ") for one in seen)
+
+
+@pytest.mark.parametrize("client", list(CLIENTS))
+def test_every_client_and_server_see_the_same_of_each_other(ways: Ways, client: str) -> None:
+    compare(ways, lambda port: CLIENTS[client](port, ASKS))
+    assert "chaosproxy_connections_not_framed_total{" in ways.chaos.metrics()
+    assert_all_was_framed(ways.chaos)
+
+
+def test_curl_speaks_http_1_0_waits_for_leave_offers_http_2_and_sends_what_comes(ways: Ways) -> None:
+    def ask(port: int) -> list[Saw]:
+        base = ["--silent", "--show-error", "--include", "--max-time", str(SECONDS)]
+        url = f"http://{HOST}:{port}"
+        old = [curl(*base, "--http1.0", f"{url}/small"), curl(*base, "--http1.0", f"{url}/chunked")]
+        leave = ["--header", "Expect: 100-continue", "--expect100-timeout", str(SECONDS)]
+        waited = curl(*base, *leave, "--data-binary", "y" * 2000, f"{url}/echo")
+        offered = curl(*base, "--http2", f"{url}/small", f"{url}/twice")  # by an upgrade, which all of them decline
+        streamed = curl(*base, "--request", "POST", "--upload-file", "-", f"{url}/echo", said=HALF[:8000])
+        return [Saw(0, *told_by_curl(one)) for one in (*old, waited, offered, streamed)]
+
+    compare(ways, ask)
+    assert_all_was_framed(ways.chaos)
+
+
+def test_pipelined_requests_are_answered_in_their_order(ways: Ways) -> None:
+    asked = b"".join(
+        b"%s %s HTTP/1.1\r\nHost: web\r\n%s\r\n%s" % one
+        for one in (
+            (b"GET", b"/small", b"", b""),
+            (b"HEAD", b"/large", b"", b""),
+            (b"POST", b"/echo", b"Content-Length: 4\r\n", b"body"),
+            (b"GET", b"/large", b"", b""),
+            (b"POST", b"/echo", b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
+            (b"GET", b"/none", b"", b""),
+            (b"GET", b"/small", b"Connection: close\r\n", b""),
+        )
+    )
+
+    def ask(port: int) -> list[Saw]:
+        with socket.create_connection((HOST, port), SECONDS) as client:
+            client.sendall(asked)
+            return [Saw(0, *told_by_curl(b"".join(iter(lambda: client.recv(1 << 16), b""))))]
+
+    compare(ways, ask)
+    assert_all_was_framed(ways.chaos)
+
+
+def test_trailers_of_requests_and_answers_arrive(ways_to_node: Ways) -> None:
+    compare(ways_to_node, lambda port: CLIENTS["node"](port, WITH_TRAILERS))
+    (answer, _) = CLIENTS["node"](ways_to_node.ports["without faults"], WITH_TRAILERS)
+    assert answer.fields[-2:] == (("trailer X-Length", "trailer 30000"), ("trailer X-Asked", "trailer 42"))
+    assert_all_was_framed(ways_to_node.chaos)
+
+
+def assert_all_was_framed(chaos: ChaosproxyServer) -> None:
+    lines = [line for line in chaos.metrics().splitlines() if line.startswith("chaosproxy_connections_not_framed")]
+    assert lines and all(line.endswith(" 0.0") for line in lines), lines
+
+
+# ── streams ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("faults", list(FAULTS))
+def test_events_of_a_stream_arrive_one_by_one(chaos: ChaosproxyServer, faults: str) -> None:
+    """The server sends the next event only once the client has the one before: whoever gathers them hangs."""
+
+    async def scenario() -> None:
+        heard = asyncio.Queue[bytes]()
+
+        async def tell(request: web.Request) -> web.StreamResponse:
+            answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await answer.prepare(request)
+            for number in range(20):
+                event = f"data: {number}\n\n".encode()
+                await answer.write(event)
+                assert await heard.get() == event
+            return answer
+
+        app = web.Application()
+        app.router.add_get("/events", tell)
+        async with serving_app(app) as upstream:
+            port = await in_thread(chaos_port, chaos, upstream, faults)
+            async with aiohttp.ClientSession() as session, session.get(f"http://{HOST}:{port}/events") as answer:
+                count = 0
+                async for event in answer.content.iter_any():
+                    assert event == f"data: {count}\n\n".encode()
+                    heard.put_nowait(event)
+                    count += 1
+                assert count == 20
+
+    within_limit(scenario())
+
+
+@pytest.mark.parametrize("faults", list(FAULTS))
+def test_a_websocket_carries_messages_and_then_feels_faults_on_its_stream(chaos: ChaosproxyServer, faults: str) -> None:
+    needs("websockets")
+    from websockets.asyncio.client import connect
+    from websockets.asyncio.server import ServerConnection, serve
+
+    async def echo(peer: ServerConnection) -> None:
+        async for message in peer:
+            await peer.send(message)
+
+    async def scenario() -> None:
+        async with serve(echo, HOST, 0) as server:
+            upstream = next(iter(server.sockets)).getsockname()[1]
+            port = await in_thread(chaos_port, chaos, upstream, faults)
+            async with connect(f"ws://{HOST}:{port}/talk", proxy=None) as client:
+                assert client.response is not None
+                assert (ADDED in client.response.headers) is ("more" in FAULTS[faults])
+                for message in ("hello", b"\0" * 200_000, "", "x" * 70_000):
+                    await client.send(message)
+                    assert await client.recv() == message
+                clock = asyncio.get_running_loop().time
+                await in_thread(inject, chaos, "far", type="latency", delay="100ms", direction="both")
+                began = clock()
+                await client.send("far")
+                assert await client.recv() == "far"
+                assert 0.2 <= clock() - began < 2.0
+                await in_thread(inject, chaos, "stuck", type="stall")
+                await client.send("stuck")
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await client.recv()
+                await in_thread(chaos.heal)
+                assert await client.recv() == "stuck"
+
+    within_limit(scenario())
+
+
+def within_limit(scenario: Any) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(SECONDS):
+            await scenario
+
+    asyncio.run(main())
+
+
+def chaos_port(chaos: ChaosproxyServer, upstream: int, faults: str) -> int:
+    if any(proxy["name"] == "stream" for proxy in chaos.call("GET", "/v1/proxies")["proxies"]):
+        chaos.call("DELETE", "/v1/proxies/stream")
+    return chaos.add_proxy("stream", upstream, protocol="http", faults=FAULTS[faults])
+
+
+def inject(chaos: ChaosproxyServer, name: str, **fault: object) -> None:
+    chaos.inject("stream", name, **fault)
+
+
+async def in_thread(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return await asyncio.to_thread(call, *arguments, **named)
+
+
+class serving_app:
+    """An aiohttp application in this loop, on a free port."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._runner = web.AppRunner(app)
+
+    async def __aenter__(self) -> int:
+        await self._runner.setup()
+        server = web.TCPSite(self._runner, HOST, 0)
+        await server.start()
+        return int(self._runner.addresses[0][1])
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._runner.cleanup()
