@@ -80,6 +80,8 @@ def test_a_fault_on_messages_is_shown_as_it_is_injected(server: ChaosproxyServer
     result = run(server, "inject", "api", "http_headers", *words, "--name", "less")
     assert result.stderr == ""
     assert all(word in result.stdout.split() for word in words), result.stdout
+    result = run(server, "inject", "api", "http_abort", 'body={"error": "overloaded"}')
+    assert ' body={"error": "overloaded"} ' in result.stdout
 
 
 def test_inject_by_a_name_that_is_there_changes_the_fault(server: ChaosproxyServer) -> None:
