@@ -37,7 +37,8 @@ def examples(without: Collection[str] = ()) -> list[object]:
 def test_the_uses_that_are_promised_are_there() -> None:
     names = {path.stem for path in EXAMPLES}
     assert names >= {
-        "web-service", "database-with-replica", "redis", "flaky-network", "compose", "redis-sentinel", "tls",
+        "web-service", "database-with-replica", "redis", "flaky-network", "compose", "redis-sentinel", "http-service",
+        "lost-response", "tls",
     }  # fmt: skip
 
 

@@ -31,9 +31,8 @@ from chaosproxy.declare import (
     write_struct,
 )
 from chaosproxy.faults.base import Fault
-from chaosproxy.http.match import Match
 from chaosproxy.model import Placement
-from chaosproxy.model.fault import MATCH, placing
+from chaosproxy.model.fault import match_of
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.units import format_size
 
@@ -157,8 +156,9 @@ def schema() -> None:
 
 def _placing_lines(fault: type[Fault]) -> Iterator[Line]:
     yield from lines_of(Placement)
-    if MATCH in placing(fault):
-        yield from lines_of(Match, "match.")
+    match = match_of(fault)
+    if match is not None and isinstance(match.kind, Struct):
+        yield from lines_of(match.kind.of, "match.")
 
 
 def _print_lines(lines: Iterable[Line], none: str) -> None:

@@ -14,9 +14,10 @@ from chaosproxy.cli.client import DEFAULT_URL, Client
 from chaosproxy.cli.describe import complete_type, known_type
 from chaosproxy.cli.exits import BadInput
 from chaosproxy.cli.printing import print_json, print_table
-from chaosproxy.declare import Param, Problems, params_of
+from chaosproxy.declare import Param, Problems, TextOrJson, params_of
 from chaosproxy.model import read_fault
 from chaosproxy.model.fault import placing
+from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["heal", "inject", "status", "talks_to_server", "url_option"]
 
@@ -173,10 +174,22 @@ def _fault_line(fault: Json) -> str:
     return " ".join([f"{fault['name']}:", fault["type"], *_words(shown), fault["direction"]])
 
 
+_JSON = {param.name for fault in FAULT_TYPES.values() for param in params_of(fault) if param.kind == TextOrJson()}
+"""Parameters whose mappings are a value, and no parts."""
+
+
 def _words(settings: Json, prefix: str = "") -> Iterator[str]:
     """The settings as `inject` takes them."""
     for key, value in settings.items():
-        if isinstance(value, dict):
+        if not prefix and key in _JSON:
+            yield f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        elif isinstance(value, dict):
             yield from _words(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}={json.dumps(value) if isinstance(value, bool) else value}"
+            yield f"{prefix}{key}={_word(value)}"
+
+
+def _word(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(_word(one) for one in value)
+    return json.dumps(value) if isinstance(value, bool) else str(value)

@@ -46,6 +46,7 @@ class MessageFault(Fault):
     __slots__ = ()
 
     depth: ClassVar[Depth] = "message"
+    matches_sni: ClassVar[bool] = False
     treats: ClassVar[On | None] = "request"
     """What it treats; None where the fault's direction, or its parameter `on`, says it."""
 

@@ -14,16 +14,20 @@ from chaosproxy.http.part import On
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model.names import read_name
 from chaosproxy.model.placement import SELECTS, Placement
-from chaosproxy.model.sni import SniMatch, is_sni_match, read_sni_match, sni_schema
+from chaosproxy.model.sni import SniMatch, is_sni_match, read_sni_match
 from chaosproxy.model.types import FAULT_TYPES
 
-__all__ = ["DIRECTION_OF", "MATCH", "FaultSpec", "placement_schema", "placing", "read_fault", "write_fault"]
+__all__ = ["DIRECTION_OF", "FaultSpec", "match_of", "placement_schema", "placing", "read_fault", "write_fault"]
 
 DIRECTION_OF: dict[On, Direction] = {"request": "upstream", "response": "downstream"}
 """Which way messages flow."""
 
 MATCH = Param("match", "match", Struct(Match), "which messages it is for; without it, all", "{path: /checkout/*}", None)
 """A parameter of the placement that message faults alone have."""
+SNI_MATCH = Param(
+    "match", "sni", Struct(SniMatch), "touches only TLS connections to such a name", "{sni: '*.example.org'}", None
+)
+"""The same of faults on connections that have begun to speak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +119,24 @@ def placement_schema(of: type[Fault]) -> dict[str, Any]:
     """JSON Schema of the placement parameters that a type takes, by name. (Any: JSON.)"""
     left_out = SELECTS if of.at_listener else ()
     properties = {name: one for name, one in struct_schema(Placement)["properties"].items() if name not in left_out}
-    if issubclass(of, MessageFault):
-        properties["match"] = {**struct_schema(Match), "description": MATCH.meaning}
-    elif of.matches_sni:
-        properties["match"] = sni_schema()
+    match = match_of(of)
+    if match is not None:
+        assert isinstance(match.kind, Struct)
+        properties["match"] = {**struct_schema(match.kind.of), "description": match.meaning}
     return properties
+
+
+def match_of(of: type[Fault]) -> Param | None:
+    """The parameter `match` that a type takes: of HTTP messages, or of TLS connections; None where it takes none."""
+    if issubclass(of, MessageFault):
+        return MATCH
+    return SNI_MATCH if of.matches_sni else None
 
 
 def placing(of: type[Fault]) -> list[Param]:
     """The parameters that say where and how often a fault of this type acts."""
-    return [*params_of(Placement), *([MATCH] if issubclass(of, MessageFault) else [])]
+    match = match_of(of)
+    return [*params_of(Placement), *([] if match is None else [match])]
 
 
 def _read_type(data: object, problems: Problems, path: Path) -> type[Fault] | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
-from chaosproxy.declare import Problems, Text, param, read_struct, struct_schema
+from chaosproxy.declare import Problems, Text, param, read_struct
 from chaosproxy.errors import Path
 from chaosproxy.faults.base import Fault
 
-__all__ = ["SniMatch", "is_sni_match", "read_sni_match", "sni_schema"]
+__all__ = ["SniMatch", "is_sni_match", "read_sni_match"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +39,3 @@ def read_sni_match(data: object, of: type[Fault], problems: Problems, path: Path
     if found is not None and not found.sni:
         problems.add((*path, "sni"), "is empty; give a name such as '*.example.org'")
     return found
-
-
-def sni_schema() -> dict[str, Any]:
-    """JSON Schema of `match` for faults that act on connections. (Any: JSON.)"""
-    return {**struct_schema(SniMatch), "description": "touches only TLS connections to such a name"}

@@ -74,6 +74,16 @@ def test_inject_places_what_the_words_say(server: ChaosproxyServer) -> None:
     }  # fmt: skip
 
 
+def test_a_fault_on_messages_is_shown_as_it_is_injected(server: ChaosproxyServer) -> None:
+    server.add_proxy("api", 9, protocol="http")
+    words = ["match.method=POST,PUT", "match.headers.x-tenant=acme", "match.query.debug=true", "remove=Date,ETag"]
+    result = run(server, "inject", "api", "http_headers", *words, "--name", "less")
+    assert result.stderr == ""
+    assert all(word in result.stdout.split() for word in words), result.stdout
+    result = run(server, "inject", "api", "http_abort", 'body={"error": "overloaded"}')
+    assert ' body={"error": "overloaded"} ' in result.stdout
+
+
 def test_inject_by_a_name_that_is_there_changes_the_fault(server: ChaosproxyServer) -> None:
     result = run(server, "inject", "web", "latency", "delay=30ms", "--name", "slow")
     assert result.stdout.startswith("changed slow:")
@@ -95,6 +105,8 @@ def test_inject_without_a_name_gets_one(server: ChaosproxyServer) -> None:
         (("db", "stall", "--nth", "x"), "nth: 'x' is not a whole number"),
         (("db", "stall", "--direction", "up"), "direction: 'up' is not known"),
         (("dbb", "stall"), "did you mean 'db'?"),
+        (("db", "latency", "delay=1s", "match.path=/x"), "match: selects HTTP messages, and latency acts on conn"),
+        (("db", "http_abort"), "give the proxy `protocol: http`"),
     ],
 )
 def test_inject_that_is_wrong_says_what_exists(server: ChaosproxyServer, words: tuple[str, ...], said: str) -> None:

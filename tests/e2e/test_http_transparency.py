@@ -8,7 +8,9 @@ answer. A relay right before the server records what the server heard and said, 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,8 @@ from aiohttp import web
 
 from tests.servers.chaos import ChaosproxyServer, serving
 from tests.servers.http.clients import CLIENTS, SECONDS, Ask, Saw, curl, told_by_curl
-from tests.servers.http.recorder import Recorder, recording
+from tests.servers.http.recorder import Recorder, alike, recording
+from tests.servers.http.shown import LARGE
 from tests.servers.http.sites import SITES, needs, site
 from tests.servers.processes import HOST
 
@@ -74,32 +77,19 @@ class Ways:
     ports: dict[str, int]
 
 
-@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
-def chaos(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosproxyServer]:
-    with serving(tmp_path_factory.mktemp("chaosproxy"), "--loop", request.param) as server:
-        yield server
+PAIRS = [*(("uvloop", name) for name in SITES), ("asyncio", "nginx"), ("asyncio", "node")]
 
 
-def ways_to(chaos: ChaosproxyServer, recorder: Recorder) -> Ways:
-    for proxy in chaos.call("GET", "/v1/proxies")["proxies"]:
-        chaos.call("DELETE", f"/v1/proxies/{proxy['name'].replace(' ', '%20')}")
-    ports = {
-        name: chaos.add_proxy(name.replace(" ", "-"), recorder.port, protocol="http", faults=faults)
-        for name, faults in FAULTS.items()
-    }
-    return Ways(chaos, recorder, ports)
-
-
-@pytest.fixture(scope="module", params=list(SITES))
-def ways(request: pytest.FixtureRequest, chaos: ChaosproxyServer) -> Iterator[Ways]:
-    with site(request.param) as port, recording(port) as recorder:
-        yield ways_to(chaos, recorder)
-
-
-@pytest.fixture(scope="module")
-def ways_to_node(chaos: ChaosproxyServer) -> Iterator[Ways]:
-    with site("node") as port, recording(port) as recorder:
-        yield ways_to(chaos, recorder)
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+def ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
+    loop, name = request.param
+    with site(name) as port, recording(port) as recorder:
+        with serving(tmp_path_factory.mktemp("chaosproxy"), "--loop", loop) as chaos:
+            ports = {
+                name: chaos.add_proxy(name.replace(" ", "-"), recorder.port, protocol="http", faults=faults)
+                for name, faults in FAULTS.items()
+            }
+            yield Ways(chaos, recorder, ports)
 
 
 def compare(ways: Ways, ask: Callable[[int], list[Saw]]) -> None:
@@ -129,15 +119,16 @@ def test_every_client_and_server_see_the_same_of_each_other(ways: Ways, client: 
     assert_all_was_framed(ways.chaos)
 
 
-def test_curl_speaks_http_1_0_waits_for_leave_and_sends_what_comes(ways: Ways) -> None:
+def test_curl_speaks_http_1_0_waits_for_leave_offers_http_2_and_sends_what_comes(ways: Ways) -> None:
     def ask(port: int) -> list[Saw]:
         base = ["--silent", "--show-error", "--include", "--max-time", str(SECONDS)]
         url = f"http://{HOST}:{port}"
         old = [curl(*base, "--http1.0", f"{url}/small"), curl(*base, "--http1.0", f"{url}/chunked")]
         leave = ["--header", "Expect: 100-continue", "--expect100-timeout", str(SECONDS)]
         waited = curl(*base, *leave, "--data-binary", "y" * 2000, f"{url}/echo")
+        offered = curl(*base, "--http2", f"{url}/small", f"{url}/twice")  # by an upgrade, which all of them decline
         streamed = curl(*base, "--request", "POST", "--upload-file", "-", f"{url}/echo", said=HALF[:8000])
-        return [Saw(0, *told_by_curl(one)) for one in (*old, waited, streamed)]
+        return [Saw(0, *told_by_curl(one)) for one in (*old, waited, offered, streamed)]
 
     compare(ways, ask)
     assert_all_was_framed(ways.chaos)
@@ -166,11 +157,12 @@ def test_pipelined_requests_are_answered_in_their_order(ways: Ways) -> None:
     assert_all_was_framed(ways.chaos)
 
 
-def test_trailers_of_requests_and_answers_arrive(ways_to_node: Ways) -> None:
-    compare(ways_to_node, lambda port: CLIENTS["node"](port, WITH_TRAILERS))
-    (answer, _) = CLIENTS["node"](ways_to_node.ports["without faults"], WITH_TRAILERS)
+@pytest.mark.parametrize("ways", [("uvloop", "node"), ("asyncio", "node")], ids="-".join, indirect=True)
+def test_trailers_of_requests_and_answers_arrive(ways: Ways) -> None:
+    compare(ways, lambda port: CLIENTS["node"](port, WITH_TRAILERS))
+    (answer, _) = CLIENTS["node"](ways.ports["without faults"], WITH_TRAILERS)
     assert answer.fields[-2:] == (("trailer X-Length", "trailer 30000"), ("trailer X-Asked", "trailer 42"))
-    assert_all_was_framed(ways_to_node.chaos)
+    assert_all_was_framed(ways.chaos)
 
 
 def assert_all_was_framed(chaos: ChaosproxyServer) -> None:
@@ -178,11 +170,49 @@ def assert_all_was_framed(chaos: ChaosproxyServer) -> None:
     assert lines and all(line.endswith(" 0.0") for line in lines), lines
 
 
+def test_faults_that_come_and_go_in_the_midst_of_messages_change_no_byte(chaosproxy_server: ChaosproxyServer) -> None:
+    """With what each holds let go, and its place in the chain taken and given up, a hundred times or so."""
+    harmless: list[dict[str, Any]] = [
+        {"type": "http_headers", "add": {"X-Chaos": "on"}},
+        {"type": "http_delay", "delay": "5ms", "on": "response"},
+        {"type": "http_delay", "delay": "20ms", "on": "body"},
+        {"type": "http_slow_body", "rate": "50MB/s"},
+        {"type": "http_abort", "match": {"path": "/never"}},
+        {"type": "latency", "delay": "2ms", "direction": "both"},
+    ]
+    with site("nginx") as upstream:
+        port = chaos_port(chaosproxy_server, upstream, "without faults")
+        stop = threading.Event()
+
+        def come_and_go() -> None:
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                inject(chaosproxy_server, f"fault-{number % 3}", **harmless[number % len(harmless)])
+                if number % 7 == 6:
+                    chaosproxy_server.heal()
+
+        asks = [Ask("GET", "/large"), Ask("POST", "/echo", body=HALF, chunked=True), Ask("GET", "/small")] * 40
+        thread = threading.Thread(target=come_and_go)
+        thread.start()
+        try:
+            seen = CLIENTS["aiohttp"](port, asks)
+        finally:
+            stop.set()
+            thread.join(SECONDS)
+        bodies = {alike(LARGE), b"POST 30000\n", b"hello\n"}
+        assert {(one.status, one.body) for one in seen} == {(200, body) for body in bodies}
+        samples = [line for line in chaosproxy_server.metrics().splitlines() if "exchanges_total{" in line]
+        assert sum(float(line.split()[-1]) for line in samples if 'proxy="stream"' in line) == len(asks)
+        chaosproxy_server.heal()
+    assert_all_was_framed(chaosproxy_server)
+
+
 # ── streams ───────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("faults", list(FAULTS))
-def test_events_of_a_stream_arrive_one_by_one(chaos: ChaosproxyServer, faults: str) -> None:
+def test_events_of_a_stream_arrive_one_by_one(chaosproxy_server: ChaosproxyServer, faults: str) -> None:
     """The server sends the next event only once the client has the one before: whoever gathers them hangs."""
 
     async def scenario() -> None:
@@ -200,7 +230,7 @@ def test_events_of_a_stream_arrive_one_by_one(chaos: ChaosproxyServer, faults: s
         app = web.Application()
         app.router.add_get("/events", tell)
         async with serving_app(app) as upstream:
-            port = await in_thread(chaos_port, chaos, upstream, faults)
+            port = await in_thread(chaos_port, chaosproxy_server, upstream, faults)
             async with aiohttp.ClientSession() as session, session.get(f"http://{HOST}:{port}/events") as answer:
                 count = 0
                 async for event in answer.content.iter_any():
@@ -213,7 +243,9 @@ def test_events_of_a_stream_arrive_one_by_one(chaos: ChaosproxyServer, faults: s
 
 
 @pytest.mark.parametrize("faults", list(FAULTS))
-def test_a_websocket_carries_messages_and_then_feels_faults_on_its_stream(chaos: ChaosproxyServer, faults: str) -> None:
+def test_a_websocket_carries_messages_and_then_feels_faults_on_its_stream(
+    chaosproxy_server: ChaosproxyServer, faults: str
+) -> None:
     needs("websockets")
     from websockets.asyncio.client import connect
     from websockets.asyncio.server import ServerConnection, serve
@@ -225,7 +257,7 @@ def test_a_websocket_carries_messages_and_then_feels_faults_on_its_stream(chaos:
     async def scenario() -> None:
         async with serve(echo, HOST, 0) as server:
             upstream = next(iter(server.sockets)).getsockname()[1]
-            port = await in_thread(chaos_port, chaos, upstream, faults)
+            port = await in_thread(chaos_port, chaosproxy_server, upstream, faults)
             async with connect(f"ws://{HOST}:{port}/talk", proxy=None) as client:
                 assert client.response is not None
                 assert (ADDED in client.response.headers) is ("more" in FAULTS[faults])
@@ -233,17 +265,17 @@ def test_a_websocket_carries_messages_and_then_feels_faults_on_its_stream(chaos:
                     await client.send(message)
                     assert await client.recv() == message
                 clock = asyncio.get_running_loop().time
-                await in_thread(inject, chaos, "far", type="latency", delay="100ms", direction="both")
+                await in_thread(inject, chaosproxy_server, "far", type="latency", delay="100ms", direction="both")
                 began = clock()
                 await client.send("far")
                 assert await client.recv() == "far"
                 assert 0.2 <= clock() - began < 2.0
-                await in_thread(inject, chaos, "stuck", type="stall")
+                await in_thread(inject, chaosproxy_server, "stuck", type="stall")
                 await client.send("stuck")
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.5):
                         await client.recv()
-                await in_thread(chaos.heal)
+                await in_thread(chaosproxy_server.heal)
                 assert await client.recv() == "stuck"
 
     within_limit(scenario())
@@ -258,8 +290,6 @@ def within_limit(scenario: Any) -> None:
 
 
 def chaos_port(chaos: ChaosproxyServer, upstream: int, faults: str) -> int:
-    if any(proxy["name"] == "stream" for proxy in chaos.call("GET", "/v1/proxies")["proxies"]):
-        chaos.call("DELETE", "/v1/proxies/stream")
     return chaos.add_proxy("stream", upstream, protocol="http", faults=FAULTS[faults])
 
 

@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from prometheus_client import generate_latest
@@ -218,11 +219,15 @@ def test_a_connection_that_is_no_http_is_counted_and_told_of_once() -> None:
         for count in (1, 2):
             async with world.client() as client:
                 client.writer.write(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
-                await world.until(lambda: world.samples("chaosproxy_connections_not_framed_total") == {(): count})
+                await world.until(partial(lambda wanted: not_framed(world) == {(): wanted}, count))
         assert len(world.told(NotFramed)) == 1
         assert world.exchanges() == {}
 
     play(scenario)
+
+
+def not_framed(world: World) -> dict[tuple[str, ...], float]:
+    return world.samples("chaosproxy_connections_not_framed_total")
 
 
 def test_what_requests_ask_for_themselves_is_counted_as_callers() -> None:

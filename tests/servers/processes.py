@@ -108,7 +108,10 @@ def started(
     sign: signal.Signals = signal.SIGTERM,
     environment: dict[str, str] | None = None,
 ) -> Iterator[int]:
-    """Run `command(port)` until the block ends, with `environment` besides our own; gives the port once `ready(port)`."""
+    """Run `command(port)` until the block ends; gives the port once `ready(port)`.
+
+    `environment` is what it finds there beside what we have.
+    """
     for attempt in range(3):
         port = free_port()
         child = Child(command(port), directory, os.environ | (environment or {}))

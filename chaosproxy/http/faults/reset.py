@@ -54,6 +54,7 @@ class _Breaking(MessageStage):
         self._is_longer = body_length(head.exchange.response.fields) is not None
         if self._size is None:
             return (Reset(head.due),)
+        self.mark(head)
         return (head, Reset(head.due)) if self._is_broken else (head,)
 
     def on_rest(self, part: Part) -> Iterable[Step]:

@@ -72,6 +72,7 @@ class _Cutting(MessageStage):
         if self._left is not None and length is not None and self._left >= length:
             self._current = -1
             return (head,)
+        self.mark(head)
         return (head, *self._cut(head.due)) if self._left == 0 and self._is_longer else (head,)
 
     def on_rest(self, part: Part) -> Iterable[Step]:

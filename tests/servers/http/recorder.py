@@ -57,7 +57,9 @@ class Recorder:
             except OSError:
                 return
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._connections.append(_Recorded(client, socket.create_connection((HOST, self._upstream))))
+            recorded = _Recorded(client, socket.create_connection((HOST, self._upstream)))
+            self._connections.append(recorded)  # first, lest it be over before it is known
+            recorded.start()
 
 
 class _Recorded:
@@ -69,12 +71,16 @@ class _Recorded:
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ways = ((client, server, self.sent), (server, client, self.answered))
         self._threads = [threading.Thread(target=self._carry, args=way, daemon=True) for way in ways]
+        self._has_started = False
+
+    def start(self) -> None:
         for thread in self._threads:
             thread.start()
+        self._has_started = True
 
     @property
     def has_ended(self) -> bool:
-        return not any(thread.is_alive() for thread in self._threads)
+        return self._has_started and not any(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
         for one in self._sockets:
@@ -88,9 +94,9 @@ class _Recorded:
     def _carry(self, source: socket.socket, sink: socket.socket, record: bytearray) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
-                source.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
                 record += data
                 sink.sendall(data)
+                source.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 

@@ -35,8 +35,10 @@ class Page:
 
     @property
     def all_fields(self) -> Fields:
-        length = () if isinstance(self.body, list) or self.status in NO_BODY else (("Content-Length", str(len(self.body))),)
-        return (("Content-Type", "application/octet-stream"), *self.fields, *length)
+        fields = (("Content-Type", "application/octet-stream"), *self.fields)
+        if isinstance(self.body, list) or self.status in NO_BODY:
+            return fields
+        return (*fields, ("Content-Length", str(len(self.body))))
 
     @property
     def pieces(self) -> list[bytes]:
@@ -58,7 +60,8 @@ PAGES: dict[str, Page] = {
 def page(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Page:
     """What the site shows; header names in lower case."""
     if path == "/echo" and method == "POST":
-        return Page(body, fields=(("X-Got", headers.get("transfer-encoding", headers.get("content-length", "nothing"))),))
+        framing = headers.get("transfer-encoding", headers.get("content-length", "nothing"))
+        return Page(body, fields=(("X-Got", framing),))
     found = PAGES.get(path, Page(b"there is no such page\n", 404))
     if "if-none-match" in headers and ("ETag", '"v1"') in found.fields:
         return Page(b"", 304, found.fields)
