@@ -1,38 +1,34 @@
-"""One connection in HTTP mode: both directions framed, requests paired with their answers.
+"""What both directions of a connection in HTTP mode share: requests paired with their answers, and what faults owe.
 
 HTTP/1.1 answers requests in the order they came (RFC 9112 §9.3.2), so that the pairing is a
 row: the server's next answer is that of the first exchange in it.
 
-Pure: it is given bytes and times and answers with Parts; the pipes wait and write.
+What cannot be framed is a plain stream from there on (`over`), unless a fault owes something
+to this connection: an answer, a silence, the swallowing of what is left of a request. Then a
+stream would bring answers to the wrong request, or the end of a request without its beginning;
+so nothing more passes that way, and the connection is closed when its turn comes (`broken_at`).
 
-    Conversation   what both directions share
-    Requests       client to server
-    Responses      server to client
-
-Each direction can be asked in two ways:
-
-    account   count what is in it; all of it passes
-    frame     cut it into Parts, for faults to treat
-
-What is one whole message that nobody wants need not be asked about: whoever sees that at a
+What is one whole message that nobody wants need not be framed at all: whoever sees that at a
 glance begins the exchange by hand (`is_busy`, `simple`, `began`, `count`), and ends it so.
+
+Pure: it is given bytes and times and answers with Parts; the pipes wait and write.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from chaosproxy.faults.base import NEVER, Close, Send, Step
-from chaosproxy.http.exchange import Answer, Exchange, Sign, State
-from chaosproxy.http.framing import Emit, Framer, PieceKind
-from chaosproxy.http.parse import Body, HeadParser, RequestParser, ResponseParser, Unframed, Unsized
-from chaosproxy.http.part import On, Part, PartKind
+from chaosproxy.faults.base import NEVER
+from chaosproxy.http.exchange import Answer, Exchange, Sign
+from chaosproxy.http.framing import Framer
 from chaosproxy.http.traffic import Line, Traffic
 from chaosproxy.tallies import RouteTally
 
-__all__ = ["NEVER_SILENT", "Conversation", "Requests", "Responses"]
+__all__ = ["NEVER_SILENT", "UPGRADED", "Conversation"]
 
 NEVER_SILENT = 2**62
+UPGRADED = "upgraded"
+"""Why these are no messages any more: both have agreed on that."""
 
 
 
@@ -40,9 +36,9 @@ class Conversation:
     """What both directions of a connection share."""
 
     __slots__ = (
-        "_framers", "_row", "asks_upgrade", "began", "client_ended", "copies", "count", "ended_by", "ends_at",
-        "is_busy", "lost_from", "over", "passing", "reset_over", "sending", "silenced_by", "silent_from", "simple",
-        "stirred", "traffic",
+        "_framers", "_row", "asks_upgrade", "began", "broken_at", "broken_by", "client_ended", "copies", "count",
+        "doubt", "ended_by", "ends_at", "is_busy", "lost_from", "over", "passing", "reset_over", "sending",
+        "silenced_by", "silent_from", "simple", "stirred", "traffic", "unasked",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic) -> None:
@@ -62,6 +58,14 @@ class Conversation:
         """The one exchange under way, as long as nothing about it is out of the ordinary."""
         self.began = 0.0
         """When that one began."""
+        self.doubt: str | None = None
+        """Why what the client sends cannot be framed, until it is known whether a fault owes something."""
+        self.broken_at = NEVER_SILENT
+        """The connection is closed when it is this exchange's turn to be answered: its request cannot be framed."""
+        self.broken_by = ""
+        """The fault that owes something where it could not be framed."""
+        self.unasked = False
+        """An answer has come that nobody had asked for."""
         self.asks_upgrade = False
         """Whether messages follow depends on the server's next answer."""
         self.over: str | None = None
@@ -97,7 +101,12 @@ class Conversation:
     def mind_business(self) -> None:
         """Find out anew whether anything is under way; whoever framed something must."""
         self.is_busy = (
-            self.is_silent or self.outstanding > 0 or not all(framer.is_between for framer in self._framers)
+            self.outstanding > 0
+            or not all(framer.is_between for framer in self._framers)
+            or self.is_silent
+            or self.unasked
+            or self.doubt is not None
+            or self.broken_at < NEVER_SILENT
         )
 
     @property
@@ -135,6 +144,29 @@ class Conversation:
             self.over = reason
             self.reset_over = self.traffic.settings.strict
             self.traffic.unframed(reason)
+
+    def settle_doubt(self) -> None:
+        """Faults have seen all that came before what cannot be framed."""
+        reason, self.doubt = self.doubt, None
+        if reason is None:
+            return
+        if self.over is not None or not self.is_treated:
+            self.give_up(reason)
+            return
+        self.traffic.unframed(reason)
+        self.broken_by = self.owing
+        begun = self.sending is not None and not self.sending.is_swallowed
+        self.broken_at = self.count if begun else self.count + 1
+        self.stirred = True
+
+    @property
+    def owing(self) -> str:
+        """The fault whose work is not at its end, where there is one."""
+        under_way = [] if self.sending is None else [self.sending]
+        for exchange in (*under_way, *self.row):
+            if exchange.is_swallowed and exchange.answer is not None:
+                return exchange.answer.fault
+        return self.silenced_by or self.ended_by
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """A fault answers in the server's place, which sees nothing more of the request."""
@@ -202,7 +234,9 @@ class Conversation:
     @property
     def loses_requests(self) -> bool:
         """Of what the client sends now nothing reaches the server."""
-        return self.lost_from < NEVER_SILENT or (self.sending is not None and self.sending.is_swallowed)
+        if min(self.lost_from, self.broken_at) < NEVER_SILENT:
+            return True
+        return self.sending is not None and self.sending.is_swallowed
 
     @property
     def is_treated(self) -> bool:
@@ -222,233 +256,3 @@ class Conversation:
             exchange.go_unanswered()
         self.row.clear()
         self.passing.clear()
-
-
-class _Way:
-    """One direction; the names without an underscore are what the framer and the pipe call."""
-
-    __slots__ = ("_collected", "_now", "conversation", "current", "framer")
-
-    on: On
-
-    def __init__(self, conversation: Conversation) -> None:
-        self.conversation = conversation
-        self.framer = Framer(conversation.traffic.settings.head_limit)
-        conversation.framed_by(self.framer)
-        self.current: Exchange | None = None
-        """Whose message is under way."""
-        self._now = 0.0
-        self._collected: list[Step] | None = None
-        """Where Parts go while something is framed; None while it is only counted."""
-
-    def account(self, data: bytes, now: float) -> None:
-        """Count what is in `data`, all of which passes."""
-        if self.conversation.over is None and not self.framer.skip(len(data)):
-            self._feed(data, now, None)
-            self.framer.let_go()
-
-    def frame(self, data: bytes, now: float) -> list[Step]:
-        """`data` as Parts, and as it is where it cannot be framed."""
-        if self.conversation.over is not None:
-            return [Send(now, data)]
-        steps = self._collected = []
-        try:
-            rest = self._feed(data, now, self._emit)
-        finally:
-            self._collected = None
-        if rest and not self.conversation.reset_over:
-            steps.append(Send(now, rest))
-        return steps
-
-    def stream_ended(self, now: float) -> None:
-        """Count a message that ends with the stream; all of it has passed."""
-        if self.conversation.over is None:
-            self._now = now
-            self.conversation.spell_out()
-            self.framer.end_of_stream(self)
-            self.conversation.mind_business()
-
-    def end_of_stream(self, now: float) -> list[Step]:
-        """What goes ahead of the end-of-stream: an end for a body, or the beginning of a head that was kept back."""
-        if self.conversation.over is not None:
-            return []
-        steps = self._collected = []
-        self._now = now
-        try:
-            kept = self.framer.let_go()
-            self.framer.end_of_stream(self, self._emit)
-        finally:
-            self._collected = None
-        return [*steps, Send(now, kept)] if kept else steps
-
-    def _feed(self, data: bytes, now: float, emit: Emit) -> bytes:
-        """Answers what could not be framed."""
-        self._now = now
-        self.conversation.spell_out()
-        try:
-            self.framer.feed(data, self, emit)
-        except Unframed as unframed:
-            self.conversation.give_up(str(unframed))
-            return self.framer.rest
-        finally:
-            self.conversation.mind_business()
-        return b""
-
-    def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
-        raise NotImplementedError
-
-    def _collect(self, kind: PartKind, data: bytes, last: bool, exchange: Exchange) -> None:
-        assert self._collected is not None
-        seen_late = kind == "head" and self.framer.passed > 0
-        self._collected.append(Part(self._now, data, self.on, kind, exchange, last, seen_late=seen_late))
-
-    def make_parser(self) -> HeadParser:
-        raise NotImplementedError
-
-    def head_done(self, parser: HeadParser) -> Body:
-        raise NotImplementedError
-
-    def ended(self) -> None:
-        raise NotImplementedError
-
-
-class Requests(_Way):
-    """Client to server."""
-
-    __slots__ = ()
-    on: On = "request"
-
-    def account(self, data: bytes, now: float) -> None:
-        self._mind_upgrade()
-        super().account(data, now)
-
-    def frame(self, data: bytes, now: float) -> list[Step]:
-        self._mind_upgrade()
-        return super().frame(data, now)
-
-    def stream_ended(self, now: float) -> None:
-        super().stream_ended(now)
-        self.conversation.client_ends(now)
-
-    def end_of_stream(self, now: float) -> list[Step]:
-        steps = super().end_of_stream(now)
-        self.conversation.client_ends(now)
-        return steps
-
-    def _mind_upgrade(self) -> None:
-        if not self.conversation.asks_upgrade:
-            self.framer.decide()
-
-    def make_parser(self) -> HeadParser:
-        return RequestParser()
-
-    def head_done(self, parser: HeadParser) -> Body:
-        assert isinstance(parser, RequestParser)
-        head, body = parser.finish()
-        conversation = self.conversation
-        tally = conversation.traffic.tally_of(head.method, head.target)
-        self.current = exchange = conversation.begin(head.method, tally, self._now)
-        exchange.request = head
-        if parser.is_upgrade:
-            exchange.is_upgrade = conversation.asks_upgrade = True
-            self.framer.wait()
-        return body
-
-    def ended(self) -> None:
-        exchange, conversation = self.current, self.conversation
-        assert exchange is not None
-        exchange.sign(Sign.REQUEST_WHOLE)
-        conversation.sending = None
-        answer = exchange.answer
-        if answer is not None and answer.then_close and exchange.state is State.DONE:
-            conversation.end(self._now, answer.fault)
-
-    def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
-        exchange = self.current
-        assert exchange is not None
-        if not exchange.is_swallowed:
-            self._collect(kind, data, last, exchange)
-
-
-class Responses(_Way):
-    """Server to client."""
-
-    __slots__ = ("_first_byte", "_is_interim", "_status")
-    on: On = "response"
-
-    def __init__(self, conversation: Conversation) -> None:
-        super().__init__(conversation)
-        self._is_interim = False
-        self._status = 0
-        self._first_byte = 0.0
-
-    def own_answers(self, now: float) -> list[Step]:
-        """What faults answer in the server's place, as far as it is its turn; what is not due holds what follows."""
-        steps: list[Step] = []
-        row = self.conversation.row
-        while row and (answer := row[0].answer) is not None and self.current is None:
-            exchange = row.popleft()
-            exchange.changed_by.append(answer.fault)
-            exchange.sign(Sign.ANSWER_BEGINS)
-            exchange.sign(Sign.ANSWER_WHOLE)
-            if not self._is_heard(exchange):
-                continue
-            due = max(now, answer.due)
-            steps.append(Part(due, answer.data, "response", "head", exchange, last=True, is_ours=True))
-            if answer.then_close and (exchange.state is State.DONE or not answer.awaits_end):
-                steps.append(Close(due, answer.fault))
-        self.conversation.mind_business()
-        return steps
-
-    def _is_heard(self, exchange: Exchange) -> bool:
-        """The answer is whole: whether it goes on, through the faults, to the client."""
-        if exchange.number >= self.conversation.silent_from:
-            exchange.go_unanswered()
-            return False
-        self.conversation.passing[exchange.number] = exchange
-        return True
-
-    def make_parser(self) -> HeadParser:
-        return ResponseParser()
-
-    def head_done(self, parser: HeadParser) -> Body:
-        assert isinstance(parser, ResponseParser)
-        conversation = self.conversation
-        exchange = conversation.row[0] if conversation.row else _unasked(self._now)
-        head, body = parser.finish(exchange.method)
-        self.current, self._status, self._first_byte = exchange, head.status, self._now
-        if body is Unsized.TUNNEL:
-            conversation.over = "upgraded"
-        self._is_interim = head.status < 200 and body is not Unsized.TUNNEL
-        if not self._is_interim:
-            exchange.response = head
-            exchange.sign(Sign.ANSWER_BEGINS)
-            if exchange.is_upgrade:
-                conversation.asks_upgrade = False
-        return body
-
-    def ended(self) -> None:
-        exchange, self.current = self.current, None
-        assert exchange is not None
-        if self._is_interim:
-            return
-        exchange.sign(Sign.ANSWER_WHOLE)
-        if exchange.number:
-            self.conversation.row.popleft()
-        if self._collected is None:
-            exchange.tally.add(self._status, self._first_byte - exchange.began, self._now - exchange.began)
-            return
-        if exchange.number:
-            self._is_heard(exchange)
-        self._collected += self.own_answers(self._now)
-
-    def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
-        assert self.current is not None
-        self._collect("interim" if self._is_interim else kind, data, last, self.current)
-
-
-def _unasked(now: float) -> Exchange:
-    """For an answer that nobody has asked for, such as a 408 for a request that did not come."""
-    exchange = Exchange(0, "GET", RouteTally(), now)
-    exchange.state = State.WAITING
-    return exchange

@@ -2,19 +2,30 @@
 
 One httptools parser per direction serves every connection, since it is between messages
 whenever it is asked; it calls back for a message's begin and end alone (DESIGN: a parser
-calls only what its object has). What is not one whole message is framed with more care.
+calls only what its object has). What is not one whole message is framed with more care; so
+is what `parse` or `framing` could refuse and httptools takes: what a glance lets pass, they
+would have framed as one message too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
 import httptools
 
+from chaosproxy.http.framing import CHUNK_LINE
+from chaosproxy.http.parse import STATUS_LINE
+
 _Parser: TypeAlias = httptools.HttpRequestParser | httptools.HttpResponseParser
 
-__all__ = ["REQUEST", "RESPONSE", "Glance"]
+__all__ = ["NOT_ONE", "REQUEST", "RESPONSE", "STATUS_CLASSES", "Glance", "StatusClasses"]
+
+NOT_ONE = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+"""What `feed` raises; an upgrade is no error, and so no subclass of one."""
+
+_CODING = re.compile(rb"\ntransfer-encoding:(?:[ \t]*chunked[ \t]*\r)?", re.IGNORECASE)
 
 
 class Glance:
@@ -22,19 +33,20 @@ class Glance:
 
     It is done by hand, since a call for all of it would cost a third as much again:
 
-        feed(data)                          HttpParserError: then `again(data)`
+        feed(data)                          NOT_ONE: then `again(data)`
         len(begun) == 1 == len(ended)       it is exactly one: an element is appended to each
         otherwise                           it is less, more or something else: `renew()`
     """
 
-    def __init__(self, make_parser: Callable[[Glance], _Parser]) -> None:
+    def __init__(self, make_parser: Callable[[object], _Parser]) -> None:
         self._make_parser = make_parser
         self.begun: list[None] = []
         self.ended: list[None] = []
         # Methods of lists are called in half the time of our own: a message that begins takes an element from one
-        # list, and one that ends from the other.
+        # list, one that ends from the other; a chunk finds none, and ends the look.
         self.on_message_begin = self.begun.pop
         self.on_message_complete = self.ended.pop
+        self.on_chunk_header = list[None]().pop
         self.renew()
 
     def renew(self) -> None:
@@ -43,13 +55,54 @@ class Glance:
         self.feed = self._make_parser(self).feed_data
 
     def again(self, data: bytes) -> None:
-        """The parser has refused it; perhaps because the message before was the last of its connection."""
+        """The parser has refused it: for chunks, or because the message before was the last of its connection."""
         self.renew()
+        second = _Second(self, len(data))
         try:
-            self.feed(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._make_parser(second).feed_data(data)
+        except NOT_ONE:
             self.renew()
+            return
+        if second.saw_chunks and not _is_plain_chunked(data):
+            self.renew()
+
+
+class StatusClasses(dict[bytes, int]):
+    """The class of a final status that an HTTP/1.1 status line has, by line; 0 where it must be looked at with care."""
+
+    KEPT = 1000
+
+    def __missing__(self, line: bytes) -> int:
+        if len(self) >= self.KEPT:
+            self.clear()
+        found = line[9] - ord("0") if line.startswith(b"HTTP/1.1 ") and STATUS_LINE.fullmatch(line) else 0
+        self[line] = found = found if 2 <= found <= 5 else 0
+        return found
+
+
+class _Second:
+    """Lets chunks be, and knows of them."""
+
+    def __init__(self, glance: Glance, size: int) -> None:
+        self._size = size
+        self._chunks: list[None] = [None] * size
+        self.on_message_begin = glance.begun.pop
+        self.on_message_complete = glance.ended.pop
+        self.on_chunk_header = self._chunks.pop
+
+    @property
+    def saw_chunks(self) -> bool:
+        return len(self._chunks) < self._size
+
+
+def _is_plain_chunked(data: bytes) -> bool:
+    """Whether no line of it can be beyond a limit, no size has leading zeros, and chunked is all that is coded."""
+    if len(data) > CHUNK_LINE or b"\n00" in data:
+        return False
+    codings = _CODING.findall(data)
+    return len(codings) == 1 and codings[0].endswith(b"\r")
 
 
 REQUEST = Glance(httptools.HttpRequestParser)
 RESPONSE = Glance(httptools.HttpResponseParser)
+STATUS_CLASSES = StatusClasses()

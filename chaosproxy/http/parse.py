@@ -1,20 +1,30 @@
 """The bytes of one head become a head and the framing of its body, or the reason why they do not.
 
 httptools (llhttp) reads; it is strict, and what it refuses is never guessed at. Beyond it,
-refused as framing that two parties may read differently (RFC 9112 §6.3, §11.2): a transfer
-coding in an HTTP/1.0 message, and any head whose end httptools sees elsewhere than we do.
+refused as what two parties may read differently (RFC 9112 §6.3, §11.2): a first line that
+is not spelled as HTTP/1.0 or 1.1 spells it, a transfer coding in an HTTP/1.0 message, one
+other than `chunked`, and any head whose end httptools sees elsewhere than we do.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import httptools
 
 from chaosproxy.http.head import Fields, RequestHead, ResponseHead
 
-__all__ = ["Body", "HeadParser", "RequestParser", "ResponseParser", "Unframed", "Unsized"]
+__all__ = [
+    "REQUEST_START", "STATUS_LINE", "Body", "HeadParser", "RequestParser", "ResponseParser", "Unframed", "Unsized",
+]  # fmt: skip
+
+REQUEST_START = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e]+")
+"""Method and target."""
+_REQUEST_LINE = re.compile(REQUEST_START.pattern + rb" HTTP/1\.[01]\r\n")
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
+_STATUS_LINE = re.compile(STATUS_LINE.pattern + rb"\r\n")
 
 
 class Unframed(Exception):
@@ -66,11 +76,15 @@ class _Seen:
 class HeadParser:
     """Reads one head, piece by piece."""
 
-    __slots__ = ("_any_parser", "_seen", "is_upgrade")
+    __slots__ = ("_any_parser", "_begun", "_seen", "is_upgrade")
+
+    first_line: ClassVar[re.Pattern[bytes]]
 
     def __init__(self, seen: _Seen, parser: httptools.HttpRequestParser | httptools.HttpResponseParser) -> None:
         self._seen = seen
         self._any_parser = parser
+        self._begun: bytearray | None = bytearray()
+        """The beginning of its first line; None once that is whole and well."""
         self.is_upgrade = False
         """What follows is another protocol, or depends on the answer (RFC 9110 §7.8, §9.3.6)."""
 
@@ -86,32 +100,55 @@ class HeadParser:
         except httptools.HttpParserError as error:
             if not self._seen.is_whole:
                 raise Unframed(_in_words(error)) from None
+        if self._begun is not None:
+            self._check_first_line(data, self._begun)
 
-    def _read(self) -> tuple[str, Fields, int | Unsized | None]:
-        """The first line's text, the fields, and what they say of the body's length; None where nothing.
+    def _check_first_line(self, data: bytes, begun: bytearray) -> None:
+        if not begun:
+            data = data.lstrip(b"\r\n")
+        end = data.find(b"\n") + 1
+        if not end:
+            begun += data
+        elif not self.first_line.fullmatch(bytes(begun) + data[:end]):
+            raise Unframed("a first line that is none of HTTP/1.0 or 1.1")
+        else:
+            self._begun = None
 
-        :raises Unframed: the head is not whole, or can be read in two ways.
+    def _read(self) -> tuple[str, Fields]:
+        """The first line's text, and the fields.
+
+        :raises Unframed: the head is not whole.
         """
         seen = self._seen
         if not seen.is_whole:
             raise Unframed("a head that does not end where its empty line is")
         fields = tuple([(name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) for name, value in seen.fields])
-        framing = {name.lower(): value for name, value in fields if name.lower() in _FRAMING}
+        return b"".join(seen.first_line).decode("latin-1"), fields
+
+    def _length(self, fields: Fields) -> int | Unsized | None:
+        """What the fields say of the body's length; None where nothing.
+
+        :raises Unframed: it can be read in two ways.
+        """
+        framing = [(name.lower(), value) for name, value in fields if name.lower() in _FRAMING]
         length: int | Unsized | None = None
-        if codings := framing.get("transfer-encoding"):
-            if self._any_parser.get_http_version() != "1.1":
+        for name, value in framing:
+            if name == "content-length":
+                length = int(value)
+            elif self._any_parser.get_http_version() != "1.1":
                 raise Unframed("a transfer coding in an HTTP/1.0 message")
-            is_chunked = codings.rpartition(",")[2].strip(" \t").lower() == "chunked"
-            length = Unsized.CHUNKED if is_chunked else Unsized.UNTIL_CLOSE
-        elif lengths := framing.get("content-length"):
-            length = int(lengths)
-        return b"".join(seen.first_line).decode("latin-1"), fields, length
+            elif len(framing) > 1 or value.lower() != "chunked":
+                raise Unframed("a transfer coding other than chunked")
+            else:
+                length = Unsized.CHUNKED
+        return length
 
 
 class RequestParser(HeadParser):
     """Reads the head of a request."""
 
     __slots__ = ("_parser",)
+    first_line = _REQUEST_LINE
 
     def __init__(self) -> None:
         seen = _Seen()
@@ -123,19 +160,16 @@ class RequestParser(HeadParser):
 
         :raises Unframed: it can be read in two ways.
         """
-        target, fields, length = self._read()
-        version = self._parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            raise Unframed(f"HTTP/{version}")
-        if length is Unsized.UNTIL_CLOSE:
-            raise Unframed("a request whose transfer coding does not end with chunked")
-        return RequestHead(self._parser.get_method().decode("latin-1"), target, version, fields), length or 0
+        target, fields = self._read()
+        method = self._parser.get_method().decode("latin-1")
+        return RequestHead(method, target, self._parser.get_http_version(), fields), self._length(fields) or 0
 
 
 class ResponseParser(HeadParser):
     """Reads the head of a response."""
 
     __slots__ = ("_parser",)
+    first_line = _STATUS_LINE
 
     def __init__(self) -> None:
         seen = _Seen()
@@ -147,13 +181,14 @@ class ResponseParser(HeadParser):
 
         :raises Unframed: it can be read in two ways.
         """
-        reason, fields, length = self._read()
+        reason, fields = self._read()
         status = self._parser.get_status_code()
         head = ResponseHead(status, reason, self._parser.get_http_version(), fields)
         if status == 101 or (method == "CONNECT" and 200 <= status < 300):
             return head, Unsized.TUNNEL
         if method == "HEAD" or status < 200 or status in _NO_BODY:
             return head, 0
+        length = self._length(fields)
         return head, Unsized.UNTIL_CLOSE if length is None else length
 
 

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.faults.base import NEVER, Close, Depth, Fault, HalfClose, Opening, Reset, Send, Stage, Step
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import UPGRADED, Conversation
 from chaosproxy.http.exchange import Exchange
 from chaosproxy.http.part import On, Part
+from chaosproxy.http.requests import Requests
+from chaosproxy.http.responses import Responses
 
 __all__ = ["Framing", "Gate", "MessageFault", "MessageOpening", "MessageStage"]
 
@@ -75,16 +77,25 @@ class MessageStage(Stage):
         """The number of the exchange whose message is being treated."""
 
     def on_step(self, step: Step) -> Iterable[Step]:
-        if not isinstance(step, Part) or step.on != self._on or step.is_ours or step.kind == "interim":
+        if not isinstance(step, Part):  # no more of a message comes: what was held to see all of it goes ahead
+            held = [*self.let_go()]
+            for one in held:
+                one.due = step.due
+            return (*held, step)
+        if step.on != self._on or step.is_ours or step.kind == "interim":
             return (step,)
         exchange = step.exchange
         if step.kind == "head":
-            if not exchange.number or step.seen_late or not self._choose(exchange):
+            if not self._can_treat(step) or not self._choose(exchange):
                 self._current = -1
                 return (step,)
             self._current = exchange.number
             return self.on_head(step)
         return self.on_rest(step) if exchange.number == self._current else (step,)
+
+    def _can_treat(self, head: Part) -> bool:
+        """It is whole, of an exchange, and nothing behind which answers could not be told apart."""
+        return head.exchange.number > 0 and not head.seen_late and self.conversation.over in (None, UPGRADED)
 
     def on_head(self, head: Part) -> Iterable[Step]:
         """What becomes of the head of a message that is to be treated."""
@@ -123,7 +134,8 @@ class Framing(Stage):
 
     def on_alarm(self, now: float) -> Iterable[Step]:
         self.alarm = NEVER
-        return self._way.own_answers(now) if isinstance(self._way, Responses) else ()
+        steps = self._way.left_over(now)
+        return [*steps, *self._way.own_answers(now)] if isinstance(self._way, Responses) else steps
 
     def let_go(self) -> Iterable[Step]:
         kept = self._way.framer.let_go()
@@ -157,8 +169,9 @@ class Gate(Stage):
         if isinstance(step, Part):
             is_lost = step.exchange.is_swallowed or step.exchange.number >= conversation.lost_from
             return () if is_lost else (step,)
-        if isinstance(step, Send) and conversation.loses_requests:
-            return ()
+        if isinstance(step, Send):
+            conversation.settle_doubt()
+            return () if conversation.loses_requests else (step,)
         return (step,)
 
     def _downstream(self, step: Step) -> Iterable[Step]:

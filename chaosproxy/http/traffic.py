@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chaosproxy.http.match import Rules
+from chaosproxy.http.parse import REQUEST_START
 from chaosproxy.http.routes import Routes
 from chaosproxy.tallies import ProxyTally, RouteTally
 
@@ -49,7 +50,8 @@ class Line:
     method: str
     tally: RouteTally
     passes: bool
-    """No fault can want them or their answers, and these are framed like any other: it is neither HEAD nor CONNECT."""
+    """No fault can want them or their answers; the line is spelled as HTTP/1.1 has it, and says neither HEAD nor
+    CONNECT, whose answers are framed in ways of their own."""
 
 
 class Traffic:
@@ -85,10 +87,11 @@ class Traffic:
 
     def look_up(self, line: bytes) -> Line:
         """`GET /path HTTP/1.1`; finds out, and keeps it."""
-        method, _, rest = line.strip(b" ").partition(b" ")  # parsers let more spaces be
-        target = rest.rpartition(b" ")[0].strip(b" ")
+        start, _, version = line.rpartition(b" ")
+        method, _, target = start.partition(b" ")
         name = method.decode("latin-1")
-        passes = name not in _SPECIAL and line[-8:-1] == b"HTTP/1." and not self._wanted.any_line(method, target)
+        passes = version == b"HTTP/1.1" and REQUEST_START.fullmatch(start) is not None and name not in _SPECIAL
+        passes = passes and not self._wanted.any_line(method, target)
         found = Line(name, self.tally_of(name, target), passes)
         if len(self.lines) >= _KEPT:
             self.lines.clear()

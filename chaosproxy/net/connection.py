@@ -15,7 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from chaosproxy.events import Cause, ConnectionClosed, ConnectionOpened, DialFailed
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import Conversation
+from chaosproxy.http.requests import Requests
+from chaosproxy.http.responses import Responses
 from chaosproxy.net.dial import DialError, dial
 from chaosproxy.net.messages import MessagePipe
 from chaosproxy.net.pipe import DIAL_QUEUE, Pipe

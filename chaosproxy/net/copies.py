@@ -6,7 +6,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import Conversation
+from chaosproxy.http.requests import Requests
+from chaosproxy.http.responses import Responses
 from chaosproxy.http.traffic import Traffic
 from chaosproxy.net.dial import DialError, dial
 from chaosproxy.net.securing import dial_secure

@@ -10,9 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-import httptools
-
-from chaosproxy.http.glance import REQUEST, RESPONSE
+from chaosproxy.http.glance import NOT_ONE, REQUEST, RESPONSE, STATUS_CLASSES
 from chaosproxy.net.sides import Side
 from chaosproxy.tallies import EXCHANGE_BOUNDS
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Follow", "FollowRequests", "FollowResponses"]
 
-_NOT_ONE = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _REQUESTS_BEGUN, _REQUESTS_ENDED = REQUEST.begun, REQUEST.ended
 _RESPONSES_BEGUN, _RESPONSES_ENDED = RESPONSE.begun, RESPONSE.ended
 
@@ -60,7 +57,7 @@ class FollowRequests(Follow):
             return
         try:
             REQUEST.feed(data)
-        except _NOT_ONE:
+        except NOT_ONE:
             REQUEST.again(data)
         if len(_REQUESTS_BEGUN) == 1 == len(_REQUESTS_ENDED):
             _REQUESTS_BEGUN.append(None)
@@ -97,13 +94,13 @@ class FollowResponses(Follow):
             return
         try:
             RESPONSE.feed(data)
-        except _NOT_ONE:
+        except NOT_ONE:
             RESPONSE.again(data)
         if len(_RESPONSES_BEGUN) == 1 == len(_RESPONSES_ENDED):
             _RESPONSES_BEGUN.append(None)
             _RESPONSES_ENDED.append(None)
-            status_class = data[9] - 48
-            if 2 <= status_class <= 5:  # a final answer
+            status_class = STATUS_CLASSES[data[: data.find(b"\r")]]
+            if status_class:
                 conversation.simple = None
                 conversation.is_busy = False
                 duration = self._clock() - conversation.began

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from chaosproxy.faults.base import Direction, Send
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.caller import CallerStage
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import Conversation
+from chaosproxy.http.requests import Requests
+from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate, MessageStage
 from chaosproxy.net.follow import Follow, FollowRequests, FollowResponses
 from chaosproxy.net.pipe import Pipe
@@ -49,9 +51,9 @@ class MessagePipe(Pipe):
     def arrange(self, links: Sequence[Link], now: float) -> None:
         message = [link for link in links if isinstance(link.stage, MessageStage)]
         stream = [link for link in links if not isinstance(link.stage, MessageStage)]
-        if self._is_framed:
-            self._drain(now)
         is_framed = self._is_framed
+        if is_framed:
+            self._drain(now)
         if message or self._treats_messages or self._holds_unframed:
             self.conversation.spell_out()
             before, behind = self._framing()
@@ -152,7 +154,7 @@ class MessagePipe(Pipe):
             self._refuse()
             return
         if conversation.over is not None:
-            self._go_plain()
+            self._go_plain(now)
         if conversation.stirred:
             conversation.stirred = False
             connection.downstream.stir(now)  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
@@ -166,27 +168,31 @@ class MessagePipe(Pipe):
         if self._is_framed:
             framing, gate = (link.stage for link in self._framing())
             assert isinstance(framing, Framing) and isinstance(gate, Gate)
-            framing.stir(now)
             gate.stir()
-            self.advance(now)
+            if framing.alarm > now:  # not from within
+                framing.stir(now)
+                self.advance(now)
 
     def _slow_client(self) -> None:
         """A client that asks much faster than it is answered has to wait."""
         assert self.connection is not None
         waiting, limit = self.conversation.outstanding, self.conversation.traffic.settings.pipeline_limit
-        if self.conversation.is_silent:  # it would wait for ever, and its end not be seen
+        if self.conversation.is_silent or self.conversation.over is not None:
+            # Silent, it would wait for ever, and its end not be seen; of a stream nobody counts answers.
             self.connection.upstream.resume(_OUTSTANDING)
         elif waiting > limit:
             self.connection.upstream.pause(_OUTSTANDING)
         elif waiting <= limit // 2:
             self.connection.upstream.resume(_OUTSTANDING)
 
-    def _go_plain(self) -> None:
+    def _go_plain(self, now: float) -> None:
         """These are no messages any more: both directions go on as streams."""
         assert self.connection is not None
         for pipe in (self.connection.upstream, self.connection.downstream):
             if pipe.source is not None and isinstance(pipe.source.get_protocol(), Follow):
                 pipe.source.set_protocol(pipe.reader())
+            if pipe.way.framer.kept:  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
+                pipe.stir(now)  # type: ignore[attr-defined]
 
     def _refuse(self) -> None:
         """The proxy is strict."""

@@ -1,23 +1,21 @@
-"""Whether some bytes are exactly one whole message."""
+"""A glance lets pass what the framer would have framed as one message, and nothing else."""
 
 from __future__ import annotations
 
-import httptools
 import pytest
 
-from chaosproxy.http.glance import REQUEST, RESPONSE, Glance
+from chaosproxy.http.glance import NOT_ONE, REQUEST, RESPONSE, STATUS_CLASSES, Glance
+from tests.http.corpus import CORPUS, LEGAL_ANSWER, LEGAL_REQUEST
+from tests.http.driving import Driven
 
-GET = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n"
-UPGRADE = b"GET /talk HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-CONNECT = b"CONNECT web:443 HTTP/1.1\r\nHost: web:443\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def is_one(glance: Glance, data: bytes) -> bool:
     """A look as it is taken on the way of every message."""
     try:
         glance.feed(data)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+    except NOT_ONE:
         glance.again(data)
     if len(glance.begun) == 1 == len(glance.ended):
         glance.begun.append(None)
@@ -27,23 +25,74 @@ def is_one(glance: Glance, data: bytes) -> bool:
     return False
 
 
-@pytest.mark.parametrize("data", [GET, b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nok", GET.replace(b"1.1", b"1.0")])
-def test_one_whole_request_is_one(data: bytes) -> None:
-    assert is_one(REQUEST, data)
+@pytest.mark.parametrize(
+    "data",
+    [
+        LEGAL_REQUEST,
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n" + b"\n00" * 3333 + b"\n",
+        CHUNKED + b"3\r\nabc\r\n0\r\n\r\n",
+        CHUNKED + b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    ],
+)
+def test_one_whole_request_passes_as_often_as_it_comes(data: bytes) -> None:
+    assert [is_one(REQUEST, data) for _ in range(3)] == [True] * 3
 
 
 @pytest.mark.parametrize(
     "data",
-    [UPGRADE, CONNECT, UPGRADE + b"more", GET[:-1], GET + GET, GET + b"G", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\n"],
+    [
+        LEGAL_REQUEST[:-1],
+        LEGAL_REQUEST * 2,
+        LEGAL_REQUEST + b"G",
+        b"\x00",
+        b"CONNECT h:443 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        CHUNKED + b"0000000000000003\r\nabc\r\n0\r\n\r\n",
+        CHUNKED + b"3;" + b"a" * 5000 + b"\r\nabc\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
 )
-def test_what_is_less_more_or_other_is_not_and_the_next_one_is_looked_at_afresh(data: bytes) -> None:
+def test_anything_else_does_not_and_what_comes_next_does(data: bytes) -> None:
     assert not is_one(REQUEST, data)
-    assert is_one(REQUEST, GET)
+    assert is_one(REQUEST, LEGAL_REQUEST)
+
+
+def test_an_answer_without_end_is_not_one() -> None:
+    assert not is_one(RESPONSE, b"HTTP/1.1 200 OK\r\n\r\nabc")
+    assert is_one(RESPONSE, LEGAL_ANSWER)
+
+
+def test_answers_need_no_new_parser_each() -> None:
+    assert is_one(RESPONSE, LEGAL_ANSWER)
+    feed = RESPONSE.feed
+    assert is_one(RESPONSE, LEGAL_ANSWER) and RESPONSE.feed is feed
 
 
 @pytest.mark.parametrize(
-    "data", [b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", OK[:-1], OK + OK]
-)
-def test_answers_are_looked_at_in_the_same_way(data: bytes) -> None:
-    assert not is_one(RESPONSE, data)
-    assert is_one(RESPONSE, OK)
+    ("line", "expected"),
+    [
+        (b"HTTP/1.1 200 OK", 2), (b"HTTP/1.1 503", 5), (b"HTTP/1.1 404 ", 4), (b"HTTP/1.1 100 Go", 0),
+        (b"HTTP/1.0 503", 0), (b"HTTP/1.1 999 Odd", 0), (b"HTTP/2.0 200 OK", 0), (b"RTSP/1.0 200 OK", 0),
+        (b"HTTP/1.1 099 No", 0),
+    ],
+)  # fmt: skip
+def test_a_status_has_a_class_where_its_line_is_well_formed(line: bytes, expected: int) -> None:
+    assert [STATUS_CLASSES[line] for _ in range(2)] == [expected] * 2
+
+
+def test_nothing_passes_at_a_glance_that_could_not_be_framed() -> None:
+    for shape in CORPUS:
+        glance, careful = Driven(), Driven()
+        for driven in (glance, careful):
+            if shape.server:
+                driven.client.feed(shape.client)
+        one, other = (driven.server if shape.server else driven.client for driven in (glance, careful))
+        data = shape.server or shape.client
+        if one.passes(data):
+            other.way.account(data, 0.0)
+            assert careful.conversation.over is None, shape.name
+            assert (careful.conversation.count, careful.statuses) == (glance.conversation.count, glance.statuses)

@@ -100,7 +100,7 @@ SHAPES = (
     Shape(
         "chunked-response",
         GET,
-        chunked(answer("200 OK", "Trailer: X-T", body=None), b"the an", b"swer's body", extension=b' ; n="v"',
+        chunked(answer("200 OK", "Trailer: X-T", body=None), b"the an", b"swer's body", extension=b';n="v"',
                 trailers=b"X-T: end\r\n"),
     ),
     Shape("close-delimited", GET, Message(answer("200 OK", body=None).head, (("body", b"the answer's body"),)),
