@@ -6,6 +6,7 @@
     glance        whether some bytes are exactly one message, cheaply
     exchange      a request and its answer, and how far they are
     conversation  both directions of a connection
+    way           one of them
     traffic       what all connections of one proxy share
     part          a piece of a message on its way through the faults
     stage         what a message fault is; what stands before and behind all of them

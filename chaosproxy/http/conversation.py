@@ -3,31 +3,31 @@
 HTTP/1.1 answers requests in the order they came (RFC 9112 §9.3.2), so that the pairing is a
 row: the server's next answer is that of the first exchange in it.
 
+What cannot be framed is a plain stream from there on (`over`), unless a fault owes something
+to this connection: an answer, a silence, the swallowing of what is left of a request. Then a
+stream would bring answers to the wrong request, or the end of a request without its beginning;
+so nothing more passes that way, and the connection is closed when its turn comes.
+
 Pure: it is given bytes and times and answers with Parts; the pipes wait and write.
 
     Conversation   what both directions share
     Requests       client to server
     Responses      server to client
-
-Each direction can be asked in three ways, from the cheapest on:
-
-    passes    is this one whole message that nobody wants? then it is counted, and that is all
-    account   count what is in it; all of it passes
-    frame     cut it into Parts, for faults to treat
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from chaosproxy.faults.base import Close, Send, Step
+from chaosproxy.faults.base import Close, Step
 from chaosproxy.http import glance
 from chaosproxy.http.exchange import Answer, Exchange, Sign, State
-from chaosproxy.http.framing import Emit, Framer, PieceKind
+from chaosproxy.http.framing import PieceKind
 from chaosproxy.http.head import RequestHead, values
 from chaosproxy.http.parse import Body, HeadParser, RequestParser, ResponseParser, Unframed, Unsized
-from chaosproxy.http.part import On, Part, PartKind
+from chaosproxy.http.part import On, Part
 from chaosproxy.http.traffic import Line, Traffic
+from chaosproxy.http.way import Way
 from chaosproxy.tallies import RouteTally
 
 __all__ = ["NEVER_SILENT", "Conversation", "Requests", "Responses"]
@@ -39,8 +39,8 @@ class Conversation:
     """What both directions of a connection share."""
 
     __slots__ = (
-        "_row", "asks_upgrade", "began", "copies", "count", "lost_from", "over", "reset_over", "silenced_by",
-        "silent_from", "simple", "stirred", "traffic",
+        "_row", "asks_upgrade", "began", "copies", "count", "ended_by", "ends_at", "lost_from", "over", "reset_over",
+        "sending", "silenced_by", "silent_from", "simple", "stirred", "traffic",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic) -> None:
@@ -53,6 +53,12 @@ class Conversation:
         """The one exchange under way, as long as nothing about it is out of the ordinary."""
         self.began = 0.0
         """When that one began."""
+        self.sending: Exchange | None = None
+        """The exchange whose request is under way."""
+        self.ends_at = NEVER_SILENT
+        """The connection is closed when it is this exchange's turn to be answered: its request cannot be framed."""
+        self.ended_by: str | None = None
+        """The fault that owes something where it could not be framed."""
         self.asks_upgrade = False
         """Whether messages follow depends on the server's next answer."""
         self.over: str | None = None
@@ -90,14 +96,14 @@ class Conversation:
 
     @property
     def is_free(self) -> bool:
-        """No exchange is under way."""
-        return self.simple is None and not self._row
+        """No exchange is under way, and none was lost."""
+        return self.simple is None and not self._row and self.silent_from == NEVER_SILENT
 
     def begin(self, method: str, tally: RouteTally, now: float) -> Exchange:
         """A request's head is whole."""
         row = self.row
         self.count += 1
-        exchange = Exchange(self.count, method, tally, now)
+        self.sending = exchange = Exchange(self.count, method, tally, now)
         row.append(exchange)
         return exchange
 
@@ -136,9 +142,18 @@ class Conversation:
     @property
     def is_treated(self) -> bool:
         """A fault has begun something here that must be brought to its end, whether or not the fault is still there."""
-        if self.is_silent:
+        if self.is_silent or self.ends_at < NEVER_SILENT or (self.sending is not None and self.sending.is_swallowed):
             return True
         return self._row is not None and any(one.is_swallowed for one in self._row)
+
+    @property
+    def owing(self) -> str:
+        """The fault whose work is not at its end, where there is one."""
+        under_way = [] if self.sending is None else [self.sending]
+        for exchange in (*under_way, *self.row):
+            if exchange.is_swallowed and exchange.answer is not None:
+                return exchange.answer.fault
+        return self.silenced_by
 
     def close(self) -> None:
         """The connection has ended: what was not answered never will be."""
@@ -147,89 +162,7 @@ class Conversation:
         self.row.clear()
 
 
-class _Way:
-    """One direction; the names without an underscore are what the framer and the pipe call."""
-
-    __slots__ = ("_collected", "_now", "conversation", "current", "framer")
-
-    on: On
-
-    def __init__(self, conversation: Conversation) -> None:
-        self.conversation = conversation
-        self.framer = Framer(conversation.traffic.settings.head_limit)
-        self.current: Exchange | None = None
-        """Whose message is under way."""
-        self._now = 0.0
-        self._collected: list[Step] | None = None
-        """Where Parts go while something is framed; None while it is only counted."""
-
-    def account(self, data: bytes, now: float) -> None:
-        """Count what is in `data`, all of which passes."""
-        if self.conversation.over is None and not self.framer.skip(len(data)):
-            self._feed(data, now, None)
-            self.framer.let_go()
-
-    def frame(self, data: bytes, now: float) -> list[Step]:
-        """`data` as Parts, and as it is where it cannot be framed."""
-        if self.conversation.over is not None:
-            return [Send(now, data)]
-        steps = self._collected = []
-        try:
-            rest = self._feed(data, now, self._emit)
-        finally:
-            self._collected = None
-        if rest and not self.conversation.reset_over:
-            steps.append(Send(now, rest))
-        return steps
-
-    def stream_ended(self, now: float) -> None:
-        """Count a message that ends with the stream; all of it has passed."""
-        if self.conversation.over is None:
-            self._now = now
-            self.framer.end_of_stream(self)
-
-    def end_of_stream(self, now: float) -> list[Step]:
-        """What goes ahead of the end-of-stream: an end for a body, or the beginning of a head that was kept back."""
-        if self.conversation.over is not None:
-            return []
-        steps = self._collected = []
-        self._now = now
-        try:
-            kept = self.framer.let_go()
-            self.framer.end_of_stream(self, self._emit)
-        finally:
-            self._collected = None
-        return [*steps, Send(now, kept)] if kept else steps
-
-    def _feed(self, data: bytes, now: float, emit: Emit) -> bytes:
-        """Answers what could not be framed."""
-        self._now = now
-        try:
-            self.framer.feed(data, self, emit)
-        except Unframed as unframed:
-            self.conversation.give_up(str(unframed))
-            return self.framer.rest
-        return b""
-
-    def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
-        raise NotImplementedError
-
-    def _collect(self, kind: PartKind, data: bytes, last: bool, exchange: Exchange) -> None:
-        assert self._collected is not None
-        seen_late = kind == "head" and self.framer.passed > 0
-        self._collected.append(Part(self._now, data, self.on, kind, exchange, last, seen_late=seen_late))
-
-    def make_parser(self) -> HeadParser:
-        raise NotImplementedError
-
-    def head_done(self, parser: HeadParser) -> Body:
-        raise NotImplementedError
-
-    def ended(self) -> None:
-        raise NotImplementedError
-
-
-class Requests(_Way):
+class Requests(Way):
     """Client to server."""
 
     __slots__ = ()
@@ -240,8 +173,11 @@ class Requests(_Way):
         conversation = self.conversation
         if not self.framer.is_between or not conversation.is_free or not glance.REQUEST.is_one(data):
             return False
-        line = data[: data.find(b" HTTP/1.")]
         traffic = conversation.traffic
+        end = data.find(b" HTTP/1.")
+        if end < 0 or len(data) > traffic.settings.head_limit or glance.is_old_and_coded(data, end + 6):
+            return False
+        line = data[:end]
         known = traffic.lines.get(line) or traffic.look_up(line)
         if known.watched or not known.simple:
             return False
@@ -269,12 +205,12 @@ class Requests(_Way):
 
     def head_done(self, parser: HeadParser) -> Body:
         assert isinstance(parser, RequestParser)
-        head, body = parser.finish()
+        request, body = parser.finish()
         conversation = self.conversation
-        tally = conversation.traffic.tally_of(head.method, head.target)
-        self.current = exchange = conversation.begin(head.method, tally, self._now)
-        exchange.request = head
-        if is_upgrade(head):
+        tally = conversation.traffic.tally_of(request.method, request.target)
+        self.current = exchange = conversation.begin(request.method, tally, self._now)
+        exchange.request = request
+        if is_upgrade(request):
             conversation.asks_upgrade = True
             self.framer.wait()
         return body
@@ -282,6 +218,14 @@ class Requests(_Way):
     def ended(self) -> None:
         assert self.current is not None
         self.current.sign(Sign.REQUEST_WHOLE)
+        self.conversation.sending = None
+
+    def _fall_silent(self) -> None:
+        conversation = self.conversation
+        sending = conversation.sending
+        begun = sending is not None and not sending.is_swallowed
+        conversation.ends_at = conversation.count if begun else conversation.count + 1
+        conversation.stirred = True
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         exchange = self.current
@@ -292,10 +236,10 @@ class Requests(_Way):
             self._collect(kind, data, last, exchange)
 
 
-class Responses(_Way):
+class Responses(Way):
     """Server to client."""
 
-    __slots__ = ("_first_byte", "_is_interim", "_status")
+    __slots__ = ("_first_byte", "_is_interim", "_status", "_unasked")
     on: On = "response"
 
     def __init__(self, conversation: Conversation) -> None:
@@ -303,15 +247,17 @@ class Responses(_Way):
         self._is_interim = False
         self._status = 0
         self._first_byte = 0.0
+        self._unasked = False
+        """An answer has come that nobody had asked for."""
 
     def passes(self, data: bytes, now: float) -> bool:
         """Whether `data` is one whole final answer to the one request under way; then both are counted."""
         conversation = self.conversation
         simple = conversation.simple
-        if simple is None or not self.framer.is_between or not glance.RESPONSE.is_one(data):
+        if simple is None or self._unasked or not self.framer.is_between or not glance.RESPONSE.is_one(data):
             return False
-        status_class = data[9] - 48
-        if not 2 <= status_class <= 5:
+        status_class = glance.status_class(data)
+        if not status_class or len(data) > conversation.traffic.settings.head_limit:
             return False
         conversation.simple = None
         simple.tally.add_at_once(status_class, now - conversation.began)
@@ -331,7 +277,16 @@ class Responses(_Way):
                 steps.append(Part(due, answer.data, "response", "head", exchange, last=True, is_ours=True))
                 if answer.then_close:
                     steps.append(Close(due, answer.fault))
+        if self._is_last(row):
+            steps.append(Close(now, self.conversation.ended_by))
         return steps
+
+    def _is_last(self, row: deque[Exchange]) -> bool:
+        """All is answered that can be, on a connection that is to end then."""
+        conversation = self.conversation
+        if conversation.ends_at == NEVER_SILENT or conversation.is_silent or self.current is not None:
+            return False
+        return not row or row[0].number >= conversation.ends_at
 
     def make_parser(self) -> HeadParser:
         return ResponseParser()
@@ -340,15 +295,21 @@ class Responses(_Way):
         assert isinstance(parser, ResponseParser)
         conversation = self.conversation
         exchange = conversation.row[0] if conversation.row else _unasked(self._now)
-        head, body = parser.finish(exchange.method)
-        self.current, self._status, self._first_byte = exchange, head.status, self._now
+        response, body = parser.finish(exchange.method)
+        if self._unasked:
+            raise Unframed("an answer after one that nobody had asked for")
+        asked = exchange.request is not None and is_upgrade(exchange.request)
         if body is Unsized.TUNNEL:
+            if not asked:
+                raise Unframed("an upgrade that nobody had asked for")
             conversation.over = "upgraded"
-        self._is_interim = head.status < 200 and body is not Unsized.TUNNEL
+        self.current, self._status, self._first_byte = exchange, response.status, self._now
+        self._is_interim = response.status < 200 and body is not Unsized.TUNNEL
         if not self._is_interim:
-            exchange.response = head
+            self._unasked = not exchange.number
+            exchange.response = response
             exchange.sign(Sign.ANSWER_BEGINS)
-            if exchange.request is not None and is_upgrade(exchange.request):
+            if asked:
                 conversation.asks_upgrade = False
         return body
 
@@ -364,6 +325,11 @@ class Responses(_Way):
             exchange.tally.add(self._status, self._first_byte - exchange.began, self._now - exchange.began)
         else:
             self._collected += self.own_answers(self._now)
+
+    def _fall_silent(self) -> None:
+        if not self.conversation.is_silent:
+            assert self._collected is not None  # what faults have begun is framed to its end
+            self._collected.append(Close(self._now, self.conversation.ended_by))
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         assert self.current is not None

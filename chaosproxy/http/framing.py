@@ -25,9 +25,13 @@ CHUNK_LINE = 4096
 PieceKind = Literal["head", "body", "frame"]
 """`frame` is what frames a chunked body: lines of chunks, and trailers."""
 
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_LAST = re.compile(rb"\r\n|[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
-"""A line of trailers, or the empty one after them."""
+_BLANK = re.compile(rb"[\r\n]*")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]+)?\r\n")
+_LAST = re.compile(
+    rb"\r\n|(?!(?:content-length|transfer-encoding):)[!#$%&'*+.^_`|~0-9a-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n",
+    re.IGNORECASE,
+)
+"""A line of trailers, or the empty one after them. One that would frame the message is refused (RFC 9110 §6.5.1)."""
 
 
 Emit: TypeAlias = Callable[[PieceKind, bytes, bool], None] | None
@@ -67,7 +71,9 @@ class _State(Enum):
 class Framer:
     """Frames one direction of a connection."""
 
-    __slots__ = ("_after", "_head", "_left", "_limit", "_line", "_parser", "_state", "is_between", "passed", "rest")
+    __slots__ = (
+        "_after", "_head", "_is_blank", "_left", "_limit", "_line", "_parser", "_state", "is_between", "passed", "rest",
+    )  # fmt: skip
 
     def __init__(self, head_limit: int) -> None:
         self._limit = head_limit
@@ -76,8 +82,10 @@ class Framer:
         self._state = self._after = _State.HEAD
         self._head = bytearray()
         """The beginning of a head that is not yet whole."""
+        self._is_blank = True
+        """That beginning is empty lines alone, which are to be ignored (RFC 9112 §2.2)."""
         self._parser: HeadParser | None = None
-        self._line = b""
+        self._line = bytearray()
         """The beginning of a line of a chunked body."""
         self._left = 0
         """Bytes left of a sized body or of a chunk, or that trailers may still take."""
@@ -120,6 +128,7 @@ class Framer:
             if emit is not None:
                 emit("body", b"", True)
             self._end(messages)
+            self.is_between = self._after is _State.HEAD
 
     def feed(self, data: bytes, messages: Messages, emit: Emit = None) -> None:
         """Take in what arrived; `messages` understands it, and `emit` is given what can go on.
@@ -131,14 +140,15 @@ class Framer:
             while place < size:
                 place = _STEPS[self._state](self, data, place, messages, emit)
         except Unframed:
-            self.rest = self.kept + data[place:]
+            self.rest = self.let_go() + data[place:]
+            self.is_between = False
             raise
         self.is_between = self._state is _State.HEAD and not self._head
 
     def _read_head(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
         head = self._head
         parser = self._parser = self._parser or messages.make_parser()
-        known, end = len(head), _end_of_head(head, data, place)
+        known, end = len(head), self._end_of_head(data, place)
         new = data[place:] if end < 0 else data[place:end]
         parser.feed(new)
         if known + len(new) > self._limit:
@@ -148,14 +158,25 @@ class Framer:
             return len(data)
         body = messages.head_done(parser)
         whole = bytes(head) + new if known else new
-        skip, self.passed, self._parser = self.passed, 0, None
         head.clear()
+        self._is_blank, self._parser = True, None
         has_none = self._begin_body(body)
         if emit is not None:
-            emit("head", whole[skip:], has_none)
+            emit("head", whole[self.passed :], has_none)
+        self.passed = 0
         if has_none:
             self._end(messages)
         return end
+
+    def _end_of_head(self, data: bytes, place: int) -> int:
+        """Where, in `data`, the head ends whose beginning is kept; -1 where it does not."""
+        if self._is_blank:
+            place = _BLANK.match(data, place).end()  # type: ignore[union-attr]  # it matches anything
+            self._is_blank = place == len(data)
+            return -1 if self._is_blank else _empty_line(data, place)
+        border = bytes(self._head[-3:])  # the empty line may lie across
+        end = _empty_line(border + data[place : place + 3], 0)
+        return place + end - len(border) if end > len(border) else _empty_line(data, place)
 
     def _end(self, messages: Messages) -> None:
         self._state = self._after
@@ -243,13 +264,17 @@ class Framer:
 
     def _take_line(self, data: bytes, place: int, limit: int) -> tuple[bytes | None, int]:
         """A line with its end, or None while it is not whole; and the place behind it."""
-        found = data.find(b"\n", place, place + limit)
-        end = found + 1 if found >= 0 else len(data)
-        line = self._line + data[place:end] if self._line else data[place:end]
-        if len(line) > limit or (found < 0 and len(line) == limit):
-            raise Unframed("a line of a chunked body that is too long")
-        self._line = b"" if found >= 0 else line
-        return (line if found >= 0 else None), end
+        begun = self._line
+        left = limit - len(begun)
+        end = data.find(b"\n", place, place + left) + 1
+        if not end:
+            if len(data) - place >= left:
+                raise Unframed("a line of a chunked body that is too long")
+            begun += data[place:]
+            return None, len(data)
+        line = bytes(begun) + data[place:end] if begun else data[place:end]
+        begun.clear()
+        return line, end
 
 
 _STEPS: dict[_State, Callable[[Framer, bytes, int, Messages, Emit], int]] = {
@@ -262,18 +287,6 @@ _STEPS: dict[_State, Callable[[Framer, bytes, int, Messages, Emit], int]] = {
     _State.UNTIL_CLOSE: Framer._read_until_close,
     _State.UNDECIDED: Framer._read_undecided,
 }
-
-
-def _end_of_head(head: bytearray, data: bytes, place: int) -> int:
-    """Where, in `data`, the head ends whose beginning is kept; -1 where it does not."""
-    if not head or head[-1] in b"\r\n" and not head.strip(b"\r\n"):
-        if data[place] in b"\r\n":  # empty lines ahead of a message are to be ignored (RFC 9112 §2.2)
-            text = data[place:].lstrip(b"\r\n")
-            return _empty_line(data, len(data) - len(text)) if text else -1
-        return _empty_line(data, place)
-    border = bytes(head[-3:])  # the empty line may lie across
-    end = _empty_line(border + data[place : place + 3], 0)
-    return place + end - len(border) if end > len(border) else _empty_line(data, place)
 
 
 def _empty_line(data: bytes, place: int) -> int:

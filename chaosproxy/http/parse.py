@@ -1,20 +1,30 @@
 """The bytes of one head become a head and the framing of its body, or the reason why they do not.
 
 httptools (llhttp) reads; it is strict, and what it refuses is never guessed at. Beyond it,
-refused as framing that two parties may read differently (RFC 9112 §6.3, §11.2): a transfer
-coding in an HTTP/1.0 message, and any head whose end httptools sees elsewhere than we do.
+refused as what two parties may read differently (RFC 9112 §6.3, §11.2): a first line that
+is not spelled as HTTP/1.0 or 1.1 spells it, a transfer coding in an HTTP/1.0 message, one
+other than `chunked`, and any head whose end httptools sees elsewhere than we do.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import httptools
 
 from chaosproxy.http.head import Fields, RequestHead, ResponseHead, values
 
-__all__ = ["Body", "HeadParser", "RequestParser", "ResponseParser", "Unframed", "Unsized"]
+__all__ = [
+    "REQUEST_START", "STATUS_LINE", "Body", "HeadParser", "RequestParser", "ResponseParser", "Unframed", "Unsized",
+]  # fmt: skip
+
+REQUEST_START = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e]+")
+"""Method and target."""
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
+_REQUEST_LINE = re.compile(REQUEST_START.pattern + rb" HTTP/1\.[01]\r\n")
+_RESPONSE_LINE = re.compile(STATUS_LINE.pattern + rb"\r\n")
 
 
 class Unframed(Exception):
@@ -39,7 +49,11 @@ _NO_BODY = {204, 304}
 class HeadParser:
     """Reads one head, piece by piece. The names of its callbacks are httptools'."""
 
+    first_line: ClassVar[re.Pattern[bytes]]
+
     def __init__(self) -> None:
+        self._begun: bytearray | None = bytearray()
+        """The beginning of its first line; None once that is whole and well."""
         self._fields: list[tuple[str, str]] = []
         self._is_whole = False
 
@@ -61,22 +75,37 @@ class HeadParser:
         except httptools.HttpParserError as error:
             if not self._is_whole:
                 raise Unframed(_in_words(error)) from None
+        if self._begun is not None:
+            self._check_first_line(data, self._begun)
+
+    def _check_first_line(self, data: bytes, begun: bytearray) -> None:
+        if not begun:
+            data = data.lstrip(b"\r\n")
+        end = data.find(b"\n") + 1
+        if not end:
+            begun += data
+        elif not self.first_line.fullmatch(bytes(begun) + data[:end]):
+            raise Unframed("a first line that is none of HTTP/1.0 or 1.1")
+        else:
+            self._begun = None
 
     def _feed(self, data: bytes) -> None:
         raise NotImplementedError
 
-    def _length(self, fields: Fields, version: str) -> int | bool:
-        """Content-Length; True for chunked, False where the head says neither or another coding is last.
+    def _length(self, fields: Fields, version: str) -> int | Unsized | None:
+        """Content-Length, CHUNKED, or None where the head says neither.
 
         :raises Unframed: it can be read in two ways.
         """
-        codings = ",".join(values(fields, "transfer-encoding"))
+        codings = values(fields, "transfer-encoding")
         lengths = values(fields, "content-length")
-        if codings:
-            if version != "1.1":
-                raise Unframed("a transfer coding in an HTTP/1.0 message")
-            return codings.rpartition(",")[2].strip(" \t").lower() == "chunked"
-        return int(lengths[0]) if lengths else False
+        if not codings:
+            return int(lengths[0]) if lengths else None
+        if version != "1.1":
+            raise Unframed("a transfer coding in an HTTP/1.0 message")
+        if len(codings) > 1 or codings[0].lower() != "chunked":
+            raise Unframed("a transfer coding other than chunked")
+        return Unsized.CHUNKED
 
     def _check_whole(self) -> None:
         if not self._is_whole:
@@ -85,6 +114,8 @@ class HeadParser:
 
 class RequestParser(HeadParser):
     """Reads the head of a request."""
+
+    first_line = _REQUEST_LINE
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,20 +138,13 @@ class RequestParser(HeadParser):
         method = parser.get_method().decode("latin-1")
         target = b"".join(self._target).decode("latin-1")
         head = RequestHead(method, target, parser.get_http_version(), fields)
-        if head.version not in ("1.0", "1.1"):
-            raise Unframed(f"HTTP/{head.version}")
-        length = self._length(fields, head.version)
-        if length is True:
-            body: Body = Unsized.CHUNKED
-        elif values(fields, "transfer-encoding"):
-            raise Unframed("a request whose transfer coding does not end with chunked")
-        else:
-            body = int(length)
-        return head, body
+        return head, self._length(fields, head.version) or 0
 
 
 class ResponseParser(HeadParser):
     """Reads the head of a response."""
+
+    first_line = _RESPONSE_LINE
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,14 +171,10 @@ class ResponseParser(HeadParser):
     def _body(self, head: ResponseHead, method: str) -> Body:
         if head.status == 101 or (method == "CONNECT" and 200 <= head.status < 300):
             return Unsized.TUNNEL
-        length = self._length(head.fields, head.version)
         if method == "HEAD" or head.status < 200 or head.status in _NO_BODY:
             return 0
-        if length is True:
-            return Unsized.CHUNKED
-        if length is False and not values(head.fields, "content-length"):
-            return Unsized.UNTIL_CLOSE
-        return int(length)
+        length = self._length(head.fields, head.version)
+        return Unsized.UNTIL_CLOSE if length is None else length
 
 
 def _in_words(error: httptools.HttpParserError) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.faults.base import NEVER, Close, Depth, Fault, HalfClose, Opening, Reset, Send, Stage, Step
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import NEVER_SILENT, Conversation, Requests, Responses
 from chaosproxy.http.exchange import Exchange
 from chaosproxy.http.part import On, Part
 
@@ -122,7 +122,8 @@ class Framing(Stage):
 
     def on_alarm(self, now: float) -> Iterable[Step]:
         self.alarm = NEVER
-        return self._way.own_answers(now) if isinstance(self._way, Responses) else ()
+        steps = self._way.left_over(now)
+        return [*steps, *self._way.own_answers(now)] if isinstance(self._way, Responses) else steps
 
     def let_go(self) -> Iterable[Step]:
         kept = self._way.framer.let_go()
@@ -140,7 +141,9 @@ class Gate(Stage):
         return self._upstream(step) if self._on == "request" else self._downstream(step)
 
     def _upstream(self, step: Step) -> Iterable[Step]:
-        if isinstance(step, Part) and step.exchange.is_swallowed:
+        if isinstance(step, Part):
+            return () if step.exchange.is_swallowed else (step,)
+        if isinstance(step, Send) and self._conversation.lost_from < NEVER_SILENT:
             return ()
         if isinstance(step, HalfClose) and self._is_silent:
             # A client that has closed cannot be told from one that only sends no more; neither hears anything.
@@ -150,7 +153,9 @@ class Gate(Stage):
     def _downstream(self, step: Step) -> Iterable[Step]:
         if isinstance(step, Part):
             return self._answer(step)
-        if self._is_silent and (isinstance(step, HalfClose) or (isinstance(step, Reset) and step.origin is None)):
+        if self._is_silent and (
+            isinstance(step, Send | HalfClose) or (isinstance(step, Reset) and step.origin is None)
+        ):
             return ()
         return (step,)
 

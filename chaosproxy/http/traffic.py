@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chaosproxy.http.match import Rules
+from chaosproxy.http.parse import REQUEST_START
 from chaosproxy.http.routes import Routes
 from chaosproxy.tallies import ProxyTally, RouteTally
 
@@ -51,7 +52,7 @@ class Line:
     watched: bool
     """A fault may want them or their answers."""
     simple: bool
-    """Their answers are framed like any other: neither HEAD nor CONNECT."""
+    """The line is spelled as it should be, and their answers are framed like any other: neither HEAD nor CONNECT."""
 
 
 class Traffic:
@@ -86,7 +87,8 @@ class Traffic:
         """`GET /path`, without the version; finds out, and keeps it."""
         method, _, target = line.partition(b" ")
         name = method.decode("latin-1")
-        found = Line(name, self.tally_of(name, target), self._wanted.any_line(method, target), name not in _SPECIAL)
+        simple = name not in _SPECIAL and REQUEST_START.fullmatch(line) is not None
+        found = Line(name, self.tally_of(name, target), self._wanted.any_line(method, target), simple)
         if len(self.lines) >= _KEPT:
             self.lines.clear()
         self.lines[line] = found

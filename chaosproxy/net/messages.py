@@ -52,13 +52,13 @@ class MessagePipe(Pipe):
     def arrange(self, links: Sequence[Link], now: float) -> None:
         message = [link for link in links if isinstance(link.stage, MessageStage)]
         stream = [link for link in links if not isinstance(link.stage, MessageStage)]
-        if self._is_framed:
-            self._drain(now)
         if message or self._treats_messages:
             before, behind = self._framing()
             links = [before, *self._caller(), *message, behind, *stream]
             self.bypass = not stream
         else:
+            if self._is_framed:
+                self._end_framing(stream, now)
             self.bypass = False
         super().arrange(links, now)
 
@@ -66,8 +66,10 @@ class MessagePipe(Pipe):
     def _treats_messages(self) -> bool:
         """A fault treats messages, of this direction or the other, or has begun to and must come to an end."""
         connection = self.connection
-        if connection is None or self.conversation.over is not None:
+        if connection is None:
             return False
+        if self.conversation.over is not None:
+            return self.conversation.is_silent
         return connection.proxy.exchanges.are_watched or self.conversation.is_treated
 
     def _caller(self) -> list[Link]:
@@ -89,11 +91,17 @@ class MessagePipe(Pipe):
         """What goes through the chain is framed there."""
         return self.chain is not None and bool(self.chain.links) and isinstance(self.chain.links[0].stage, Framing)
 
-    def _drain(self, now: float) -> None:
-        """What has not yet been framed must be, before framing may end."""
-        assert self.chain is not None
-        while self.chain is not None and self.chain.links and self.chain.links[0].waiting:
-            self.chain.advance(now)
+    def _end_framing(self, stream: Sequence[Link], now: float) -> None:
+        """Before framing may end, what has come must be framed, and what faults held be counted."""
+        chain = self.chain
+        assert chain is not None
+        frame = self._framing()
+        chain.arrange([*frame, *stream], now)
+        while chain.links and any(link.waiting or link.timed for link in frame):
+            for link in frame:
+                for step in link.timed:
+                    step.due = min(step.due, now)
+            chain.advance(now)
 
     def _protocol(self, protocol: type[Side]) -> type[Side]:
         if self.conversation.over is None and protocol in (Forward, Disturb):
@@ -140,7 +148,7 @@ class MessagePipe(Pipe):
             self._refuse()
             return
         if conversation.over is not None:
-            self._go_plain()
+            self._go_plain(now)
         if conversation.stirred:
             conversation.stirred = False
             connection.downstream.stir(now)  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
@@ -154,24 +162,29 @@ class MessagePipe(Pipe):
         if self._is_framed:
             framing = self._framing()[0].stage
             assert isinstance(framing, Framing)
-            framing.stir(now)
-            self.advance(now)
+            if framing.alarm > now:
+                framing.stir(now)
+                self.advance(now)
 
     def _slow_client(self) -> None:
         """A client that asks much faster than it is answered has to wait."""
         assert self.connection is not None
-        waiting, limit = self.conversation.outstanding, self.conversation.traffic.settings.pipeline_limit
+        conversation = self.conversation
+        waiting = conversation.outstanding if conversation.over is None else 0  # of a stream nobody counts answers
+        limit = conversation.traffic.settings.pipeline_limit
         if waiting > limit:
             self.connection.upstream.pause(_OUTSTANDING)
         elif waiting <= limit // 2:
             self.connection.upstream.resume(_OUTSTANDING)
 
-    def _go_plain(self) -> None:
+    def _go_plain(self, now: float) -> None:
         """These are no messages any more: both directions go on as streams."""
         assert self.connection is not None
         for pipe in (self.connection.upstream, self.connection.downstream):
             if pipe.source is not None and isinstance(pipe.source.get_protocol(), Follow):
                 pipe.source.set_protocol(pipe.reader())
+            if pipe.way.framer.kept:  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
+                pipe.stir(now)  # type: ignore[attr-defined]
 
     def _refuse(self) -> None:
         """The proxy is strict."""

@@ -1,0 +1,129 @@
+"""One direction of a connection in HTTP mode: bytes in, Parts out.
+
+Each direction can be asked in three ways, from the cheapest on:
+
+    passes    is this one whole message that nobody wants? then it is counted, and that is all
+    account   count what is in it; all of it passes
+    frame     cut it into Parts, for faults to treat
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chaosproxy.faults.base import Send, Step
+from chaosproxy.http.exchange import Exchange
+from chaosproxy.http.framing import Emit, Framer, PieceKind
+from chaosproxy.http.parse import Body, HeadParser, Unframed
+from chaosproxy.http.part import On, Part, PartKind
+
+if TYPE_CHECKING:
+    from chaosproxy.http.conversation import Conversation
+
+__all__ = ["Way"]
+
+
+class Way:
+    """One direction; the names without an underscore are what the framer and the pipe call."""
+
+    __slots__ = ("_collected", "_now", "conversation", "current", "framer", "is_deaf")
+
+    on: On
+
+    def __init__(self, conversation: Conversation) -> None:
+        self.conversation = conversation
+        self.framer = Framer(conversation.traffic.settings.head_limit)
+        self.current: Exchange | None = None
+        """Whose message is under way."""
+        self.is_deaf = False
+        """Nothing more passes: it cannot be framed, and a fault owes something that a stream would belie."""
+        self._now = 0.0
+        self._collected: list[Step] | None = None
+        """Where Parts go while something is framed; None while it is only counted."""
+
+    def account(self, data: bytes, now: float) -> None:
+        """Count what is in `data`, all of which passes."""
+        if self.conversation.over is None and not self.is_deaf and not self.framer.skip(len(data)):
+            self._feed(data, now, None)
+            self.framer.let_go()
+
+    def frame(self, data: bytes, now: float) -> list[Step]:
+        """`data` as Parts, and as it is where it cannot be framed."""
+        if self.is_deaf or self.conversation.reset_over:
+            return []
+        if self.conversation.over is not None:
+            return [Send(now, self.framer.let_go() + data)]
+        steps = self._collected = []
+        try:
+            rest = self._feed(data, now, self._emit)
+        finally:
+            self._collected = None
+        if rest and not self.conversation.reset_over:
+            steps.append(Send(now, rest))
+        return steps
+
+    def left_over(self, now: float) -> list[Step]:
+        """The beginning of a head that is kept back although these are no messages any more."""
+        kept = b"" if self.conversation.over is None or self.conversation.reset_over else self.framer.let_go()
+        return [Send(now, kept)] if kept else []
+
+    def stream_ended(self, now: float) -> None:
+        """Count a message that ends with the stream; all of it has passed."""
+        if self.conversation.over is None and not self.is_deaf:
+            self._now = now
+            self.framer.end_of_stream(self)
+
+    def end_of_stream(self, now: float) -> list[Step]:
+        """What goes ahead of the end-of-stream: an end for a body, or the beginning of a head that was kept back."""
+        if self.conversation.over is not None or self.is_deaf:
+            return self.left_over(now)
+        steps = self._collected = []
+        self._now = now
+        try:
+            kept = self.framer.let_go()
+            self.framer.end_of_stream(self, self._emit)
+        finally:
+            self._collected = None
+        return [*steps, Send(now, kept)] if kept else steps
+
+    def _feed(self, data: bytes, now: float, emit: Emit) -> bytes:
+        """Answers what could not be framed."""
+        self._now = now
+        try:
+            self.framer.feed(data, self, emit)
+        except Unframed as unframed:
+            return self._not_framed(str(unframed))
+        return b""
+
+    def _not_framed(self, reason: str) -> bytes:
+        """Answers what of it passes nevertheless."""
+        conversation = self.conversation
+        if conversation.is_treated and not conversation.traffic.settings.strict:
+            self.is_deaf = True
+            conversation.ended_by = conversation.owing
+            conversation.traffic.unframed(reason)
+            self._fall_silent()
+            return b""
+        conversation.give_up(reason)
+        return self.framer.rest
+
+    def _fall_silent(self) -> None:
+        """Nothing more passes this way."""
+        raise NotImplementedError
+
+    def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
+        raise NotImplementedError
+
+    def _collect(self, kind: PartKind, data: bytes, last: bool, exchange: Exchange) -> None:
+        assert self._collected is not None
+        seen_late = kind == "head" and self.framer.passed > 0
+        self._collected.append(Part(self._now, data, self.on, kind, exchange, last, seen_late=seen_late))
+
+    def make_parser(self) -> HeadParser:
+        raise NotImplementedError
+
+    def head_done(self, parser: HeadParser) -> Body:
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        raise NotImplementedError
