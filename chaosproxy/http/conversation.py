@@ -6,7 +6,8 @@ row: the server's next answer is that of the first exchange in it.
 What cannot be framed is a plain stream from there on (`over`), unless a fault owes something
 to this connection: an answer, a silence, the swallowing of what is left of a request. Then a
 stream would bring answers to the wrong request, or the end of a request without its beginning;
-so nothing more passes that way, and the connection is closed when its turn comes.
+so nothing more passes that way, and the connection is closed when its turn comes. Of what the
+client sends this is known behind the faults alone, where they have seen all that came before.
 
 Pure: it is given bytes and times and answers with Parts; the pipes wait and write.
 
@@ -39,8 +40,8 @@ class Conversation:
     """What both directions of a connection share."""
 
     __slots__ = (
-        "_row", "asks_upgrade", "began", "copies", "count", "ended_by", "ends_at", "lost_from", "over", "reset_over",
-        "sending", "silenced_by", "silent_from", "simple", "stirred", "traffic",
+        "_row", "asks_upgrade", "began", "copies", "count", "doubt", "broken_by", "broken_at", "lost_from", "over",
+        "reset_over", "sending", "silenced_by", "silent_from", "simple", "stirred", "traffic",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic) -> None:
@@ -55,9 +56,11 @@ class Conversation:
         """When that one began."""
         self.sending: Exchange | None = None
         """The exchange whose request is under way."""
-        self.ends_at = NEVER_SILENT
+        self.broken_at = NEVER_SILENT
         """The connection is closed when it is this exchange's turn to be answered: its request cannot be framed."""
-        self.ended_by: str | None = None
+        self.doubt: str | None = None
+        """Why what the client sends cannot be framed, until it is known whether a fault owes something."""
+        self.broken_by: str | None = None
         """The fault that owes something where it could not be framed."""
         self.asks_upgrade = False
         """Whether messages follow depends on the server's next answer."""
@@ -114,6 +117,25 @@ class Conversation:
             self.reset_over = self.traffic.settings.strict
             self.traffic.unframed(reason)
 
+    def settle_doubt(self) -> None:
+        """Faults have seen all that came before what cannot be framed."""
+        reason, self.doubt = self.doubt, None
+        if reason is None:
+            return
+        if self.over is not None or not self.is_treated:
+            self.give_up(reason)
+            return
+        self.traffic.unframed(reason)
+        self.broken_by = self.owing
+        begun = self.sending is not None and not self.sending.is_swallowed
+        self.broken_at = self.count if begun else self.count + 1
+        self.stirred = True
+
+    @property
+    def hears_client(self) -> bool:
+        """What the client sends still reaches the server."""
+        return self.lost_from == self.broken_at == NEVER_SILENT
+
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """A fault answers in the server's place, which sees nothing more of the request."""
         exchange.answer, exchange.is_swallowed = answer, True
@@ -142,7 +164,7 @@ class Conversation:
     @property
     def is_treated(self) -> bool:
         """A fault has begun something here that must be brought to its end, whether or not the fault is still there."""
-        if self.is_silent or self.ends_at < NEVER_SILENT or (self.sending is not None and self.sending.is_swallowed):
+        if self.is_silent or self.broken_at < NEVER_SILENT or (self.sending is not None and self.sending.is_swallowed):
             return True
         return self._row is not None and any(one.is_swallowed for one in self._row)
 
@@ -196,6 +218,11 @@ class Requests(Way):
         self._mind_upgrade()
         return super().frame(data, now)
 
+    @property
+    def _is_plain(self) -> bool:
+        conversation = self.conversation
+        return conversation.over is not None or conversation.doubt is not None or conversation.broken_at < NEVER_SILENT
+
     def _mind_upgrade(self) -> None:
         if not self.conversation.asks_upgrade:
             self.framer.decide()
@@ -220,12 +247,11 @@ class Requests(Way):
         self.current.sign(Sign.REQUEST_WHOLE)
         self.conversation.sending = None
 
-    def _fall_silent(self) -> None:
-        conversation = self.conversation
-        sending = conversation.sending
-        begun = sending is not None and not sending.is_swallowed
-        conversation.ends_at = conversation.count if begun else conversation.count + 1
-        conversation.stirred = True
+    def _not_framed(self, reason: str) -> None:
+        if self._collected is None or self.conversation.traffic.settings.strict:
+            self.conversation.give_up(reason)
+        else:
+            self.conversation.doubt = reason
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         exchange = self.current
@@ -278,15 +304,15 @@ class Responses(Way):
                 if answer.then_close:
                     steps.append(Close(due, answer.fault))
         if self._is_last(row):
-            steps.append(Close(now, self.conversation.ended_by))
+            steps.append(Close(now, self.conversation.broken_by))
         return steps
 
     def _is_last(self, row: deque[Exchange]) -> bool:
         """All is answered that can be, on a connection that is to end then."""
         conversation = self.conversation
-        if conversation.ends_at == NEVER_SILENT or conversation.is_silent or self.current is not None:
+        if conversation.broken_at == NEVER_SILENT or conversation.is_silent or self.current is not None:
             return False
-        return not row or row[0].number >= conversation.ends_at
+        return not row or row[0].number >= conversation.broken_at
 
     def make_parser(self) -> HeadParser:
         return ResponseParser()
@@ -326,10 +352,15 @@ class Responses(Way):
         else:
             self._collected += self.own_answers(self._now)
 
-    def _fall_silent(self) -> None:
-        if not self.conversation.is_silent:
-            assert self._collected is not None  # what faults have begun is framed to its end
-            self._collected.append(Close(self._now, self.conversation.ended_by))
+    def _not_framed(self, reason: str) -> None:
+        conversation = self.conversation
+        if self._collected is None or not conversation.is_treated or conversation.traffic.settings.strict:
+            conversation.give_up(reason)
+            return
+        conversation.traffic.unframed(reason)
+        self.is_deaf = True
+        if not conversation.is_silent:
+            self._collected.append(Close(self._now, conversation.owing))
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         assert self.current is not None

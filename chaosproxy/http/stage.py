@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.faults.base import NEVER, Close, Depth, Fault, HalfClose, Opening, Reset, Send, Stage, Step
-from chaosproxy.http.conversation import NEVER_SILENT, Conversation, Requests, Responses
+from chaosproxy.http.conversation import Conversation, Requests, Responses
 from chaosproxy.http.exchange import Exchange
 from chaosproxy.http.part import On, Part
 
@@ -74,16 +74,25 @@ class MessageStage(Stage):
         """The number of the exchange whose message is being treated."""
 
     def on_step(self, step: Step) -> Iterable[Step]:
-        if not isinstance(step, Part) or step.on != self._on or step.is_ours or step.kind == "interim":
+        if not isinstance(step, Part):  # no more of a message comes: what was held to see all of it goes ahead
+            held = [*self.let_go()]
+            for one in held:
+                one.due = step.due
+            return (*held, step)
+        if step.on != self._on or step.is_ours or step.kind == "interim":
             return (step,)
         exchange = step.exchange
         if step.kind == "head":
-            if not exchange.number or step.seen_late or not self._choose(exchange):
+            if not self._can_treat(step) or not self._choose(exchange):
                 self._current = -1
                 return (step,)
             self._current = exchange.number
             return self.on_head(step)
         return self.on_rest(step) if exchange.number == self._current else (step,)
+
+    def _can_treat(self, head: Part) -> bool:
+        """It is whole, of an exchange, and nothing behind which answers could not be told apart."""
+        return head.exchange.number > 0 and not head.seen_late and self.conversation.over is None
 
     def on_head(self, head: Part) -> Iterable[Step]:
         """What becomes of the head of a message that is to be treated."""
@@ -143,8 +152,9 @@ class Gate(Stage):
     def _upstream(self, step: Step) -> Iterable[Step]:
         if isinstance(step, Part):
             return () if step.exchange.is_swallowed else (step,)
-        if isinstance(step, Send) and self._conversation.lost_from < NEVER_SILENT:
-            return ()
+        if isinstance(step, Send):
+            self._conversation.settle_doubt()
+            return (step,) if self._conversation.hears_client else ()
         if isinstance(step, HalfClose) and self._is_silent:
             # A client that has closed cannot be told from one that only sends no more; neither hears anything.
             return (step, Close(step.due, self._conversation.silenced_by))

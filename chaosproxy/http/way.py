@@ -51,16 +51,21 @@ class Way:
         """`data` as Parts, and as it is where it cannot be framed."""
         if self.is_deaf or self.conversation.reset_over:
             return []
-        if self.conversation.over is not None:
+        if self._is_plain:
             return [Send(now, self.framer.let_go() + data)]
         steps = self._collected = []
         try:
             rest = self._feed(data, now, self._emit)
         finally:
             self._collected = None
-        if rest and not self.conversation.reset_over:
+        if rest and not self.is_deaf and not self.conversation.reset_over:
             steps.append(Send(now, rest))
         return steps
+
+    @property
+    def _is_plain(self) -> bool:
+        """What comes is not framed any more."""
+        return self.conversation.over is not None
 
     def left_over(self, now: float) -> list[Step]:
         """The beginning of a head that is kept back although these are no messages any more."""
@@ -75,7 +80,7 @@ class Way:
 
     def end_of_stream(self, now: float) -> list[Step]:
         """What goes ahead of the end-of-stream: an end for a body, or the beginning of a head that was kept back."""
-        if self.conversation.over is not None or self.is_deaf:
+        if self._is_plain or self.is_deaf:
             return self.left_over(now)
         steps = self._collected = []
         self._now = now
@@ -92,23 +97,12 @@ class Way:
         try:
             self.framer.feed(data, self, emit)
         except Unframed as unframed:
-            return self._not_framed(str(unframed))
+            self._not_framed(str(unframed))
+            return self.framer.rest
         return b""
 
-    def _not_framed(self, reason: str) -> bytes:
-        """Answers what of it passes nevertheless."""
-        conversation = self.conversation
-        if conversation.is_treated and not conversation.traffic.settings.strict:
-            self.is_deaf = True
-            conversation.ended_by = conversation.owing
-            conversation.traffic.unframed(reason)
-            self._fall_silent()
-            return b""
-        conversation.give_up(reason)
-        return self.framer.rest
-
-    def _fall_silent(self) -> None:
-        """Nothing more passes this way."""
+    def _not_framed(self, reason: str) -> None:
+        """Nothing can be framed this way from here on."""
         raise NotImplementedError
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:

@@ -1,0 +1,170 @@
+"""A conversation driven without sockets, in each way in which a pipe may treat its bytes.
+
+glance   what is one whole message passes, all else is only counted (no fault)
+frame    cut into Parts, which go straight through the gate
+chain    Framing and Gate as stages of a Chain (message faults that leave all alone)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from chaosproxy.faults.base import Close, HalfClose, Send, Step
+from chaosproxy.faults.chain import Chain, Link
+from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.part import Part
+from chaosproxy.http.stage import Framing, Gate
+from chaosproxy.http.traffic import HttpSettings, Traffic
+from chaosproxy.tallies import FaultTally, ProxyTally
+
+How = Literal["glance", "frame", "chain"]
+HOWS: tuple[How, ...] = ("glance", "frame", "chain")
+Side = Literal["client", "server"]
+Event = tuple[Side, bytes | None]
+"""What a side sends: bytes, or None for its end-of-stream."""
+
+
+@dataclass
+class Direction:
+    """One direction, its bytes on their way, and what came out."""
+
+    way: Requests | Responses
+    how: How = "glance"
+    out: bytearray = field(default_factory=bytearray)
+    parts: list[Part] = field(default_factory=list)
+    is_closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.way.conversation, self.way.on)
+        self.framing = Framing(self.way)
+        self.chain = Chain(self._leave)
+
+    def switch(self, how: How) -> None:
+        """Faults have come or gone."""
+        if how == self.how:
+            return
+        if self.how == "frame":
+            for step in self.framing.let_go():
+                self._leave(step)
+        if self.how == "chain":
+            self.chain.arrange([], 0.0)
+            self._advance()
+        if how == "chain":
+            self.chain.arrange([Link("", self.framing, FaultTally()), Link(" ", self.gate, FaultTally())], 0.0)
+        self.how = how
+
+    def feed(self, data: bytes) -> None:
+        """Take in what arrived."""
+        if self.how == "chain":
+            self.chain.push(Send(0.0, data))
+            self._advance()
+        elif self.how == "frame":
+            self._through_gate(self.way.frame(data, 0.0))
+        else:
+            if not self.way.passes(data, 0.0):
+                self.way.account(data, 0.0)
+            if not self.way.conversation.reset_over:
+                self.out += data
+
+    def end(self) -> None:
+        """The end-of-stream."""
+        if self.how == "chain":
+            self.chain.push(HalfClose(0.0))
+            self._advance()
+        elif self.how == "frame":
+            self._through_gate(self.framing.on_step(HalfClose(0.0)))
+        else:
+            self.way.stream_ended(0.0)
+
+    def settle(self) -> None:
+        """It may be over, for what happened in the other direction, or a fault may have something to say."""
+        if self.how == "glance":
+            return
+        if self.how == "chain":
+            self.framing.stir(0.0)
+            self._advance()
+        else:
+            self._through_gate(self.framing.on_alarm(0.0))
+
+    def _advance(self) -> None:
+        while self.chain.advance(0.0) == 0.0:
+            pass  # it was too much for once
+
+    def _through_gate(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            for one in self.gate.on_step(step):
+                self._leave(one)
+
+    def _leave(self, step: Step) -> None:
+        if isinstance(step, Send):
+            assert step.data or step.__class__ is Part
+            self.out += step.data
+            if isinstance(step, Part):
+                self.parts.append(step)
+        elif isinstance(step, Close):
+            self.is_closed = True
+
+    @property
+    def held(self) -> bytes:
+        """What has come in and not gone out."""
+        return b"" if self.how == "glance" else self.way.framer.kept
+
+
+class Driven:
+    """Both directions of a connection."""
+
+    def __init__(self, *, how: How = "glance", **settings: bool | int) -> None:
+        self.reasons: list[str] = []
+        self.tally = ProxyTally()
+        traffic = Traffic(self.tally, self.reasons.append)
+        traffic.configure(HttpSettings(**settings), ())  # type: ignore[arg-type]  # tests name what there is
+        self.conversation = Conversation(traffic)
+        self.client = Direction(Requests(self.conversation))
+        self.server = Direction(Responses(self.conversation))
+        self.switch(how)
+
+    def switch(self, how: How) -> None:
+        for direction in (self.client, self.server):
+            direction.switch(how)
+
+    def play(self, events: Iterable[Event]) -> Driven:
+        """Feed what each side sends, until the connection is refused."""
+        for side, data in events:
+            direction = self.client if side == "client" else self.server
+            if data is None:
+                direction.end()
+            else:
+                direction.feed(data)
+            if self.conversation.reset_over:
+                break
+            if self.conversation.over is not None or self.conversation.stirred:
+                self.conversation.stirred = False
+                for one in (self.client, self.server):
+                    one.settle()
+        return self
+
+    @property
+    def statuses(self) -> list[int]:
+        """Exchanges that have ended, by the class of their status."""
+        return [sum(counts) for counts in zip(*(one.statuses for one in self.tally.routes.values()), strict=True)] or [
+            0
+        ] * 6
+
+    @property
+    def is_between(self) -> bool:
+        if not self.conversation.asks_upgrade:
+            self.client.way.framer.decide()  # as the next request would have it
+        return self.client.way.framer.is_between and self.server.way.framer.is_between
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    """`data` in pieces."""
+    borders = [0, *sorted({place for place in places if 0 < place < len(data)}), len(data)]
+    return [data[a:b] for a, b in zip(borders, borders[1:], strict=False) if a < b]
+
+
+def singly(data: bytes) -> list[bytes]:
+    """Byte by byte."""
+    return [data[place : place + 1] for place in range(len(data))]
