@@ -108,7 +108,7 @@ class MessageStage(Stage):
             head.exchange.changed_by.append(self.name)
 
     def take_over(self, old: Stage) -> None:
-        if isinstance(old, MessageStage):
+        if type(old) is type(self):  # what another has begun to treat it could not go on with
             self._current = old._current
 
 
