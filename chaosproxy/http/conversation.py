@@ -22,9 +22,9 @@ from collections import deque
 
 from chaosproxy.faults.base import Close, Send, Step
 from chaosproxy.http import glance
-from chaosproxy.http.exchange import Answer, Exchange, Sign, State
+from chaosproxy.http.exchange import Answer, Exchange, Sign, unasked
 from chaosproxy.http.framing import Emit, Framer, PieceKind
-from chaosproxy.http.head import RequestHead, values
+from chaosproxy.http.head import is_upgrade
 from chaosproxy.http.parse import Body, HeadParser, RequestParser, ResponseParser, Unframed, Unsized
 from chaosproxy.http.part import On, Part, PartKind
 from chaosproxy.http.traffic import Line, Traffic
@@ -362,7 +362,7 @@ class Responses(_Way):
     def head_done(self, parser: HeadParser) -> Body:
         assert isinstance(parser, ResponseParser)
         conversation = self.conversation
-        exchange = conversation.row[0] if conversation.row else _unasked(self._now)
+        exchange = conversation.row[0] if conversation.row else unasked(self._now)
         head, body = parser.finish(exchange.method)
         self.current, self._status, self._first_byte = exchange, head.status, self._now
         if body is Unsized.TUNNEL:
@@ -393,18 +393,3 @@ class Responses(_Way):
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         assert self.current is not None
         self._collect("interim" if self._is_interim else kind, data, last, self.current)
-
-
-def is_upgrade(head: RequestHead) -> bool:
-    """Whether what follows the request depends on its answer: CONNECT, or an Upgrade (RFC 9110 §7.8, §9.3.6)."""
-    if head.method == "CONNECT":
-        return True
-    asked = ",".join(values(head.fields, "connection")).lower().split(",")
-    return bool(values(head.fields, "upgrade")) and any(one.strip() == "upgrade" for one in asked)
-
-
-def _unasked(now: float) -> Exchange:
-    """For an answer that nobody has asked for, such as a 408 for a request that did not come."""
-    exchange = Exchange(0, "GET", RouteTally(), now)
-    exchange.state = State.WAITING
-    return exchange

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from chaosproxy.http.head import RequestHead, ResponseHead
 from chaosproxy.tallies import RouteTally
 
-__all__ = ["TRANSITIONS", "Answer", "Exchange", "Sign", "State"]
+__all__ = ["TRANSITIONS", "Answer", "Exchange", "Sign", "State", "unasked"]
 
 
 class State(Enum):
@@ -105,3 +105,10 @@ class Exchange:
         :raises KeyError: that cannot happen in its state; a defect.
         """
         self.state = TRANSITIONS[self.state][sign]
+
+
+def unasked(now: float) -> Exchange:
+    """For an answer that nobody has asked for, such as a 408 for a request that did not come."""
+    exchange = Exchange(0, "GET", RouteTally(), now)
+    exchange.state = State.WAITING
+    return exchange

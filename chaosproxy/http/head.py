@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Fields", "RequestHead", "ResponseHead", "values"]
+__all__ = ["Fields", "RequestHead", "ResponseHead", "is_upgrade", "values"]
 
 Fields = tuple[tuple[str, str], ...]
 """(name, value) per field line, in order, duplicates kept: names as they came, values stripped, both latin-1."""
@@ -36,3 +36,11 @@ def values(fields: Fields, name: str) -> list[str]:
     """The value of every field line of that name, in order; names are compared without regard to case."""
     wanted = name.lower()
     return [value for given, value in fields if given.lower() == wanted]
+
+
+def is_upgrade(head: RequestHead) -> bool:
+    """Whether what follows the request depends on its answer: CONNECT, or an Upgrade (RFC 9110 §7.8, §9.3.6)."""
+    if head.method == "CONNECT":
+        return True
+    asked = ",".join(values(head.fields, "connection")).lower().split(",")
+    return bool(values(head.fields, "upgrade")) and any(one.strip() == "upgrade" for one in asked)
