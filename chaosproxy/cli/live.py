@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from chaosproxy.cli.describe import complete_type, known_type
 from chaosproxy.cli.exits import BadInput
 from chaosproxy.cli.printing import print_json, print_table
 from chaosproxy.declare import Param, Problems, TextOrJson, params_of
+from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import read_fault
 from chaosproxy.model.fault import placing
 from chaosproxy.model.types import FAULT_TYPES
@@ -126,6 +128,10 @@ def fault_body(fault_type: str, words: Iterable[str]) -> Json:
     fault = known_type(fault_type)
     params: list[Param] = [*params_of(fault), *placing(fault)]
     problems = Problems()
+    words = [*words]
+    if not issubclass(fault, MessageFault) and (wrong := [word for word in words if _selects_messages(word)]):
+        problems.add(("match",), f"selects HTTP messages, and {fault_type} acts on connections; leave it out")
+        words = [word for word in words if word not in wrong]
     body = {"type": fault_type, **read_assignments(words, params, problems)}
     if not len(problems):
         read_fault(body, "new", problems, protocol="http")  # which one the proxy has, the server knows
@@ -133,6 +139,10 @@ def fault_body(fault_type: str, words: Iterable[str]) -> Json:
         see = f"`chaosproxy faults {fault_type}` explains its parameters"
         raise BadInput(f"{fault_type} cannot be injected so; {see}", problems)
     return body
+
+
+def _selects_messages(word: str) -> bool:
+    return word.startswith("match.") and not word.startswith("match.sni=")
 
 
 @click.command()
@@ -182,11 +192,11 @@ def _words(settings: Json, prefix: str = "") -> Iterator[str]:
     """The settings as `inject` takes them."""
     for key, value in settings.items():
         if not prefix and key in _JSON:
-            yield f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+            yield shlex.quote(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
         elif isinstance(value, dict):
             yield from _words(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}={_word(value)}"
+            yield shlex.quote(f"{prefix}{key}={_word(value)}")
 
 
 def _word(value: object) -> str:

@@ -9,6 +9,7 @@ At the end every link is cut, so that nothing here is ever cyclic garbage.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from functools import partial
@@ -200,7 +201,8 @@ class Connection:
             self.note("peer", self._detail)
             self._close_sockets()
         elif pipe.sink is not None and not pipe.sink.is_closing():
-            pipe.sink.write_eof()
+            with contextlib.suppress(OSError):  # asyncio raises where the peer has reset; that is told in a moment
+                pipe.sink.write_eof()
 
     def close(self, cause: Cause, detail: str) -> None:
         """End both sides cleanly; what is written goes out first, for as long as CLOSE_GRACE."""

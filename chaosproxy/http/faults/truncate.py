@@ -80,6 +80,8 @@ class _Cutting(MessageStage):
             return ()
         if self._left is None and self._settings.size is not None:  # it was a share when the head passed
             self._left = self._settings.size
+        if self._left is None and self._settings.size is not None:  # it was a share when the head passed
+            self._left = self._settings.size
         if self._left is None:
             return self._hold(part)
         if part.kind != "body":
@@ -103,6 +105,8 @@ class _Cutting(MessageStage):
         if not part.last and length < self._limit:
             return ()
         held, self._held = self._held, []
+        for one in held:
+            one.due = part.due
         self._left = int(length * self._settings.share)
         if self._left >= length:
             self._current = -1
@@ -110,7 +114,6 @@ class _Cutting(MessageStage):
         self._is_longer = True
         steps: list[Step] = []
         for one in held:
-            one.due = part.due
             steps += () if self._is_cut else [one] if one.kind != "body" else self._pass(one)
         return steps
 
