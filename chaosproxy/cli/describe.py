@@ -30,6 +30,7 @@ from chaosproxy.declare import (
     struct_schema,
     write_struct,
 )
+from chaosproxy.declare.kinds import LARGEST_WHOLE
 from chaosproxy.faults.base import Fault
 from chaosproxy.http.match import Match
 from chaosproxy.model import Placement
@@ -82,8 +83,8 @@ def allowed(kind: Kind) -> str:
         case Number(minimum, maximum):
             bounds = {f"at least {minimum:g}": minimum, f"at most {maximum:g}": maximum}
             return ", ".join(words for words, bound in bounds.items() if math.isfinite(bound)) or "any number"
-        case Whole(minimum):
-            return f"at least {minimum}"
+        case Whole(minimum, maximum):
+            return f"{minimum} to {maximum}" if maximum < LARGEST_WHOLE else f"at least {minimum}"
         case Choice(words):
             return ", ".join(words)
         case Flag():

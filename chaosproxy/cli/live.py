@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,9 +15,10 @@ from chaosproxy.cli.client import DEFAULT_URL, Client
 from chaosproxy.cli.describe import complete_type, known_type
 from chaosproxy.cli.exits import BadInput
 from chaosproxy.cli.printing import print_json, print_table
-from chaosproxy.declare import Param, Problems, params_of
+from chaosproxy.declare import Param, Problems, TextOrJson, params_of
 from chaosproxy.model import read_fault
 from chaosproxy.model.fault import placing
+from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["heal", "inject", "status", "talks_to_server", "url_option"]
 
@@ -170,6 +172,9 @@ def _fault_line(fault: Json) -> str:
     shown = {key: value for key, value in fault.items() if key not in plain and value is not None}
     if shown.get("probability") in (1, 1.0):
         del shown["probability"]
+    for param in params_of(FAULT_TYPES[fault["type"]]) if fault["type"] in FAULT_TYPES else ():
+        if isinstance(param.kind, TextOrJson) and isinstance(shown.get(param.name), dict | list):
+            shown[param.name] = json.dumps(shown[param.name])
     return " ".join([f"{fault['name']}:", fault["type"], *_words(shown), fault["direction"]])
 
 
@@ -178,5 +183,7 @@ def _words(settings: Json, prefix: str = "") -> Iterator[str]:
     for key, value in settings.items():
         if isinstance(value, dict):
             yield from _words(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield shlex.quote(f"{prefix}{key}={','.join(map(str, value))}")
         else:
-            yield f"{prefix}{key}={json.dumps(value) if isinstance(value, bool) else value}"
+            yield shlex.quote(f"{prefix}{key}={json.dumps(value) if isinstance(value, bool) else value}")

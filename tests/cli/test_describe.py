@@ -46,6 +46,17 @@ def test_units_ranges_and_nested_parameters_are_shown() -> None:
     assert "square" in shown["wave.shape"]["allowed"]
 
 
+def test_a_fault_on_messages_is_explained_with_what_it_matches() -> None:
+    explained = json.loads(run("faults", "http_abort", "--json").stdout)
+    placement = {line["parameter"]: line for line in explained["placement"]}
+    assert {"match.method", "match.path", "match.headers", "match.status", "direction"} <= placement.keys()
+    of_latency = json.loads(run("faults", "latency", "--json").stdout)["placement"]
+    assert "match.path" not in {line["parameter"] for line in of_latency}
+    shown = {line["parameter"]: line for line in explained["parameters"]}
+    assert (shown["status"]["default"], shown["status"]["allowed"]) == ("503", "200 to 599")
+    assert shown["retry_after"]["allowed"] == "ns us ms s m h"
+
+
 def test_an_unknown_type_is_told_the_nearest_and_all() -> None:
     result = run("faults", "latncy")
     assert result.exit_code == 2

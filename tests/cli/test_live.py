@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ CONFIG = """\
 version: 1
 proxies:
   db: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1}
-  web: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1, faults: {slow: {type: latency, delay: 10ms}}}
+  web: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1, protocol: http, faults: {slow: {type: latency, delay: 10ms}}}
 """
 
 
@@ -83,6 +84,54 @@ def test_inject_by_a_name_that_is_there_changes_the_fault(server: ChaosproxyServ
 def test_inject_without_a_name_gets_one(server: ChaosproxyServer) -> None:
     named = json.loads(run(server, "inject", "db", "stall", "--json").stdout)["name"]
     assert list(faults(server, "db")) == [named]
+
+
+def test_inject_places_a_fault_on_messages(server: ChaosproxyServer) -> None:
+    result = run(server, "inject", "web", "http_abort", "status=503", "match.path=/x/*", "match.method=POST,PUT",
+                 "match.headers.x-a=true", "match.headers.x-b=acme", "match.query.page=2", 'body={"a":1}',
+                 "headers.X-Why=chaos", "--name", "gone")  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("injected gone: http_abort ") and "match.headers.x-a=true" in result.stdout
+    placed = faults(server, "web")["gone"]
+    assert placed == {
+        "name": "gone", "type": "http_abort", "direction": "upstream", "probability": 1.0, "ttl": None,
+        "body": {"a": 1}, "headers": {"X-Why": "chaos"},
+        "match": {
+            "path": "/x/*", "method": ["POST", "PUT"], "headers": {"x-a": True, "x-b": "acme"}, "query": {"page": "2"},
+        },
+    }  # fmt: skip
+
+
+def test_what_is_shown_of_a_fault_on_messages_can_be_injected(server: ChaosproxyServer) -> None:
+    given = ["match.path=/x/*", "match.method=POST", "match.headers.x-a=true", "status=429",
+             'body={"a": [1, 2]}', "match.client=10.0.0.0/8,::1", "headers.X-Why=two words"]  # fmt: skip
+    shown = run(server, "inject", "web", "http_abort", *given, "--name", "one").stdout.splitlines()[0]
+    words = shlex.split(shown.partition("http_abort ")[2].removesuffix(" upstream on web"))
+    assert run(server, "inject", "web", "http_abort", *words, "--name", "two").exit_code == 0
+    one, two = (faults(server, "web")[name] for name in ("one", "two"))
+    assert {**one, "name": ""} == {**two, "name": ""}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("db", "http_abort"), "type: 'http_abort' acts on HTTP messages, and this proxy is tcp; give the proxy"),
+        (("web", "http_abort", "match.pth=/"), "match.pth: unknown parameter (did you mean 'path'?)"),
+        (("web", "http_abort", "match.status=500"), "match.status: is of the response"),
+        (("web", "http_abort", "match=/x"), "match: is a mapping; give its parts: match.method="),
+        (("web", "http_drop_response", "--direction", "upstream"), "direction: http_drop_response treats responses"),
+        (("web", "http_truncate"), "share: or size says how much"),
+        (("web", "latency", "delay=1s", "match.path=/"), "match.path: unknown parameter"),
+    ],
+)
+def test_a_fault_on_messages_that_is_wrong_says_what_exists(
+    server: ChaosproxyServer, words: tuple[str, ...], said: str
+) -> None:
+    before = faults(server, "web"), faults(server, "db")
+    result = run(server, "inject", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert (faults(server, "web"), faults(server, "db")) == before
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,27 @@ def test_what_was_refused_already_is_not_blamed_again() -> None:
     assert len(errors(FAULT + "{type: !x latency}")) == 1
 
 
+HTTP = """\
+version: 1
+proxies:
+  db: {listen: "127.0.0.1:1", upstream: "127.0.0.1:9", faults: {a: {type: http_abort}}}
+  api:
+    {protocol: http, listen: "127.0.0.1:2", upstream: "127.0.0.1:9", faults: {
+      a: {type: http_delay, delay: 1s, direction: upstream, on: response},
+      b: {type: latency, delay: 1s, match: {path: /x}},
+      c: {type: http_headers, on: request, set: {Host: y}, match: {headers: {x-a: acme}, method: POST}}}}
+"""
+
+
+def test_a_fault_on_messages_in_the_wrong_place_is_located() -> None:
+    assert errors(HTTP) == [
+        "3:75: proxies.db.faults.a.type: 'http_abort' acts on HTTP messages, and this proxy is tcp; "
+        "give the proxy `protocol: http`",
+        "6:51: proxies.api.faults.a.direction: http_delay treats responses here, which flow downstream; leave it out",
+        "7:37: proxies.api.faults.b.match: selects HTTP messages, and latency acts on connections; leave it out",
+    ]
+
+
 def two_proxies(first: str, second: str) -> str:
     return f"""\
 version: 1
