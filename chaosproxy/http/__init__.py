@@ -5,7 +5,8 @@
     framing       where messages begin and end in a stream
     glance        whether some bytes are exactly one message, cheaply
     exchange      a request and its answer, and how far they are
-    conversation  both directions of a connection
+    conversation  what both directions of a connection share
+    ways          each direction, framed
     traffic       what all connections of one proxy share
     part          a piece of a message on its way through the faults
     stage         what a message fault is; what stands before and behind all of them

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.faults.base import NEVER, Close, Depth, Fault, HalfClose, Opening, Reset, Send, Stage, Step
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.exchange import Exchange
 from chaosproxy.http.part import On, Part
+from chaosproxy.http.ways import Requests, Responses
 
 __all__ = ["Framing", "Gate", "MessageFault", "MessageOpening", "MessageStage"]
 

@@ -14,7 +14,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from chaosproxy.events import Cause, ConnectionClosed, ConnectionOpened, DialFailed
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import Conversation
+from chaosproxy.http.ways import Requests, Responses
 from chaosproxy.net.dial import DialError, dial
 from chaosproxy.net.messages import MessagePipe
 from chaosproxy.net.pipe import DIAL_QUEUE, Pipe

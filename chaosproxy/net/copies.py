@@ -6,8 +6,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.traffic import Traffic
+from chaosproxy.http.ways import Requests, Responses
 from chaosproxy.net.dial import DialError, dial
 from chaosproxy.tallies import ProxyTally
 

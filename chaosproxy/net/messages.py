@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from chaosproxy.faults.base import Direction, Send
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.caller import CallerStage
-from chaosproxy.http.conversation import Conversation, Requests, Responses
+from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.stage import Framing, Gate, MessageStage
+from chaosproxy.http.ways import Requests, Responses
 from chaosproxy.net.pipe import Pipe
 from chaosproxy.net.sides import Disturb, Forward, Side
 from chaosproxy.tallies import FaultTally

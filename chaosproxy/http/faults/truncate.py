@@ -102,6 +102,8 @@ class _Cutting(MessageStage):
         if not part.last and length < self._limit:
             return ()
         held, self._held = self._held, []
+        for one in held:
+            one.due = part.due
         self._left = int(length * self._settings.share)
         if self._left >= length:
             self._current = -1
@@ -109,7 +111,6 @@ class _Cutting(MessageStage):
         self._is_longer = True
         steps: list[Step] = []
         for one in held:
-            one.due = part.due
             steps += () if self._is_cut else [one] if one.kind != "body" else self._pass(one)
         return steps
 
