@@ -1,0 +1,58 @@
+"""http_drop_request, http_drop_response and http_duplicate: what they ask of the conversation."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaosproxy.faults.base import NEVER
+from chaosproxy.http.faults.drop import HttpDropRequest, HttpDropResponse
+from chaosproxy.http.faults.duplicate import HttpDuplicate
+from tests.http.faults.playing import GET, OK, POST, Talk, content
+
+
+def test_a_lost_request_silences_the_connection_from_itself_on() -> None:
+    talk = Talk(HttpDropRequest())
+    assert talk.client(POST) == []
+    conversation = talk.conversation
+    assert (conversation.silent_from, conversation.lost_from, conversation.silenced_by) == (1, 1, "it")
+    assert (conversation.ends_at, conversation.outstanding) == (NEVER, 0)
+    assert talk.client(GET) == [] and talk.asked == [1], "what follows is lost without being asked about"
+
+
+def test_a_lost_answer_lets_requests_pass() -> None:
+    talk = Talk(HttpDropResponse())
+    talk.client(GET)
+    assert talk.server(OK) == []
+    assert content(talk.client(POST)) == POST
+    assert (talk.conversation.silent_from, talk.conversation.loses_requests) == (1, False)
+
+
+@pytest.mark.parametrize("fault", [HttpDropRequest(close_after=2.0), HttpDropResponse(close_after=2.0)], ids=repr)
+def test_close_after_counts_from_the_loss(fault: HttpDropRequest | HttpDropResponse) -> None:
+    talk = Talk(fault)
+    talk.client(GET, 1.0)
+    talk.server(OK, 1.0)
+    assert (talk.conversation.ends_at, talk.conversation.ended_by) == (3.0, "it")
+    assert talk.conversation.is_treated
+
+
+@pytest.mark.parametrize("cut", [1, 20, 1000])
+def test_copies_are_sent_once_the_request_is_whole(cut: int) -> None:
+    talk = Talk(HttpDuplicate(copies=3))
+    for start in range(0, len(POST), cut):
+        assert talk.conversation.copies is None
+        talk.client(POST[start : start + cut])
+    assert talk.conversation.copies == [POST] * 3
+
+
+@pytest.mark.parametrize("limit", [len(POST), len(POST) - 1])
+def test_what_is_longer_than_the_limit_is_not_copied(limit: int) -> None:
+    talk = Talk(HttpDuplicate(), hold_limit=limit)
+    assert content(talk.client(POST)) == POST
+    assert talk.conversation.copies == ([POST] if limit == len(POST) else None)
+
+
+def test_an_upgrade_is_not_copied() -> None:
+    talk = Talk(HttpDuplicate())
+    talk.client(GET.replace(b"Host: x", b"Connection: upgrade\r\nUpgrade: x"))
+    assert talk.conversation.copies is None
