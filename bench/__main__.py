@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import faults, kernel, speed, web
+from bench import faults, kernel, speed, tls, web
 from bench.machine import describe, raise_file_limit
 from bench.peers import Chaosproxy, Haproxy, Nginx, Peer, Socat, find
 from bench.processes import BenchError
@@ -24,6 +24,7 @@ SCENARIOS: dict[str, Callable[[Session], Section]] = {
     "idle": speed.idle,
     "requests": web.requests,
     "web-memory": web.memory,
+    "tls": tls.tls,
     "fault-cost": faults.fault_cost,
     "latency": faults.latency,
     "bandwidth": faults.bandwidth,

@@ -131,7 +131,7 @@ def test_what_is_shown_of_a_fault_on_messages_can_be_injected(server: Chaosproxy
         (("web", "http_abort", "match=/x"), "match: is a mapping; give its parts: match.method="),
         (("web", "http_drop_response", "--direction", "upstream"), "direction: http_drop_response treats responses"),
         (("web", "http_truncate"), "share: or size says how much"),
-        (("web", "latency", "delay=1s", "match.path=/"), "match.path: unknown parameter"),
+        (("web", "latency", "delay=1s", "match.path=/"), "match: selects HTTP messages"),
     ],
 )
 def test_a_fault_on_messages_that_is_wrong_says_what_exists(

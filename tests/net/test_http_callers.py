@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
+from chaosproxy.http.caller import CallerFaults
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
 from tests.net.harness import Stage, run
@@ -96,11 +98,12 @@ def test_nobody_may_ask_unless_it_is_allowed(loop_name: str) -> None:
     run(loop_name, scenario)
 
 
-def test_a_delayed_abort_waits_and_keeps_its_turn_even_while_faults_change(loop_name: str) -> None:
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_a_delayed_abort_waits_and_keeps_its_turn_even_while_faults_change(forbidden: bool, loop_name: str) -> None:
     asked = request("GET", "/hit", "x-chaosproxy-delay: 150ms", "x-chaosproxy-abort: 418")
 
     async def scenario(stage: Stage) -> None:
-        _, client, server = await served(stage, caller_faults=ON)
+        proxy, client, server = await served(stage, caller_faults=ON)
         began = time.monotonic()
         await client.send(asked.raw + OTHER.raw)
         assert await server.has(len(OTHER.raw))
@@ -108,6 +111,8 @@ def test_a_delayed_abort_waits_and_keeps_its_turn_even_while_faults_change(loop_
         stage.supervisor.put_fault("proxy", fault("edit", type="http_headers", remove=["x"]), "test")
         await asyncio.sleep(0)
         stage.supervisor.heal("test")
+        if forbidden:  # nobody may ask any longer, and what was asked for before is still given
+            await stage.supervisor.change_proxy(replace(proxy.spec, caller_faults=CallerFaults()), "test")
         assert await client.until(lambda: client.raw.endswith(OTHER_ANSWER.raw))
         assert 0.15 <= time.monotonic() - began < 1.0
         assert client.raw.startswith(b"HTTP/1.1 418 ")
@@ -125,6 +130,7 @@ def test_answers_that_faults_made_or_changed_say_so(loop_name: str) -> None:
         "gone": {"type": "http_abort", "match": {"path": "/gone"}},
         "edit": {"type": "http_headers", "set": {"X-Old": "1"}, "match": {"path": "/hit"}},
         "noise": {"type": "http_corrupt", "rate": "0%", "match": {"path": "/hit"}},
+        "idle": {"type": "http_headers", "remove": ["x-old"], "match": {"path": "/other", "status": 404}},
     }
 
     async def scenario(stage: Stage) -> None:

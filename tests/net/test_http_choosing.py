@@ -62,7 +62,7 @@ ABORT = {"type": "http_abort", "status": 418, "match": {"path": "/hit"}}
         ({"nth": 3}, [2, 5, 8, 11]),
         ({"skip": 5}, [5, 6, 7, 8, 9, 10, 11]),
         ({"count": 2}, [0, 1]),
-        ({"skip": 2, "nth": 2, "count": 3}, [3, 5, 7]),
+        ({"skip": 1, "nth": 3, "count": 2}, [3, 6]),
         ({"probability": 0}, []),
     ],
 )
