@@ -38,7 +38,7 @@ class Conversation:
     __slots__ = (
         "_framers", "_row", "asks_upgrade", "began", "broken_at", "broken_by", "client_ended", "copies", "count",
         "doubt", "ended_by", "ends_at", "is_busy", "lost_from", "over", "passing", "reset_over", "sending",
-        "silenced_by", "silent_from", "simple", "stirred", "traffic", "unasked",
+        "server_ended", "silenced_by", "silent_from", "simple", "stirred", "traffic", "unasked",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic) -> None:
@@ -80,6 +80,8 @@ class Conversation:
         """Requests are lost from this exchange on."""
         self.client_ended = False
         """The client sends no more; whether it still listens nobody can know."""
+        self.server_ended = False
+        """The server answers no more."""
         self.ends_at = NEVER
         """When the connection is to be closed for a fault."""
         self.ended_by = ""
@@ -201,6 +203,11 @@ class Conversation:
         self.client_ended = True
         self._end_silence(now)
 
+    def server_ends(self, now: float) -> None:
+        """The server has closed, broken off, or said what cannot be framed."""
+        self.server_ended = True
+        self._end_silence(now)
+
     def heard(self, exchange: Exchange, status: int, now: float) -> None:
         """The last of an answer goes on to the client."""
         self.passing.pop(exchange.number, None)
@@ -223,8 +230,8 @@ class Conversation:
     @property
     def _owes_answers(self) -> bool:
         row = self.row
-        first = next(iter(self.passing), row[0].number if row else NEVER_SILENT)
-        return first < self.silent_from
+        to_come = row[0].number if row and not (self.server_ended and row[0].answer is None) else NEVER_SILENT
+        return next(iter(self.passing), to_come) < self.silent_from
 
     @property
     def is_silent(self) -> bool:

@@ -63,6 +63,15 @@ class Responses(Way):
         self.conversation.passing[exchange.number] = exchange
         return True
 
+    def stream_ended(self, now: float) -> None:
+        super().stream_ended(now)
+        self.conversation.server_ends(now)
+
+    def end_of_stream(self, now: float) -> list[Step]:
+        steps = super().end_of_stream(now)
+        self.conversation.server_ends(now)
+        return steps
+
     def make_parser(self) -> HeadParser:
         return ResponseParser()
 
@@ -109,6 +118,7 @@ class Responses(Way):
             return
         conversation.traffic.unframed(reason)
         self.is_deaf = True
+        conversation.server_ends(self._now)
         if not conversation.is_silent:
             self._collected.append(Close(self._now, conversation.owing))
 

@@ -130,6 +130,8 @@ class Framing(Stage):
             return self._way.frame(step.data, step.due)
         if isinstance(step, HalfClose):
             return (*self._way.end_of_stream(step.due), step)
+        if isinstance(step, Reset) and isinstance(self._way, Responses):
+            self._way.conversation.server_ends(step.due)
         return (step,)
 
     def on_alarm(self, now: float) -> Iterable[Step]:

@@ -98,16 +98,17 @@ def test_openssl_may_change_its_keys(loop_name: str, certs: Certs, tmp_path: Pat
             running = await stage.proxy_to(f"127.0.0.1:{port}", **tls)
             client = await asyncio.create_subprocess_exec(
                 "openssl", "s_client", "-connect", "{}:{}".format(*address_of(running)), "-CAfile", certs("ca.pem"),
-                "-servername", "api.test", "-tls1_3", stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
+                "-servername", "api.test", "-tls1_3", stdin=PIPE, stdout=PIPE, stderr=PIPE,
             )  # fmt: skip
-            assert client.stdin is not None and client.stdout is not None
+            assert client.stdin is not None and client.stdout is not None and client.stderr is not None
             await stage.event("connection_opened")
             async with asyncio.timeout(10):
                 for words in (b"one\n", b"K\n", b"two\n", b"k\n", b"three\n"):
                     client.stdin.write(words)
-                    if len(words) > 2:
-                        while await client.stdout.readline() != words.strip()[::-1] + b"\n":
-                            pass
+                    # A command is one only if nothing else comes with it: so each is waited for.
+                    said = (client.stdout, words.strip()[::-1]) if len(words) > 2 else (client.stderr, b"KEYUPDATE")
+                    while (await said[0].readline()).strip() != said[1]:
+                        pass
             client.terminate()
             await client.communicate()
 
