@@ -491,3 +491,9 @@ def test_what_a_fault_holds_to_see_all_of_a_body_goes_ahead_of_what_breaks_it_of
     assert len(driven.server.out) < len(begun)
     driven.play([("server", end)])
     assert driven.server.out == begun + (end or b"")
+
+
+def test_half_a_head_goes_ahead_of_what_comes_when_it_is_over() -> None:
+    driven = Driven(how="frame").play([("client", b"GET / HT")])
+    driven.conversation.give_up("the server speaks something else")
+    assert driven.client.way.frame(b"TP", 1.0) == [Send(1.0, b"GET / HTTP")]
