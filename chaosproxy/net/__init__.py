@@ -3,7 +3,11 @@
     sockets     binding, resetting: what the socket module is asked for
     emitter     the one timer of the process, and whom it wakes
     dial        reaching an upstream
-    pipe        one direction of a connection: Forward, Disturb, Discard
+    pipe        one direction of a connection
+    sides       what feeds a pipe: Forward, Disturb, Discard
+    messages    a pipe in HTTP mode
+    follow      what feeds that: most messages are seen through at a glance
+    exchanges   what HTTP mode adds to a proxy; copies of requests
     connection  one client and its upstream, from accept to the end of both sockets
     placed      a fault placed on a running proxy
     greeting    a socket before anybody speaks with it
