@@ -31,7 +31,6 @@ UPGRADED = "upgraded"
 """Why these are no messages any more: both have agreed on that."""
 
 
-
 class Conversation:
     """What both directions of a connection share."""
 
@@ -208,11 +207,11 @@ class Conversation:
         self.server_ended = True
         self._end_silence(now)
 
-    def heard(self, exchange: Exchange, status: int, now: float) -> None:
+    def heard(self, exchange: Exchange, now: float) -> None:
         """The last of an answer goes on to the client."""
         self.passing.pop(exchange.number, None)
         first = now if exchange.first_byte is None else exchange.first_byte
-        exchange.tally.add(status, first - exchange.began, now - exchange.began)
+        exchange.tally.add(exchange.status, first - exchange.began, now - exchange.began)
         self._end_silence(now)
         self.mind_business()
 
@@ -255,7 +254,7 @@ class Conversation:
     def let_pass(self, now: float) -> None:
         """No fault treats messages any more: the answers that were on their way are with the client now."""
         for exchange in [*self.passing.values()]:
-            self.heard(exchange, exchange.status, now)
+            self.heard(exchange, now)
 
     def close(self) -> None:
         """The connection has ended: what was not answered never will be."""

@@ -191,7 +191,7 @@ class Gate(Stage):
             if exchange.changed_by and conversation.traffic.settings.announce:
                 part = part.with_data(_announced(part.data, exchange.changed_by))
         if part.last and part.kind != "interim":
-            conversation.heard(exchange, exchange.status, part.due)
+            conversation.heard(exchange, part.due)
         return (part,) if part.data else ()
 
 

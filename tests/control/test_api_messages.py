@@ -143,3 +143,15 @@ def test_a_message_fault_knows_its_direction(fault: dict[str, object], direction
             assert (answer.status, answer.body["direction"]) == (201, direction)
 
     asyncio.run(scenario())
+
+
+def test_a_patch_changes_a_part_of_what_callers_may_and_leaves_the_rest() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            await add_proxies(api)
+            allowed = {"headers": True, "max_delay": "2s", "allow": ["http_delay"]}
+            assert (await api.ask("PATCH", "/v1/proxies/web", {"caller_faults": allowed})).status == 200
+            changed = await api.ask("PATCH", "/v1/proxies/web", {"caller_faults": {"headers": None}})
+            assert changed.body["caller_faults"] == {"max_delay": "2s", "allow": ["http_delay"]}
+
+    asyncio.run(scenario())

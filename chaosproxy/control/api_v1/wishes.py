@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 
 from chaosproxy.control.api_v1.body import read_name
 from chaosproxy.control.api_v1.views import bound_address
-from chaosproxy.declare import Duration, Problems, nearest
+from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
 from chaosproxy.errors import InvalidInput, Path, Problem
 from chaosproxy.model import (
     FaultSpec,
@@ -59,7 +59,7 @@ def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
     wanted = {key: value for key, value in {**present, **patch}.items() if key not in READ_ONLY}
     if wanted.get("listen") == str(bound_address(proxy)):
         wanted["listen"] = str(spec.listen)
-    for key in ("listen_tls", "upstream_tls"):
+    for key in [param.name for param in params_of(ProxySpec) if isinstance(param.kind, Struct)]:
         if isinstance(before := present.get(key), dict) and isinstance(change := patch.get(key), dict):
             wanted[key] = {name: value for name, value in {**before, **change}.items() if value is not None}
     if "faults" in patch:
