@@ -14,7 +14,8 @@
  *   connect   connect, one byte there and back, close; --connections of them at a time
  *   idle      opens connections, prints its JSON, and holds them until standard input ends; with --fields each
  *             carries an HTTP request and its answer first
- *   request   closed loop of HTTP requests with --fields fields, to a server whose answers are all of one length
+ *   request   closed loop of HTTP requests with --fields fields, to a server whose answers are all of one length;
+ *             with --serial one more field makes each another
  *
  * Every command also ends by itself: clients by an alarm, all of them when the parent dies.
  */
@@ -46,7 +47,7 @@ static struct {
     int connections, size, fields; /* fields: of an HTTP request; below 0 there is none */
     double seconds, warmup;
     int64_t period_us, below_us;
-    bool upload;
+    bool upload, serial;
 } opt = {.connections = 1, .size = 64, .seconds = 1, .warmup = 0.2, .period_us = 10000, .fields = -1};
 
 struct conn {
@@ -304,6 +305,7 @@ static void pingpong(void) { closed_loop(send_message); }
 static struct {
     char text[4096];
     int length, answer;
+    char *serial; /* eight digits of the text that count requests, or NULL */
 } http;
 
 static int length_of_answer(const char *text, int got) {
@@ -316,6 +318,10 @@ static void plan_request(void) {
     int n = snprintf(http.text, sizeof http.text, "GET /bench HTTP/1.1\r\nHost: bench.example\r\n");
     for (int i = 1; i < opt.fields; i++)
         n += snprintf(http.text + n, sizeof http.text - (size_t)n, "X-Field-%02d: the value of this field\r\n", i);
+    if (opt.serial) {
+        n += snprintf(http.text + n, sizeof http.text - (size_t)n, "X-Request-Id: 00000000\r\n");
+        http.serial = http.text + n - strlen("00000000\r\n");
+    }
     n += snprintf(http.text + n, sizeof http.text - (size_t)n, "\r\n");
     if (n >= (int)sizeof http.text) die("too many fields");
     http.length = n;
@@ -332,6 +338,11 @@ static void plan_request(void) {
 }
 
 static void send_request(struct conn *c) {
+    if (http.serial)
+        for (int i = 7; i >= 0; i--) {
+            if (http.serial[i]++ < '9') break;
+            http.serial[i] = '0';
+        }
     c->missing = http.answer;
     c->sent_at = now();
     if (send(c->fd, http.text, (size_t)http.length, MSG_NOSIGNAL) != http.length) die("send: %s", strerror(errno));
@@ -472,7 +483,7 @@ enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };
 static void usage(void) {
     fputs("usage: load echo|source|sink\n"
           "       load pingpong|paced|bulk|connect|idle|request --port N [--connections N] [--size BYTES]\n"
-          "            [--seconds S] [--warmup S] [--period-us N] [--below-us N] [--upload] [--fields N]\n", stderr);
+          "            [--seconds S] [--warmup S] [--period-us N] [--below-us N] [--upload] [--fields N] [--serial]\n", stderr);
     exit(2);
 }
 
@@ -490,7 +501,7 @@ static void parse(int argc, char **argv) {
     static const struct option OPTIONS[] = {
         {"port", 1, 0, 'p'},   {"connections", 1, 0, 'c'}, {"size", 1, 0, 'n'},     {"seconds", 1, 0, 's'},
         {"warmup", 1, 0, 'w'}, {"period-us", 1, 0, 'i'},   {"below-us", 1, 0, 'b'}, {"upload", 0, 0, 'u'},
-        {"fields", 1, 0, 'f'}, {0}};
+        {"fields", 1, 0, 'f'}, {"serial", 0, 0, 'r'}, {0}};
     opt.target.sin_family = AF_INET;
     opt.target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     for (int c; (c = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
@@ -504,6 +515,7 @@ static void parse(int argc, char **argv) {
         case 'b': opt.below_us = (int64_t)number(optarg, 0, 1e9); break;
         case 'f': opt.fields = (int)number(optarg, 1, 100); break;
         case 'u': opt.upload = true; break;
+        case 'r': opt.serial = true; break;
         default: usage();
         }
     }

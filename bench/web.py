@@ -30,6 +30,12 @@ TEN_RULES = HTTP | {
     }
 }
 MODES: Mapping[str, Mapping[str, object]] = {"tcp": {}, "http": HTTP, "http, ten rules": TEN_RULES}
+HEADS: Mapping[str, Mapping[str, int | bool]] = {
+    "bare": {"fields": 1},
+    "15 fields": {"fields": 14},
+    "15 fields, none alike": {"fields": 13, "serial": True},
+}
+"""Load repeats its requests, as polls do, and HTTP mode knows them again: the last is what it costs where it cannot."""
 _UPLOAD = 2**30
 _PIECE = 2**20
 
@@ -44,11 +50,11 @@ def requests(session: Session) -> Section:
                 running, [port] = stack.enter_context(session.start(peer, server))
                 at[peer.name] = running, port
         runs: dict[str, Callable[[], Sample]] = {}
-        for head, fields in (("bare", 1), ("15 fields", 14)):
+        for head, options in HEADS.items():
             for name, (running, port) in at.items():
                 runs[f"{name}, {head}"] = partial(
                     session.load.run, "request", port, running,
-                    connections=50, seconds=session.pace.window, fields=fields,
+                    connections=50, seconds=session.pace.window, **options,
                 )  # fmt: skip
         samples = interleave("requests", session.pace.speed_rounds, runs)
     return Section(
@@ -168,6 +174,7 @@ http {{
     keepalive_timeout 600;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        add_header X-Request-Id $http_x_request_id;
         location / {{ return 200 "an answer of nginx that is forty-three bytes\\n"; }}
     }}
 }}

@@ -20,10 +20,13 @@ from chaosproxy.http.parse import STATUS_LINE
 
 _Parser: TypeAlias = httptools.HttpRequestParser | httptools.HttpResponseParser
 
-__all__ = ["NOT_ONE", "REQUEST", "RESPONSE", "STATUS_CLASSES", "Glance", "StatusClasses"]
+__all__ = ["BEGIN_AND_END", "NOT_ONE", "REQUEST", "RESPONSE", "STATUS_CLASSES", "Glance", "StatusClasses"]
 
 NOT_ONE = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 """What `feed` raises; an upgrade is no error, and so no subclass of one."""
+
+BEGIN_AND_END = (None, None)
+"""What one message takes of a glance's `due`."""
 
 _CODING = re.compile(rb"\ntransfer-encoding:(?:[ \t]*chunked[ \t]*\r)?", re.IGNORECASE)
 
@@ -33,25 +36,23 @@ class Glance:
 
     It is done by hand, since a call for all of it would cost a third as much again:
 
-        feed(data)                          NOT_ONE: then `again(data)`
-        len(begun) == 1 == len(ended)       it is exactly one: an element is appended to each
-        otherwise                           it is less, more or something else: `renew()`
+        feed(data)        NOT_ONE: then `again(data)`
+        not due           it is exactly one: `due` is extended by BEGIN_AND_END
+        otherwise         it is less, more or something else: `renew()`
     """
 
     def __init__(self, make_parser: Callable[[object], _Parser]) -> None:
         self._make_parser = make_parser
-        self.begun: list[None] = []
-        self.ended: list[None] = []
-        # Methods of lists are called in half the time of our own: a message that begins takes an element from one
-        # list, one that ends from the other; a chunk finds none, and ends the look.
-        self.on_message_begin = self.begun.pop
-        self.on_message_complete = self.ended.pop
+        self.due: list[None] = []
+        # Methods of lists are called in half the time of our own: a message takes an element as it begins and as it
+        # ends; a second message or a chunk finds none, and ends the look.
+        self.on_message_begin = self.on_message_complete = self.due.pop
         self.on_chunk_header = list[None]().pop
         self.renew()
 
     def renew(self) -> None:
         """Be ready for the next look, with a parser that knows of nothing yet."""
-        self.begun[:] = self.ended[:] = [None, None]
+        self.due[:] = BEGIN_AND_END
         self.feed = self._make_parser(self).feed_data
 
     def again(self, data: bytes) -> None:
@@ -86,8 +87,7 @@ class _Second:
     def __init__(self, glance: Glance, size: int) -> None:
         self._size = size
         self._chunks: list[None] = [None] * size
-        self.on_message_begin = glance.begun.pop
-        self.on_message_complete = glance.ended.pop
+        self.on_message_begin = self.on_message_complete = glance.due.pop
         self.on_chunk_header = self._chunks.pop
 
     @property

@@ -14,13 +14,19 @@ from chaosproxy.http.parse import REQUEST_START
 from chaosproxy.http.routes import Routes
 from chaosproxy.tallies import ProxyTally, RouteTally
 
-__all__ = ["HttpSettings", "Line", "Traffic"]
+__all__ = ["KEPT_EACH", "LONGEST_KEPT", "HttpSettings", "Line", "Traffic"]
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 """Methods that metrics name (RFC 9110 §9, RFC 5789); all else is `other`, so that nobody can make series at will."""
 
 _KEPT = 4096
 """Request lines kept."""
+
+LONGEST_KEPT = 2048
+"""Whole messages up to this length are kept, in bytes: with one of each length, at most 2 MiB each way."""
+KEPT_EACH = 16
+"""Of a connection's exchanges, the messages of each so-manieth are kept, from the first on. What comes again is known
+soon, and what never does is not made dearer by being kept."""
 
 NOBODY = Rules(())
 
@@ -67,13 +73,25 @@ class Traffic:
         self._wanted = NOBODY
         self.lines: dict[bytes, Line] = {}
         """By request line."""
+        # Polls, health checks and load come again byte for byte. To compare them costs a tenth of parsing them, and to
+        # find by its length what they are compared with costs no hash of the whole.
+        self.latest_requests: dict[int, tuple[bytes, Line]] = {}
+        """By length: a whole request that passes, and its line."""
+        self.latest_responses: dict[int, tuple[bytes, int]] = {}
+        """By length: a whole response, and the class of its status."""
 
     def configure(self, settings: HttpSettings, routes: Sequence[str]) -> None:
         """These hold from now on."""
         self.settings = settings
         self.head_limit, self.obeys_callers = settings.head_limit, settings.obeys_callers  # asked for by every request
         self._routes = Routes(routes)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What is known was found out under rules, routes and limits that hold no longer."""
         self.lines.clear()
+        self.latest_requests.clear()
+        self.latest_responses.clear()
 
     def unframed(self, reason: str) -> None:
         """A connection cannot be framed, and is a stream from now on."""
@@ -83,7 +101,7 @@ class Traffic:
     def want(self, rules: Rules) -> None:
         """These are from now on the messages that faults may want."""
         self._wanted = rules
-        self.lines.clear()
+        self._forget()
 
     def look_up(self, line: bytes) -> Line:
         """`GET /path HTTP/1.1`; finds out, and keeps it."""

@@ -154,14 +154,18 @@ def following(direction: Direction) -> Any:  # Any: its pipe is none
 
 
 class Driven:
-    """Both directions of a connection."""
+    """Both directions of a connection, `after` another one of the same proxy, or the first of a proxy of its own."""
 
-    def __init__(self, *, how: How = "glance", **settings: bool | int) -> None:
-        self.reasons: list[str] = []
-        self.tally = ProxyTally()
-        traffic = Traffic(self.tally, self.reasons.append)
-        traffic.configure(HttpSettings(**settings), ())  # type: ignore[arg-type]  # tests name what there is
-        self.conversation = Conversation(traffic)
+    def __init__(self, *, how: How = "glance", after: Driven | None = None, **settings: bool | int) -> None:
+        if after is None:
+            self.reasons: list[str] = []
+            self.tally = ProxyTally()
+            self.traffic = Traffic(self.tally, self.reasons.append)
+            self.traffic.configure(HttpSettings(**settings), ())  # type: ignore[arg-type]  # tests name what there is
+        else:
+            self.reasons, self.tally, self.traffic = after.reasons, after.tally, after.traffic
+        self._counted = self._all_statuses
+        self.conversation = Conversation(self.traffic)
         self.client = Direction(Requests(self.conversation))
         self.server = Direction(Responses(self.conversation))
         self.switch(how)
@@ -188,7 +192,11 @@ class Driven:
 
     @property
     def statuses(self) -> list[int]:
-        """Exchanges that have ended, by the class of their status."""
+        """Exchanges that have ended since this connection was made, by the class of their status."""
+        return [now - before for now, before in zip(self._all_statuses, self._counted, strict=True)]
+
+    @property
+    def _all_statuses(self) -> list[int]:
         return [sum(counts) for counts in zip(*(one.statuses for one in self.tally.routes.values()), strict=True)] or [
             0
         ] * 6

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from chaosproxy.http.glance import NOT_ONE, REQUEST, RESPONSE, STATUS_CLASSES, Glance
+from chaosproxy.http.glance import BEGIN_AND_END, NOT_ONE, REQUEST, RESPONSE, STATUS_CLASSES, Glance
+from chaosproxy.http.match import Rules
+from chaosproxy.http.traffic import KEPT_EACH, LONGEST_KEPT, HttpSettings
 from tests.http.corpus import CORPUS, LEGAL_ANSWER, LEGAL_REQUEST
 from tests.http.driving import Driven
+from tests.http.test_match import matcher
 
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -17,12 +20,11 @@ def is_one(glance: Glance, data: bytes) -> bool:
         glance.feed(data)
     except NOT_ONE:
         glance.again(data)
-    if len(glance.begun) == 1 == len(glance.ended):
-        glance.begun.append(None)
-        glance.ended.append(None)
-        return True
-    glance.renew()
-    return False
+    if glance.due:
+        glance.renew()
+        return False
+    glance.due.extend(BEGIN_AND_END)
+    return True
 
 
 @pytest.mark.parametrize(
@@ -96,3 +98,52 @@ def test_nothing_passes_at_a_glance_that_could_not_be_framed() -> None:
             other.way.account(data, 0.0)
             assert careful.conversation.over is None, shape.name
             assert (careful.conversation.count, careful.statuses) == (glance.conversation.count, glance.statuses)
+
+
+POST = b"POST /%d HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
+
+
+def test_what_came_before_passes_without_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Driven().play([("client", POST % 1), ("server", LEGAL_ANSWER)])
+    for glance in (REQUEST, RESPONSE):
+        monkeypatch.setattr(glance, "feed", None)  # to parse would be a TypeError
+    second = Driven(after=first).play([("client", POST % 1), ("server", LEGAL_ANSWER)])
+    assert (second.client.follow.out.taken_in, second.server.follow.out.taken_in) == (0, 0)
+    assert (second.client.out, second.server.out) == (POST % 1, LEGAL_ANSWER)
+    assert second.statuses == [0, 0, 1, 0, 0, 0] and second.conversation.count == 1
+    with pytest.raises(TypeError):
+        second.play([("client", POST % 2)])
+
+
+def test_what_is_of_the_same_length_is_not_the_same() -> None:
+    driven = Driven()
+    for turn in range(5):
+        other = (POST % turn).replace(b"Length: 3", b"Length: %d" % (3 + turn % 2)) + b"d" * (turn % 2)
+        driven.play([("client", other), ("server", LEGAL_ANSWER.replace(b"200", b"%d00" % (2 + turn % 4)))])
+    assert driven.statuses == [0, 0, 2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("change", ["faults", "routes", "limits"])
+def test_what_was_known_is_looked_at_again_once_something_else_holds(change: str) -> None:
+    first = Driven().play([("client", POST % 1), ("server", LEGAL_ANSWER)])
+    second = Driven(after=first)
+    match change:
+        case "faults":
+            second.traffic.want(Rules([matcher(path="/1")]))
+        case "routes":
+            second.traffic.configure(HttpSettings(), ["/1"])
+        case _:
+            second.traffic.configure(HttpSettings(head_limit=20), ())
+    second.play([("client", POST % 1)])
+    assert second.client.follow.out.taken_in == (change != "routes")
+    assert (("POST", "/1") in second.tally.routes) == (change == "routes")
+
+
+def test_of_a_connection_each_16th_is_kept_unless_it_is_long() -> None:
+    driven = Driven()
+    long = LEGAL_REQUEST[:-2] + b"X: %s\r\n\r\n" % (b"a" * LONGEST_KEPT)
+    kept: list[list[bytes]] = []
+    for request in (long, *(POST % turn for turn in range(100, 100 + KEPT_EACH))):
+        driven.play([("client", request), ("server", LEGAL_ANSWER)])
+        kept.append([data for data, _ in driven.traffic.latest_requests.values()])
+    assert kept == [[]] * KEPT_EACH + [[POST % (99 + KEPT_EACH)]]
