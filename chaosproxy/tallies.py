@@ -95,7 +95,7 @@ class ProxyTally:
 
     __slots__ = (
         "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
-        "dropped_upstream", "opened", "routes", "tls_handshakes", "tls_seconds", "unframed",
+        "dropped_upstream", "not_framed", "opened", "routes", "tls_handshakes", "tls_seconds",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class ProxyTally:
         """The same, server to client."""
         self.routes: dict[tuple[str, str], RouteTally] = {}
         """HTTP exchanges, by method and route."""
-        self.unframed = 0
+        self.not_framed = 0
         """Connections in HTTP mode that went on as a plain stream, since they could not be framed."""
         self.tls_handshakes: Counter[tuple[Side, str]] = Counter()
         """By side and result, `ok` or `failed`."""

@@ -6,6 +6,7 @@
     glance        whether some bytes are exactly one message, cheaply
     exchange      a request and its answer, and how far they are
     conversation  what both directions of a connection share
+    owed          what faults have begun on it and must bring to an end
     way           one of them; requests and responses
     traffic       what all connections of one proxy share
     part          a piece of a message on its way through the faults

@@ -6,7 +6,7 @@ row: the server's next answer is that of the first exchange in it.
 What cannot be framed is a plain stream from there on (`over`), unless a fault owes something
 to this connection: an answer, a silence, the swallowing of what is left of a request. Then a
 stream would bring answers to the wrong request, or the end of a request without its beginning;
-so nothing more passes that way, and the connection is closed when its turn comes (`broken_at`).
+so nothing more passes that way, and the connection is closed when its turn comes (`owed`).
 
 What is one whole message that nobody wants need not be framed at all: whoever sees that at a
 glance begins the exchange by hand (`is_busy`, `simple`, `began`, `count`), and ends it so.
@@ -18,15 +18,14 @@ from __future__ import annotations
 
 from collections import deque
 
-from chaosproxy.faults.base import NEVER
 from chaosproxy.http.exchange import Answer, Exchange, Sign
 from chaosproxy.http.framing import Framer
+from chaosproxy.http.owed import NO_EXCHANGE, Owed
 from chaosproxy.http.traffic import Line, Traffic
 from chaosproxy.tallies import RouteTally
 
-__all__ = ["NEVER_SILENT", "UPGRADED", "Conversation"]
+__all__ = ["UPGRADED", "Conversation"]
 
-NEVER_SILENT = 2**62
 UPGRADED = "upgraded"
 """Why these are no messages any more: both have agreed on that."""
 
@@ -35,9 +34,8 @@ class Conversation:
     """What both directions of a connection share."""
 
     __slots__ = (
-        "_framers", "_row", "asks_upgrade", "began", "broken_at", "broken_by", "client_ended", "copies", "count",
-        "doubt", "ended_by", "ends_at", "is_busy", "lost_from", "over", "passing", "reset_over", "sending",
-        "server_ended", "silenced_by", "silent_from", "simple", "stirred", "traffic", "unasked",
+        "_framers", "_row", "asks_upgrade", "began", "client_ended", "copies", "count", "doubt", "is_busy", "over",
+        "owed", "passing", "reset_over", "sending", "server_ended", "simple", "stirred", "traffic", "unasked",
     )  # fmt: skip
 
     def __init__(self, traffic: Traffic) -> None:
@@ -59,10 +57,6 @@ class Conversation:
         """When that one began."""
         self.doubt: str | None = None
         """Why what the client sends cannot be framed, until it is known whether a fault owes something."""
-        self.broken_at = NEVER_SILENT
-        """The connection is closed when it is this exchange's turn to be answered: its request cannot be framed."""
-        self.broken_by = ""
-        """The fault that owes something where it could not be framed."""
         self.unasked = False
         """An answer has come that nobody had asked for."""
         self.asks_upgrade = False
@@ -71,20 +65,11 @@ class Conversation:
         """Why these are no messages any more, but a plain stream; None while they are."""
         self.reset_over = False
         """The connection is to be reset for that."""
-        self.silent_from = NEVER_SILENT
-        """Nothing is answered from this exchange on."""
-        self.silenced_by = ""
-        """The fault by which that is so."""
-        self.lost_from = NEVER_SILENT
-        """Requests are lost from this exchange on."""
+        self.owed = Owed()
         self.client_ended = False
         """The client sends no more; whether it still listens nobody can know."""
         self.server_ended = False
         """The server answers no more."""
-        self.ends_at = NEVER
-        """When the connection is to be closed for a fault."""
-        self.ended_by = ""
-        """That fault."""
         self.stirred = False
         """An answer that a fault gives may be ready, or the end be near."""
         self.copies: list[bytes] | None = None
@@ -104,10 +89,10 @@ class Conversation:
         self.is_busy = (
             self.outstanding > 0
             or not all(framer.is_between for framer in self._framers)
-            or self.is_silent
+            or self.owed.is_silent
+            or self.owed.is_broken
             or self.unasked
             or self.doubt is not None
-            or self.broken_at < NEVER_SILENT
         )
 
     @property
@@ -132,7 +117,7 @@ class Conversation:
         row = self.row
         self.count += 1
         self.sending = exchange = Exchange(self.count, method, tally, now)
-        if exchange.number < self.lost_from:
+        if exchange.number < self.owed.lost_from:
             row.append(exchange)
         else:
             exchange.is_swallowed = True
@@ -144,7 +129,7 @@ class Conversation:
         if self.over is None:
             self.over = reason
             self.reset_over = self.traffic.settings.strict
-            self.traffic.unframed(reason)
+            self.traffic.not_framed(reason)
 
     def settle_doubt(self) -> None:
         """Faults have seen all that came before what cannot be framed."""
@@ -154,10 +139,10 @@ class Conversation:
         if self.over is not None or not self.is_treated:
             self.give_up(reason)
             return
-        self.traffic.unframed(reason)
-        self.broken_by = self.owing
+        self.traffic.not_framed(reason)
+        self.owed.broken_by = self.owing
         begun = self.sending is not None and not self.sending.is_swallowed
-        self.broken_at = self.count if begun else self.count + 1
+        self.owed.broken_at = self.count if begun else self.count + 1
         self.stirred = True
 
     @property
@@ -167,7 +152,7 @@ class Conversation:
         for exchange in (*under_way, *self.row):
             if exchange.is_swallowed and exchange.answer is not None:
                 return exchange.answer.fault
-        return self.silenced_by or self.ended_by
+        return self.owed.silenced_by or self.owed.ended_by
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """A fault answers in the server's place, which sees nothing more of the request."""
@@ -180,9 +165,10 @@ class Conversation:
 
     def lose_answers(self, exchange: Exchange, fault: str, now: float) -> None:
         """Its answer is lost: were anything answered later, the client would take it for this answer."""
-        if exchange.number >= self.silent_from:
+        owed = self.owed
+        if exchange.number >= owed.silent_from:
             return
-        self.silent_from, self.silenced_by = exchange.number, fault
+        owed.silent_from, owed.silenced_by = exchange.number, fault
         for number in [one for one in self.passing if one >= exchange.number]:
             self.passing.pop(number).go_unanswered()
         self._end_silence(now)
@@ -191,9 +177,9 @@ class Conversation:
     def lose_requests(self, exchange: Exchange, fault: str, now: float) -> None:
         """It is lost, and what the client sends after it: answers to that would be taken for its own."""
         exchange.is_swallowed = True
-        self.lost_from = min(self.lost_from, exchange.number)
+        lost_from = self.owed.lost_from = min(self.owed.lost_from, exchange.number)
         row = self.row
-        while row and row[-1].number >= self.lost_from:
+        while row and row[-1].number >= lost_from:
             row.pop().go_unanswered()
         self.lose_answers(exchange, fault, now)
 
@@ -217,37 +203,30 @@ class Conversation:
 
     def end(self, at: float, fault: str) -> None:
         """The connection is to be closed then, whatever becomes of the fault."""
-        if at < self.ends_at:
-            self.ends_at, self.ended_by = at, fault
+        if at < self.owed.ends_at:
+            self.owed.ends_at, self.owed.ended_by = at, fault
             self.stirred = True
 
     def _end_silence(self, now: float) -> None:
         """A client that has ended, and is owed nothing that came before the silence, is closed: it may be gone."""
-        if self.is_silent and self.client_ended and not self._owes_answers:
-            self.end(now, self.silenced_by)
+        if self.owed.is_silent and self.client_ended and not self._owes_answers:
+            self.end(now, self.owed.silenced_by)
 
     @property
     def _owes_answers(self) -> bool:
         row = self.row
-        to_come = row[0].number if row and not (self.server_ended and row[0].answer is None) else NEVER_SILENT
-        return next(iter(self.passing), to_come) < self.silent_from
-
-    @property
-    def is_silent(self) -> bool:
-        """Something was lost: nothing more is answered."""
-        return self.silent_from < NEVER_SILENT
+        to_come = row[0].number if row and not (self.server_ended and row[0].answer is None) else NO_EXCHANGE
+        return next(iter(self.passing), to_come) < self.owed.silent_from
 
     @property
     def loses_requests(self) -> bool:
         """Of what the client sends now nothing reaches the server."""
-        if min(self.lost_from, self.broken_at) < NEVER_SILENT:
-            return True
-        return self.sending is not None and self.sending.is_swallowed
+        return self.owed.loses_requests or (self.sending is not None and self.sending.is_swallowed)
 
     @property
     def is_treated(self) -> bool:
         """A fault has begun something here that must be brought to its end, whether or not the fault is still there."""
-        if self.is_silent or self.ends_at < NEVER or self.loses_requests:
+        if self.owed.is_something or self.loses_requests:
             return True
         return self._row is not None and any(one.is_swallowed for one in self._row)
 

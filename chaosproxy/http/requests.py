@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from chaosproxy.faults.base import Step
-from chaosproxy.http.conversation import NEVER_SILENT
 from chaosproxy.http.exchange import Sign, State
 from chaosproxy.http.framing import PieceKind
 from chaosproxy.http.parse import Body, HeadParser, RequestParser
@@ -30,7 +29,7 @@ class Requests(Way):
     @property
     def _is_plain(self) -> bool:
         conversation = self.conversation
-        return conversation.over is not None or conversation.doubt is not None or conversation.broken_at < NEVER_SILENT
+        return conversation.over is not None or conversation.doubt is not None or conversation.owed.is_broken
 
     def stream_ended(self, now: float) -> None:
         super().stream_ended(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from chaosproxy.faults.base import Close, Step
-from chaosproxy.http.conversation import NEVER_SILENT, UPGRADED, Conversation
+from chaosproxy.http.conversation import UPGRADED, Conversation
 from chaosproxy.http.exchange import Exchange, Sign, State
 from chaosproxy.http.framing import PieceKind
 from chaosproxy.http.parse import Body, HeadParser, ResponseParser, Unframed, Unsized
@@ -44,20 +44,20 @@ class Responses(Way):
             if answer.then_close and (exchange.state is State.DONE or not answer.awaits_end):
                 steps.append(Close(due, answer.fault))
         if self._is_last(row):
-            steps.append(Close(now, self.conversation.broken_by))
+            steps.append(Close(now, self.conversation.owed.broken_by))
         self.conversation.mind_business()
         return steps
 
     def _is_last(self, row: deque[Exchange]) -> bool:
         """All is answered that can be, on a connection that is to end then."""
-        conversation = self.conversation
-        if conversation.broken_at == NEVER_SILENT or conversation.is_silent or self.current is not None:
+        owed = self.conversation.owed
+        if not owed.is_broken or owed.is_silent or self.current is not None:
             return False
-        return not row or row[0].number >= conversation.broken_at
+        return not row or row[0].number >= owed.broken_at
 
     def _is_heard(self, exchange: Exchange) -> bool:
         """The answer is whole: whether it goes on, through the faults, to the client."""
-        if exchange.number >= self.conversation.silent_from:
+        if exchange.number >= self.conversation.owed.silent_from:
             exchange.go_unanswered()
             return False
         self.conversation.passing[exchange.number] = exchange
@@ -116,10 +116,10 @@ class Responses(Way):
         if self._collected is None or not conversation.is_treated or conversation.traffic.settings.strict:
             conversation.give_up(reason)
             return
-        conversation.traffic.unframed(reason)
+        conversation.traffic.not_framed(reason)
         self.is_deaf = True
         conversation.server_ends(self._now)
-        if not conversation.is_silent:
+        if not conversation.owed.is_silent:
             self._collected.append(Close(self._now, conversation.owing))
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:

@@ -156,10 +156,10 @@ class Gate(Stage):
 
     def stir(self) -> None:
         """A fault may have said when the connection ends."""
-        self.alarm = self._conversation.ends_at
+        self.alarm = self._conversation.owed.ends_at
 
     def on_alarm(self, now: float) -> Iterable[Step]:
-        end = Close(self.alarm, self._conversation.ended_by)
+        end = Close(self.alarm, self._conversation.owed.ended_by)
         self.alarm = NEVER
         return (end,)
 
@@ -169,7 +169,7 @@ class Gate(Stage):
     def _upstream(self, step: Step) -> Iterable[Step]:
         conversation = self._conversation
         if isinstance(step, Part):
-            is_lost = step.exchange.is_swallowed or step.exchange.number >= conversation.lost_from
+            is_lost = step.exchange.is_swallowed or step.exchange.number >= conversation.owed.lost_from
             return () if is_lost else (step,)
         if isinstance(step, Send):
             conversation.settle_doubt()
@@ -180,11 +180,11 @@ class Gate(Stage):
         if isinstance(step, Part):
             return self._answer(step)
         is_fault = isinstance(step, Close | Reset) and step.origin is not None
-        return () if self._conversation.is_silent and not is_fault else (step,)
+        return () if self._conversation.owed.is_silent and not is_fault else (step,)
 
     def _answer(self, part: Part) -> Iterable[Step]:
         exchange, conversation = part.exchange, self._conversation
-        if conversation.is_silent and not 0 < exchange.number < conversation.silent_from:
+        if conversation.owed.is_silent and not 0 < exchange.number < conversation.owed.silent_from:
             return ()
         if part.kind == "head":
             exchange.first_byte = part.due

@@ -63,13 +63,13 @@ class Line:
 class Traffic:
     """Shared by all connections of one proxy."""
 
-    def __init__(self, tally: ProxyTally, on_unframed: Callable[[str], None]) -> None:
+    def __init__(self, tally: ProxyTally, on_not_framed: Callable[[str], None]) -> None:
         self.settings = HttpSettings()
         self.head_limit = self.settings.head_limit
         self.obeys_callers = False
         self._routes = Routes(())
         self._tally = tally
-        self._on_unframed = on_unframed
+        self._on_not_framed = on_not_framed
         self._wanted = NOBODY
         self.lines: dict[bytes, Line] = {}
         """By request line."""
@@ -93,10 +93,10 @@ class Traffic:
         self.latest_requests.clear()
         self.latest_responses.clear()
 
-    def unframed(self, reason: str) -> None:
+    def not_framed(self, reason: str) -> None:
         """A connection cannot be framed, and is a stream from now on."""
-        self._tally.unframed += 1
-        self._on_unframed(reason)
+        self._tally.not_framed += 1
+        self._on_not_framed(reason)
 
     def want(self, rules: Rules) -> None:
         """These are from now on the messages that faults may want."""

@@ -147,7 +147,7 @@ class Exchanges:
         )
 
     def _not_framed(self, reason: str) -> None:
-        if self._proxy.tally.unframed == 1:
+        if self._proxy.tally.not_framed == 1:
             event = NotFramed(proxy=self._proxy.spec.name, at=self._proxy.emitter.clock(), reason=reason)
             self._proxy.bus.tell(event)
 

@@ -177,7 +177,7 @@ class MessagePipe(Pipe):
         """A client that asks much faster than it is answered has to wait."""
         assert self.connection is not None
         waiting, limit = self.conversation.outstanding, self.conversation.traffic.settings.pipeline_limit
-        if self.conversation.is_silent or self.conversation.over is not None:
+        if self.conversation.owed.is_silent or self.conversation.over is not None:
             # Silent, it would wait for ever, and its end not be seen; of a stream nobody counts answers.
             self.connection.upstream.resume(_OUTSTANDING)
         elif waiting > limit:

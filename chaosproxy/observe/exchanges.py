@@ -43,7 +43,7 @@ def exchange_metrics(proxies: Sequence[Observed]) -> Iterator[Metric]:
     in_flight = GaugeMetricFamily(
         "chaosproxy_exchanges_in_flight", "HTTP requests not yet answered.", labels=("proxy",)
     )
-    unframed = CounterMetricFamily(
+    not_framed = CounterMetricFamily(
         "chaosproxy_connections_not_framed",
         "Connections in HTTP mode that carried something else.",
         labels=("proxy",),
@@ -52,12 +52,12 @@ def exchange_metrics(proxies: Sequence[Observed]) -> Iterator[Metric]:
         if proxy.spec.protocol != "http" and not proxy.tally.routes:
             continue
         in_flight.add_metric((proxy.spec.name,), proxy.exchanges_in_flight())
-        unframed.add_metric((proxy.spec.name,), proxy.tally.unframed)
+        not_framed.add_metric((proxy.spec.name,), proxy.tally.not_framed)
         for where, tally in _routes(proxy.spec.name, proxy.tally.routes):
             for status, count in zip(_CLASSES, tally.statuses, strict=True):
                 if count:
                     ended.add_metric((*where, status), count)
-    yield from (ended, in_flight, unframed)
+    yield from (ended, in_flight, not_framed)
     every = [one for proxy in proxies for one in _routes(proxy.spec.name, proxy.tally.routes)]
     yield histogram(
         "chaosproxy_exchange_first_byte_seconds",

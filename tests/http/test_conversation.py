@@ -259,7 +259,7 @@ def test_what_is_left_of_a_swallowed_request_never_reaches_the_server() -> None:
     driven = Aborting(1).play([("client", CHUNKED), ("client", b"x\r\n" + LEGAL_REQUEST), ("client", LEGAL_REQUEST)])
     assert (driven.client.out, driven.server.out) == (b"", b"ours")
     assert driven.server.is_closed, "a server that cannot read on would close, too"
-    assert (driven.conversation.over, driven.conversation.broken_by) == (None, "fault")
+    assert (driven.conversation.over, driven.conversation.owed.broken_by) == (None, "fault")
 
 
 def test_a_swallowed_request_is_swallowed_to_its_end_when_it_has_been_answered() -> None:

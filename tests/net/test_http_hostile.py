@@ -56,7 +56,7 @@ def test_every_shape_comes_out_as_it_went_in(loop_name: str, mood: str) -> None:
         running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", protocol="http")
         for number, settings in enumerate(MOODS[mood]):
             stage.supervisor.put_fault("proxy", fault(f"f{number}", **settings), "test")
-        unframed = 0
+        not_framed = 0
         for shape in CORPUS:
             client = await stage.connect(running)
             server = await stage.accept(listener)
@@ -66,8 +66,8 @@ def test_every_shape_comes_out_as_it_went_in(loop_name: str, mood: str) -> None:
                 upstream = upstream.replace(b"X-Injected: yes\r\n", b"")
                 assert changed or not shape.framed or not shape.client, shape.name
             assert (upstream, downstream) == (shape.client, shape.server), shape.name
-            unframed += not shape.framed
-            assert running.tally.unframed == unframed, shape.name
+            not_framed += not shape.framed
+            assert running.tally.not_framed == not_framed, shape.name
             client.close()
             server.close()
 

@@ -83,7 +83,7 @@ def test_what_was_upgraded_is_a_stream(
         stage.supervisor.heal("test")
         assert await client.has(size + 8)
         assert not [event for event in stage.events if isinstance(event, NotFramed)]
-        assert stage.supervisor.proxy("proxy").tally.unframed == 0
+        assert stage.supervisor.proxy("proxy").tally.not_framed == 0
         await client.stop()
         assert await server.over() == "eof"
         await server.stop()
@@ -140,7 +140,7 @@ def test_what_is_no_http_passes_untouched(
                 assert client.raw == NOISE
             await exchange_bytes(client, server, NOISE)
             await exchange_bytes(client, server, data)
-            assert proxy.tally.unframed == number
+            assert proxy.tally.not_framed == number
             await client.stop()
             assert await server.over() == "eof"
             await server.stop()
