@@ -90,7 +90,7 @@ def _measure(args: argparse.Namespace) -> Report:
 
     pace = QUICK if args.quick else Pace()
     needed = _FILES_PER_CONNECTION * pace.idle + _SPARE_FILES
-    if (allowed := raise_file_limit(needed)) < needed:
+    if (allowed := raise_file_limit(_FILES_PER_CONNECTION * pace.keep_alive + _SPARE_FILES)) < needed:
         raise BenchError(
             f"{pace.idle} connections need {needed} open files, not {allowed}: raise `ulimit -n`"
         )

@@ -36,11 +36,15 @@ class Pace:
     """Of bandwidth."""
     idle: int = 5000
     """Connections to hold open."""
+    keep_alive: int = 10_000
+    """The same in HTTP mode, if as many files may be open."""
     partitions: int = 40
     """Rounds of cutting and healing."""
 
 
-QUICK = Pace(speed_rounds=2, fault_rounds=1, window=0.7, lone=1.5, crowd=1.0, rate=1.0, idle=1000, partitions=10)
+QUICK = Pace(
+    speed_rounds=2, fault_rounds=1, window=0.7, lone=1.5, crowd=1.0, rate=1.0, idle=1000, keep_alive=2000, partitions=10
+)
 
 
 @dataclass(frozen=True, slots=True)

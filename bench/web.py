@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ HEADS: Mapping[str, Mapping[str, int | bool]] = {
     "15 fields, none alike": {"fields": 13, "serial": True},
 }
 """Load repeats its requests, as polls do, and HTTP mode knows them again: the last is what it costs where it cannot."""
+_SPARE_CONNECTIONS = 200
 _UPLOAD = 2**30
 _PIECE = 2**20
 
@@ -85,7 +87,8 @@ def requests(session: Session) -> Section:
 
 def memory(session: Session) -> Section:
     """Memory of idle keep-alive connections in HTTP mode, and of a gigabyte that is uploaded."""
-    count = min(2 * session.pace.idle, 10_000)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(session.pace.keep_alive, files // 2 - _SPARE_CONNECTIONS)
     grown: list[float] = []
     peaks: list[float] = []
     with _nginx(session) as server:

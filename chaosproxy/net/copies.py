@@ -35,11 +35,16 @@ class Copies:
         self._open: set[_Copy] = set()
         """Strong references, until each connection is gone: see `connection`."""
         self._count = 0
+        self._is_full = False
 
     def send(self, request: bytes) -> None:
         """Send a request to the upstream, on a connection of its own."""
         if len(self._open) >= _MOST:
+            if not self._is_full:
+                logger.warning("%s: %d copies are under way; no more are sent meanwhile", self._proxy.spec.name, _MOST)
+            self._is_full = True
             return
+        self._is_full = False
         self._count += 1
         copy = _Copy(request, self._open)
         self._open.add(copy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 
 import pytest
@@ -316,3 +317,32 @@ def test_meddling_with_every_fault_during_many_exchanges_keeps_them_whole(loop_n
         await over(client, server)
 
     run(loop_name, scenario)
+
+
+def test_copies_beyond_the_limit_are_not_sent_and_that_is_told_once(
+    loop_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("chaosproxy.net.copies._MOST", 1)
+
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        twice = {"type": "http_duplicate", "copies": 3}
+        upstream = f"127.0.0.1:{listener.getsockname()[1]}"
+        proxy = await stage.proxy_to(upstream, protocol="http", faults={"twice": twice})
+        client, server = End(await stage.connect(proxy)), End(await stage.accept(listener))
+        await client.send(GET.raw)
+        copy = End(await stage.accept(listener))
+        assert await copy.has(len(GET.raw)) and await server.has(len(GET.raw))
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        await copy.send(OK.raw)
+        assert await copy.over() == "eof"
+        await copy.stop()
+        await over(client, server)
+
+    with caplog.at_level(logging.WARNING, "chaosproxy.net.copies"):
+        run(loop_name, scenario)
+    assert [record.getMessage() for record in caplog.records] == [
+        "proxy: 1 copies are under way; no more are sent meanwhile"
+    ]

@@ -80,8 +80,6 @@ class _Cutting(MessageStage):
             return ()
         if self._left is None and self._settings.size is not None:  # it was a share when the head passed
             self._left = self._settings.size
-        if self._left is None and self._settings.size is not None:  # it was a share when the head passed
-            self._left = self._settings.size
         if self._left is None:
             return self._hold(part)
         if part.kind != "body":
