@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chaosproxy.faults.base import Direction, Send
+from chaosproxy.faults.base import Close, Direction, Send, Step
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.caller import CallerStage
 from chaosproxy.http.conversation import Conversation
@@ -144,6 +144,14 @@ class MessagePipe(Pipe):
     def advance(self, now: float) -> None:
         super().advance(now)
         self._heed(now)
+
+    def _leave(self, step: Step) -> None:
+        conversation, connection = self.conversation, self.connection
+        if isinstance(step, Close) and conversation.client_ended and conversation.owed.is_silent and connection:
+            # It is the client that has waited no longer: that is what its time-out is measured by.
+            connection.close("peer", f"client closed first, unanswered for fault {conversation.owed.silenced_by}")
+        else:
+            super()._leave(step)
 
     def _heed(self, now: float) -> None:
         """See to what this direction's messages mean for the other one, and for the server."""
