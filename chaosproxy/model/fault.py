@@ -69,6 +69,8 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     settings = read_struct(settings_type, own, problems, path, also_known=("type", "match", *placement_names))
     placement = read_struct(Placement, placed, problems, path)
     if settings is None or placement is None:
+        if issubclass(settings_type, MessageFault) and sni is None and data.get("match") is not None:
+            read_match(data["match"], problems, (*path, "match"), "response")  # which may say all that there is
         return None
     for parameter, message in settings.check():
         problems.add((*path, parameter), message)

@@ -226,6 +226,18 @@ def test_a_fault_on_messages_in_the_wrong_place_is_located() -> None:
     ]
 
 
+def test_mistakes_in_a_match_are_told_beside_those_in_what_the_fault_does() -> None:
+    found = errors(
+        'version: 1\nproxies: {web: {protocol: http, listen: "127.0.0.1:1", upstream: "127.0.0.1:2", faults: {\n'
+        "  a: {type: http_abort, status: 99, match: {path: '~(', methd: GET}},\n"
+        "  b: {type: http_abort, nth: 0, match: {methd: GET}},\n"
+        "  c: {type: http_abort, status: 99, match: {status: 404}}}}}\n"
+    )
+    assert [one.split(": ")[1].removeprefix("proxies.web.faults.") for one in found] == [
+        "a.status", "a.match.path", "a.match.methd", "b.nth", "b.match.methd", "c.status",
+    ]  # fmt: skip
+
+
 def two_proxies(first: str, second: str) -> str:
     return f"""\
 version: 1
