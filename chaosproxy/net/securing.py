@@ -68,7 +68,7 @@ async def welcome(connection: Connection, client: socket.socket, delay: float, m
             raise PeerLeft("left")
         began = clock()
         secure = TlsTransport(greeting.transport, tls.server(how, began), server_side=True)
-        await secure.handshake(greeting.data, proxy.spec.connect_timeout)
+        await secure.handshake(greeting.data, greeting.ended, proxy.spec.connect_timeout)
     except (HandshakeFailed, PeerLeft) as error:
         reason = str(error) if isinstance(error, HandshakeFailed) else f"client {error} before the TLS handshake"
         _failed(connection, reason, fault)
@@ -170,7 +170,8 @@ async def dial_secure(
             raise DialError("it left at once")
         began = clock()
         secure = tls.handshake_with_server(greeting.transport, alpn, began)
-        await secure.handshake(greeting.data, max(0.001, proxy.spec.connect_timeout - (began - started)))
+        left = max(0.001, proxy.spec.connect_timeout - (began - started))
+        await secure.handshake(greeting.data, greeting.ended, left)
     except HandshakeFailed as failed:
         proxy.tally.tls_handshakes["server", "failed"] += 1
         assert secure is not None

@@ -89,8 +89,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     # ── its beginning ─────────────────────────────────────────────────────────────────
 
-    async def handshake(self, first: bytes, within: float) -> None:
-        """Agree with the peer, which has sent `first` so far. To be called once.
+    async def handshake(self, first: bytes, ended: bool, within: float) -> None:
+        """Agree with the peer, which has sent `first` so far, and may have `ended` its stream. To be called once.
 
         :raises HandshakeFailed: the socket is still there, so that the alert leaves; `end` it.
         """
@@ -101,6 +101,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if not self._raw.is_closing():
             self._raw.resume_reading()  # it is paused if a lot came before
         self._shake()
+        if ended:
+            self.eof_received()  # the socket tells it once only
         try:
             async with asyncio.timeout(within):
                 await self._waiter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from chaosproxy.errors import InvalidInput, Unsupported
 from chaosproxy.events import ConnectionClosed, TlsFailed
+from chaosproxy.net.greeting import Greeting
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
 from tests.net.harness import Stage, quiet, receive, run
@@ -124,6 +126,29 @@ def test_a_stalled_client_may_leave(loop_name: str, certs: Certs) -> None:
             await asyncio.sleep(0)
         client.close()
         assert (await closed(stage))[0] == "injected"
+
+    run(loop_name, scenario)
+
+
+def test_a_stalled_client_may_leave_in_the_turn_in_which_it_is_healed(
+    loop_name: str, certs: Certs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end-of-stream is told once, to whoever reads then: the handshake must not wait for it."""
+
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, "stall")
+        hear = Greeting.eof_received
+
+        def hear_and_heal(greeting: Greeting) -> bool:
+            stage.supervisor.heal("test")
+            return hear(greeting)
+
+        monkeypatch.setattr(Greeting, "eof_received", hear_and_heal)
+        client = await stage.connect(running)
+        while not running.connections:
+            await asyncio.sleep(0)
+        client.shutdown(socket.SHUT_WR)
+        assert await closed(stage) == ("peer", "client closed the connection during the TLS handshake")
 
     run(loop_name, scenario)
 
