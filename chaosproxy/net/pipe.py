@@ -282,7 +282,8 @@ class Pipe:
 
     def _pause_source(self) -> None:
         if self.source is not None and not self.ended and not self.source.is_closing():
-            self.source.pause_reading()
+            with contextlib.suppress(RuntimeError):  # see `resume`
+                self.source.pause_reading()
 
     def resume(self, reason: int) -> None:
         """Take back a reason to pause."""
@@ -290,7 +291,10 @@ class Pipe:
             return
         self._paused &= ~reason
         if not self._paused and self.source is not None and not self.ended and not self.source.is_closing():
-            self.source.resume_reading()
+            # uvloop closes the socket of a dial that is cancelled as it succeeds, is_closing() does not tell, and a turn
+            # may pass before we hear of it: a change of faults in that turn must not fail by halves.
+            with contextlib.suppress(RuntimeError):
+                self.source.resume_reading()
 
     def _backlog(self) -> int:
         return 0 if self.sink is None else self.sink.get_write_buffer_size()
