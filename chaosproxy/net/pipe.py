@@ -291,8 +291,8 @@ class Pipe:
             return
         self._paused &= ~reason
         if not self._paused and self.source is not None and not self.ended and not self.source.is_closing():
-            # uvloop closes the socket of a dial that is cancelled as it succeeds, is_closing() does not tell, and a turn
-            # may pass before we hear of it: a change of faults in that turn must not fail by halves.
+            # uvloop closes the socket of a dial that is cancelled as it succeeds; is_closing() does not tell, and a
+            # turn may pass before we hear of it: a change of faults in that turn must not fail by halves.
             with contextlib.suppress(RuntimeError):
                 self.source.resume_reading()
 
