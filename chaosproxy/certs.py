@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from chaosproxy.model.tls import is_host_name
+
 __all__ = [
     "Authority", "BadName", "CertFiles", "Leaf", "Made", "ca_beside", "file_stem", "make_certs", "read_authority",
 ]  # fmt: skip
@@ -29,7 +30,6 @@ __all__ = [
 _CA_DAYS = 3650
 _SKEW = timedelta(hours=1)
 """Certificates begin to count this much earlier: clocks differ."""
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _CURVE = ec.SECP256R1
 _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _CA_NAME = "ca"
@@ -83,11 +83,6 @@ class Authority:
         key = ec.generate_private_key(_CURVE())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         public = key.public_key()
-        usage = x509.KeyUsage(
-            digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
-            key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
-            decipher_only=False,
-        )  # fmt: skip
         cert = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -97,7 +92,7 @@ class Authority:
             .not_valid_before(now - _SKEW)
             .not_valid_after(now + timedelta(days=_CA_DAYS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(_usage(signs_others=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .sign(key, hashes.SHA256())
         )
@@ -123,11 +118,6 @@ class Authority:
         """A certificate for servers and clients of these names."""
         key = ec.generate_private_key(_CURVE())
         public = key.public_key()
-        usage = x509.KeyUsage(
-            digital_signature=True, key_cert_sign=False, crl_sign=False, content_commitment=False,
-            key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
-            decipher_only=False,
-        )  # fmt: skip
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         common = str(names[0].value)[:64]
         signer = x509.SubjectKeyIdentifier.from_public_key(self.cert.public_key())
@@ -141,7 +131,7 @@ class Authority:
             .not_valid_after(not_after)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(_usage(signs_others=False), critical=True)
             .add_extension(purposes, critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(
@@ -182,9 +172,8 @@ def general_names(name: str) -> list[x509.GeneralName]:
         return [x509.IPAddress(ipaddress.ip_address(name))]
     except ValueError:
         pass
-    labels = name.split(".")
-    checked = labels[1:] if labels[0] == "*" and len(labels) > 2 else labels
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in checked):
+    without = name[2:] if name.startswith("*.") and name.count(".") > 1 else name
+    if len(name) > 253 or not is_host_name(without):
         raise BadName(f"{name[:60]!r} is no name; give a host name, *.wildcard.name or IP address, in ASCII")
     loopback = ("127.0.0.1", "::1") if name.lower() == "localhost" else ()
     return [x509.DNSName(name.lower()), *(x509.IPAddress(ipaddress.ip_address(one)) for one in loopback)]
@@ -225,6 +214,14 @@ def make_certs(directory: Path, names: Iterable[str], days: int) -> Made:
         _write(leaves[name].key, leaf.key, 0o600)
         _write(leaves[name].cert, leaf.cert, 0o644)
     return Made(files, is_new, leaves, expires)
+
+
+def _usage(*, signs_others: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True, key_cert_sign=signs_others, crl_sign=signs_others, content_commitment=False,
+        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+        decipher_only=False,
+    )  # fmt: skip
 
 
 def _key_pem(key: _Key) -> bytes:

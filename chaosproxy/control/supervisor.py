@@ -153,7 +153,7 @@ class Supervisor:
             if self._must_move(spec):
                 listener = await self._checked(spec, proxy)
             else:
-                self._check(spec)
+                self._check(spec, proxy)
             self._change(spec, faults, listener, by)
             return proxy
 
@@ -166,12 +166,12 @@ class Supervisor:
             self.proxy(name)
             self._remove(name, by)
 
-    def _check(self, spec: ProxySpec) -> None:
+    def _check(self, spec: ProxySpec, proxy: Proxy) -> None:
         """
         :raises Unsupported: a fault of it, or a partition through it, asks for a mode that it cannot have.
         :raises InvalidInput: files of its TLS cannot be used.
         """
-        self._check_faults(spec)
+        self._check_means(spec, proxy)
         self.partitions.check(spec, self.kernel)
 
     def _check_all(self, config: Config, by: str) -> None:
@@ -181,22 +181,23 @@ class Supervisor:
         """
         for spec in config.proxies:
             try:
-                self._check_faults(spec)
+                self._check_means(spec, self._proxies.get(spec.name))
             except InvalidInput as invalid:
                 raise InvalidInput([one.under("proxies", spec.name) for one in invalid.problems]) from None
         self.partitions.check_all(config.partitions, by, config.proxies, self.kernel)
 
-    def _check_faults(self, spec: ProxySpec) -> None:
+    def _check_means(self, spec: ProxySpec, proxy: Proxy | None) -> None:
+        """Whether what it asks of the kernel and of files can be had; `proxy` is what there is of it."""
         for fault in spec.faults:
             acting(fault, spec, self.kernel)
-        ProxyTls.of(spec, self._clock())
+        ProxyTls.of(spec, self._clock(), None if proxy is None else proxy.tls)
 
     async def _checked(self, spec: ProxySpec, proxy: Proxy) -> Listener | None:
         """A listener for `spec`, and what `_check` asks, before and after: a partition may have come meanwhile."""
-        self._check(spec)
+        self._check(spec, proxy)
         listener = await self._bound_for(spec, proxy)
         try:
-            self._check(spec)
+            self._check(spec, proxy)
         except BaseException:
             if listener is not None:
                 listener.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from chaosproxy.http.patterns import TOKEN
+
 __all__ = ["FRAMING_FIELDS", "check_fields", "edited", "rewritten"]
 
 FRAMING_FIELDS = {
@@ -19,14 +21,13 @@ FRAMING_FIELDS = {
 }
 """Fields no fault may touch, and why: they are hop-by-hop (RFC 9110 §7.6.1) or frame the message."""
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def check_fields(fields: Mapping[str, str] | Iterable[str]) -> Iterable[str]:
     """What is wrong with these names, and with their values where they have some."""
     for name in fields:
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             yield f"{name[:60]!r} is no field name; give one of letters, digits and dashes, such as X-Tenant"
         elif name.lower() in FRAMING_FIELDS:
             yield f"{name} {FRAMING_FIELDS[name.lower()]}, and a change would break the connection; leave it out"

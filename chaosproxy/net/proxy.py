@@ -202,10 +202,9 @@ class Proxy:
         :raises InvalidInput: its files cannot be used.
         :raises Unsupported: one of its faults needs what is not there.
         """
-        if self.tls is None or self.tls.asked != ProxyTls.asks(spec):
-            before, self.tls = self.tls, ProxyTls.of(spec, self.emitter.clock())
-            if before is not None and self.tls is not None:
-                self.tls.take_over(before)
+        before, self.tls = self.tls, ProxyTls.of(spec, self.emitter.clock(), self.tls)
+        if before is not None and self.tls is not None:
+            self.tls.take_over(before)
 
     def handshake_fault(self, connection: Connection) -> Placed | None:
         """The fault that makes a client's TLS handshake go wrong."""

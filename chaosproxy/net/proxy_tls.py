@@ -31,9 +31,8 @@ class ProxyTls:
         """What it was made for."""
         self._name = spec.name
         self._listen, self._upstream = spec.listen_tls, spec.upstream_tls
-        self._server_name = spec.upstream.host if spec.upstream_tls is None else spec.upstream_tls.server_name
-        if self._server_name is None and not spec.upstream.is_unix:
-            self._server_name = spec.upstream.host
+        named = None if spec.upstream_tls is None else spec.upstream_tls.server_name
+        self._server_name = named or (None if spec.upstream.is_unix else spec.upstream.host)
         self._faulty: dict[Handshake, Renewed[ssl.SSLContext]] = {}
         self._clients: dict[str | None, Renewed[ssl.SSLContext]] = {}
         self._waiting: set[Greeting] = set()
@@ -48,10 +47,7 @@ class ProxyTls:
             problems += _under("upstream_tls", invalid)
         if problems:
             raise InvalidInput(problems)
-        for fault in spec.faults:
-            door = fault.settings.door()
-            if door is not None and door.handshake is not None:
-                self.prepare(door.handshake, now)
+        self._prepare_for(spec, now)
 
     @staticmethod
     def asks(spec: ProxySpec) -> tuple[object, ...]:
@@ -59,13 +55,20 @@ class ProxyTls:
         return (spec.listen_tls, spec.upstream_tls, spec.upstream.host)
 
     @classmethod
-    def of(cls, spec: ProxySpec, now: float) -> ProxyTls | None:
-        """None where the proxy speaks no TLS itself.
+    def of(cls, spec: ProxySpec, now: float, present: ProxyTls | None = None) -> ProxyTls | None:
+        """None where the proxy speaks no TLS itself; the present one where that is still what is asked for.
+
+        Its files are not read then: should they have become bad, it goes on with the last good ones.
 
         :raises InvalidInput:
         :raises Unsupported: as the class does.
         """
-        return None if spec.listen_tls is None and spec.upstream_tls is None else cls(spec, now)
+        if spec.listen_tls is None and spec.upstream_tls is None:
+            return None
+        if present is None or present.asked != cls.asks(spec):
+            return cls(spec, now)
+        present._prepare_for(spec, now)
+        return present
 
     @property
     def terminates(self) -> bool:
@@ -106,6 +109,12 @@ class ProxyTls:
             return
         what = f"listen_tls of proxy {self._name} under tls_handshake, how: {how}"
         self._faulty[how] = Renewed(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what, now)
+
+    def _prepare_for(self, spec: ProxySpec, now: float) -> None:
+        for fault in spec.faults:
+            door = fault.settings.door()
+            if door is not None and door.handshake is not None:
+                self.prepare(door.handshake, now)
 
     def handshake_with_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
         context = self.client(alpn, now)

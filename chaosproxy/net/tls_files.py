@@ -155,7 +155,7 @@ def _check_certificate(field: str, name: str, data: bytes) -> list[Problem]:
     from cryptography import x509  # loaded late: few proxies speak TLS themselves
 
     if not _CERTIFICATE.search(data):
-        return [Problem((field,), f"{name} holds no certificate in PEM; give one: -----BEGIN CERTIFICATE-----")]
+        return [_no_certificate(field, name)]
     try:
         leaf = x509.load_pem_x509_certificates(data)[0]
         begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
@@ -184,12 +184,16 @@ def _trust(context: ssl.SSLContext, field: str, name: str) -> list[Problem]:
     if problems:
         return problems
     if not _CERTIFICATE.search(data):
-        return [Problem((field,), f"{name} holds no certificate in PEM; give one: -----BEGIN CERTIFICATE-----")]
+        return [_no_certificate(field, name)]
     try:
         context.load_verify_locations(cafile=name)
     except (ssl.SSLError, OSError) as error:
         return [Problem((field,), f"{name} is not a certificate that can be read ({error})")]
     return []
+
+
+def _no_certificate(field: str, name: str) -> Problem:
+    return Problem((field,), f"{name} holds no certificate in PEM; give one: -----BEGIN CERTIFICATE-----")
 
 
 def _read(field: str, name: str) -> tuple[bytes, list[Problem]]:

@@ -53,6 +53,20 @@ def test_tls_is_given_changed_and_taken_away(certs: Certs) -> None:
     asyncio.run(scenario())
 
 
+def test_a_change_of_something_else_leaves_tls_alone_whatever_has_become_of_its_files(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        own = Certs(tmp_path)
+        async with echo_server() as upstream, serving() as api:
+            ends = {"listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream}"}
+            made = await api.ask("POST", "/v1/proxies", {**ends, "name": "api", "listen_tls": own.listen()})
+            Path(own("api.test.pem")).write_text("half a certif")
+            changed = await api.ask("PATCH", "/v1/proxies/api", {"queue": "1MiB"})
+            assert (changed.status, changed.body["queue"]) == (200, "1MiB")
+            assert await echo(made.body["listen"], own.client_context(), "api.test", b"hello") == b"hello"
+
+    asyncio.run(scenario())
+
+
 def test_what_cannot_be_used_is_named_and_nothing_changes(certs: Certs) -> None:
     async def scenario() -> None:
         async with echo_server() as upstream, serving() as api:

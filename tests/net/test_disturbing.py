@@ -8,6 +8,7 @@ import hashlib
 import random
 import socket
 import time
+from typing import Any
 
 import pytest
 
@@ -262,5 +263,44 @@ def test_a_fault_heals_itself_after_its_ttl(loop_name: str) -> None:
         expired = await stage.event("fault_expired")
         assert stage.supervisor.proxy("proxy").spec.faults == ()
         assert expired.proxy == "proxy"
+
+    run(loop_name, scenario)
+
+
+def test_a_socket_that_the_loop_has_closed_by_itself_does_not_keep_others_from_being_healed(loop_name: str) -> None:
+    """As uvloop leaves one whose dial is cancelled as it succeeds: it is closed, does not say so, and takes nothing."""
+
+    class Closed:
+        def __init__(self, real: object) -> None:
+            self._real = real
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._real, name)
+
+        def is_closing(self) -> bool:
+            return False
+
+        def pause_reading(self) -> None:
+            raise RuntimeError("the handler is closed")
+
+        resume_reading = pause_reading
+
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}")
+        await stage.connect(running)
+        await stage.accept(listener)
+        client, server = await stage.connect(running), await stage.accept(listener)
+        await send(client, b"both are open")
+        assert await receive(server, 13) == b"both are open"
+        first = running.connections[1].upstream
+        gone: Any = Closed(first.source)  # Any: as much of a transport as is asked for
+        first.source, real = gone, first.source
+        stage.supervisor.put_fault("proxy", fault("stuck", type="pause", direction="both"), "test")
+        await send(client, b"held")
+        assert await quiet(server, 0.05)
+        stage.supervisor.heal("test")
+        assert await receive(server, 4) == b"held"
+        first.source = real
 
     run(loop_name, scenario)
