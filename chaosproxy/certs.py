@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from chaosproxy.model.tls import is_host_name
-
 __all__ = [
     "Authority", "BadName", "CertFiles", "Leaf", "Made", "ca_beside", "file_stem", "make_certs", "read_authority",
 ]  # fmt: skip
@@ -30,6 +29,7 @@ __all__ = [
 _CA_DAYS = 3650
 _SKEW = timedelta(hours=1)
 """Certificates begin to count this much earlier: clocks differ."""
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _CURVE = ec.SECP256R1
 _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _CA_NAME = "ca"
@@ -172,8 +172,9 @@ def general_names(name: str) -> list[x509.GeneralName]:
         return [x509.IPAddress(ipaddress.ip_address(name))]
     except ValueError:
         pass
-    without = name[2:] if name.startswith("*.") and name.count(".") > 1 else name
-    if len(name) > 253 or not is_host_name(without):
+    labels = name.split(".")
+    checked = labels[1:] if labels[0] == "*" and len(labels) > 2 else labels
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in checked):
         raise BadName(f"{name[:60]!r} is no name; give a host name, *.wildcard.name or IP address, in ASCII")
     loopback = ("127.0.0.1", "::1") if name.lower() == "localhost" else ()
     return [x509.DNSName(name.lower()), *(x509.IPAddress(ipaddress.ip_address(one)) for one in loopback)]

@@ -15,7 +15,7 @@ from chaosproxy.model.address import Address
 if TYPE_CHECKING:
     from chaosproxy.model.proxy import ProxySpec
 
-__all__ = ["ListenTls", "UpstreamTls", "check_tls", "is_host_name"]
+__all__ = ["ListenTls", "UpstreamTls", "check_tls"]
 
 _HTTP_ONE = ("http/1.1", "http/1.0")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -104,13 +104,8 @@ def _is_server_name(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        return is_host_name(text)
+        return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
     return True
-
-
-def is_host_name(text: str) -> bool:
-    """Whether it is one that certificates can have, in ASCII and without a wildcard."""
-    return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
 
 
 def _empty_paths(tls: object, names: tuple[str, ...]) -> Iterator[Problem]:
