@@ -24,6 +24,7 @@ from chaosproxy.control.api_v1 import make_app
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.errors import CannotListen
 from chaosproxy.model import Address, Config
+from chaosproxy.net.sockets import is_refused_half_close
 from chaosproxy.observe import EventLog, GcPauses, make_registry
 from chaosproxy.seed import Seed
 
@@ -151,7 +152,13 @@ def run_on(loop_name: LoopName, main: Coroutine[object, object, T]) -> T:
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
+        runner.get_loop().set_exception_handler(_unhandled)
         return runner.run(main)
+
+
+def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    if not is_refused_half_close(context):
+        loop.default_exception_handler(context)
 
 
 def settle_garbage_collection() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -101,3 +103,22 @@ def test_start_up_leaves_little_for_a_full_collection_to_look_at() -> None:
     assert gc.get_freeze_count() > 10_000
     assert len(gc.get_objects()) < 5_000
     assert gc.get_threshold()[2] >= 1_000
+
+
+def test_an_end_of_stream_refused_by_a_peer_that_has_reset_is_not_logged_and_all_else_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (errno.ENOTCONN, errno.EBADF):
+            loop.call_soon(refuse, number)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def refuse(number: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for name in LOOPS:
+        caplog.clear()
+        run_on(name, story())
+        assert [record.exc_info[1].errno for record in caplog.records if record.exc_info] == [errno.EBADF]

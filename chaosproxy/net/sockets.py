@@ -9,15 +9,15 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address
 from chaosproxy.net.kernel import Options, tcp_socket
 
 __all__ = [
-    "BACKLOG", "abort_with_reset", "bind_all", "bound_address", "hold_port", "peer_name", "reset_on_exit",
-    "reset_socket",
+    "BACKLOG", "abort_with_reset", "bind_all", "bound_address", "hold_port", "is_refused_half_close", "peer_name",
+    "reset_on_exit", "reset_socket",
 ]  # fmt: skip
 
 BACKLOG = 4096
@@ -50,6 +50,16 @@ def reset_socket(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     sock.close()
+
+
+def is_refused_half_close(context: Mapping[str, object]) -> bool:
+    """Whether what a loop's exception handler is told is but an end-of-stream that came too late.
+
+    asyncio passes on a `write_eof()` when the last byte before it has left, and lets an error escape where that byte
+    made the peer reset. The connection's end is told as any other.
+    """
+    error = context.get("exception")
+    return "handle" in context and isinstance(error, OSError) and error.errno == errno.ENOTCONN
 
 
 async def bind_all(address: Address) -> list[socket.socket]:

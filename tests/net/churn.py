@@ -32,7 +32,7 @@ from chaosproxy.net.connection import Connection
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
-from tests.net.harness import open_descriptors
+from tests.net.harness import collect_unhandled, open_descriptors
 
 FAULTS = (
     {"type": "latency", "delay": "3ms", "jitter": "3ms", "direction": "both"},
@@ -128,8 +128,7 @@ async def churn(seconds: float, mood: str, directory: str) -> list[str]:
     """What went wrong, in words."""
     complaints = Complaints()
     logging.getLogger().addHandler(complaints)
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: complaints.lines.append(repr(context)))
+    collect_unhandled(complaints.lines)
     echo = subprocess.Popen([sys.executable, "-m", "tests.net.echo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert echo.stdin is not None and echo.stdout is not None
     port = int(echo.stdout.readline())

@@ -304,3 +304,36 @@ def test_a_socket_that_the_loop_has_closed_by_itself_does_not_keep_others_from_b
         first.source = real
 
     run(loop_name, scenario)
+
+
+def test_an_end_of_stream_that_a_closed_server_refuses_is_no_error(loop_name: str) -> None:
+    """What was still to be written before it leaves, the server resets, and there is nothing left to half-close."""
+
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener(buffer=4096)
+        faults = {"slow": {"type": "latency", "delay": "1h"}}  # holds the server's own end-of-stream back
+        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", faults=faults)
+        client, server = await stage.connect(running), await stage.accept(listener)
+        await stage.event("connection_opened")
+        pipe, sent = running.connections[1].upstream, 0
+        assert pipe.sink is not None
+        while not pipe.sink.get_write_buffer_size():
+            await send(client, bytes(16384))
+            sent += 16384
+            while pipe.bytes < sent:
+                await asyncio.sleep(0)
+        client.shutdown(socket.SHUT_WR)
+        while not pipe.finished:
+            await asyncio.sleep(0)
+        with contextlib.suppress(BlockingIOError):
+            while server.recv(2**20):
+                pass
+        server.close()
+        while pipe.sink is not None and pipe.sink.get_write_buffer_size():
+            await asyncio.sleep(0)
+        stage.supervisor.heal("test")
+        closed = await stage.event("connection_closed")
+        assert isinstance(closed, ConnectionClosed)
+        assert (closed.detail, closed.bytes_upstream) == ("client closed first", sent)
+
+    run(loop_name, scenario)
