@@ -97,7 +97,7 @@ async def _control_api(
         try:
             await site.start()
         except OSError as error:
-            raise CannotListen(f"the control API cannot listen on {wanted}: {error.strerror or error}") from None
+            raise CannotListen.because(f"{wanted} for the control API", error) from None
         yield wanted if wanted.is_unix else replace(wanted, port=runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from chaosproxy.errors import shown
+from chaosproxy.errors import BadValue, Code, shown
 
 __all__ = [
     "NUMBER",
@@ -51,7 +51,7 @@ _LARGEST = 10**15
 def parse_duration(text: object) -> float:
     """Seconds from `250us`, `20ms`, `1.5s`, `2m`, `1h`, or a sum of them such as `1m30s`.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: in words for the user.
     """
     if not isinstance(text, str):
         return float(_quantity(text, _DURATION, "a duration", "20ms"))
@@ -64,18 +64,18 @@ def parse_duration(text: object) -> float:
 def parse_size(text: object) -> int:
     """Bytes from `512B`, `64KiB`, `10MB`.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: in words for the user.
     """
     size = _quantity(text, _SIZE, "a size", "64KiB")
     if size.denominator != 1:
-        raise ValueError(f"{shown(text)} is not a whole number of bytes; give one that is, such as 64KiB")
+        raise BadValue("not-a-size", f"{shown(text)} is not a whole number of bytes; give one that is, such as 64KiB")
     return int(size)
 
 
 def parse_rate(text: object) -> float:
     """Bytes per second from `10MB/s` or `8Mbit/s`.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: in words for the user.
     """
     return float(_quantity(text, _RATE, "a rate", "10MB/s"))
 
@@ -83,7 +83,7 @@ def parse_rate(text: object) -> float:
 def parse_share(value: object) -> float:
     """A share of 0..1 from `0.05` or `5%`.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: in words for the user.
     """
     if isinstance(value, str) and len(value) <= _LONGEST and (match := _SHARE.fullmatch(value)):
         number, percent = match.groups()
@@ -91,26 +91,31 @@ def parse_share(value: object) -> float:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         share = value  # type: ignore[assignment]  # compared before it is converted: an int can be too large for that
     else:
-        raise ValueError(f"{shown(value)} is not a share; give a number from 0 to 1, such as 0.05, or 5%")
+        message = f"{shown(value)} is not a share; give a number from 0 to 1, such as 0.05, or 5%"
+        raise BadValue("not-a-share", message)
     if not 0 <= share <= 1:  # also refuses nan
-        raise ValueError(f"{shown(value)} is out of range; give a share from 0 to 1 (0% to 100%)")
+        raise BadValue("out-of-range", f"{shown(value)} is out of range; give a share from 0 to 1 (0% to 100%)")
     return float(share)
+
+
+_NOT: dict[str, Code] = {"a duration": "not-a-duration", "a size": "not-a-size", "a rate": "not-a-rate"}
 
 
 def _quantity(text: object, units: Mapping[str, Fraction], what: str, example: str) -> Fraction:
     if isinstance(text, float | int) and not isinstance(text, bool):
-        raise ValueError(f"{shown(text)} has no unit; give {what} with its unit, such as {example}")
+        raise BadValue("unit-missing", f"{shown(text)} has no unit; give {what} with its unit, such as {example}")
     if not isinstance(text, str) or len(text) > _LONGEST or (match := _QUANTITY.fullmatch(text)) is None:
-        raise ValueError(f"{shown(text)} is not {what}; give a number with its unit, such as {example}")
+        raise BadValue(_NOT[what], f"{shown(text)} is not {what}; give a number with its unit, such as {example}")
     number, unit = match.groups()
     if unit is None:
-        raise ValueError(f"{shown(text)} has no unit; give {what} with its unit, such as {example}")
+        raise BadValue("unit-missing", f"{shown(text)} has no unit; give {what} with its unit, such as {example}")
     if unit not in units:
         known = ", ".join(units)
-        raise ValueError(f"{shown(text)} has the unknown unit {unit!r}; give {what} such as {example} (units: {known})")
+        message = f"{shown(text)} has the unknown unit {unit!r}; give {what} such as {example} (units: {known})"
+        raise BadValue("unknown-unit", message)
     value = Fraction(number) * units[unit]
     if value > _LARGEST:
-        raise ValueError(f"{shown(text)} is too large; give {what} such as {example}")
+        raise BadValue("out-of-range", f"{shown(text)} is too large; give {what} such as {example}")
     return value
 
 

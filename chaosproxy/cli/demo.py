@@ -1,4 +1,4 @@
-"""`demo`: the whole of it in one command."""
+"""`demo`: run the demo in one command."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def demo(once: bool, control: Address, loop: LoopChoice) -> None:
     """Show what chaosproxy does: a store, a client and faults between them.
 
     Nothing needs to be installed or configured. After the walk everything keeps running until
-    Ctrl-C, for you to inject faults of your own.
+    Ctrl-C, so that you can inject faults yourself.
     """
     from rich.console import Console
 
-    from chaosproxy import app  # loaded late, as in `serve`
+    from chaosproxy import app  # imported late, as in `serve`
     from chaosproxy.observe import start_logging
 
     start_logging("text", logging.WARNING)

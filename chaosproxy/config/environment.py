@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from chaosproxy.errors import BadValue
+
 __all__ = ["escape", "expand"]
 
 _REFERENCE = re.compile(
@@ -22,7 +24,7 @@ _FORMS = "${NAME}, ${NAME:-default} or ${NAME:?message}, or $${ for a literal ${
 def expand(text: str, environment: Mapping[str, str]) -> str:
     """`text` with every reference replaced.
 
-    :raises ValueError: a variable is unset, or a reference is malformed; in words for the user.
+    :raises BadValue: a variable is unset, or a reference is malformed; in words for the user.
     """
     return _REFERENCE.sub(lambda match: _value(match, environment), text)
 
@@ -37,12 +39,14 @@ def _value(match: re.Match[str], environment: Mapping[str, str]) -> str:
         return "$"
     name, kind, word = match["name"], match["kind"], match["word"] or ""
     if name is None or "${" in word:
-        raise ValueError(f"malformed environment reference; write {_FORMS}, one not inside another")
+        raise BadValue("malformed", f"malformed environment reference; write {_FORMS}, one not inside another")
     value = environment.get(name)
     if kind is None and value is None:
-        raise ValueError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+        message = f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
+        raise BadValue("variable-not-set", message)
     if kind and not value:
         if kind == "?":
-            raise ValueError(f"the environment variable {name} is not set: {word[:200] or 'it is needed here'}; set it")
+            message = f"the environment variable {name} is not set: {word[:200] or 'it is needed here'}; set it"
+            raise BadValue("variable-not-set", message)
         return word
     return value or ""

@@ -89,12 +89,12 @@ def _keep_token_text(tree: Tree) -> None:
 
 def _located(error: YamlError, name: str) -> LocatedProblem:
     line, column = error.mark
-    return LocatedProblem(error.path, error.message, file=name, line=line, column=column)
+    return LocatedProblem(error.path, error.code, error.message, file=name, line=line, column=column)
 
 
 def _locate(problem: Problem, tree: Tree, name: str) -> LocatedProblem:
     line, column = _mark_of(problem, tree)
-    return LocatedProblem(problem.path, problem.message, problem.at_key, name, line, column)
+    return LocatedProblem(problem.path, problem.code, problem.message, problem.at_key, name, line, column)
 
 
 def _mark_of(problem: Problem, tree: Tree) -> Mark:

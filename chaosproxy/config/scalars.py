@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from chaosproxy.errors import BadValue
+
 __all__ = ["Scalar", "resolve"]
 
 Scalar = str | int | float | bool | None
@@ -25,7 +27,7 @@ _MOST_DIGITS = 400
 def resolve(text: str) -> Scalar:
     """The value of a plain scalar.
 
-    :raises ValueError: a number of so many digits that it cannot be meant; in words for the user.
+    :raises BadValue: a number of so many digits that it cannot be meant; in words for the user.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -33,7 +35,8 @@ def resolve(text: str) -> Scalar:
         return text
     whole, based, real = _INT.fullmatch(text), _BASED.fullmatch(text), _FLOAT.fullmatch(text)
     if (whole or based or real) and len(text) > _MOST_DIGITS:
-        raise ValueError(f"a number of {len(text)} characters; give one that is shorter, or put text in quotes")
+        message = f"a number of {len(text)} characters; give one that is shorter, or put text in quotes"
+        raise BadValue("too-large", message)
     if whole:
         return int(text)
     if based:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import yaml
 
 from chaosproxy.config.scalars import Scalar, resolve
-from chaosproxy.errors import Path, shown
+from chaosproxy.errors import BadValue, Code, Path, shown
 
 __all__ = ["DEEPEST", "MOST_BYTES", "MOST_NODES", "BadYaml", "Mark", "Tree", "YamlError", "read_tree"]
 
@@ -44,9 +44,9 @@ _LOADER: type[yaml.CSafeLoader] | type[yaml.SafeLoader] = getattr(yaml, "CSafeLo
 class YamlError(Exception):
     """One thing that is wrong with the text itself."""
 
-    def __init__(self, mark: Mark, message: str, path: Path = ()) -> None:
+    def __init__(self, mark: Mark, code: Code, message: str, path: Path = ()) -> None:
         super().__init__(message)
-        self.mark, self.message, self.path = mark, message, path
+        self.mark, self.code, self.message, self.path = mark, code, message, path
 
 
 class BadYaml(Exception):
@@ -104,7 +104,7 @@ class Tree:
 
 
 def read_tree(text: bytes, expand: Expand) -> Tree:
-    """The one document in `text`; `expand` is applied to every scalar that is a value, and may raise ValueError.
+    """The one document in `text`; `expand` is applied to every scalar that is a value, and may raise BadValue.
 
     :raises BadYaml: the text cannot be read at all.
     """
@@ -117,16 +117,18 @@ def read_tree(text: bytes, expand: Expand) -> Tree:
 
 def _decoded(text: bytes) -> str:
     if len(text) > MOST_BYTES:
-        raise YamlError((1, 1), f"the file has {len(text)} bytes; give one of at most {MOST_BYTES} (1 MiB)")
+        message = f"the file has {len(text)} bytes; the most is {MOST_BYTES} (1 MiB)"
+        raise YamlError((1, 1), "too-large", message)
     try:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = text[: error.start].decode("utf-8-sig", "replace")
         byte = error.object[error.start]
-        raise YamlError(_mark_after(before), f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
+        message = f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
+        raise YamlError(_mark_after(before), "not-utf-8", message) from None
     if wrong := _UNPRINTABLE.search(decoded):
         message = f"the character U+{ord(wrong[0]):04X} may not stand in YAML; write it as an escape in double quotes"
-        raise YamlError(_mark_after(decoded[: wrong.start()]), message)
+        raise YamlError(_mark_after(decoded[: wrong.start()]), "not-yaml", message)
     return decoded
 
 
@@ -149,24 +151,25 @@ class _Reader:
         next(self._events)  # the stream's start
         event = next(self._events)
         if isinstance(event, yaml.StreamEndEvent):
-            raise YamlError((1, 1), "the file is empty; give at least version: 1 and proxies")
+            raise YamlError((1, 1), "empty", "the file is empty; give at least version: 1 and proxies")
         root = self._node(next(self._events), (1, 1), ())
         next(self._events)  # the document's end
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            self._note(_mark(after), "a second document begins here; give one document per file", ())
+            message = "a second document begins here; give one document per file"
+            self._note(_mark(after), "unsupported-yaml", message, ())
         if root.data is None and not self._errors:
-            raise YamlError((1, 1), "the file is empty; give at least version: 1 and proxies")
+            raise YamlError((1, 1), "empty", "the file is empty; give at least version: 1 and proxies")
         return root
 
-    def _note(self, mark: Mark, message: str, path: Path) -> None:
+    def _note(self, mark: Mark, code: Code, message: str, path: Path) -> None:
         if len(self._errors) < _MOST_ERRORS:
-            self._errors.append(YamlError(mark, message, path))
+            self._errors.append(YamlError(mark, code, message, path))
 
     def _count(self, nodes: int, mark: Mark) -> None:
         self._nodes += nodes
         if self._nodes > MOST_NODES:
-            raise YamlError(mark, f"more than {MOST_NODES} values, aliases expanded; give fewer")
+            raise YamlError(mark, "too-large", f"more than {MOST_NODES} values, aliases expanded; give fewer")
 
     def _node(self, event: yaml.Event, key_mark: Mark, path: Path) -> Node:
         """The node that begins with `event`; a block collection is said to stand where its key does."""
@@ -182,7 +185,8 @@ class _Reader:
             node = self._scalar(event, mark, path)
         else:
             if len(path) >= DEEPEST:
-                raise YamlError(mark, f"nested more than {DEEPEST} levels deep; give something flatter")
+                message = f"nested more than {DEEPEST} levels deep; give something flatter"
+                raise YamlError(mark, "too-large", message)
             node = self._collection(event, mark if event.flow_style else key_mark, path)
         if anchor is not None:
             self._anchors[anchor] = node
@@ -193,7 +197,10 @@ class _Reader:
         if node is None:
             inside = f"the alias *{name} stands inside what it refers to; give the value itself"
             unknown = f"the alias *{name} has no anchor before it; give &{name} first"
-            self._note(mark, inside if anchor in self._anchors else unknown, path)
+            if anchor in self._anchors:
+                self._note(mark, "unsupported-yaml", inside, path)
+            else:
+                self._note(mark, "not-yaml", unknown, path)
             return Node(mark, None, broken=True)
         self._count(node.nodes, mark)
         return replace(node, mark=mark)
@@ -202,7 +209,8 @@ class _Reader:
         node = Node(mark, {} if isinstance(event, yaml.MappingStartEvent) else [])
         name = "map" if isinstance(node.data, dict) else "seq"
         if event.tag not in (None, "!", _CORE + name):
-            self._note(_mark(event), f"the tag {_tag(str(event.tag))} is not allowed; leave it out", path)
+            message = f"the tag {_tag(str(event.tag))} is not allowed; leave it out"
+            self._note(_mark(event), "unsupported-yaml", message, path)
         if isinstance(node.data, dict):
             self._mapping(node, path)
         else:
@@ -233,7 +241,7 @@ class _Reader:
             if key in pairs:
                 first, _ = node.keys[key]
                 message = f"the key {shown(key)} is given twice, first in line {first}; leave one out"
-                self._note(mark, message, (*path, key))
+                self._note(mark, "duplicate", message, (*path, key))
                 continue
             pairs[key], node.keys[key], node.children[key] = child.data, mark, child
 
@@ -241,18 +249,18 @@ class _Reader:
         """The text of a key; None, and the error noted, if it cannot be one."""
         mark = _mark(event)
         if not isinstance(event, yaml.ScalarEvent):
-            self._note(mark, "a key must be text; write `key: value`", path)
+            self._note(mark, "wrong-type", "a key must be text; write `key: value`", path)
             if not isinstance(event, yaml.AliasEvent):
                 self._node(event, mark, (*path, "?"))
             return None
         self._count(1, mark)
         if event.tag is not None and event.tag != _CORE + "str":
-            self._note(mark, f"the tag {_tag(event.tag)} is not allowed; leave it out", path)
+            self._note(mark, "unsupported-yaml", f"the tag {_tag(event.tag)} is not allowed; leave it out", path)
         if event.anchor is not None:
             self._anchors[event.anchor] = Node(mark, event.value)
         if event.value == "<<" and not event.style:
             message = "merge keys are not supported; repeat the keys, or give an alias as a whole value"
-            self._note(mark, message, path)
+            self._note(mark, "unsupported-yaml", message, path)
             return None
         return str(event.value)
 
@@ -260,14 +268,15 @@ class _Reader:
         name = (event.tag or "").removeprefix(_CORE)
         try:
             if event.tag not in (None, "!", _CORE + "str") and (event.tag == name or name not in _SCALAR_TAGS):
-                raise ValueError(f"the tag {_tag(event.tag)} is not allowed; leave it out")
+                raise BadValue("unsupported-yaml", f"the tag {_tag(event.tag)} is not allowed; leave it out")
             text = self._expand(event.value)
             plain = name in _SCALAR_TAGS or (event.tag is None and not event.style)
             value = resolve(text) if plain else text
             if name in _SCALAR_TAGS and not isinstance(value, _SCALAR_TAGS[name]):
-                raise ValueError(f"{shown(value)} is no {name} as its tag says; leave the tag out")
-        except ValueError as error:
-            self._note(mark, str(error), path)
+                message = f"{shown(value)} is no {name} as its tag says; leave the tag out"
+                raise BadValue("wrong-type", message)
+        except BadValue as bad:
+            self._note(mark, bad.code, str(bad), path)
             return Node(mark, None, broken=True)
         return Node(mark, value, text=text)
 
@@ -294,7 +303,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text) from None
     except yaml.YAMLError as error:
-        raise YamlError((1, 1), f"this is not YAML ({error})") from None
+        raise YamlError((1, 1), "not-yaml", f"this is not YAML ({error})") from None
 
 
 _ADVICE = {
@@ -313,4 +322,4 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     since = error.context_mark
     where = f" that begins in line {since.line + 1}" if since and error.problem_mark and error.context else ""
     advice = next((words for part, words in _ADVICE.items() if part in what), "check quotes, brackets and indentation")
-    return YamlError(mark, f"this is not YAML: {what}{where}; {advice}")
+    return YamlError(mark, "not-yaml", f"this is not YAML: {what}{where}; {advice}")

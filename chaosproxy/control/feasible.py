@@ -21,17 +21,17 @@ def infeasible(config: Config, seed: Seed, kernel: Capabilities) -> Iterator[Pro
             try:
                 resolve_mode(fault, proxy, kernel)
             except Unsupported as error:
-                yield Problem(("proxies", proxy.name, "faults", fault.name, "mode"), str(error))
+                yield Problem(("proxies", proxy.name, "faults", fault.name, "mode"), error.code, str(error))
     known = nodes_of(config.proxies)
     for partition in config.partitions:
         cut = cut_by(partition, known, seed)
         for problem in check_effect(partition, cut, config.proxies):
-            yield Problem(("partitions", partition.id), problem.message)
+            yield problem.under("partitions", partition.id)
         faults = faults_of(partition, cut, config.proxies)
         for proxy in config.proxies:
             try:
                 if proxy.name in faults:
                     resolve_mode(faults[proxy.name], proxy, kernel)
             except Unsupported as error:
-                yield Problem(("partitions", partition.id, "mode"), str(error))
+                yield Problem(("partitions", partition.id, "mode"), error.code, str(error))
                 break

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chaosproxy.declare import nearest
-from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem
+from chaosproxy.errors import Conflict, InvalidInput, NotFound
 from chaosproxy.events import (
     Bus,
     PartitionAdded,
@@ -105,7 +105,7 @@ class Partitions:
         :raises Unsupported: it asks for mode packet, which cannot be had here.
         """
         if spec.id in self._active:
-            raise Conflict(f"there is a partition {spec.id!r} already; heal it, or take another id")
+            raise Conflict(f"there is a partition {spec.id!r} already; heal it, or take another id", "name-taken")
         specs = [proxy.spec for proxy in self._proxies()]
         cut = cut_by(spec, nodes_of(specs), self._seed)
         if problems := check_effect(spec, cut, specs):
@@ -160,7 +160,7 @@ class Partitions:
         for spec in wanted:
             cut = cut_by(spec, nodes_of(proxies), self._seed)
             if problems := check_effect(spec, cut, proxies):
-                raise InvalidInput([Problem(("partitions", spec.id), one.message) for one in problems])
+                raise InvalidInput([one.under("partitions", spec.id) for one in problems])
             _check_modes(spec, cut, proxies, kernel)
         for active in self._staying(wanted, by):
             _check_modes(active.spec, active.cut, proxies, kernel)

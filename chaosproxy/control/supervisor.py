@@ -130,7 +130,7 @@ class Supervisor:
         """
         async with self._changing:
             if spec.name in self._proxies:
-                raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name")
+                raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name", "name-taken")
             proxy = self._make(spec)
             listener = await self._checked(spec, proxy)
             return self._add(proxy, spec, listener, by)
@@ -268,7 +268,8 @@ class Supervisor:
         :raises Conflict: the proxy has a fault of that name.
         """
         if self.proxy(proxy).spec.fault(fault.name) is not None:
-            raise Conflict(f"proxy {proxy!r} has a fault {fault.name!r} already; change it, or take another name")
+            message = f"proxy {proxy!r} has a fault {fault.name!r} already; change it, or take another name"
+            raise Conflict(message, "name-taken")
         self.put_fault(proxy, fault, by)
 
     def put_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:

@@ -1,6 +1,6 @@
 """What a value may be. A kind reads plain data, writes it back, and describes itself.
 
-`read` answers the value or raises ValueError with words for the user: what is wrong, and
+`read` answers the value or raises BadValue with words for the user: what is wrong, and
 what would be right. Kinds that hold others (Struct, ListOf, MapOf) are walked by
 `chaosproxy.declare.reading`, which knows where in the document a value stands.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy import units
-from chaosproxy.errors import shown
+from chaosproxy.errors import BadValue, shown
 
 __all__ = [
     "Choice", "Duration", "Flag", "Kind", "ListOf", "MapOf", "Number", "Rate", "Share", "Size", "Struct",
@@ -42,7 +42,7 @@ class Kind:
     def read(self, value: object) -> object:
         """The value itself.
 
-        :raises ValueError: in words for the user.
+        :raises BadValue: in words for the user.
         """
         raise NotImplementedError(type(self).__name__)
 
@@ -77,7 +77,7 @@ class Duration(Kind):
             return -units.parse_duration(amount) if sign == "-" else units.parse_duration(amount)
         seconds = units.parse_duration(value)
         if self.above_zero and seconds <= 0:
-            raise ValueError(f"{shown(value)} is too short; give a duration above 0, such as 20ms")
+            raise BadValue("out-of-range", f"{shown(value)} is too short; give a duration above 0, such as 20ms")
         return seconds
 
     def write(self, value: object) -> str:
@@ -98,7 +98,8 @@ class Size(Kind):
     def read(self, value: object) -> int:
         size = units.parse_size(value)
         if size < self.minimum:
-            raise ValueError(f"{shown(value)} is too small; give at least {units.format_size(self.minimum)}")
+            message = f"{shown(value)} is too small; give at least {units.format_size(self.minimum)}"
+            raise BadValue("out-of-range", message)
         return size
 
     def write(self, value: object) -> str:
@@ -115,7 +116,8 @@ class Rate(Kind):
     def read(self, value: object) -> float:
         rate = units.parse_rate(value)
         if rate <= 0:
-            raise ValueError(f"{shown(value)} lets nothing through; give a rate above 0 such as 10MB/s, or use `stall`")
+            message = f"{shown(value)} lets nothing through; give a rate above 0 such as 10MB/s, or use `stall`"
+            raise BadValue("out-of-range", message)
         return rate
 
     def write(self, value: object) -> str:
@@ -146,9 +148,9 @@ class Number(Kind):
 
     def read(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise ValueError(f"{shown(value)} is not a number; give {self._range()}")
+            raise BadValue("wrong-type", f"{shown(value)} is not a number; give {self._range()}")
         if not max(self.minimum, -_LARGEST_NUMBER) <= value <= min(self.maximum, _LARGEST_NUMBER):
-            raise ValueError(f"{shown(value)} is out of range; give {self._range()}")
+            raise BadValue("out-of-range", f"{shown(value)} is out of range; give {self._range()}")
         return float(value)
 
     def schema(self) -> dict[str, Any]:
@@ -170,9 +172,9 @@ class Whole(Kind):
 
     def read(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{shown(value)} is not a whole number; give one {self._range()}")
+            raise BadValue("wrong-type", f"{shown(value)} is not a whole number; give one {self._range()}")
         if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"{shown(value)} is out of range; give a whole number {self._range()}")
+            raise BadValue("out-of-range", f"{shown(value)} is out of range; give a whole number {self._range()}")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -194,7 +196,7 @@ class Flag(Kind):
 
     def read(self, value: object) -> bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{shown(value)} is not a yes or no; give true or false")
+            raise BadValue("wrong-type", f"{shown(value)} is not a yes or no; give true or false")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -212,11 +214,11 @@ class Text(Kind):
 
     def read(self, value: object) -> str:
         if not isinstance(value, str):
-            raise ValueError(f"{shown(value)} is not text; put it in quotes if it is meant as text")
+            raise BadValue("wrong-type", f"{shown(value)} is not text; put it in quotes if it is meant as text")
         if not value.isprintable() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise ValueError(f"{shown(value)} holds half a surrogate pair; give text that UTF-8 can carry")
+            raise BadValue("malformed", f"{shown(value)} holds half a surrogate pair; give text that UTF-8 can carry")
         if self.longest is not None and len(value) > self.longest:
-            raise ValueError(f"{shown(value)} is too long; give at most {self.longest} characters")
+            raise BadValue("too-large", f"{shown(value)} is too long; give at most {self.longest} characters")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -231,11 +233,13 @@ class TextOrJson(Kind):
         if isinstance(value, str):
             return Text().read(value)
         if not isinstance(value, dict | list):
-            raise ValueError(f"{shown(value)} is neither text nor JSON; give text in quotes, a mapping or a list")
+            message = f"{shown(value)} is neither text nor JSON; give text in quotes, a mapping or a list"
+            raise BadValue("wrong-type", message)
         try:
             json.dumps(value, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
-            raise ValueError(f"cannot be written as JSON ({error}); give text, or a mapping that can") from None
+            message = f"cannot be written as JSON ({error}); give text, or a mapping that can"
+            raise BadValue("wrong-type", message) from None
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -257,7 +261,8 @@ class Choice(Kind):
     def read(self, value: object) -> str:
         if not isinstance(value, str) or value not in self.words:
             hint = nearest(value, self.words)
-            raise ValueError(f"{shown(value)} is not known{hint}; give one of: {', '.join(self.words)}")
+            message = f"{shown(value)} is not known{hint}; give one of: {', '.join(self.words)}"
+            raise BadValue("unknown-value", message)
         return value
 
     def schema(self) -> dict[str, Any]:

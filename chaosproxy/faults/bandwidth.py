@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from chaosproxy.declare import Flag, Rate, Size, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import MODE, Fault, Opening, Send, Stage, Step
 
 __all__ = ["Bandwidth"]
@@ -50,10 +51,11 @@ class Bandwidth(Fault):
 
     mode: str = param(MODE, "who keeps the rate: the kernel, or a token bucket", default="auto", example="stream")
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         for name in ("burst", "shared"):
             if self.mode == "packet" and getattr(self, name):
-                yield name, "cannot be had in mode packet; leave it out, or give mode: stream"
+                message = "cannot be had in mode packet; leave it out, or give mode: stream"
+                yield Problem((name,), "invalid-together", message)
 
     def why_stream(self) -> str:
         if self.burst or self.shared:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from chaosproxy.declare import Choice
+from chaosproxy.errors import Problem
 from chaosproxy.seed import Dice
 
 __all__ = [
@@ -219,8 +220,8 @@ class Fault:
     needs_listen_tls: ClassVar[bool] = False
     """It acts on TLS that the proxy speaks with clients itself."""
 
-    def check(self) -> Iterable[tuple[str, str]]:
-        """(parameter, what is wrong; what would be right) for rules across parameters."""
+    def check(self) -> Iterable[Problem]:
+        """Problems across parameters; paths begin at a parameter."""
         return ()
 
     def why_stream(self) -> str:

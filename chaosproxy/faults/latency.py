@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Choice, Duration, Share, Struct, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Fault, Opening, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal
 from chaosproxy.faults.origin import Origin
@@ -62,9 +63,10 @@ class Latency(Fault):
         Struct(Wave), "a swing added to the delay", default=None, example="{amplitude: 50ms, period: 10s}"
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if self.correlation and not self.jitter:
-            yield "correlation", "does nothing without jitter; give a jitter, such as jitter: 20ms"
+            message = "does nothing without jitter; give a jitter, such as jitter: 20ms"
+            yield Problem(("correlation",), "invalid-together", message)
         yield from check_spread(self.distribution, self.delay, self.jitter)
 
     def open(self, opening: Opening) -> Stage:

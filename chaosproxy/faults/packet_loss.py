@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from chaosproxy.declare import Duration, Share, Struct, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import MODE, NEVER, Admission, Depth, Drop, Fault, Loss, Opening, Reset, Send, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal, probability_below
 from chaosproxy.seed import Dice
@@ -97,17 +98,22 @@ class PacketLoss(Fault):
         Struct(Burst), "loss in bursts (Gilbert-Elliott)", default=None, example="{p: 1%, r: 30%}"
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if self.mode == "packet" and self.correlation:
-            yield "correlation", "cannot be had in mode packet; give burst instead, or mode: stream"
+            message = "cannot be had in mode packet; give burst instead, or mode: stream"
+            yield Problem(("correlation",), "invalid-together", message)
         if self.rate is None and self.burst is None:
-            yield "rate", "is missing; give the share of packets lost, such as rate: 2%, or a burst"
+            message = "is missing; give the share of packets lost, such as rate: 2%, or a burst"
+            yield Problem(("rate",), "missing", message)
         if self.burst is not None and self.rate is not None:
-            yield "rate", "cannot stand beside burst, which has rates of its own; give one of the two"
+            message = "cannot stand beside burst, which has rates of its own; give one of the two"
+            yield Problem(("rate",), "invalid-together", message)
         if self.burst is not None and self.burst.step < _SHORTEST_STEP:
-            yield "burst", f"has a step of {format_duration(self.burst.step)}; give at least 1ms"
+            message = f"has a step of {format_duration(self.burst.step)}; give at least 1ms"
+            yield Problem(("burst",), "out-of-range", message)
         if self.burst is not None and self.correlation:
-            yield "correlation", "cannot stand beside burst, which is correlated by itself; give one of the two"
+            message = "cannot stand beside burst, which is correlated by itself; give one of the two"
+            yield Problem(("correlation",), "invalid-together", message)
 
     def why_stream(self) -> str:
         return "a kernel filter has no memory for correlation" if self.correlation else ""

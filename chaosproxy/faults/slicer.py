@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, Size, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Fault, Opening, Send, Stage, Step
 from chaosproxy.seed import Dice
 
@@ -33,9 +34,10 @@ class Slicer(Fault):
     variation: int = param(Size(), "how far a piece's size may be from the mean", default=0, example="32B")
     gap: float = param(Duration(), "pause before each piece", default=0.0, example="1ms")
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if self.variation >= self.size:
-            yield "variation", "is not less than size, so that a piece could be empty; give less than the size"
+            message = "is not less than size, so that a piece could be empty; give less than the size"
+            yield Problem(("variation",), "invalid-together", message)
 
     def open(self, opening: Opening) -> Stage:
         return _Knife(self, opening.dice)

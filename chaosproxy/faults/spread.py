@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from chaosproxy.declare import Choice
+from chaosproxy.errors import Problem
 from chaosproxy.faults.correlated import probability_above, probability_below
 
 __all__ = ["DISTRIBUTION", "Quantile", "check_spread", "spread"]
@@ -22,10 +23,11 @@ def spread(distribution: str, delay: float, jitter: float) -> Quantile:
     return (_QUANTILES[distribution] if jitter else _no_jitter)(delay, jitter)
 
 
-def check_spread(distribution: str, delay: float, jitter: float) -> Iterable[tuple[str, str]]:
+def check_spread(distribution: str, delay: float, jitter: float) -> Iterable[Problem]:
     """What is wrong about the three of them, as `Fault.check` says it."""
     if distribution == "lognormal" and jitter and not delay:
-        yield "delay", "is 0, which no lognormal distribution has as its mean; give a delay above 0, such as 20ms"
+        message = "is 0, which no lognormal distribution has as its mean; give a delay above 0, such as 20ms"
+        yield Problem(("delay",), "invalid-together", message)
 
 
 def _no_jitter(delay: float, jitter: float) -> Quantile:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Fault, Opening, Stage, Step
 from chaosproxy.faults.hold import Hold
 from chaosproxy.faults.origin import Origin
@@ -35,11 +36,13 @@ class Stall(Fault):
         Duration(above_zero=True), "time from the start of one stall to the next", default=None, example="10s"
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if self.every is not None and self.hold is None:
-            yield "every", "says how often to stall but not how long; give for: too, such as for: 2s"
+            message = "says how often to stall but not how long; give for: too, such as for: 2s"
+            yield Problem(("every",), "invalid-together", message)
         if self.every is not None and self.hold is not None and self.hold >= self.every:
-            yield "for", "is not shorter than every, so nothing would ever pass; give less, or leave out both"
+            message = "is not shorter than every, so nothing would ever pass; give less, or leave out both"
+            yield Problem(("for",), "invalid-together", message)
 
     def open(self, opening: Opening) -> Stage:
         if self.hold is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy.declare import Kind
-from chaosproxy.errors import shown
+from chaosproxy.errors import BadValue, shown
 
 __all__ = ["Address", "ListenAddress", "Places", "UpstreamAddress", "parse_address"]
 
@@ -40,28 +40,31 @@ class Address:
 def parse_address(text: object, lowest_port: int) -> Address:
     """An address from its text.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: in words for the user.
     """
     if not isinstance(text, str) or not text:
-        raise ValueError(f"{shown(text)} is not an address; give host:port, such as {_EXAMPLE}")
+        raise BadValue("not-an-address", f"{shown(text)} is not an address; give host:port, such as {_EXAMPLE}")
     if text.startswith("unix:"):
         return Address(_unix_path(text))
     host, colon, port = text.rpartition(":")
     if not colon:
-        raise ValueError(f"{shown(text)} is not an address; give host:port, such as {_EXAMPLE}")
+        raise BadValue("not-an-address", f"{shown(text)} is not an address; give host:port, such as {_EXAMPLE}")
     if not host:
-        raise ValueError(f"{shown(text)} has no host; give one, such as 127.0.0.1{text} (0.0.0.0 is every interface)")
+        message = f"{shown(text)} has no host; give one, such as 127.0.0.1{text} (0.0.0.0 is every interface)"
+        raise BadValue("not-an-address", message)
     host = _host(host, text)
     if not (port.isascii() and port.isdigit()) or len(port) > 5 or not lowest_port <= int(port) <= 65535:
-        raise ValueError(f"{shown(text)} has the port {shown(port)}; give one from {lowest_port} to 65535")
+        message = f"{shown(text)} has the port {shown(port)}; give one from {lowest_port} to 65535"
+        raise BadValue("out-of-range", message)
     return Address(host, int(port))
 
 
 def _unix_path(text: str) -> str:
     path = text.removeprefix("unix:")
     if not path or "\0" in path or len(path.encode(errors="replace")) > _UNIX_PATH_BYTES or not path.isprintable():
-        raise ValueError(
-            f"{shown(text)} has no usable path; give one of 1 to {_UNIX_PATH_BYTES} bytes, such as unix:/run/app.sock"
+        raise BadValue(
+            "not-an-address",
+            f"{shown(text)} has no usable path; give one of 1 to {_UNIX_PATH_BYTES} bytes, such as unix:/run/app.sock",
         )
     return path
 
@@ -69,14 +72,16 @@ def _unix_path(text: str) -> str:
 def _host(host: str, text: str) -> str:
     if host.startswith("[") and host.endswith("]"):
         if not _is_ip(host[1:-1], ipaddress.IPv6Address):
-            raise ValueError(f"{shown(text)} holds no IPv6 address in its brackets; give one such as [::1]:5432")
+            message = f"{shown(text)} holds no IPv6 address in its brackets; give one such as [::1]:5432"
+            raise BadValue("not-an-address", message)
         return host[1:-1]
     if ":" in host:
-        raise ValueError(f"{shown(text)} is ambiguous; write an IPv6 address in brackets, such as [::1]:5432")
+        message = f"{shown(text)} is ambiguous; write an IPv6 address in brackets, such as [::1]:5432"
+        raise BadValue("not-an-address", message)
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
-        raise ValueError(f"{shown(text)} has no usable host name; give host:port, such as {_EXAMPLE}")
+        raise BadValue("not-an-address", f"{shown(text)} has no usable host name; give host:port, such as {_EXAMPLE}")
     if _LIKE_IPV4.fullmatch(host) and not _is_ip(host, ipaddress.IPv4Address):
-        raise ValueError(f"{shown(text)} holds no IPv4 address; give one such as 127.0.0.1:5432")
+        raise BadValue("not-an-address", f"{shown(text)} holds no IPv4 address; give one such as 127.0.0.1:5432")
     return host
 
 

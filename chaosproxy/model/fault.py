@@ -59,7 +59,7 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
         return None
     if protocol == "tcp" and issubclass(settings_type, MessageFault):
         message = f"{shown(settings_type.type)} acts on HTTP messages, and this proxy is tcp"
-        problems.add((*path, "type"), f"{message}; give the proxy `protocol: http`")
+        problems.add((*path, "type"), "not-applicable", f"{message}; give the proxy `protocol: http`")
     sni = None
     if is_sni_match(data.get("match")):
         sni = read_sni_match(data["match"], settings_type, problems, (*path, "match"))
@@ -72,8 +72,8 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
         if issubclass(settings_type, MessageFault) and sni is None and data.get("match") is not None:
             read_match(data["match"], problems, (*path, "match"), "response")  # which may say all that there is
         return None
-    for parameter, message in settings.check():
-        problems.add((*path, parameter), message)
+    for problem in settings.check():
+        problems.add((*path, *problem.path), problem.code, problem.message)
     if isinstance(settings, MessageFault):
         placement = _along(settings, placement, problems, path)
     match = _read_match(data.get("match"), settings, placement, problems, (*path, "match"))
@@ -81,7 +81,7 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
         for parameter in SELECTS:
             if parameter in active:
                 message = f"cannot be had with {settings.type}, which acts on the port for every client; leave it out"
-                problems.add((*path, parameter), message, at_key=True)
+                problems.add((*path, parameter), "not-applicable", message, at_key=True)
     if len(problems) > before:
         return None
     return FaultSpec(name=name, settings=settings, placement=placement, match=match, sni=sni)
@@ -95,7 +95,7 @@ def _along(settings: MessageFault, placement: Placement, problems: Problems, pat
     direction = DIRECTION_OF[side]
     if placement.direction == "upstream" != direction:  # downstream is the default, and says nothing
         message = f"{settings.type} treats {side}s here, which flow {direction}; leave it out"
-        problems.add((*path, "direction"), message)
+        problems.add((*path, "direction"), "not-applicable", message)
     return replace(placement, direction=direction)
 
 
@@ -104,7 +104,7 @@ def _read_match(data: object, settings: Fault, placement: Placement, problems: P
         return None
     if not isinstance(settings, MessageFault):
         message = f"selects HTTP messages, and {settings.type} acts on connections; leave it out"
-        problems.add(path, message, at_key=True)
+        problems.add(path, "not-applicable", message, at_key=True)
         return None
     only_responses = placement.direction == "downstream"
     return read_match(data, problems, path, "response" if only_responses else "request")
@@ -144,14 +144,15 @@ def placing(of: type[Fault]) -> list[Param]:
 def _read_type(data: object, problems: Problems, path: Path) -> type[Fault] | None:
     if not isinstance(data, Mapping):
         message = f"{shown(data)} is not a mapping; give a fault such as {{type: latency, delay: 100ms}}"
-        problems.add(path, message)
+        problems.add(path, "wrong-type", message)
         return None
     if "type" not in data:
-        problems.add(path, f"type is missing; give one of: {', '.join(FAULT_TYPES)}")
+        problems.add((*path, "type"), "missing", f"is missing; add type: and one of: {', '.join(FAULT_TYPES)}")
         return None
     given = data["type"]
     if isinstance(given, str) and given in FAULT_TYPES:
         return FAULT_TYPES[given]
     known = ", ".join(FAULT_TYPES)
-    problems.add((*path, "type"), f"{shown(given)} is no fault type{nearest(given, FAULT_TYPES)}; give one of: {known}")
+    message = f"{shown(given)} is no fault type{nearest(given, FAULT_TYPES)}; give one of: {known}"
+    problems.add((*path, "type"), "unknown-fault-type", message)
     return None

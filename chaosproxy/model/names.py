@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaosproxy.declare import Problems
-from chaosproxy.errors import Path, shown
+from chaosproxy.errors import Code, Path, shown
 
 __all__ = ["LONGEST", "LONGEST_NODE", "RESERVED", "read_name"]
 
@@ -20,12 +20,13 @@ def read_name(name: object, problems: Problems, path: Path) -> None:
 
     A name is shown in logs, metrics and addresses of the API: one line of printable text.
     """
+    code: Code = "invalid-name"
     if not isinstance(name, str):
-        wrong = "is not text; put it in quotes"
+        code, wrong = "wrong-type", "is not text; put it in quotes"
     elif not name.strip():
-        wrong = "is empty; give it at least one character"
+        code, wrong = "empty", "is empty; give it at least one character"
     elif len(name) > LONGEST:
-        wrong = f"is too long; give it at most {LONGEST} characters"
+        code, wrong = "too-large", f"is too long; give it at most {LONGEST} characters"
     elif name.startswith(RESERVED):
         wrong = f"begins with {RESERVED!r}, which stands for a partition's part in a proxy; choose another"
     elif name in (".", ".."):
@@ -34,4 +35,4 @@ def read_name(name: object, problems: Problems, path: Path) -> None:
         wrong = "holds control characters or spaces around it; give it printable text"
     else:
         return
-    problems.add(path or ("name",), f"the name {shown(name)} {wrong}", at_key=True)
+    problems.add(path or ("name",), code, f"the name {shown(name)} {wrong}", at_key=True)

@@ -27,7 +27,7 @@ from chaosproxy.declare import (
     read_struct,
     write_struct,
 )
-from chaosproxy.errors import InvalidInput, Path, Problem, shown
+from chaosproxy.errors import BadValue, InvalidInput, Path, Problem, shown
 from chaosproxy.faults.base import MODE
 from chaosproxy.faults.partition import Partition
 from chaosproxy.model.fault import FaultSpec
@@ -59,7 +59,7 @@ class Names(Kind):
     def read(self, value: object) -> tuple[str, ...]:
         names = value if isinstance(value, list | tuple) else [value]
         if not names:
-            raise ValueError("is an empty list; give at least one node")
+            raise BadValue("empty", "is an empty list; give at least one node")
         for name in names:
             Text().read(name)
         return tuple(names)
@@ -98,9 +98,9 @@ class Topology(Kind):
             word, _, node = (part.strip() for part in value.partition(":"))
         word = Choice(*TOPOLOGIES).read(word)
         if node is not None and word not in NAMES_A_NODE:
-            raise ValueError(f"{word} is about no node of its own; give {word} alone")
+            raise BadValue("not-applicable", f"{word} is about no node of its own; give {word} alone")
         if node is None and word == "isolate":
-            raise ValueError("isolate is about one node; give it, such as {isolate: n1}")
+            raise BadValue("missing", "isolate is about one node; give it, such as {isolate: n1}")
         return Layout(word, None if node is None else Text().read(node))
 
     def write(self, value: object) -> object:
@@ -164,8 +164,8 @@ def read_partition(data: object, id: str, problems: Problems, path: Path = ()) -
     spec = read_struct(PartitionSpec, data, problems, path, id=id)
     if spec is None:
         return None
-    for field, message in _conflicts(spec):
-        problems.add((*path, field) if field else path, message)
+    for problem in _conflicts(spec):
+        problems.add((*path, *problem.path), problem.code, problem.message)
     return spec if len(problems) == before else None
 
 
@@ -174,29 +174,30 @@ def write_partition(spec: PartitionSpec) -> dict[str, Any]:
     return write_struct(spec)
 
 
-def _conflicts(spec: PartitionSpec) -> Iterable[tuple[str, str]]:
+def _conflicts(spec: PartitionSpec) -> Iterable[Problem]:
     given = {"from": spec.from_nodes, "groups": spec.groups, "topology": spec.topology}
     kinds = [name for name, value in given.items() if value]
     if bool(spec.from_nodes) != bool(spec.to_nodes):
         missing, there = ("to", "from") if spec.from_nodes else ("from", "to")
-        yield missing, f"is missing beside {there}; give the nodes on the other side"
+        yield Problem((missing,), "missing", f"is missing beside {there}; give the nodes on the other side")
     elif not kinds:
-        yield "", "cuts nothing; give from and to, such as from: app, to: db-primary, or groups, or a topology"
+        message = "cuts nothing; give from and to, such as from: app, to: db-primary, or groups, or a topology"
+        yield Problem((), "missing", message)
     elif len(kinds) > 1:
-        yield kinds[1], f"cannot stand beside {kinds[0]}; give one of the two"
+        yield Problem((kinds[1],), "invalid-together", f"cannot stand beside {kinds[0]}; give one of the two")
     if spec.groups and len(spec.groups) < 2:
-        yield "groups", "is one group; give at least two, such as [[n1, n2], [n3, n4, n5]]"
+        yield Problem(("groups",), "no-effect", "is one group; give at least two, such as [[n1, n2], [n3, n4, n5]]")
     twice = [name for name in set().union(*spec.groups) if sum(name in group for group in spec.groups) > 1]
     if twice:
-        yield "groups", f"has {shown(min(twice))} in two groups; give each node to one"
+        yield Problem(("groups",), "duplicate", f"has {shown(min(twice))} in two groups; give each node to one")
     if spec.one_way and not spec.from_nodes:
-        yield "one_way", "goes with from and to; leave it out"
+        yield Problem(("one_way",), "not-applicable", "goes with from and to; leave it out")
     if spec.nodes and spec.topology is None:
-        yield "nodes", "goes with a topology; leave it out"
+        yield Problem(("nodes",), "not-applicable", "goes with a topology; leave it out")
     if spec.preset != "flaky-link":
         for one in params_of(PartitionSpec):
             if one.name in ("down", "up") and getattr(spec, one.attribute) != one.default:
-                yield one.name, "goes with preset: flaky-link; leave it out"
+                yield Problem((one.name,), "not-applicable", "goes with preset: flaky-link; leave it out")
 
 
 # ── what it means ─────────────────────────────────────────────────────────────────────────
@@ -226,7 +227,8 @@ def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
     has = f"there are: {', '.join(known[:20])}" if known else "no proxy names one; give proxies `from` and `to`"
     for path, name in places:
         if name not in known:
-            problems.append(Problem(path, f"no proxy names the node {shown(name)}{nearest(name, known)}; {has}"))
+            message = f"no proxy names the node {shown(name)}{nearest(name, known)}; {has}"
+            problems.append(Problem(path, "unknown-node", message))
     if not problems and spec.topology is not None:
         problems += _check_layout(spec, spec.topology, _laid_over(spec, known))
     return problems
@@ -239,11 +241,12 @@ def _laid_over(spec: PartitionSpec, known: Sequence[str]) -> tuple[str, ...]:
 
 def _check_layout(spec: PartitionSpec, layout: Layout, nodes: Sequence[str]) -> Iterable[Problem]:
     if layout.node is not None and layout.node not in nodes:
-        yield Problem(("topology",), f"the node {shown(layout.node)} is not among nodes; add it there")
+        message = f"the node {shown(layout.node)} is not among nodes; add it there"
+        yield Problem(("topology",), "unknown-node", message)
     elif len(nodes) < fewest_nodes(layout.word):
         message = f"{layout.word} takes at least {fewest_nodes(layout.word)} nodes, and there are {len(nodes)}"
         way = "give more of them, or leave nodes out" if spec.nodes else "give more proxies `from` and `to`"
-        yield Problem(("nodes",) if spec.nodes else ("topology",), f"{message}; {way}")
+        yield Problem(("nodes",) if spec.nodes else ("topology",), "no-effect", f"{message}; {way}")
 
 
 def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:
@@ -271,7 +274,7 @@ def check_effect(spec: PartitionSpec, cut: Cut, proxies: Sequence[ProxySpec]) ->
     if spec.allow_empty or faults_of(spec, cut, proxies):
         return []
     message = f"goes through no proxy: none stands between {written(cut)}; add one, or give allow_empty: true"
-    return [Problem((), message)]
+    return [Problem((), "no-effect", message)]
 
 
 def written(cut: Cut) -> str:

@@ -90,7 +90,7 @@ def read_proxy(data: object, name: str, problems: Problems, path: Path = ()) -> 
     read_name(name, problems, path)
     if not isinstance(data, Mapping):
         example = "{listen: 127.0.0.1:15432, upstream: 127.0.0.1:5432}"
-        problems.add(path, f"{shown(data)} is not a mapping; give at least {example}")
+        problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; give at least {example}")
         return None
     protocol = "http" if data.get("protocol") == "http" else "tcp"
     faults = _read_faults(data.get("faults"), problems, (*path, "faults"), protocol)
@@ -104,13 +104,13 @@ def read_proxy(data: object, name: str, problems: Problems, path: Path = ()) -> 
 
 def _check_http(spec: ProxySpec, given: Mapping[str, object], problems: Problems, path: Path) -> None:
     for index, message in duplicates(spec.routes):
-        problems.add((*path, "routes", index), message)
+        problems.add((*path, "routes", index), "duplicate", message)
     if spec.protocol == "http":
         return
     for name in HTTP_ONLY:
         if given.get(name) is not None and getattr(spec, name) != getattr(_PLAIN, name):
             message = "is for HTTP messages, and this proxy is tcp; leave it out, or give the proxy `protocol: http`"
-            problems.add((*path, name), message, at_key=True)
+            problems.add((*path, name), "not-applicable", message, at_key=True)
 
 
 HTTP_ONLY = ("strict", "announce", "routes", "head_limit", "hold_limit", "pipeline_limit", "caller_faults")
@@ -131,7 +131,7 @@ def _read_faults(data: object, problems: Problems, path: Path, protocol: str) ->
         return ()
     if not isinstance(data, Mapping):
         message = f"{shown(data)} is not a mapping; give faults by name, such as slow: {{type: latency, delay: 100ms}}"
-        problems.add(path, message)
+        problems.add(path, "wrong-type", message)
         return ()
     found = [read_fault(one, name, problems, (*path, name), protocol) for name, one in data.items()]
     return tuple(fault for fault in found if fault is not None)

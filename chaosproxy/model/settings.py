@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy.declare import Kind, ListOf, Problems, Struct, Text, Whole, param, read_struct, write_struct
-from chaosproxy.errors import Path, shown
+from chaosproxy.errors import BadValue, Path, shown
 from chaosproxy.model.address import Address, ListenAddress, Places
 from chaosproxy.model.partition import (
     PartitionSpec,
@@ -43,7 +43,7 @@ class HostPattern(Kind):
     def read(self, value: object) -> str:
         if not isinstance(value, str) or not self._fits(value):
             example = "db.internal, 10.0.0.0/8, *.staging.internal" + (" or 127.0.0.1:5432" if self.port else "")
-            raise ValueError(f"{shown(value)} names no hosts; give one such as {example}")
+            raise BadValue("malformed", f"{shown(value)} names no hosts; give one such as {example}")
         return value
 
     def _fits(self, text: str) -> bool:
@@ -111,12 +111,14 @@ def read_config(data: object, problems: Problems) -> Config | None:
     """A configuration from plain data; None, and every problem noted, if it is wrong."""
     before = len(problems)
     if not isinstance(data, Mapping):
-        problems.add((), f"{shown(data)} is not a mapping; give at least version: {VERSION} and proxies")
+        message = f"{shown(data)} is not a mapping; give at least version: {VERSION} and proxies"
+        problems.add((), "wrong-type", message)
         return None
     if "version" not in data:
-        problems.add((), f"version is missing; give version: {VERSION}")
+        problems.add(("version",), "missing", f"is missing; add version: {VERSION}")
     elif type(data["version"]) is not int or data["version"] != VERSION:
-        problems.add(("version",), f"{shown(data['version'])} is no version this program reads; give {VERSION}")
+        message = f"{shown(data['version'])} is no version this program reads; give {VERSION}"
+        problems.add(("version",), "unsupported-version", message)
     proxies = _read_proxies(data.get("proxies"), problems, ("proxies",))
     nodes_are_known = len(problems) == before  # not those of a proxy that is wrong
     partitions = _read_partitions(data.get("partitions"), problems, ("partitions",))
@@ -143,7 +145,7 @@ def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySp
         return ()
     if not isinstance(data, Mapping):
         example = "db: {listen: 127.0.0.1:15432, upstream: 127.0.0.1:5432}"
-        problems.add(path, f"{shown(data)} is not a mapping; give proxies by name, such as {example}")
+        problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; give proxies by name, such as {example}")
         return ()
     places = Places()
     found = []
@@ -153,7 +155,7 @@ def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySp
             found.append(proxy)
         if (listen := _listen_of(one)) and (holder := places.take(listen, name)):
             message = f"{listen} is already taken by the proxy {shown(holder)}; give each proxy its own"
-            problems.add((*path, name, "listen"), message)
+            problems.add((*path, name, "listen"), "address-in-use", message)
     return tuple(found)
 
 
@@ -162,7 +164,7 @@ def _read_partitions(data: object, problems: Problems, path: Path) -> tuple[Part
         return ()
     if not isinstance(data, Mapping):
         example = "dark: {from: app, to: db-primary}"
-        problems.add(path, f"{shown(data)} is not a mapping; give partitions by name, such as {example}")
+        problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; give partitions by name, such as {example}")
         return ()
     found = [read_partition(one, id, problems, (*path, id)) for id, one in data.items()]
     return tuple(partition for partition in found if partition is not None)
@@ -183,7 +185,7 @@ def _check_partitions(
         if not wrong and not (seed is None and is_drawn(partition)):
             wrong = check_effect(partition, cut_by(partition, known, Seed(seed or 0)), proxies)
         for problem in wrong:
-            problems.add((*path, partition.id, *problem.path), problem.message)
+            problems.add((*path, partition.id, *problem.path), problem.code, problem.message)
 
 
 def _listen_of(data: object) -> Address | None:

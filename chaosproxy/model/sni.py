@@ -33,9 +33,9 @@ def read_sni_match(data: object, of: type[Fault], problems: Problems, path: Path
     """The match; None, and every problem noted, if it is wrong."""
     if not of.matches_sni:
         message = f"selects connections by what they say, and {of.type} acts before they say anything; leave it out"
-        problems.add(path, message, at_key=True)
+        problems.add(path, "not-applicable", message, at_key=True)
         return None
     found = read_struct(SniMatch, data, problems, path)
     if found is not None and not found.sni:
-        problems.add((*path, "sni"), "is empty; give a name such as '*.example.org'")
+        problems.add((*path, "sni"), "empty", "is empty; give a name such as '*.example.org'")
     return found

@@ -63,40 +63,44 @@ def check_tls(proxy: ProxySpec, problems: Problems, path: Path) -> None:
     """Note what is wrong across the parameters of a proxy's TLS, and with faults that need it."""
     if proxy.listen_tls is not None:
         for problem in _of_listen(proxy.listen_tls, proxy.protocol):
-            problems.add((*path, "listen_tls", *problem.path), problem.message)
+            problems.add((*path, "listen_tls", *problem.path), problem.code, problem.message)
     if proxy.upstream_tls is not None:
         for problem in _of_upstream(proxy.upstream_tls, proxy.upstream):
-            problems.add((*path, "upstream_tls", *problem.path), problem.message)
+            problems.add((*path, "upstream_tls", *problem.path), problem.code, problem.message)
     for fault in proxy.faults:
         if fault.settings.needs_listen_tls and proxy.listen_tls is None:
             message = f"{fault.type} acts on TLS with clients, and this proxy speaks none; give the proxy listen_tls"
-            problems.add((*path, "faults", fault.name, "type"), message)
+            problems.add((*path, "faults", fault.name, "type"), "not-applicable", message)
 
 
 def _of_listen(tls: ListenTls, protocol: str) -> Iterator[Problem]:
     """What is wrong across its parameters."""
     yield from _empty_paths(tls, ("cert", "key", "client_ca"))
     if tls.require_client_cert and tls.client_ca is None:
-        yield Problem(("client_ca",), "is missing; give the CAs that sign the client certificates to require")
+        message = "is missing; give the CAs that sign the client certificates to require"
+        yield Problem(("client_ca",), "missing", message)
     for index, name in enumerate(tls.alpn):
         if not 0 < len(name.encode()) <= 255:
-            yield Problem(("alpn", index), f"{shown(name)} is no protocol; give 1 to 255 bytes, such as http/1.1")
+            message = f"{shown(name)} is no protocol; give 1 to 255 bytes, such as http/1.1"
+            yield Problem(("alpn", index), "malformed", message)
         elif protocol == "http" and name not in _HTTP_ONE:
             message = f"{shown(name)} is not understood with protocol: http; give http/1.1, or protocol: tcp"
-            yield Problem(("alpn", index), message)
+            yield Problem(("alpn", index), "invalid-together", message)
 
 
 def _of_upstream(tls: UpstreamTls, upstream: Address) -> Iterator[Problem]:
     """What is wrong across its parameters."""
     yield from _empty_paths(tls, ("ca", "cert", "key"))
     if tls.cert is not None and tls.key is None:
-        yield Problem(("key",), "is missing; give the private key of cert")
+        yield Problem(("key",), "missing", "is missing; give the private key of cert")
     if tls.key is not None and tls.cert is None:
-        yield Problem(("cert",), "is missing; give the certificate of key")
+        yield Problem(("cert",), "missing", "is missing; give the certificate of key")
     if tls.server_name is not None and not _is_server_name(tls.server_name):
-        yield Problem(("server_name",), f"{shown(tls.server_name)} is no host name; give one such as api.test")
+        message = f"{shown(tls.server_name)} is no host name; give one such as api.test"
+        yield Problem(("server_name",), "malformed", message)
     if tls.server_name is None and tls.verify and upstream.is_unix:
-        yield Problem(("server_name",), "is missing; a unix socket has no name that a certificate could be for")
+        message = "is missing; a unix socket has no name that a certificate could be for"
+        yield Problem(("server_name",), "missing", message)
 
 
 def _is_server_name(text: str) -> bool:
@@ -111,4 +115,4 @@ def _is_server_name(text: str) -> bool:
 def _empty_paths(tls: object, names: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
         if getattr(tls, name) == "":
-            yield Problem((name,), "is empty; give the path of a PEM file")
+            yield Problem((name,), "empty", "is empty; give the path of a PEM file")

@@ -20,7 +20,7 @@ from prometheus_client import generate_latest
 from chaosproxy.control.api_v1.views import partition_view
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.declare import Problems
-from chaosproxy.errors import Conflict, InvalidInput, NotFound, Unsupported
+from chaosproxy.errors import ChaosproxyError, Conflict, InvalidInput, NotFound, Unsupported
 from chaosproxy.events import (
     Event,
     FaultRemoved,
@@ -37,6 +37,7 @@ from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
 from tests.net.building import fault, proxy
+from tests.refused import places
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
 
@@ -297,17 +298,18 @@ def test_a_disabled_proxy_is_cut_when_it_is_enabled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "error", "says"),
+    ("spec", "error", "problem"),
     [
-        (partition("taken", **APP_DB), Conflict, "there is a partition 'taken' already; heal it, or take another id"),
-        (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to: no proxy names the node 'dbb' (did you me"),
-        (partition(topology="halves", nodes=["app"]), InvalidInput, "nodes: halves takes at least 2 nodes"),
-        (partition(**{"from": "db", "to": "cache"}), InvalidInput, "goes through no proxy: none stands between cache<"),
-        (partition(mode="packet", **APP_DB), Unsupported, f"mode packet of partition cannot be had on proxy 'app-db': "
-                                                          f"{WHY}"),
+        (partition("taken", **APP_DB), Conflict, "name-taken"),
+        (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to unknown-node"),
+        (partition(topology="halves", nodes=["app"]), InvalidInput, "nodes no-effect"),
+        (partition(**{"from": "db", "to": "cache"}), InvalidInput, "no-effect"),
+        (partition(mode="packet", **APP_DB), Unsupported, "unsupported-mode"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_cut_leaves_everything_as_it_was(spec: PartitionSpec, error: type[Exception], says: str) -> None:
+)
+def test_what_cannot_be_cut_leaves_everything_as_it_was(
+    spec: PartitionSpec, error: type[ChaosproxyError], problem: str
+) -> None:
     async def scenario(supervisor: Supervisor) -> None:
         async with echo_server() as port:
             await add(supervisor, between("app", "db", upstream=f"127.0.0.1:{port}"), between("app", "cache"))
@@ -315,7 +317,8 @@ def test_what_cannot_be_cut_leaves_everything_as_it_was(spec: PartitionSpec, err
             told, before = listen(supervisor), cuts(supervisor)
             with pytest.raises(error) as caught:
                 supervisor.partitions.add(spec, "test")
-            assert str(caught.value).startswith(says)
+            wrong = caught.value
+            assert (places(wrong.problems) if isinstance(wrong, InvalidInput) else [wrong.code]) == [problem]
             assert [one.spec.id for one in supervisor.partitions.all()] == ["taken"]
             assert (told, cuts(supervisor)) == ([], before)
             [address] = supervisor.proxy("app-db").listening_on
@@ -371,11 +374,11 @@ def test_a_cut_through_no_proxy_is_made_where_that_is_meant() -> None:
 
 def test_a_partition_that_is_not_there_is_answered_with_the_nearest() -> None:
     async def scenario(supervisor: Supervisor) -> None:
-        with pytest.raises(NotFound, match="no partition is called 'dark'; there are none"):
+        with pytest.raises(NotFound):
             supervisor.partitions.remove("dark", "test")
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition("blackout", **APP_DB), "test")
-        with pytest.raises(NotFound, match=r"called 'black-out' \(did you mean 'blackout'\?\); there are: blackout"):
+        with pytest.raises(NotFound, match=r"did you mean 'blackout'\?"):
             supervisor.partitions.get("black-out")
 
     jump(scenario)
@@ -523,7 +526,7 @@ def test_a_proxy_that_cannot_be_cut_is_not_added_nor_changed(tmp_path: Path) -> 
             supervisor.change_proxy(quiet("app", "db", **on_disk), "test"),
             supervisor.change_proxy(quiet("app", "db", "apart", **on_disk), "test"),
         ):
-            with pytest.raises(Unsupported, match="is a unix socket, which has no packets"):
+            with pytest.raises(Unsupported):
                 await wish
         assert [one.spec for one in supervisor.proxies()] == [
             quiet("app", "db"), quiet("app", "cache", "apart", **on_disk),

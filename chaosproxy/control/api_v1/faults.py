@@ -66,12 +66,12 @@ async def heal(api: Api, request: web.Request) -> web.Response:
     """Remove every fault and partition, or what is named: one proxy's faults, those of one name, one partition."""
     asked = {**read_query(request, *HEALED), **await read_optional_object(request)}
     problems = [
-        Problem((key,), f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
+        Problem((key,), "unknown-key", f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
         for key in asked
         if key not in HEALED
     ]
     problems += [
-        Problem((key,), "is not text; give a name")
+        Problem((key,), "wrong-type", "is not text; give a name")
         for key in HEALED
         if asked.get(key) is not None and not isinstance(asked[key], str)
     ]
@@ -79,7 +79,8 @@ async def heal(api: Api, request: web.Request) -> web.Response:
         raise InvalidInput(problems)
     proxy, fault, partition = (None if asked.get(key) is None else str(asked[key]) for key in HEALED)
     if partition is not None and (proxy or fault):
-        raise InvalidInput([Problem(("partition",), "goes through several proxies; name it alone")])
+        message = "goes through several proxies; name it alone"
+        raise InvalidInput([Problem(("partition",), "invalid-together", message)])
     supervisor = api.supervisor
     if partition is not None:
         gone = [supervisor.partitions.remove(partition, BY).spec.id]

@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from chaosproxy.errors import (
     CannotListen,
     ChaosproxyError,
+    Code,
     Conflict,
     InvalidInput,
     NotFound,
@@ -38,6 +39,10 @@ STATUS: dict[type[ChaosproxyError], tuple[int, str]] = {
 }
 
 
+_HTTP_CODES: dict[int, Code] = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+"""Codes of the requests that aiohttp itself refuses."""
+
+
 class Refused(Exception):
     """A request that is refused for reasons of HTTP, access or policy."""
 
@@ -45,6 +50,7 @@ class Refused(Exception):
         self,
         status: int,
         title: str,
+        code: Code,
         detail: str,
         *,
         errors: Iterable[Problem] = (),
@@ -53,6 +59,7 @@ class Refused(Exception):
         super().__init__(detail)
         self.status = status
         self.title = title
+        self.code = code
         self.detail = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
@@ -61,6 +68,7 @@ class Refused(Exception):
 def problem_response(
     status: int,
     title: str,
+    code: Code,
     detail: str,
     errors: Iterable[Problem] = (),
     headers: Mapping[str, str] | None = None,
@@ -70,9 +78,10 @@ def problem_response(
         "type": "urn:chaosproxy:problem:" + title.lower().replace(" ", "-"),
         "title": title,
         "status": status,
+        "code": code,
         "detail": detail,
     }
-    if fields := [{"path": problem.field, "message": problem.message} for problem in errors]:
+    if fields := [{"path": one.field, "code": one.code, "message": one.message} for one in errors]:
         body["errors"] = fields
     return web.Response(
         status=status, text=json.dumps(body), content_type="application/problem+json", headers=dict(headers or {})
@@ -85,16 +94,19 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except Refused as refused:
-        return problem_response(refused.status, refused.title, refused.detail, refused.errors, refused.headers)
+        return problem_response(
+            refused.status, refused.title, refused.code, refused.detail, refused.errors, refused.headers
+        )
     except InvalidInput as invalid:
-        return problem_response(*STATUS[InvalidInput], detail=str(invalid), errors=invalid.problems)
+        return problem_response(*STATUS[InvalidInput], invalid.code, str(invalid), errors=invalid.problems)
     except ChaosproxyError as error:
-        return problem_response(*_status_of(error), detail=str(error))
+        return problem_response(*_status_of(error), error.code, str(error))
     except web.HTTPException as error:
         return _http_problem(request, error)
     except Exception:
         logger.exception("a defect: %s %s failed", request.method, request.path)
-        return problem_response(500, "Internal error", "a defect of chaosproxy; its log has the traceback")
+        detail = "a defect of chaosproxy; its log has the traceback"
+        return problem_response(500, "Internal error", "internal-error", detail)
 
 
 def _status_of(error: ChaosproxyError) -> tuple[int, str]:
@@ -112,4 +124,5 @@ def _http_problem(request: web.Request, error: web.HTTPException) -> web.Respons
         detail = f"the body is larger than {request.client_max_size} bytes; send less"
     elif isinstance(error, web.HTTPNotFound):
         detail = f"there is nothing at {request.path}; GET /v1/openapi.json lists what there is"
-    return problem_response(error.status, HTTPStatus(error.status).phrase.capitalize(), detail, headers=headers)
+    title = HTTPStatus(error.status).phrase.capitalize()
+    return problem_response(error.status, title, _HTTP_CODES.get(error.status, "bad-request"), detail, headers=headers)

@@ -13,7 +13,7 @@ from chaosproxy.control.api_v1.problem import Refused
 from chaosproxy.control.api_v1.views import connection_id, connection_view, proxy_view
 from chaosproxy.control.policy import forbidden
 from chaosproxy.declare import Choice, nearest
-from chaosproxy.errors import InvalidInput, NotFound, Problem
+from chaosproxy.errors import BadValue, InvalidInput, NotFound, Problem
 from chaosproxy.model import ProxySpec
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.stream.connection import Connection
@@ -74,8 +74,8 @@ async def close_connection(api: Api, request: web.Request) -> web.Response:
     how = read_query(request, "how").get("how", "close")
     try:
         Choice("close", "reset").read(how)
-    except ValueError as error:
-        raise InvalidInput([Problem(("how",), str(error))]) from None
+    except BadValue as bad:
+        raise InvalidInput([Problem(("how",), bad.code, str(bad))]) from None
     connection = _find_connection(api, request.match_info["connection"])
     if how == "reset":
         connection.reset("operator", "reset over REST")
@@ -109,4 +109,4 @@ def _find_connection(api: Api, given: str) -> Connection:
 def _obey_policy(api: Api, wanted: ProxySpec, present: ProxySpec | None) -> None:
     if problems := forbidden(api.policy, wanted, present):
         detail = "; ".join(str(problem) for problem in problems)
-        raise Refused(403, "Forbidden by policy", detail, errors=problems)
+        raise Refused(403, "Forbidden by policy", "forbidden-by-policy", detail, errors=problems)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from chaosproxy.declare import Duration, struct_schema
+from chaosproxy.errors import Code
 from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
 from chaosproxy.model.names import LONGEST
@@ -16,6 +17,7 @@ __all__ = ["Json", "components", "fault_schema", "reference"]
 Json = dict[str, Any]  # Any: JSON
 
 TEXT: Json = {"type": "string"}
+CODE: Json = {"enum": list(get_args(Code))}
 COUNT: Json = {"type": "integer", "minimum": 0}
 SECONDS: Json = {"type": "number", "minimum": 0}
 NAME: Json = {"type": "string", "minLength": 1, "maxLength": LONGEST}
@@ -112,12 +114,12 @@ def components() -> dict[str, Json]:
         "Readiness": _object(status=TEXT, waiting_for=_list(TEXT)),
         "Problem": {
             "type": "object",
-            "description": "RFC 9457 problem details; `errors` names the fields that are wrong",
+            "description": "RFC 9457 problem details; `code` is for programs, `errors` lists the fields that are wrong",
             "properties": {
-                "type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT,
-                "errors": _list(_object(path=TEXT, message=TEXT)),
+                "type": TEXT, "title": TEXT, "status": {"type": "integer"}, "code": CODE, "detail": TEXT,
+                "errors": _list(_object(path=TEXT, code=CODE, message=TEXT)),
             },
-            "required": ["type", "title", "status", "detail"],
+            "required": ["type", "title", "status", "code", "detail"],
         },
     }  # fmt: skip
 

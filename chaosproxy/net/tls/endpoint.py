@@ -161,7 +161,7 @@ def tls_problems(spec: ProxySpec) -> Iterator[Problem]:
             try:
                 tls.prepare(admission.handshake, 0.0)
             except ChaosproxyError as error:
-                yield Problem(("faults", fault.name, "how"), str(error))
+                yield Problem(("faults", fault.name, "how"), error.code, str(error))
 
 
 def _under(field: str, invalid: InvalidInput) -> list[Problem]:
