@@ -177,8 +177,10 @@ def test_unreachable_lets_connecting_time_out_and_a_syn_sent_again_gets_through(
             stage.supervisor.remove_fault("proxy", "off", "test")
             async with asyncio.timeout(5):
                 await connecting
-            assert 0.8 < elapsed() < 2.5, "the second SYN is sent after a second"
-        assert running.tally.opened == 2, "our own connections are no clients"
+            assert elapsed() > 0.8, "the second SYN is sent after a second"
+        host, port = patient.getsockname()
+        await until(lambda: any(one.client_address == f"{host}:{port}" for one in running.connections.values()))
+        assert running.tally.opened == 2, "the connections that fill the backlog, accepted before it, are no clients"
 
     run(loop_name, scenario)
 
