@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import select
 import socket
 import struct
 import time
@@ -211,6 +212,13 @@ def is_empty(sock: socket.socket) -> bool:
     except OSError:
         return False
     return False
+
+
+def can_send(sock: socket.socket) -> bool:
+    """Whether the kernel takes more from it now."""
+    waiting = select.poll()
+    waiting.register(sock, select.POLLOUT)
+    return bool(waiting.poll(0))
 
 
 async def quiet(sock: socket.socket, seconds: float) -> bool:
