@@ -24,7 +24,7 @@ from chaosproxy.control.api_v1 import make_app
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.errors import CannotListen
 from chaosproxy.model import Address, Config
-from chaosproxy.net.sockets import is_refused_half_close
+from chaosproxy.net.sockets.binding import is_refused_half_close
 from chaosproxy.observe import EventLog, GcPauses, make_registry
 from chaosproxy.seed import Seed
 

@@ -113,7 +113,7 @@ class MessageTouched(ProxyEvent):
     method: str
     path: str
     """As sent, without the query, and no longer than a line."""
-    untold: int
+    suppressed: int
     """Messages that the fault touched since the last event of this kind, and that were not told of."""
 
 
@@ -282,7 +282,7 @@ class Bus:
 
         return end
 
-    def tell(self, event: Event) -> None:
+    def publish(self, event: Event) -> None:
         """Call every subscriber with `event`."""
         for subscriber in self._subscribers:
             try:

@@ -47,17 +47,17 @@ class Histogram:
 class FaultTally:
     """What one fault on one proxy has done."""
 
-    __slots__ = ("connections", "delay", "messages", "segments")
+    __slots__ = ("connections", "delay", "messages", "chunks")
 
     def __init__(self) -> None:
         self.connections = 0
         """Connections it touched: its stage was opened on at least one pipe, or it acted at the door."""
         self.messages = 0
         """HTTP messages it touched."""
-        self.segments = 0
-        """Segments it changed, delayed or swallowed."""
+        self.chunks = 0
+        """Chunks it changed, delayed or swallowed."""
         self.delay = Histogram(DELAY_BOUNDS)
-        """Seconds by which it delayed the segments that have left it."""
+        """Seconds by which it delayed the chunks that have left it."""
 
 
 class RouteTally:

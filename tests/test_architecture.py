@@ -45,8 +45,8 @@ NOT_FOR = {
     "chaosproxy.control.plan": {"asyncio", "socket", "aiohttp", "yaml"},
     "chaosproxy.control.nodes": {"asyncio", "socket", "aiohttp", "yaml"},
     "chaosproxy.control.feasible": {"asyncio", "socket", "aiohttp", "yaml"},
-    "chaosproxy.net.bpf": {"asyncio", "socket", "time", "aiohttp", "yaml"},
-    "chaosproxy.net.modes": {"asyncio", "socket", "time", "aiohttp", "yaml"},
+    "chaosproxy.net.kernel.bpf": {"asyncio", "socket", "time", "aiohttp", "yaml"},
+    "chaosproxy.net.placement.modes": {"asyncio", "socket", "time", "aiohttp", "yaml"},
     "chaosproxy.control.supervisor": {"aiohttp", "yaml"},
 }
 """What a package must not know, because it is pure or because it is another's work."""
@@ -184,7 +184,7 @@ def defined_by(tree: ast.Module) -> list[str]:
 
 def test_a_breach_would_be_seen() -> None:
     assert breaches("chaosproxy.faults.x", "from chaosproxy.model import Address")
-    assert breaches("chaosproxy.config.x", "from chaosproxy.net.dial import dial")
+    assert breaches("chaosproxy.config.x", "from chaosproxy.net.sockets.dial import dial")
     assert breaches("chaosproxy.net.x", "def f():\n    import yaml")
     assert breaches("chaosproxy.net.x", "from chaosproxy.model import Address") == []
 

@@ -17,7 +17,7 @@ def doctor(as_json: bool) -> None:
     It asks the kernel here and now, for this user; `chaosproxy status` shows what a running
     server was allowed.
     """
-    from chaosproxy.net.kernel import probe  # loaded late, as in `serve`
+    from chaosproxy.net.kernel.capabilities import probe  # loaded late, as in `serve`
 
     found = probe().all()
     if as_json:

@@ -23,7 +23,7 @@ def _unfit(config: Config) -> Iterator[Problem]:
     """What is wrong with the certificates and keys that a configuration names."""
     speaking = [proxy for proxy in config.proxies if proxy.listen_tls is not None or proxy.upstream_tls is not None]
     if speaking:
-        from chaosproxy.net.proxy_tls import tls_problems  # loaded late: most configurations have no TLS
+        from chaosproxy.net.tls.endpoint import tls_problems  # loaded late: most configurations have no TLS
 
         for proxy in speaking:
             for problem in tls_problems(proxy):

@@ -51,7 +51,7 @@ def serve(
     bound, one line is printed: ready control=http://HOST:PORT proxies=N
     """
     from chaosproxy.control.feasible import infeasible
-    from chaosproxy.net.kernel import probe
+    from chaosproxy.net.kernel.capabilities import probe
 
     drawn = Seed.drawn()
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from chaosproxy.errors import Problem, Unsupported
 from chaosproxy.model.partition import check_effect, cut_by, faults_of, nodes_of
 from chaosproxy.model.settings import Config
-from chaosproxy.net.kernel import Capabilities
-from chaosproxy.net.modes import acting
+from chaosproxy.net.kernel.capabilities import Capabilities
+from chaosproxy.net.placement.modes import resolve_mode
 from chaosproxy.seed import Seed
 
 __all__ = ["infeasible"]
@@ -19,7 +19,7 @@ def infeasible(config: Config, seed: Seed, kernel: Capabilities) -> Iterator[Pro
     for proxy in config.proxies:
         for fault in proxy.faults:
             try:
-                acting(fault, proxy, kernel)
+                resolve_mode(fault, proxy, kernel)
             except Unsupported as error:
                 yield Problem(("proxies", proxy.name, "faults", fault.name, "mode"), str(error))
     known = nodes_of(config.proxies)
@@ -31,7 +31,7 @@ def infeasible(config: Config, seed: Seed, kernel: Capabilities) -> Iterator[Pro
         for proxy in config.proxies:
             try:
                 if proxy.name in faults:
-                    acting(faults[proxy.name], proxy, kernel)
+                    resolve_mode(faults[proxy.name], proxy, kernel)
             except Unsupported as error:
                 yield Problem(("partitions", partition.id, "mode"), str(error))
                 break

@@ -80,9 +80,9 @@ def verb_fault(verb: Verb, lasts: float | None, node: str | None = None) -> Faul
 def _node(name: str, proxies: Iterable[Proxy]) -> Node:
     beside = [proxy for proxy in proxies if name in (proxy.spec.from_node, proxy.spec.to_node)]
     state: Literal["up", "crashed", "paused"] = "up"
-    if any(proxy.placed(f"crash:{name}") for proxy in beside):
+    if any(proxy.active_fault(f"crash:{name}") for proxy in beside):
         state = "crashed"
-    elif any(proxy.placed(f"pause:{name}") for proxy in beside):
+    elif any(proxy.active_fault(f"pause:{name}") for proxy in beside):
         state = "paused"
     return Node(
         name,

@@ -23,10 +23,10 @@ from chaosproxy.events import (
 from chaosproxy.model.partition import PartitionSpec, check_effect, cut_by, faults_of, nodes_of, written
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.topology import Cut, bad_switch, flaky_link
-from chaosproxy.net.emitter import Clock
-from chaosproxy.net.kernel import Capabilities
-from chaosproxy.net.modes import Acting, acting
+from chaosproxy.net.kernel.capabilities import Capabilities
+from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.timer.scheduler import Clock
 from chaosproxy.seed import Seed
 
 __all__ = ["ActivePartition", "Partitions"]
@@ -47,7 +47,7 @@ class ActivePartition:
     """Seconds after which it heals itself; None where somebody has to."""
     is_cut: bool = True
     """False while a flaky link is whole."""
-    parts: dict[str, Acting] = field(default_factory=dict)
+    parts: dict[str, ResolvedMode] = field(default_factory=dict)
     """How it acts on each proxy it goes through, by the proxy's name."""
     timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
 
@@ -111,17 +111,17 @@ class Partitions:
         if problems := check_effect(spec, cut, specs):
             raise InvalidInput(problems)
         faults = faults_of(spec, cut, specs)
-        parts = {proxy.spec.name: proxy.acting(faults[proxy.spec.name]) for proxy in self._between(faults)}
+        parts = {proxy.spec.name: proxy.resolve_mode(faults[proxy.spec.name]) for proxy in self._between(faults)}
         now = self._clock()
         active = self._active[spec.id] = ActivePartition(spec, cut, by, now, self._lasts(spec), parts=parts)
         try:
             for proxy in self._between(faults):
-                proxy.cut(spec.id, faults[proxy.spec.name])
+                proxy.sever(spec.id, faults[proxy.spec.name])
         except BaseException:
             self._end(active)
             raise
         self._set_timers(active)
-        self._bus.tell(
+        self._bus.publish(
             PartitionAdded(
                 at=now, partition=spec.id, cut=written(cut), proxies=len(parts),
                 effective_mode=",".join(active.modes), mode_reason=active.why, by=by,
@@ -135,7 +135,7 @@ class Partitions:
         :raises NotFound: there is none of that id.
         """
         gone = self._end(self.get(id))
-        self._bus.tell(PartitionRemoved(at=self._clock(), partition=id, by=by))
+        self._bus.publish(PartitionRemoved(at=self._clock(), partition=id, by=by))
         return gone
 
     def heal(self, by: str) -> list[ActivePartition]:
@@ -192,15 +192,15 @@ class Partitions:
         :raises Unsupported: a partition in mode packet, which this proxy cannot have.
         """
         wanted = {one.spec.id: faults_of(one.spec, one.cut, [proxy.spec]) for one in self._active.values()}
-        found = {id: proxy.acting(faults[proxy.spec.name]) for id, faults in wanted.items() if faults}
+        found = {id: proxy.resolve_mode(faults[proxy.spec.name]) for id, faults in wanted.items() if faults}
         for id, active in self._active.items():
             active.parts.pop(proxy.spec.name, None)
             if id not in found:
-                proxy.mend(id)
+                proxy.restore(id)
                 continue
             active.parts[proxy.spec.name] = found[id]
             if active.is_cut:
-                proxy.cut(id, wanted[id][proxy.spec.name])
+                proxy.sever(id, wanted[id][proxy.spec.name])
 
     def forget(self, proxy: str) -> None:
         """A proxy is no more."""
@@ -239,28 +239,28 @@ class Partitions:
         faults = faults_of(active.spec, active.cut, specs) if active.is_cut else {}
         for proxy in self._between(active.parts):
             if active.is_cut:
-                proxy.cut(active.spec.id, faults[proxy.spec.name])
+                proxy.sever(active.spec.id, faults[proxy.spec.name])
             else:
-                proxy.mend(active.spec.id)
-        self._bus.tell(PartitionFlapped(at=self._clock(), partition=active.spec.id, is_cut=active.is_cut))
+                proxy.restore(active.spec.id)
+        self._bus.publish(PartitionFlapped(at=self._clock(), partition=active.spec.id, is_cut=active.is_cut))
         self._flap_later(active, periods)
 
     def _expire(self, active: ActivePartition) -> None:
         self._end(active)
-        self._bus.tell(PartitionExpired(at=self._clock(), partition=active.spec.id))
+        self._bus.publish(PartitionExpired(at=self._clock(), partition=active.spec.id))
 
     def _end(self, active: ActivePartition) -> ActivePartition:
         _stop(active)
         del self._active[active.spec.id]
         for proxy in self._between(active.parts):
-            proxy.mend(active.spec.id)
+            proxy.restore(active.spec.id)
         return active
 
 
 def _check_modes(spec: PartitionSpec, cut: Cut, proxies: Iterable[ProxySpec], kernel: Capabilities) -> None:
     for proxy in proxies:
         for fault in faults_of(spec, cut, [proxy]).values():
-            acting(fault, proxy, kernel)
+            resolve_mode(fault, proxy, kernel)
 
 
 def _stop(active: ActivePartition) -> None:

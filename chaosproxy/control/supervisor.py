@@ -30,12 +30,12 @@ from chaosproxy.events import (
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
-from chaosproxy.net.emitter import Clock, Emitter, best_timer
-from chaosproxy.net.kernel import Capabilities, probe
-from chaosproxy.net.listener import Listener
-from chaosproxy.net.modes import acting
+from chaosproxy.net.kernel.capabilities import Capabilities, probe
+from chaosproxy.net.placement.modes import resolve_mode
 from chaosproxy.net.proxy import Proxy
-from chaosproxy.net.proxy_tls import ProxyTls
+from chaosproxy.net.sockets.listener import Listener
+from chaosproxy.net.timer.scheduler import Clock, Scheduler, best_timer
+from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.seed import Seed
 from chaosproxy.tasks import TaskOwner
 
@@ -61,7 +61,7 @@ class Supervisor:
         self.kernel = kernel or probe()
         self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._emitter = Emitter(clock, best_timer(self._loop, clock))
+        self._scheduler = Scheduler(clock, best_timer(self._loop, clock))
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
@@ -189,7 +189,7 @@ class Supervisor:
     def _check_means(self, spec: ProxySpec, proxy: Proxy | None) -> None:
         """Whether what it asks of the kernel and of files can be had; `proxy` is what there is of it."""
         for fault in spec.faults:
-            acting(fault, spec, self.kernel)
+            resolve_mode(fault, spec, self.kernel)
         ProxyTls.of(spec, self._clock(), None if proxy is None else proxy.tls)
 
     async def _checked(self, spec: ProxySpec, proxy: Proxy) -> Listener | None:
@@ -206,7 +206,7 @@ class Supervisor:
 
     def _make(self, spec: ProxySpec) -> Proxy:
         return Proxy(
-            spec, seed=self.seed, bus=self.bus, emitter=self._emitter, tasks=self._tasks, kernel=self.kernel
+            spec, seed=self.seed, bus=self.bus, scheduler=self._scheduler, tasks=self._tasks, kernel=self.kernel
         )
 
     def _must_move(self, spec: ProxySpec) -> bool:
@@ -222,10 +222,10 @@ class Supervisor:
         self.partitions.arrange(proxy)  # before it takes clients: they meet the cut
         proxy.use_listener(listener)
         listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
-        self._tell(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
+        self._publish(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
         for fault in spec.faults:
             self._expire_later(spec.name, fault)
-            self._tell_fault(FaultAdded, proxy, fault, by)
+            self._publish_fault(FaultAdded, proxy, fault, by)
         return proxy
 
     def _change(self, spec: ProxySpec, faults: FaultPlan, listener: Listener | None, by: str) -> None:
@@ -247,7 +247,7 @@ class Supervisor:
         if replace(before, faults=()) != replace(spec, faults=()):
             listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
             upstream = str(spec.upstream)
-            self._tell(ProxyChanged, proxy=spec.name, listen=listen, upstream=upstream, enabled=spec.enabled, by=by)
+            self._publish(ProxyChanged, proxy=spec.name, listen=listen, upstream=upstream, enabled=spec.enabled, by=by)
 
     def _remove(self, name: str, by: str) -> None:
         proxy = self._proxies.pop(name)
@@ -257,7 +257,7 @@ class Supervisor:
         proxy.close()
         if proxy.connections:
             self._ending = [one for one in self._ending if one.connections] + [proxy]
-        self._tell(ProxyRemoved, proxy=name, by=by)
+        self._publish(ProxyRemoved, proxy=name, by=by)
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
@@ -281,7 +281,7 @@ class Supervisor:
         known = running.spec.fault(fault.name) is not None
         running.put_fault(fault)
         self._expire_later(proxy, fault)
-        self._tell_fault(FaultChanged if known else FaultAdded, running, fault, by)
+        self._publish_fault(FaultChanged if known else FaultAdded, running, fault, by)
 
     def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
         """Place a fault on several proxies, or change it there, in one turn of the loop: on all or on none.
@@ -290,7 +290,7 @@ class Supervisor:
         """
         wanted = list(proxies)
         for proxy in wanted:
-            proxy.acting(fault)
+            proxy.resolve_mode(fault)
         for proxy in wanted:
             self.put_fault(proxy.spec.name, fault, by)
 
@@ -300,7 +300,7 @@ class Supervisor:
         :raises NotFound: there is no such proxy or fault.
         """
         gone = self._take_away(proxy, fault)
-        self._tell(FaultRemoved, proxy=proxy, fault=fault, type=gone.type, by=by)
+        self._publish(FaultRemoved, proxy=proxy, fault=fault, type=gone.type, by=by)
         return gone
 
     def heal(self, by: str, proxy: str | None = None, fault: str | None = None) -> list[tuple[str, FaultSpec]]:
@@ -346,7 +346,7 @@ class Supervisor:
 
     def _expire(self, proxy: str, fault: str) -> None:
         gone = self._take_away(proxy, fault)
-        self._tell(FaultExpired, proxy=proxy, fault=fault, type=gone.type)
+        self._publish(FaultExpired, proxy=proxy, fault=fault, type=gone.type)
 
     # ── the end ───────────────────────────────────────────────────────────────────────
 
@@ -363,7 +363,7 @@ class Supervisor:
                     connection.abort()
             await self._tasks.end()
             await asyncio.sleep(0)
-            self._emitter.close()
+            self._scheduler.close()
 
     async def _until_ended(self, proxies: list[Proxy]) -> None:
         one_closed = asyncio.Event()
@@ -375,11 +375,11 @@ class Supervisor:
                     await one_closed.wait()
         unsubscribe()
 
-    def _tell_fault(self, event: Callable[..., Event], proxy: Proxy, fault: FaultSpec, by: str) -> None:
-        placed = proxy.placed(fault.name)
-        mode, why = (placed.acting.mode or "", placed.acting.why) if placed is not None else ("", "")
+    def _publish_fault(self, event: Callable[..., Event], proxy: Proxy, fault: FaultSpec, by: str) -> None:
+        active = proxy.active_fault(fault.name)
+        mode, why = (active.resolved.mode or "", active.resolved.why) if active is not None else ("", "")
         facts = {"fault": fault.name, "type": fault.type, "effective_mode": mode, "mode_reason": why}
-        self._tell(event, proxy=proxy.spec.name, by=by, **facts)
+        self._publish(event, proxy=proxy.spec.name, by=by, **facts)
 
-    def _tell(self, event: Callable[..., Event], **facts: object) -> None:
-        self.bus.tell(event(at=self._clock(), **facts))
+    def _publish(self, event: Callable[..., Event], **facts: object) -> None:
+        self.bus.publish(event(at=self._clock(), **facts))

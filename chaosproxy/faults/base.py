@@ -32,7 +32,7 @@ __all__ = [
     "Close",
     "Depth",
     "Direction",
-    "Door",
+    "Admission",
     "Drop",
     "Existing",
     "Fault",
@@ -148,7 +148,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Admission:
     """What a fault does before there is a connection."""
 
     reply: Reply = "accept"
@@ -247,7 +247,7 @@ class Fault:
         """While it acts, nothing at all gets through a pipe that it touches."""
         return False
 
-    def door(self) -> Door | None:
+    def admission(self) -> Admission | None:
         """What it does at the door; None where it acts on pipes alone."""
         return None
 

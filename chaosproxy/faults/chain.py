@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from chaosproxy.faults.base import NEVER, Close, Reset, Send, Stage, Step
 from chaosproxy.tallies import FaultTally
 
-__all__ = ["SEGMENT_COST", "WORK", "Chain", "Link"]
+__all__ = ["CHUNK_COST", "WORK", "Chain", "Link"]
 
-SEGMENT_COST = 256
-"""Bytes that a held segment is charged beside its data, so that a queue of tiny ones is bounded too."""
+CHUNK_COST = 256
+"""Bytes that a held chunk is charged beside its data, so that a queue of tiny ones is bounded too."""
 
 WORK = 2000
 """Steps shown to stages in one `advance` (some 10 ms): a megabyte cut into single bytes must not stop the loop."""
@@ -63,7 +63,7 @@ class Link:
 class Chain:
     """The stages of one pipe, in order, and all they hold."""
 
-    __slots__ = ("_leave", "_leaving", "_work", "blocked", "held", "links", "segments")
+    __slots__ = ("_leave", "_leaving", "_work", "blocked", "held", "links", "chunks")
 
     def __init__(self, leave: Callable[[Step], None]) -> None:
         self._leave = leave
@@ -74,19 +74,19 @@ class Chain:
         """The sink takes nothing more for now: steps pass the stages but do not leave."""
         self.held = 0
         """Bytes held."""
-        self.segments = 0
-        """Segments held."""
+        self.chunks = 0
+        """Chunks held."""
 
     @property
     def cost(self) -> int:
         """What all that is held weighs in memory, in bytes."""
-        return self.held + self.segments * SEGMENT_COST
+        return self.held + self.chunks * CHUNK_COST
 
     def push(self, step: Step) -> None:
         """Take in a step that arrived at `step.due`; `advance` moves it on."""
         if step.__class__ is Send:
             self.held += len(step.data)
-        self.segments += 1
+        self.chunks += 1
         (self.links[0].waiting if self.links else self._leaving).append(step)
 
     def advance(self, now: float) -> float:
@@ -146,7 +146,7 @@ class Chain:
         """Forget everything: the pipe is no more."""
         self.links = []
         self._leaving.clear()
-        self.held = self.segments = 0
+        self.held = self.chunks = 0
 
     def _move(self, link: Link, onward: deque[Step], now: float) -> float:
         """Let one link work until nothing more of it is due; answers when it wants to work again."""
@@ -183,7 +183,7 @@ class Chain:
             half = -(-len(step.data) // quantum) // 2 * quantum
             waiting.appendleft(Send(step.due, step.data[half:]))
             step = Send(step.due, step.data[:half])
-            self.segments += 1
+            self.chunks += 1
         return step
 
     def _ring(self, link: Link, now: float) -> None:
@@ -194,7 +194,7 @@ class Chain:
             _sign(step, link)
             self._count(step, 1)
             link.timed.append(step)
-            link.tally.segments += 1
+            link.tally.chunks += 1
 
     def _show(self, link: Link, step: Step) -> None:
         """Give the stage its next step and take its answer."""
@@ -209,10 +209,10 @@ class Chain:
             self._count(one, 1)
             link.timed.append(one)
         if touched:
-            link.tally.segments += 1
+            link.tally.chunks += 1
 
     def _count(self, step: Step, sign: int) -> None:
-        self.segments += sign
+        self.chunks += sign
         if isinstance(step, Send):
             self.held += sign * len(step.data)
 

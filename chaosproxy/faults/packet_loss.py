@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from chaosproxy.declare import Duration, Share, Struct, param
-from chaosproxy.faults.base import MODE, NEVER, Depth, Door, Drop, Fault, Loss, Opening, Reset, Send, Stage, Step
+from chaosproxy.faults.base import MODE, NEVER, Admission, Depth, Drop, Fault, Loss, Opening, Reset, Send, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal, probability_below
 from chaosproxy.seed import Dice
 from chaosproxy.units import format_duration
@@ -125,8 +125,8 @@ class PacketLoss(Fault):
             return _Bursty(self.burst, opening.dice, opening.now)
         return Loss(Drop(self._share()))
 
-    def door(self) -> Door | None:
-        return Door(drop=Drop(self._share())) if self.mode == "packet" else None
+    def admission(self) -> Admission | None:
+        return Admission(drop=Drop(self._share())) if self.mode == "packet" else None
 
     def _share(self) -> float:
         """The share of all packets that are lost."""

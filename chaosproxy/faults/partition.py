@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from chaosproxy.declare import Choice, Flag, param
-from chaosproxy.faults.base import MODE, Depth, Door, Drop, Fault, Loss, Opening, Stage
+from chaosproxy.faults.base import MODE, Admission, Depth, Drop, Fault, Loss, Opening, Stage
 from chaosproxy.faults.hold import Hold
 
 __all__ = ["Partition"]
@@ -56,10 +56,10 @@ class Partition(Fault):
             return None
         return Loss(Drop(spare_acks=self.acks == "pass"))
 
-    def door(self) -> Door:
+    def admission(self) -> Admission:
         if self.fail_fast:
-            return Door(reply="refuse", existing="reset")
-        return Door(reply="silence", by_filter=self.mode == "packet")
+            return Admission(reply="refuse", existing="reset")
+        return Admission(reply="silence", by_filter=self.mode == "packet")
 
     def severs(self) -> bool:
         return True

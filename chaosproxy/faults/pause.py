@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaosproxy.faults.base import Depth, Door, Fault, Opening, Stage
+from chaosproxy.faults.base import Admission, Depth, Fault, Opening, Stage
 from chaosproxy.faults.hold import Hold
 
 __all__ = ["Pause"]
@@ -33,8 +33,8 @@ class Pause(Fault):
     def open(self, opening: Opening) -> Stage:
         return Hold(unread=True)
 
-    def door(self) -> Door:
-        return Door(reply="hold")
+    def admission(self) -> Admission:
+        return Admission(reply="hold")
 
     def severs(self) -> bool:
         return True

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from chaosproxy.declare import Choice, param
-from chaosproxy.faults.base import Depth, Door, Existing, Fault
+from chaosproxy.faults.base import Admission, Depth, Existing, Fault
 
 __all__ = ["Refuse"]
 
@@ -30,8 +30,8 @@ class Refuse(Fault):
         Choice("keep", "close", "reset"), "what becomes of open connections", default="keep", example="reset"
     )
 
-    def door(self) -> Door:
-        return Door(reply="refuse", existing=cast("Existing", self.existing))
+    def admission(self) -> Admission:
+        return Admission(reply="refuse", existing=cast("Existing", self.existing))
 
     def severs(self) -> bool:
         return self.existing != "keep"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, param
-from chaosproxy.faults.base import Depth, Door, Fault
+from chaosproxy.faults.base import Admission, Depth, Fault
 
 __all__ = ["SlowAccept"]
 
@@ -28,5 +28,5 @@ class SlowAccept(Fault):
 
     delay: float = param(Duration(), "how long a new connection waits", example="3s")
 
-    def door(self) -> Door:
-        return Door(delay=self.delay)
+    def admission(self) -> Admission:
+        return Admission(delay=self.delay)

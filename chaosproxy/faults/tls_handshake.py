@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, cast, get_args
 
 from chaosproxy.declare import Choice, param
-from chaosproxy.faults.base import Depth, Door, Fault, Handshake
+from chaosproxy.faults.base import Admission, Depth, Fault, Handshake
 
 __all__ = ["TlsHandshake"]
 
@@ -31,5 +31,5 @@ class TlsHandshake(Fault):
 
     how: str = param(Choice(*get_args(Handshake)), "what is wrong with it", example="expired_cert")
 
-    def door(self) -> Door:
-        return Door(handshake=cast("Handshake", self.how))
+    def admission(self) -> Admission:
+        return Admission(handshake=cast("Handshake", self.how))

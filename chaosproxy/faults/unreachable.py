@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 from chaosproxy.declare import Choice, param
-from chaosproxy.faults.base import MODE, Depth, Door, Existing, Fault
+from chaosproxy.faults.base import MODE, Admission, Depth, Existing, Fault
 
 __all__ = ["Unreachable"]
 
@@ -38,8 +38,8 @@ class Unreachable(Fault):
     )
     mode: str = param(MODE, "how SYNs are kept from being answered", default="auto", example="packet")
 
-    def door(self) -> Door:
-        return Door(reply="silence", existing=cast("Existing", self.existing), by_filter=self.mode == "packet")
+    def admission(self) -> Admission:
+        return Admission(reply="silence", existing=cast("Existing", self.existing), by_filter=self.mode == "packet")
 
     def severs(self) -> bool:
         return self.existing != "keep"

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from chaosproxy.http.context import HttpContext, Line
 from chaosproxy.http.exchange import Answer, Exchange, Sign
 from chaosproxy.http.framing import Framer
-from chaosproxy.http.owed import NO_EXCHANGE, Owed
-from chaosproxy.http.traffic import Line, Traffic
+from chaosproxy.http.obligations import NO_EXCHANGE, Obligations
 from chaosproxy.tallies import RouteTally
 
 __all__ = ["UPGRADED", "Conversation"]
@@ -34,12 +34,13 @@ class Conversation:
     """What both directions of a connection share."""
 
     __slots__ = (
-        "_framers", "_row", "asks_upgrade", "began", "client_ended", "copies", "count", "doubt", "is_busy", "over",
-        "owed", "passing", "reset_over", "sending", "server_ended", "simple", "stirred", "traffic", "unasked",
+        "_framers", "_row", "asks_upgrade", "began", "client_ended", "context", "copies", "count", "doubt", "is_busy",
+        "obligations", "over", "passing", "reset_over", "sending", "server_ended", "simple", "unasked",
+        "wakes_downstream",
     )  # fmt: skip
 
-    def __init__(self, traffic: Traffic) -> None:
-        self.traffic = traffic
+    def __init__(self, context: HttpContext) -> None:
+        self.context = context
         self._row: deque[Exchange] | None = None
         """Exchanges whose answers the server, or a fault, still has to give; made when first needed."""
         self._framers: tuple[Framer, ...] = ()
@@ -65,12 +66,12 @@ class Conversation:
         """Why these are no messages any more, but a plain stream; None while they are."""
         self.reset_over = False
         """The connection is to be reset for that."""
-        self.owed = Owed()
+        self.obligations = Obligations()
         self.client_ended = False
         """The client sends no more; whether it still listens nobody can know."""
         self.server_ended = False
         """The server answers no more."""
-        self.stirred = False
+        self.wakes_downstream = False
         """An answer that a fault gives may be ready, or the end be near."""
         self.copies: list[bytes] | None = None
         """Requests that are to reach the server once more, each on a connection of its own."""
@@ -89,8 +90,8 @@ class Conversation:
         self.is_busy = (
             self.outstanding > 0
             or not all(framer.is_between for framer in self._framers)
-            or self.owed.is_silent
-            or self.owed.is_broken
+            or self.obligations.is_silent
+            or self.obligations.is_broken
             or self.unasked
             or self.doubt is not None
         )
@@ -117,7 +118,7 @@ class Conversation:
         row = self.row
         self.count += 1
         self.sending = exchange = Exchange(self.count, method, tally, now)
-        if exchange.number < self.owed.lost_from:
+        if exchange.number < self.obligations.lost_from:
             row.append(exchange)
         else:
             exchange.is_swallowed = True
@@ -128,8 +129,8 @@ class Conversation:
         """It cannot be framed from here on: a stream like any other, or, where strictness is asked for, the end."""
         if self.over is None:
             self.over = reason
-            self.reset_over = self.traffic.settings.strict
-            self.traffic.not_framed(reason)
+            self.reset_over = self.context.settings.strict
+            self.context.not_framed(reason)
 
     def settle_doubt(self) -> None:
         """Faults have seen all that came before what cannot be framed."""
@@ -139,11 +140,11 @@ class Conversation:
         if self.over is not None or not self.is_treated:
             self.give_up(reason)
             return
-        self.traffic.not_framed(reason)
-        self.owed.broken_by = self.owing
+        self.context.not_framed(reason)
+        self.obligations.broken_by = self.owing
         begun = self.sending is not None and not self.sending.is_swallowed
-        self.owed.broken_at = self.count if begun else self.count + 1
-        self.stirred = True
+        self.obligations.broken_at = self.count if begun else self.count + 1
+        self.wakes_downstream = True
 
     @property
     def owing(self) -> str:
@@ -152,12 +153,12 @@ class Conversation:
         for exchange in (*under_way, *self.row):
             if exchange.is_swallowed and exchange.answer is not None:
                 return exchange.answer.fault
-        return self.owed.silenced_by or self.owed.ended_by
+        return self.obligations.silenced_by or self.obligations.ended_by
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """A fault answers in the server's place, which sees nothing more of the request."""
         exchange.answer, exchange.is_swallowed = answer, True
-        self.stirred = True
+        self.wakes_downstream = True
 
     def send_copies(self, request: bytes, copies: int) -> None:
         """The request is to reach the server that many times more, each on a connection of its own."""
@@ -165,10 +166,10 @@ class Conversation:
 
     def lose_answers(self, exchange: Exchange, fault: str, now: float) -> None:
         """Its answer is lost: were anything answered later, the client would take it for this answer."""
-        owed = self.owed
-        if exchange.number >= owed.silent_from:
+        obligations = self.obligations
+        if exchange.number >= obligations.silent_from:
             return
-        owed.silent_from, owed.silenced_by = exchange.number, fault
+        obligations.silent_from, obligations.silenced_by = exchange.number, fault
         for number in [one for one in self.passing if one >= exchange.number]:
             self.passing.pop(number).go_unanswered()
         self._end_silence(now)
@@ -177,7 +178,7 @@ class Conversation:
     def lose_requests(self, exchange: Exchange, fault: str, now: float) -> None:
         """It is lost, and what the client sends after it: answers to that would be taken for its own."""
         exchange.is_swallowed = True
-        lost_from = self.owed.lost_from = min(self.owed.lost_from, exchange.number)
+        lost_from = self.obligations.lost_from = min(self.obligations.lost_from, exchange.number)
         row = self.row
         while row and row[-1].number >= lost_from:
             row.pop().go_unanswered()
@@ -203,30 +204,30 @@ class Conversation:
 
     def end(self, at: float, fault: str) -> None:
         """The connection is to be closed then, whatever becomes of the fault."""
-        if at < self.owed.ends_at:
-            self.owed.ends_at, self.owed.ended_by = at, fault
-            self.stirred = True
+        if at < self.obligations.ends_at:
+            self.obligations.ends_at, self.obligations.ended_by = at, fault
+            self.wakes_downstream = True
 
     def _end_silence(self, now: float) -> None:
         """A client that has ended, and is owed nothing that came before the silence, is closed: it may be gone."""
-        if self.owed.is_silent and self.client_ended and not self._owes_answers:
-            self.end(now, self.owed.silenced_by)
+        if self.obligations.is_silent and self.client_ended and not self._owes_answers:
+            self.end(now, self.obligations.silenced_by)
 
     @property
     def _owes_answers(self) -> bool:
         row = self.row
         to_come = row[0].number if row and not (self.server_ended and row[0].answer is None) else NO_EXCHANGE
-        return next(iter(self.passing), to_come) < self.owed.silent_from
+        return next(iter(self.passing), to_come) < self.obligations.silent_from
 
     @property
     def loses_requests(self) -> bool:
         """Of what the client sends now nothing reaches the server."""
-        return self.owed.loses_requests or (self.sending is not None and self.sending.is_swallowed)
+        return self.obligations.loses_requests or (self.sending is not None and self.sending.is_swallowed)
 
     @property
     def is_treated(self) -> bool:
         """A fault has begun something here that must be brought to its end, whether or not the fault is still there."""
-        if self.owed.is_something or self.loses_requests:
+        if self.obligations.is_something or self.loses_requests:
             return True
         return self._row is not None and any(one.is_swallowed for one in self._row)
 

@@ -17,7 +17,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from chaosproxy.http.parse import Body, HeadParser, Unframed, Unsized
 
-__all__ = ["CHUNK_LINE", "Emit", "Framer", "Messages", "PieceKind"]
+__all__ = ["CHUNK_LINE", "Emit", "Framer", "MessageHandler", "PieceKind"]
 
 CHUNK_LINE = 4096
 """The longest line that may introduce a chunk, in bytes: extensions are of no use to anybody (RFC 9112 §7.1.1)."""
@@ -38,7 +38,7 @@ Emit: TypeAlias = Callable[[PieceKind, bytes, bool], None] | None
 """Is given each piece, and whether its message ends with it; None where nobody wants them."""
 
 
-class Messages(Protocol):
+class MessageHandler(Protocol):
     """Who understands the messages that a framer finds."""
 
     def make_parser(self) -> HeadParser:
@@ -124,7 +124,7 @@ class Framer:
         if self._state is _State.UNDECIDED:
             self._state, self.is_between = _State.HEAD, True
 
-    def end_of_stream(self, messages: Messages, emit: Emit = None) -> None:
+    def end_of_stream(self, messages: MessageHandler, emit: Emit = None) -> None:
         """Nothing more comes: that is the end of a body whose head gave none, and its last piece is empty."""
         if self._state is _State.UNTIL_CLOSE:
             if emit is not None:
@@ -132,7 +132,7 @@ class Framer:
             self._end(messages)
             self.is_between = self._after is _State.HEAD
 
-    def feed(self, data: bytes, messages: Messages, emit: Emit = None) -> None:
+    def feed(self, data: bytes, messages: MessageHandler, emit: Emit = None) -> None:
         """Take in what arrived; `messages` understands it, and `emit` is given what can go on.
 
         :raises Unframed: it cannot be framed from here on; `rest` has what was not handed on.
@@ -147,7 +147,7 @@ class Framer:
             raise
         self.is_between = self._state is _State.HEAD and not self._head
 
-    def _read_head(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+    def _read_head(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
         head = self._head
         parser = self._parser = self._parser or messages.make_parser()
         known, end = len(head), self._end_of_head(data, place)
@@ -180,7 +180,7 @@ class Framer:
         end = _empty_line(border + data[place : place + 3], 0)
         return place + end - len(border) if end > len(border) else _empty_line(data, place)
 
-    def _end(self, messages: Messages) -> None:
+    def _end(self, messages: MessageHandler) -> None:
         self._state = self._after
         messages.ended()
 
@@ -199,7 +199,7 @@ class Framer:
             return True
         return False
 
-    def _read_sized(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+    def _read_sized(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
         end = min(len(data), place + self._left)
         self._left -= end - place
         if emit is not None:
@@ -208,7 +208,7 @@ class Framer:
             self._end(messages)
         return end
 
-    def _read_chunk_line(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+    def _read_chunk_line(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
         line, end = self._take_line(data, place, CHUNK_LINE)
         if line is not None:
             match = _CHUNK.fullmatch(line)
@@ -222,7 +222,7 @@ class Framer:
             emit("frame", data[place:end], False)
         return end
 
-    def _read_chunk_data(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+    def _read_chunk_data(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
         end = min(len(data), place + self._left)
         self._left -= end - place
         if not self._left:
@@ -231,7 +231,7 @@ class Framer:
             emit("body", data[place:end], False)
         return end
 
-    def _read_chunk_end(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+    def _read_chunk_end(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
         line, end = self._take_line(data, place, 2)
         if line is not None:
             if line != b"\r\n":
@@ -241,7 +241,7 @@ class Framer:
             emit("frame", data[place:end], False)
         return end
 
-    def _read_trailers(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+    def _read_trailers(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
         line, end = self._take_line(data, place, self._left)
         ended = False
         if line is not None:
@@ -256,12 +256,12 @@ class Framer:
             self._end(messages)
         return end
 
-    def _read_until_close(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+    def _read_until_close(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
         if emit is not None:
             emit("body", data[place:] if place else data, False)
         return len(data)
 
-    def _read_undecided(self, data: bytes, place: int, messages: Messages, emit: Emit) -> int:
+    def _read_undecided(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
         raise Unframed("bytes sent ahead of the answer to an upgrade")
 
     def _take_line(self, data: bytes, place: int, limit: int) -> tuple[bytes | None, int]:
@@ -279,7 +279,7 @@ class Framer:
         return line, end
 
 
-_STEPS: dict[_State, Callable[[Framer, bytes, int, Messages, Emit], int]] = {
+_STEPS: dict[_State, Callable[[Framer, bytes, int, MessageHandler, Emit], int]] = {
     _State.HEAD: Framer._read_head,
     _State.SIZED: Framer._read_sized,
     _State.CHUNK: Framer._read_chunk_line,

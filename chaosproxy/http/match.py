@@ -14,12 +14,13 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 from urllib.parse import unquote_to_bytes
 
 from chaosproxy.declare import Kind, MapOf, Problems, param, params_of, read_struct
 from chaosproxy.errors import Path, Problem, shown
 from chaosproxy.http.head import Fields, RequestHead, ResponseHead, values
+from chaosproxy.http.part import MessageKind
 from chaosproxy.http.patterns import (
     TOKEN,
     HostGlob,
@@ -39,10 +40,8 @@ from chaosproxy.http.patterns import (
     wire,
 )
 
-__all__ = ["Client", "Match", "Matcher", "On", "Rules", "Status", "read_match"]
+__all__ = ["Client", "Match", "Matcher", "Rules", "Status", "read_match"]
 
-On: TypeAlias = Literal["request", "response"]
-"""What a fault acts on: a request is over before the status and the type of its response are known."""
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 StatusRange: TypeAlias = tuple[int, int]
@@ -166,7 +165,7 @@ class Match:
         example="application/json",
     )
 
-    def check(self, on: On) -> Iterator[Problem]:
+    def check(self, on: MessageKind) -> Iterator[Problem]:
         """What is wrong with it as a whole, for a fault that acts on `on`; paths begin below the match."""
         if self == Match():
             known = ", ".join(param.name for param in params_of(Match))
@@ -191,7 +190,7 @@ def _check_names(headers: Mapping[str, object]) -> Iterator[Problem]:
             yield Problem(("headers", name), f"is the same header as {other}; give it once", at_key=True)
 
 
-def read_match(data: object, problems: Problems, path: Path, on: On) -> Match | None:
+def read_match(data: object, problems: Problems, path: Path, on: MessageKind) -> Match | None:
     """A match from plain data, for a fault that acts on `on`; None, and every problem noted, if it is wrong."""
     before = len(problems)
     match = read_struct(Match, data, problems, path)

@@ -8,9 +8,9 @@ from typing import Literal
 from chaosproxy.faults.base import Send
 from chaosproxy.http.exchange import Exchange
 
-__all__ = ["On", "Part", "PartKind"]
+__all__ = ["MessageKind", "Part", "PartKind"]
 
-On = Literal["request", "response"]
+MessageKind = Literal["request", "response"]
 PartKind = Literal["head", "body", "frame", "interim"]
 """A whole head, payload, what frames a chunked body, or an interim answer (1xx) as a whole."""
 
@@ -19,7 +19,7 @@ PartKind = Literal["head", "body", "frame", "interim"]
 class Part(Send):
     """A Send that is a piece of a message; faults on the stream see a Send like any other."""
 
-    on: On
+    on: MessageKind
     kind: PartKind
     exchange: Exchange
     last: bool = False

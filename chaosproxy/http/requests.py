@@ -5,18 +5,18 @@ from __future__ import annotations
 from chaosproxy.faults.base import Step
 from chaosproxy.http.exchange import Sign, State
 from chaosproxy.http.framing import PieceKind
+from chaosproxy.http.message_stream import MessageStream
 from chaosproxy.http.parse import Body, HeadParser, RequestParser
-from chaosproxy.http.part import On
-from chaosproxy.http.way import Way
+from chaosproxy.http.part import MessageKind
 
 __all__ = ["Requests"]
 
 
-class Requests(Way):
+class Requests(MessageStream):
     """Client to server."""
 
     __slots__ = ()
-    on: On = "request"
+    on: MessageKind = "request"
 
     def account(self, data: bytes, now: float) -> None:
         self._mind_upgrade()
@@ -29,7 +29,7 @@ class Requests(Way):
     @property
     def _is_plain(self) -> bool:
         conversation = self.conversation
-        return conversation.over is not None or conversation.doubt is not None or conversation.owed.is_broken
+        return conversation.over is not None or conversation.doubt is not None or conversation.obligations.is_broken
 
     def stream_ended(self, now: float) -> None:
         super().stream_ended(now)
@@ -51,7 +51,7 @@ class Requests(Way):
         assert isinstance(parser, RequestParser)
         head, body = parser.finish()
         conversation = self.conversation
-        tally = conversation.traffic.tally_of(head.method, head.target)
+        tally = conversation.context.tally_of(head.method, head.target)
         self.current = exchange = conversation.begin(head.method, tally, self._now)
         exchange.request = head
         if parser.is_upgrade:
@@ -69,7 +69,7 @@ class Requests(Way):
             conversation.end(self._now, answer.fault)
 
     def _not_framed(self, reason: str) -> None:
-        if self._collected is None or self.conversation.traffic.settings.strict:
+        if self._collected is None or self.conversation.context.settings.strict:
             self.conversation.give_up(reason)
         else:
             self.conversation.doubt = reason

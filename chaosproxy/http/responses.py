@@ -8,19 +8,19 @@ from chaosproxy.faults.base import Close, Step
 from chaosproxy.http.conversation import UPGRADED, Conversation
 from chaosproxy.http.exchange import Exchange, Sign, State
 from chaosproxy.http.framing import PieceKind
+from chaosproxy.http.message_stream import MessageStream
 from chaosproxy.http.parse import Body, HeadParser, ResponseParser, Unframed, Unsized
-from chaosproxy.http.part import On, Part
-from chaosproxy.http.way import Way
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.tallies import RouteTally
 
 __all__ = ["Responses"]
 
 
-class Responses(Way):
+class Responses(MessageStream):
     """Server to client."""
 
     __slots__ = ("_first_byte", "_is_interim", "_status")
-    on: On = "response"
+    on: MessageKind = "response"
 
     def __init__(self, conversation: Conversation) -> None:
         super().__init__(conversation)
@@ -44,20 +44,20 @@ class Responses(Way):
             if answer.then_close and (exchange.state is State.DONE or not answer.awaits_end):
                 steps.append(Close(due, answer.fault))
         if self._is_last(row):
-            steps.append(Close(now, self.conversation.owed.broken_by))
+            steps.append(Close(now, self.conversation.obligations.broken_by))
         self.conversation.mind_business()
         return steps
 
     def _is_last(self, row: deque[Exchange]) -> bool:
         """All is answered that can be, on a connection that is to end then."""
-        owed = self.conversation.owed
-        if not owed.is_broken or owed.is_silent or self.current is not None:
+        obligations = self.conversation.obligations
+        if not obligations.is_broken or obligations.is_silent or self.current is not None:
             return False
-        return not row or row[0].number >= owed.broken_at
+        return not row or row[0].number >= obligations.broken_at
 
     def _is_heard(self, exchange: Exchange) -> bool:
         """The answer is whole: whether it goes on, through the faults, to the client."""
-        if exchange.number >= self.conversation.owed.silent_from:
+        if exchange.number >= self.conversation.obligations.silent_from:
             exchange.go_unanswered()
             return False
         self.conversation.passing[exchange.number] = exchange
@@ -113,13 +113,13 @@ class Responses(Way):
 
     def _not_framed(self, reason: str) -> None:
         conversation = self.conversation
-        if self._collected is None or not conversation.is_treated or conversation.traffic.settings.strict:
+        if self._collected is None or not conversation.is_treated or conversation.context.settings.strict:
             conversation.give_up(reason)
             return
-        conversation.traffic.not_framed(reason)
+        conversation.context.not_framed(reason)
         self.is_deaf = True
         conversation.server_ends(self._now)
-        if not conversation.owed.is_silent:
+        if not conversation.obligations.is_silent:
             self._collected.append(Close(self._now, conversation.owing))
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:

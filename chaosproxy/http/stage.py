@@ -20,7 +20,7 @@ from typing import ClassVar
 from chaosproxy.faults.base import NEVER, Close, Depth, Fault, HalfClose, Opening, Reset, Send, Stage, Step
 from chaosproxy.http.conversation import UPGRADED, Conversation
 from chaosproxy.http.exchange import Exchange
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 
@@ -34,7 +34,7 @@ class MessageOpening(Opening):
     conversation: Conversation
     name: str
     """The fault's."""
-    on: On
+    on: MessageKind
     """Which messages this stage sees."""
     since: float
     """When the fault began, on whatever connection."""
@@ -49,10 +49,10 @@ class MessageFault(Fault):
 
     depth: ClassVar[Depth] = "message"
     matches_sni: ClassVar[bool] = False
-    treats: ClassVar[On | None] = "request"
+    treats: ClassVar[MessageKind | None] = "request"
     """What it treats; None where the fault's direction, or its parameter `on`, says it."""
 
-    def side(self) -> On | None:
+    def side(self) -> MessageKind | None:
         """What these settings treat; None where the fault's direction says it."""
         return self.treats
 
@@ -68,7 +68,7 @@ class MessageFault(Fault):
 class MessageStage(Stage):
     """Treats the messages it chooses. As it stands it leaves them alone."""
 
-    def __init__(self, opening: MessageOpening, on: On) -> None:
+    def __init__(self, opening: MessageOpening, on: MessageKind) -> None:
         self.conversation = opening.conversation
         self.name = opening.name
         self._choose = opening.choose
@@ -118,29 +118,29 @@ class MessageStage(Stage):
 class Framing(Stage):
     """Cuts the stream into Parts, and puts in what faults answer in the server's place."""
 
-    def __init__(self, way: Requests | Responses) -> None:
-        self._way = way
+    def __init__(self, stream: Requests | Responses) -> None:
+        self._stream = stream
 
-    def stir(self, now: float) -> None:
+    def wake(self, now: float) -> None:
         """An answer of a fault may be ready: it is put in at the next chance."""
         self.alarm = now
 
     def on_step(self, step: Step) -> Iterable[Step]:
         if isinstance(step, Send):
-            return self._way.frame(step.data, step.due)
+            return self._stream.frame(step.data, step.due)
         if isinstance(step, HalfClose):
-            return (*self._way.end_of_stream(step.due), step)
-        if isinstance(step, Reset) and isinstance(self._way, Responses):
-            self._way.conversation.server_ends(step.due)
+            return (*self._stream.end_of_stream(step.due), step)
+        if isinstance(step, Reset) and isinstance(self._stream, Responses):
+            self._stream.conversation.server_ends(step.due)
         return (step,)
 
     def on_alarm(self, now: float) -> Iterable[Step]:
         self.alarm = NEVER
-        steps = self._way.left_over(now)
-        return [*steps, *self._way.own_answers(now)] if isinstance(self._way, Responses) else steps
+        steps = self._stream.left_over(now)
+        return [*steps, *self._stream.own_answers(now)] if isinstance(self._stream, Responses) else steps
 
     def let_go(self) -> Iterable[Step]:
-        kept = self._way.framer.let_go()
+        kept = self._stream.framer.let_go()
         return (Send(NEVER, kept),) if kept else ()
 
 
@@ -150,16 +150,16 @@ class Gate(Stage):
     The one downstream also ends the connection where a fault has said when.
     """
 
-    def __init__(self, conversation: Conversation, on: On) -> None:
+    def __init__(self, conversation: Conversation, on: MessageKind) -> None:
         self._conversation = conversation
         self._on = on
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """A fault may have said when the connection ends."""
-        self.alarm = self._conversation.owed.ends_at
+        self.alarm = self._conversation.obligations.ends_at
 
     def on_alarm(self, now: float) -> Iterable[Step]:
-        end = Close(self.alarm, self._conversation.owed.ended_by)
+        end = Close(self.alarm, self._conversation.obligations.ended_by)
         self.alarm = NEVER
         return (end,)
 
@@ -169,7 +169,7 @@ class Gate(Stage):
     def _upstream(self, step: Step) -> Iterable[Step]:
         conversation = self._conversation
         if isinstance(step, Part):
-            is_lost = step.exchange.is_swallowed or step.exchange.number >= conversation.owed.lost_from
+            is_lost = step.exchange.is_swallowed or step.exchange.number >= conversation.obligations.lost_from
             return () if is_lost else (step,)
         if isinstance(step, Send):
             conversation.settle_doubt()
@@ -180,15 +180,15 @@ class Gate(Stage):
         if isinstance(step, Part):
             return self._answer(step)
         is_fault = isinstance(step, Close | Reset) and step.origin is not None
-        return () if self._conversation.owed.is_silent and not is_fault else (step,)
+        return () if self._conversation.obligations.is_silent and not is_fault else (step,)
 
     def _answer(self, part: Part) -> Iterable[Step]:
         exchange, conversation = part.exchange, self._conversation
-        if conversation.owed.is_silent and not 0 < exchange.number < conversation.owed.silent_from:
+        if conversation.obligations.is_silent and not 0 < exchange.number < conversation.obligations.silent_from:
             return ()
         if part.kind == "head":
             exchange.first_byte = part.due
-            if exchange.changed_by and conversation.traffic.settings.announce:
+            if exchange.changed_by and conversation.context.settings.announce:
                 part = part.with_data(_announced(part.data, exchange.changed_by))
         if part.last and part.kind != "interim":
             conversation.heard(exchange, part.due)

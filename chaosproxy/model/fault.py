@@ -10,7 +10,7 @@ from chaosproxy.declare import Param, Problems, Struct, nearest, params_of, read
 from chaosproxy.errors import Path, shown
 from chaosproxy.faults.base import Direction, Fault
 from chaosproxy.http.match import Match, read_match
-from chaosproxy.http.part import On
+from chaosproxy.http.part import MessageKind
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model.names import read_name
 from chaosproxy.model.placement import SELECTS, Placement
@@ -19,7 +19,7 @@ from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["DIRECTION_OF", "FaultSpec", "match_of", "placement_schema", "placing", "read_fault", "write_fault"]
 
-DIRECTION_OF: dict[On, Direction] = {"request": "upstream", "response": "downstream"}
+DIRECTION_OF: dict[MessageKind, Direction] = {"request": "upstream", "response": "downstream"}
 """Which way messages flow."""
 
 MATCH = Param("match", "match", Struct(Match), "which messages it is for; without it, all", "{path: /checkout/*}", None)
@@ -65,9 +65,9 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
         sni = read_sni_match(data["match"], settings_type, problems, (*path, "match"))
     placement_names = [param.name for param in params_of(Placement)]
     own = {key: value for key, value in data.items() if key not in ("type", "match", *placement_names)}
-    placed = {key: value for key, value in data.items() if key in placement_names}
+    active = {key: value for key, value in data.items() if key in placement_names}
     settings = read_struct(settings_type, own, problems, path, also_known=("type", "match", *placement_names))
-    placement = read_struct(Placement, placed, problems, path)
+    placement = read_struct(Placement, active, problems, path)
     if settings is None or placement is None:
         if issubclass(settings_type, MessageFault) and sni is None and data.get("match") is not None:
             read_match(data["match"], problems, (*path, "match"), "response")  # which may say all that there is
@@ -79,7 +79,7 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     match = _read_match(data.get("match"), settings, placement, problems, (*path, "match"))
     if settings.at_listener and not placement.touches_all:
         for parameter in SELECTS:
-            if parameter in placed:
+            if parameter in active:
                 message = f"cannot be had with {settings.type}, which acts on the port for every client; leave it out"
                 problems.add((*path, parameter), message, at_key=True)
     if len(problems) > before:

@@ -14,17 +14,17 @@ from chaosproxy.faults.chain import Link
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
-from chaosproxy.net.bpf import losing
-from chaosproxy.net.connection import Connection
-from chaosproxy.net.emitter import Emitter
-from chaosproxy.net.exchanges import Exchanges
-from chaosproxy.net.kernel import Capabilities, tcp_info, tcp_socket
-from chaosproxy.net.listener import Listener
-from chaosproxy.net.modes import Acting, acting
-from chaosproxy.net.pipe import Pipe
-from chaosproxy.net.placed import Messages, Placed
-from chaosproxy.net.proxy_tls import ProxyTls
-from chaosproxy.net.sockets import reset_socket
+from chaosproxy.net.http.service import HttpService
+from chaosproxy.net.kernel.bpf import losing
+from chaosproxy.net.kernel.capabilities import Capabilities
+from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
+from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
+from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
+from chaosproxy.net.sockets.listener import Listener
+from chaosproxy.net.stream.connection import Connection
+from chaosproxy.net.stream.pipe import Pipe
+from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
 from chaosproxy.tasks import TaskOwner
@@ -41,34 +41,34 @@ class Proxy:
     """Runs what its spec says. Only the supervisor changes it."""
 
     def __init__(
-        self, spec: ProxySpec, *, seed: Seed, bus: Bus, emitter: Emitter, tasks: TaskOwner, kernel: Capabilities
+        self, spec: ProxySpec, *, seed: Seed, bus: Bus, scheduler: Scheduler, tasks: TaskOwner, kernel: Capabilities
     ) -> None:
         """
         :raises Unsupported: one of its faults asks for a mode that cannot be had here.
         :raises InvalidInput: files of its TLS cannot be used.
         """
         self.spec = replace(spec, faults=())
-        self.tls = ProxyTls.of(self.spec, emitter.clock())
+        self.tls = ProxyTls.of(self.spec, scheduler.clock())
         """None where it speaks no TLS itself."""
         self.looks_at_hellos = False
         """A fault is for clients that ask for some server's name in TLS."""
         self.bus = bus
-        self.emitter = emitter
+        self.scheduler = scheduler
         self.tasks = tasks
         self.tally = ProxyTally()
-        self.exchanges = Exchanges(self)
+        self.http = HttpService(self)
         """What its HTTP mode needs; idle where it has none."""
         self.connections: dict[int, Connection] = {}
         """The registry: every connection, by ordinal, until both its sockets are gone."""
         self.kernel = kernel
         """What this machine can do."""
         self._seed = seed
-        self._placed: dict[str, Placed] = {}
-        self._cuts: dict[str, Placed] = {}
+        self._faults: dict[str, ActiveFault] = {}
+        self._cuts: dict[str, ActiveFault] = {}
         """Partitions that go through it: no faults of its own, so a change of those leaves them alone."""
         self._past: dict[str, FaultTally] = {}
         self._listener: Listener | None = None
-        self.exchanges.configure(spec)
+        self.http.configure(spec)
         for fault in spec.faults:
             self.put_fault(fault)
 
@@ -91,110 +91,110 @@ class Proxy:
         if self._listener is not None and self._listener is not listener:
             self._listener.close()
         self._listener = listener
-        self._mind_the_door()
+        self._update_admission()
 
     def _accepted(self, client: socket.socket, address: object) -> None:
         self.tally.opened += 1
         ordinal = self.tally.opened
         delay = 0.0
-        for placed in self._active():
-            door = placed.door
-            if door is None or not (door.delay or door.reply == "refuse") or not placed.touches(ordinal):
+        for active in self._active():
+            admission = active.admission
+            if admission is None or not (admission.delay or admission.reply == "refuse") or not active.touches(ordinal):
                 continue
-            placed.tally.segments += 1
-            if door.reply == "refuse":
+            active.tally.chunks += 1
+            if admission.reply == "refuse":
                 self.tally.closed["injected"] += 1
                 reset_socket(client)
                 return
-            delay += door.delay
+            delay += admission.delay
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
         connection.start(client, delay, None if self._listener is None else self._listener.inherited)
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
-    def acting(self, fault: FaultSpec) -> Acting:
+    def resolve_mode(self, fault: FaultSpec) -> ResolvedMode:
         """How a fault would act here.
 
         :raises Unsupported: not at all in the mode it asks for.
         """
-        return acting(fault, self.spec, self.kernel)
+        return resolve_mode(fault, self.spec, self.kernel)
 
-    def put_fault(self, fault: FaultSpec) -> Placed:
+    def put_fault(self, fault: FaultSpec) -> ActiveFault:
         """Place a fault, or change the one of that name; live connections feel it at once.
 
         :raises Unsupported: as `acting`; nothing has changed.
         """
-        return self._put(self._placed, fault.name, fault)
+        return self._put(self._faults, fault.name, fault)
 
     def remove_fault(self, name: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once. KeyError when there is none."""
-        return self._take(self._placed, name)
+        return self._take(self._faults, name)
 
-    def cut(self, partition: str, fault: FaultSpec) -> Placed:
+    def sever(self, partition: str, fault: FaultSpec) -> ActiveFault:
         """Let a partition go through this proxy, with `fault` saying how.
 
         :raises Unsupported: as `acting`; nothing has changed.
         """
         before = self._cuts.get(partition)
-        if before is not None and before.spec == fault and before.acting == self.acting(fault):
+        if before is not None and before.spec == fault and before.resolved == self.resolve_mode(fault):
             return before
         return self._put(self._cuts, partition, fault)
 
-    def mend(self, partition: str) -> None:
+    def restore(self, partition: str) -> None:
         """That partition goes through here no longer; where it did not, nothing happens."""
         if partition in self._cuts:
             self._take(self._cuts, partition)
 
     def settle(self) -> None:
         """Its settings may have changed: what acts in another mode now is placed anew."""
-        if self.exchanges.configure(self.spec):
+        if self.http.configure(self.spec):
             for connection in list(self.connections.values()):
                 self.arrange(connection)
-        for name, placed in list(self._placed.items()):
-            if self.acting(placed.spec) != placed.acting:
-                self._put(self._placed, name, placed.spec)
+        for name, active in list(self._faults.items()):
+            if self.resolve_mode(active.spec) != active.resolved:
+                self._put(self._faults, name, active.spec)
 
     @property
     def partitions(self) -> list[str]:
         """The partitions that go through it."""
         return list(self._cuts)
 
-    def placed(self, fault: str) -> Placed | None:
+    def active_fault(self, fault: str) -> ActiveFault | None:
         """The fault of that name at work."""
-        return self._placed.get(fault)
+        return self._faults.get(fault)
 
     def arrange(self, connection: Connection) -> None:
         """Have each pipe of a connection run the faults that touch it."""
         pipes = (connection.upstream, connection.downstream)
         active = self._active()
-        if not active and all(pipe.is_plain for pipe in pipes) and not self.exchanges.are_treated(connection):
+        if not active and all(pipe.is_plain for pipe in pipes) and not self.http.are_treated(connection):
             return
         touching = [one for one in active if one.is_for(connection.sni) and one.touches(connection.ordinal)]
-        now = self.emitter.clock()
+        now = self.scheduler.clock()
         for pipe in pipes:
             if pipe.connection is not None:
-                acting_here = [placed for placed in touching if placed.acts(pipe.direction)]
-                pipe.lose(_losses(acting_here, pipe, connection.ordinal, now), now)
-                pipe.pace(min((one.pacing for one in acting_here if one.pacing is not None), default=None))
-                messages = self.exchanges.of(connection)
-                pipe.arrange(list(_links(acting_here, pipe, connection.ordinal, now, messages)), now)
+                active_here = [active for active in touching if active.acts(pipe.direction)]
+                pipe.lose(_losses(active_here, pipe, connection.ordinal, now), now)
+                pipe.pace(min((one.pacing for one in active_here if one.pacing is not None), default=None))
+                messages = self.http.of(connection)
+                pipe.arrange(list(_links(active_here, pipe, connection.ordinal, now, messages)), now)
 
     def is_active(self, fault: str) -> bool:
         """Whether a fault, or a partition's part in this proxy, of that name is on."""
-        return fault in self.exchanges.caller_tallies() or any(placed.spec.name == fault for placed in self._active())
+        return fault in self.http.caller_tallies() or any(active.spec.name == fault for active in self._active())
 
     def severed(self, direction: Direction) -> bool:
         """Whether nothing gets through that way."""
-        return not self.spec.enabled or any(placed.severs(direction) for placed in self._active())
+        return not self.spec.enabled or any(active.severs(direction) for active in self._active())
 
     def fault_tallies(self) -> dict[str, FaultTally]:
         """What each fault has done, also those that are gone."""
-        active = {placed.spec.name: placed.tally for placed in self._active()}
-        return {**self._past, **active, **self.exchanges.caller_tallies()}
+        active = {active.spec.name: active.tally for active in self._active()}
+        return {**self._past, **active, **self.http.caller_tallies()}
 
-    def _active(self) -> list[Placed]:
+    def _active(self) -> list[ActiveFault]:
         """All that acts, in order: a cut is nearest to the sender."""
-        return [*self._cuts.values(), *self._placed.values()]
+        return [*self._cuts.values(), *self._faults.values()]
 
     def use_tls(self, spec: ProxySpec) -> None:
         """New connections shake hands as `spec` says.
@@ -202,61 +202,62 @@ class Proxy:
         :raises InvalidInput: its files cannot be used.
         :raises Unsupported: one of its faults needs what is not there.
         """
-        before, self.tls = self.tls, ProxyTls.of(spec, self.emitter.clock(), self.tls)
+        before, self.tls = self.tls, ProxyTls.of(spec, self.scheduler.clock(), self.tls)
         if before is not None and self.tls is not None:
             self.tls.take_over(before)
 
-    def handshake_fault(self, connection: Connection) -> Placed | None:
+    def handshake_fault(self, connection: Connection) -> ActiveFault | None:
         """The fault that makes a client's TLS handshake go wrong."""
-        for placed in self._active():
-            door = placed.door
-            if door is not None and door.handshake is not None and placed.is_for(connection.sni):
-                if placed.touches(connection.ordinal):
-                    return placed
+        for active in self._active():
+            admission = active.admission
+            if admission is not None and admission.handshake is not None and active.is_for(connection.sni):
+                if active.touches(connection.ordinal):
+                    return active
         return None
 
-    def _put(self, where: dict[str, Placed], key: str, fault: FaultSpec) -> Placed:
+    def _put(self, where: dict[str, ActiveFault], key: str, fault: FaultSpec) -> ActiveFault:
         before = where.get(key)
-        placed = Placed(fault, self.acting(fault), self.spec.name, self._seed, self.emitter.clock(), before)
-        if self.tls is not None and placed.door is not None and placed.door.handshake is not None:
-            self.tls.prepare(placed.door.handshake, self.emitter.clock())
+        now = self.scheduler.clock()
+        active = ActiveFault(fault, self.resolve_mode(fault), self.spec.name, self._seed, now, before)
+        if self.tls is not None and active.admission is not None and active.admission.handshake is not None:
+            self.tls.prepare(active.admission.handshake, now)
         if before is None and fault.name in self._past:
-            placed.tally = self._past.pop(fault.name)  # counters never go back
-        where[key] = placed
-        self._faults_changed(placed)
-        return placed
+            active.tally = self._past.pop(fault.name)  # counters never go back
+        where[key] = active
+        self._faults_changed(active)
+        return active
 
-    def _take(self, where: dict[str, Placed], key: str) -> FaultSpec:
-        placed = where.pop(key)
-        self._past[placed.spec.name] = placed.tally
+    def _take(self, where: dict[str, ActiveFault], key: str) -> FaultSpec:
+        active = where.pop(key)
+        self._past[active.spec.name] = active.tally
         self._faults_changed(None)
-        return placed.spec
+        return active.spec
 
-    def _faults_changed(self, begun: Placed | None) -> None:
-        self.spec = replace(self.spec, faults=tuple(placed.spec for placed in self._placed.values()))
-        self.exchanges.watch(self._placed.values())
-        self.looks_at_hellos = any(placed.spec.sni is not None for placed in self._active())
+    def _faults_changed(self, begun: ActiveFault | None) -> None:
+        self.spec = replace(self.spec, faults=tuple(active.spec for active in self._faults.values()))
+        self.http.watch(self._faults.values())
+        self.looks_at_hellos = any(active.spec.sni is not None for active in self._active())
         for connection in list(self.connections.values()):
             self.arrange(connection)
         if self.tls is not None:
             self.tls.faults_changed()
-        self._mind_the_door()
-        if begun is not None and begun.door is not None and begun.spec.placement.touches_all:
-            if begun.door.reply != "accept" and begun.door.existing != "keep":
-                self.end_connections(begun.door.existing, begun.spec.name)
+        self._update_admission()
+        if begun is not None and begun.admission is not None and begun.spec.placement.touches_all:
+            if begun.admission.reply != "accept" and begun.admission.existing != "keep":
+                self.end_connections(begun.admission.existing, begun.spec.name)
 
-    def _mind_the_door(self) -> None:
+    def _update_admission(self) -> None:
         """New clients meet what the strongest of the faults says."""
         if self._listener is None:
             return
-        doors = [
-            (placed, placed.door)
-            for placed in self._active()
-            if placed.door is not None and placed.spec.placement.touches_all
+        admissions = [
+            (active, active.admission)
+            for active in self._active()
+            if active.admission is not None and active.spec.placement.touches_all
         ]
-        reply: Reply = max((door.reply for _, door in doors), key=_STRENGTH.index, default="accept")
-        drops = [door.drop for placed, door in doors if door.drop is not None and placed.acts("upstream")]
-        if reply == "silence" and any(door.by_filter for _, door in doors):
+        reply: Reply = max((admission.reply for _, admission in admissions), key=_STRENGTH.index, default="accept")
+        drops = [one.drop for active, one in admissions if one.drop is not None and active.acts("upstream")]
+        if reply == "silence" and any(admission.by_filter for _, admission in admissions):
             drops = [Drop()]
         elif reply == "silence":
             drops = []
@@ -290,7 +291,7 @@ class Proxy:
 
     def fault_modes(self) -> dict[str, str]:
         """The mode that each active fault acts in, for those that have one."""
-        return {one.spec.name: one.acting.mode for one in self._active() if one.acting.mode is not None}
+        return {one.spec.name: one.resolved.mode for one in self._active() if one.resolved.mode is not None}
 
     def tcp(self, side: Side) -> list[TcpInfo]:
         """What the kernel tells of sockets on one side: of the SAMPLE latest connections, so that asking is quick."""
@@ -318,8 +319,8 @@ class Proxy:
     def forget(self, connection: Connection) -> None:
         """Both sockets of a connection are gone."""
         del self.connections[connection.ordinal]
-        for placed in self._active():
-            placed.forget(connection.ordinal)
+        for active in self._active():
+            active.forget(connection.ordinal)
         tally = self.tally
         tally.closed[connection.cause] += 1
         tally.bytes_upstream += connection.upstream.bytes
@@ -333,26 +334,26 @@ class Proxy:
         """Take no more clients and close every connection."""
         self.use_listener(None)
         self.end_connections("close")
-        self.exchanges.close()
+        self.http.close()
 
 
 def _links(
-    acting_here: Iterable[Placed], pipe: Pipe, connection: int, now: float, messages: Messages | None
+    active_here: Iterable[ActiveFault], pipe: Pipe, connection: int, now: float, messages: MessageContext | None
 ) -> Iterable[Link]:
     """The links a pipe shall have: those that stay as they are, and new ones."""
     standing = {} if pipe.chain is None else {link.owner: link for link in pipe.chain.links}
-    for placed in acting_here:
-        link = standing.get(placed) or placed.link(connection, pipe.direction, now, messages)
+    for active in active_here:
+        link = standing.get(active) or active.link(connection, pipe.direction, now, messages)
         if link is not None:
             yield link
 
 
-def _losses(acting_here: Iterable[Placed], pipe: Pipe, connection: int, now: float) -> dict[object, Loss]:
+def _losses(active_here: Iterable[ActiveFault], pipe: Pipe, connection: int, now: float) -> dict[object, Loss]:
     """What the kernel shall lose of a pipe: losses that stay as they are, and new ones."""
     standing = {} if pipe.filter is None else pipe.filter.losses
     found: dict[object, Loss] = {}
-    for placed in acting_here:
-        loss = standing.get(placed) or placed.loss(connection, pipe.direction, now)
+    for active in active_here:
+        loss = standing.get(active) or active.loss(connection, pipe.direction, now)
         if loss is not None:
-            found[placed] = loss
+            found[active] = loss
     return found

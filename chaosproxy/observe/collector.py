@@ -197,8 +197,8 @@ def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
     connections = CounterMetricFamily(
         "chaosproxy_fault_connections_touched", "Connections the fault touched.", labels=labels
     )
-    segments = CounterMetricFamily(
-        "chaosproxy_fault_segments_touched", "Segments the fault changed, delayed or swallowed.", labels=labels
+    chunks = CounterMetricFamily(
+        "chaosproxy_fault_chunks_touched", "Chunks the fault changed, delayed or swallowed.", labels=labels
     )
     messages = CounterMetricFamily(
         "chaosproxy_fault_messages_touched", "HTTP messages the fault touched.", labels=labels
@@ -212,13 +212,13 @@ def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
             where = (proxy.spec.name, fault)
             active.add_metric(where, proxy.is_active(fault))
             connections.add_metric(where, tally.connections)
-            segments.add_metric(where, tally.segments)
+            chunks.add_metric(where, tally.chunks)
             messages.add_metric(where, tally.messages)
             delays.append((where, tally.delay))
         for fault, mode in proxy.fault_modes().items():
             modes.add_metric((proxy.spec.name, fault, mode), 1)
-    yield from (active, connections, segments, messages, modes)
-    yield histogram("chaosproxy_injected_delay_seconds", "Delay the fault added to a segment.", labels, delays)
+    yield from (active, connections, chunks, messages, modes)
+    yield histogram("chaosproxy_injected_delay_seconds", "Delay the fault added to a chunk.", labels, delays)
 
 
 def _partitions(partitions: Cuts) -> Iterator[Metric]:

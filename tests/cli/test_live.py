@@ -102,8 +102,8 @@ def test_inject_places_a_fault_on_messages(server: ChaosproxyServer) -> None:
                  "headers.X-Why=chaos", "--name", "gone")  # fmt: skip
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.startswith("injected gone: http_abort ") and "match.headers.x-a=true" in result.stdout
-    placed = faults(server, "web")["gone"]
-    assert placed == {
+    active = faults(server, "web")["gone"]
+    assert active == {
         "name": "gone", "type": "http_abort", "direction": "upstream", "probability": 1.0, "ttl": None,
         "body": {"a": 1}, "headers": {"X-Why": "chaos"},
         "match": {

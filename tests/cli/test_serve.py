@@ -17,7 +17,7 @@ import pytest
 
 from chaosproxy.config import load
 from chaosproxy.control.feasible import infeasible
-from chaosproxy.net.kernel import probe
+from chaosproxy.net.kernel.capabilities import probe
 from chaosproxy.seed import Seed
 from tests.servers.chaos import chaosproxy_command, serving
 from tests.servers.namespace import without_net_admin

@@ -44,13 +44,13 @@ def test_every_example_fits_and_loads(of: type[Fault]) -> None:
 
 @pytest.mark.parametrize("of", FAULT_TYPES.values(), ids=FAULT_TYPES)
 def test_every_fault_type_takes_a_placement_and_no_unknown_key(of: type[Fault]) -> None:
-    placed: dict[str, object] = {"direction": "both", "ttl": "1m30s"}
+    active: dict[str, object] = {"direction": "both", "ttl": "1m30s"}
     selects = {"probability": "5%", "skip": 1, "count": 2, "nth": 3}
     if of.at_listener:
         assert not fits(with_fault(json.dumps(plain(of.example) | selects)))
     else:
-        placed |= selects
-    fault = plain(of.example) | placed
+        active |= selects
+    fault = plain(of.example) | active
     assert fits(with_fault(json.dumps(fault)))
     load(with_fault(json.dumps(fault)).encode(), "f.yaml", {})
     assert not fits(with_fault(json.dumps(fault | {"nonsense": 1})))

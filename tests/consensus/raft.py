@@ -76,7 +76,7 @@ class Line(asyncio.Protocol):
     def __init__(self, lines: set[Line], told: Callable[[Line, Message], None]) -> None:
         self._lines = lines
         """Where it stands while it is open."""
-        self._told = told
+        self._quotas = told
         self._rest = b""
         self._transport: asyncio.Transport | None = None
 
@@ -91,7 +91,7 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._told(self, json.loads(line))
+            self._quotas(self, json.loads(line))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lines.discard(self)

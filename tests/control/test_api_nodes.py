@@ -67,7 +67,7 @@ def expiry(api: Api, fault: str) -> asyncio.Event:
     over = asyncio.Event()
 
     def hear(event: Event) -> None:
-        if isinstance(event, FaultExpired) and not any(one.placed(fault) for one in api.supervisor.proxies()):
+        if isinstance(event, FaultExpired) and not any(one.active_fault(fault) for one in api.supervisor.proxies()):
             over.set()
 
     api.supervisor.bus.subscribe(hear)
@@ -191,7 +191,7 @@ def test_with_a_duration_it_comes_back_by_itself(path: str, body: Json, fault: s
         answer = await api.ask("POST", f"/v1/{path}", body)
         assert answer.status == 200
         assert (answer.body["fault"], answer.body["ttl"], answer.body["proxies"]) == (fault, "50ms", proxies)
-        assert {one.spec.name for one in api.supervisor.proxies() if one.placed(fault)} == set(proxies)
+        assert {one.spec.name for one in api.supervisor.proxies() if one.active_fault(fault)} == set(proxies)
         await over.wait()
         assert (await api.ask("GET", "/v1/status")).body["faults"] == 0
         assert await reach(api) == WHOLE
@@ -291,7 +291,7 @@ def test_a_proxy_that_goes_while_the_request_comes_in_leaves_no_half_crash() -> 
         await api.ask("DELETE", "/v1/proxies/cache-db")
         writer.write(b"{}")
         status = (await reader.readline()).split()[1]
-        crashed = [one.spec.name for one in api.supervisor.proxies() if one.placed("crash:db")]
+        crashed = [one.spec.name for one in api.supervisor.proxies() if one.active_fault("crash:db")]
         assert (status, crashed) in ((b"200", ["app-db"]), (b"404", []))
         await reader.read()
         await hang_up((reader, writer))

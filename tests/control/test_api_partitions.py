@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from chaosproxy.events import Event, PartitionAdded, PartitionExpired, PartitionFlapped, PartitionRemoved
-from chaosproxy.net.kernel import Capabilities, Capability
+from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from tests.control.serving import Api, serving
 
 Json: TypeAlias = dict[str, Any]

@@ -73,14 +73,14 @@ def test_what_cannot_be_used_is_named_and_nothing_changes(certs: Certs) -> None:
             ends = {"listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream}"}
             made = await api.ask("POST", "/v1/proxies", {**ends, "name": "api", "listen_tls": certs.listen()})
             before = made.body
-            wishes: list[tuple[dict[str, object], str]] = [
+            parsing: list[tuple[dict[str, object], str]] = [
                 ({"listen_tls": {**certs.listen(), "key": certs("other")}}, "listen_tls.key"),
                 ({"upstream_tls": {"ca": "/nowhere"}, "service": "x"}, "upstream_tls.ca"),
                 ({"listen_tls": {"cert": "x"}, "queue": "1MiB"}, "listen_tls.cert"),
                 ({"listen_tls": {"key": None}}, "listen_tls"),
                 ({"listen_tls": {**certs.listen(), "require_client_cert": True}}, "listen_tls.client_ca"),
             ]
-            for wish, field in wishes:
+            for wish, field in parsing:
                 refused = await api.ask("PATCH", "/v1/proxies/api", wish)
                 assert (refused.status, list(refused.wrong)) == (400, [field])
                 assert (await api.ask("GET", "/v1/proxies/api")).body == before

@@ -57,7 +57,7 @@ async def until_all_hold(api: Api) -> None:
 
 @pytest.mark.parametrize("faults", [["latency"], ["latency", "bandwidth", "slicer"]])
 def test_a_hundred_peers_that_do_not_read_delay_no_change(faults: list[str]) -> None:
-    wishes = {
+    parsing = {
         "latency": {"type": "latency", "direction": "both", "delay": "1h"},
         "bandwidth": {"type": "bandwidth", "direction": "both", "rate": "1kB/s"},
         "slicer": {"type": "slicer", "direction": "both", "size": "1kB"},
@@ -70,7 +70,7 @@ def test_a_hundred_peers_that_do_not_read_delay_no_change(faults: list[str]) -> 
             upstream = f"127.0.0.1:{await stack.enter_async_context(flooding_server())}"
             wish = {
                 "name": "db", "listen": "127.0.0.1:0", "upstream": upstream,
-                "faults": [{"name": name, **wishes[name]} for name in faults],
+                "faults": [{"name": name, **parsing[name]} for name in faults],
             }  # fmt: skip
             await api.ask("POST", "/v1/proxies", wish)
             port = api.supervisor.proxy("db").listening_on[0].port
@@ -82,8 +82,8 @@ def test_a_hundred_peers_that_do_not_read_delay_no_change(faults: list[str]) -> 
 
             here = "/v1/proxies/db/faults"
             took = {
-                "add": await timed(api, "PUT", f"{here}/more", wishes["latency"]),
-                "change": await timed(api, "PUT", f"{here}/latency", {**wishes["latency"], "delay": "2h"}),
+                "add": await timed(api, "PUT", f"{here}/more", parsing["latency"]),
+                "change": await timed(api, "PUT", f"{here}/latency", {**parsing["latency"], "delay": "2h"}),
                 "remove": await timed(api, "DELETE", f"{here}/more"),
                 "heal": await timed(api, "POST", "/v1/heal"),
             }

@@ -11,7 +11,7 @@ from chaosproxy.control.feasible import infeasible
 from chaosproxy.declare import Problems
 from chaosproxy.model import Config
 from chaosproxy.model.settings import read_config
-from chaosproxy.net.kernel import Capabilities, Capability
+from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.seed import Seed
 
 ALL = Capabilities(Capability("filters", "drops"), Capability("pacing", "paces"), Capability("tcp_info", "tells"))

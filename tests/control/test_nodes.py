@@ -15,7 +15,7 @@ from chaosproxy.errors import NotFound
 from chaosproxy.faults.pause import Pause
 from chaosproxy.faults.refuse import Refuse
 from chaosproxy.model import ProxySpec, read_partition
-from chaosproxy.net.kernel import Capabilities, Capability
+from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
 

@@ -32,7 +32,7 @@ from chaosproxy.events import (
 from chaosproxy.model import Config, ProxySpec, read_partition
 from chaosproxy.model.partition import PartitionSpec, cut_by, written
 from chaosproxy.model.topology import bad_switch, flaky_link
-from chaosproxy.net.kernel import Capabilities, Capability
+from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server

@@ -38,7 +38,7 @@ def test_the_lost_answer_makes_two_orders_unless_there_is_a_key(
             assert len(touched) == 1
             assert touched[0].endswith(
                 "proxy=shop fault=lost-answer type=http_drop_response connection=1 exchange=1 method=POST path=/orders "
-                "untold=0"
+                "suppressed=0"
             )
             samples = chaos.metrics()
             assert 'chaosproxy_exchanges_total{method="POST",proxy="shop",route="/orders",status="none"} 1.0' in samples

@@ -9,7 +9,7 @@ import pytest
 from chaosproxy.faults.bandwidth import Bandwidth
 from chaosproxy.faults.base import NEVER, HalfClose, Reset, Send, Stage, Step
 from chaosproxy.faults.blackhole import Blackhole
-from chaosproxy.faults.chain import SEGMENT_COST, WORK, Chain, Link
+from chaosproxy.faults.chain import CHUNK_COST, WORK, Chain, Link
 from chaosproxy.faults.latency import Latency
 from chaosproxy.faults.reset import Reset as ResetFault
 from chaosproxy.faults.slicer import Slicer
@@ -20,7 +20,7 @@ from tests.faults.playing import Wire
 
 
 def accounts(chain: Chain) -> tuple[int, int]:
-    return chain.held, chain.segments
+    return chain.held, chain.chunks
 
 
 def test_without_links_steps_leave_at_once() -> None:
@@ -136,7 +136,7 @@ def test_a_blocked_sink_holds_what_has_passed_every_stage() -> None:
     wire.send(Send(0.0, b"abc"), HalfClose(0.0)).wait_until(5.0)
     assert wire.left == []
     assert accounts(wire.chain) == (3, 2)
-    assert wire.chain.cost == 3 + 2 * SEGMENT_COST
+    assert wire.chain.cost == 3 + 2 * CHUNK_COST
     wire.chain.blocked = False
     assert wire.wait_until(6.0).arrived() == [(6.0, b"abc"), (6.0, "HalfClose")]
     assert accounts(wire.chain) == (0, 0)
@@ -215,7 +215,7 @@ def test_an_alarm_rings_whether_or_not_anything_flows_and_catches_up() -> None:
     assert chain.advance(0.0) == 1.0
     assert chain.advance(2.5) == 3.0
     assert left == [Send(1.0, b"."), Send(2.0, b".")]
-    assert (tally.segments, tally.delay.sum) == (2, 0.0)
+    assert (tally.chunks, tally.delay.sum) == (2, 0.0)
     assert accounts(chain) == (0, 0)
 
 
@@ -236,13 +236,13 @@ def test_an_end_that_a_fault_made_names_it_and_a_peers_does_not() -> None:
 
 def test_only_steps_that_were_touched_are_counted() -> None:
     wire = Wire(close=SlowClose(delay=1.0)).send(Send(0.0, b"a"), Send(0.0, b"b"), HalfClose(0.0)).wait_until(2.0)
-    assert wire.tallies["close"].segments == 1
+    assert wire.tallies["close"].chunks == 1
     assert wire.tallies["close"].delay.sum == pytest.approx(1.0)
 
 
 def test_swallowed_steps_are_counted_and_held_no_more() -> None:
     wire = Wire(hole=Blackhole()).send(Send(0.0, b"abc"), Send(0.0, b"d"))
-    assert wire.tallies["hole"].segments == 2
+    assert wire.tallies["hole"].chunks == 2
     assert accounts(wire.chain) == (0, 0)
 
 
@@ -270,4 +270,4 @@ def test_too_much_for_once_is_done_in_several_calls() -> None:
     assert (chain.advance(1.0), len(left)) == (1.0, WORK)
     assert (chain.advance(1.0), len(left)) == (1.0, 2 * WORK)
     assert (chain.advance(1.0), len(left)) == (NEVER, 2 * WORK + 1)
-    assert (chain.held, chain.segments) == (0, 0)
+    assert (chain.held, chain.chunks) == (0, 0)

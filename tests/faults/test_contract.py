@@ -113,7 +113,7 @@ def test_a_type_describes_itself_and_its_example_works(name: str) -> None:
     assert fault.depth in {"connection", "stream", "packet"}
     spec = read(yaml.safe_load(fault.example))
     assert type(spec.settings) is fault
-    assert (spec.settings.door() is not None) == (name in DOORS)
+    assert (spec.settings.admission() is not None) == (name in DOORS)
     assert (spec.settings.open(an_opening(spec.settings)) is None) == (name in AT_DOOR_ALONE)
 
 
@@ -165,14 +165,14 @@ def test_in_mode_packet_the_kernel_acts_and_in_mode_stream_it_does_not(name: str
     packet, stream = auto.in_mode("packet"), auto.in_mode("stream")
     assert type(packet) is type(stream) is type(auto)
     assert packet.open(opening) is None
-    door = packet.door()
-    filters = packet.loss(opening) is not None or (door is not None and door.by_filter)
+    admission = packet.admission()
+    filters = packet.loss(opening) is not None or (admission is not None and admission.by_filter)
     assert (filters, packet.pacing() is not None) == (auto.in_kernel == "filters", auto.in_kernel == "pacing")
     for fault in (auto, stream):
         assert (fault.loss(opening), fault.pacing()) == (None, None)
         assert (fault.open(opening) is None) == (name in AT_DOOR_ALONE)
-        door = fault.door()
-        assert door is None or (not door.by_filter and door.drop is None)
+        admission = fault.admission()
+        assert admission is None or (not admission.by_filter and admission.drop is None)
 
 
 @pytest.mark.parametrize("name", AT_LISTENER)
@@ -232,7 +232,7 @@ def test_removal_releases_everything_at_once_in_order(
     assert wire.now == removed_at
     assert wire.bytes == content(early)
     assert ends([step for _, step in wire.left]) == ends(early)
-    assert (wire.chain.held, wire.chain.segments) == (0, 0)
+    assert (wire.chain.held, wire.chain.chunks) == (0, 0)
 
 
 @every_fault
@@ -241,7 +241,7 @@ def test_removal_releases_everything_at_once_in_order(
 def test_nothing_is_held_after_removal(fault: Fault, steps: list[Step], removed_at: float) -> None:
     wire = Wire(it=fault).send(*steps).wait_until(removed_at)
     wire.set()
-    assert (wire.chain.held, wire.chain.segments, wire.chain.cost) == (0, 0, 0)
+    assert (wire.chain.held, wire.chain.chunks, wire.chain.cost) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("before", LOSSLESS, ids=repr)
@@ -285,7 +285,7 @@ def test_what_is_held_is_counted(fault: Fault) -> None:
     wire = Wire(it=fault).send(Send(0.0, b"x" * 5000), Send(0.0, b"y"), HalfClose(0.0))
     held = [step for link in wire.chain.links for step in (*link.timed, *link.waiting)]
     assert wire.chain.held == len(content(held))
-    assert wire.chain.segments == len(held)
+    assert wire.chain.chunks == len(held)
     if fault.type not in MAY_LOSE:
         assert wire.chain.held == 5001 - len(wire.bytes)
 

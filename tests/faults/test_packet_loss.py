@@ -10,7 +10,7 @@ from statistics import fmean
 
 import pytest
 
-from chaosproxy.faults.base import NEVER, Door, Drop, HalfClose, Loss, Opening, Reset, Send, Stage
+from chaosproxy.faults.base import NEVER, Admission, Drop, HalfClose, Loss, Opening, Reset, Send, Stage
 from chaosproxy.faults.packet_loss import PACKET, Burst, PacketLoss, _Lossy
 from tests.faults.playing import Wire, content, opened, play, read, told
 
@@ -125,14 +125,14 @@ def test_a_rate_is_the_kernels_to_keep() -> None:
     loss = loss_of(fault)
     assert (loss.drop, loss.changes_at) == (Drop(0.02), NEVER)
     assert fault.open(Opening(random.Random, 0.0, None)) is None
-    assert fault.door() == Door(drop=Drop(0.02)), "a client's first packets are lost, too"
+    assert fault.admission() == Admission(drop=Drop(0.02)), "a client's first packets are lost, too"
 
 
 @pytest.mark.parametrize("mode", ["auto", "stream"])
 def test_in_a_stream_nothing_is_lost_in_the_kernel(mode: str) -> None:
     for fault in (PacketLoss(rate=0.02, mode=mode), PacketLoss(burst=Burst(p=0.1, r=0.3), mode=mode)):
         assert fault.loss(Opening(random.Random, 0.0, None)) is None
-        assert fault.door() is None
+        assert fault.admission() is None
 
 
 def test_correlation_alone_keeps_auto_from_the_kernel() -> None:

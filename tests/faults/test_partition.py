@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from chaosproxy.faults.base import NEVER, Door, Drop, HalfClose, Opening, Send
+from chaosproxy.faults.base import NEVER, Admission, Drop, HalfClose, Opening, Send
 from chaosproxy.faults.hold import Hold
 from chaosproxy.faults.partition import Partition
 from tests.faults.playing import Wire, opened, play, read, told
@@ -20,7 +20,7 @@ def test_in_a_stream_everything_is_held_and_the_door_is_silent(mode: str) -> Non
     assert play(fault, Send(1.0, b"a"), HalfClose(2.0)) == [Send(NEVER, b"a"), HalfClose(NEVER)]
     assert not opened(fault).unread, "it is taken from the sender, as by a network"
     assert fault.loss(OPENING) is None
-    assert fault.door() == Door(reply="silence", existing="keep", by_filter=False)
+    assert fault.admission() == Admission(reply="silence", existing="keep", by_filter=False)
 
 
 @pytest.mark.parametrize(("acks", "spare_acks"), [("pass", True), ("drop", False)])
@@ -30,14 +30,14 @@ def test_in_packets_the_kernel_loses_all_and_the_door_is_silent(acks: str, spare
     loss = fault.loss(OPENING)
     assert loss is not None
     assert (loss.drop, loss.changes_at) == (Drop(1.0, spare_acks), NEVER)
-    assert fault.door() == Door(reply="silence", existing="keep", by_filter=True)
+    assert fault.admission() == Admission(reply="silence", existing="keep", by_filter=True)
 
 
 @pytest.mark.parametrize("mode", ["auto", "stream", "packet"])
 def test_fail_fast_resets_and_refuses_and_nothing_else(mode: str) -> None:
     fault = Partition(mode=mode, fail_fast=True)
     assert (fault.open(OPENING), fault.loss(OPENING)) == (None, None)
-    assert fault.door() == Door(reply="refuse", existing="reset")
+    assert fault.admission() == Admission(reply="refuse", existing="reset")
 
 
 def test_auto_needs_no_kernel_only_to_fail_fast() -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from chaosproxy.faults.base import NEVER, Door, HalfClose, Opening, Reset, Send
+from chaosproxy.faults.base import NEVER, Admission, HalfClose, Opening, Reset, Send
 from chaosproxy.faults.pause import Pause
 from chaosproxy.faults.stall import Stall
 from tests.faults.playing import Wire, opened, play, read, told
@@ -29,7 +29,7 @@ def test_after_it_everything_goes_on_at_once() -> None:
 
 
 def test_new_clients_find_themselves_connected_and_wait() -> None:
-    assert Pause().door() == Door(reply="hold", existing="keep")
+    assert Pause().admission() == Admission(reply="hold", existing="keep")
 
 
 def test_nothing_gets_through_and_the_kernel_has_no_part_in_it() -> None:

@@ -13,9 +13,9 @@ from tests.faults.playing import read, told
 
 @pytest.mark.parametrize("how", get_args(Handshake))
 def test_it_stands_at_the_door_and_nowhere_else(how: str) -> None:
-    door = read({"type": "tls_handshake", "how": how}).settings.door()
-    assert door is not None
-    assert (door.handshake, door.reply, door.delay) == (how, "accept", 0.0)
+    admission = read({"type": "tls_handshake", "how": how}).settings.admission()
+    assert admission is not None
+    assert (admission.handshake, admission.reply, admission.delay) == (how, "accept", 0.0)
 
 
 def test_how_must_be_said() -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from chaosproxy.faults.base import Door, Existing, Opening
+from chaosproxy.faults.base import Admission, Existing, Opening
 from chaosproxy.faults.unreachable import Unreachable
 from tests.faults.playing import read, told
 
@@ -18,7 +18,7 @@ OPENING = Opening(random.Random, 0.0, None)
 def test_it_acts_at_the_door_alone(existing: Existing, mode: str, by_filter: bool) -> None:
     fault = read({"type": "unreachable", "existing": existing, "mode": mode}).settings
     assert fault == Unreachable(existing=existing, mode=mode)
-    assert fault.door() == Door(reply="silence", existing=existing, by_filter=by_filter)
+    assert fault.admission() == Admission(reply="silence", existing=existing, by_filter=by_filter)
     assert (fault.open(OPENING), fault.loss(OPENING), fault.pacing()) == (None, None, None)
 
 

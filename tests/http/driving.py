@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from chaosproxy.faults.base import Close, HalfClose, Send, Step
 from chaosproxy.faults.chain import Chain, Link
+from chaosproxy.http.context import HttpContext, HttpSettings
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.part import Part
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate
-from chaosproxy.http.traffic import HttpSettings, Traffic
-from chaosproxy.net.follow import FollowRequests, FollowResponses
+from chaosproxy.net.http.readers import RequestReader, ResponseReader
 from chaosproxy.tallies import FaultTally, ProxyTally
 
 How = Literal["glance", "frame", "chain"]
@@ -33,7 +33,7 @@ Event = tuple[Side, bytes | None]
 class Direction:
     """One direction, its bytes on their way, and what came out."""
 
-    way: Requests | Responses
+    stream: Requests | Responses
     how: How = "glance"
     out: bytearray = field(default_factory=bytearray)
     parts: list[Part] = field(default_factory=list)
@@ -41,8 +41,8 @@ class Direction:
 
     def __post_init__(self) -> None:
         self.follow = following(self)
-        self.gate = Gate(self.way.conversation, self.way.on)
-        self.framing = Framing(self.way)
+        self.gate = Gate(self.stream.conversation, self.stream.on)
+        self.framing = Framing(self.stream)
         self.chain = Chain(self._leave)
 
     def switch(self, how: How) -> None:
@@ -71,7 +71,7 @@ class Direction:
             self.chain.push(Send(0.0, data))
             self._advance()
         elif self.how == "frame":
-            self._through_gate(self.way.frame(data, 0.0))
+            self._through_gate(self.stream.frame(data, 0.0))
         else:
             self.follow.data_received(data)
 
@@ -83,14 +83,14 @@ class Direction:
         elif self.how == "frame":
             self._through_gate(self.framing.on_step(HalfClose(0.0)))
         else:
-            self.way.stream_ended(0.0)
+            self.stream.stream_ended(0.0)
 
     def settle(self) -> None:
         """It may be over, for what happened in the other direction, or a fault may have something to say."""
         if self.how == "glance":
             return
         if self.how == "chain":
-            self.framing.stir(0.0)
+            self.framing.wake(0.0)
             self._advance()
         else:
             self._through_gate(self.framing.on_alarm(0.0))
@@ -116,7 +116,7 @@ class Direction:
     @property
     def held(self) -> bytes:
         """What has come in and not gone out."""
-        return b"" if self.how == "glance" else self.way.framer.kept
+        return b"" if self.how == "glance" else self.stream.framer.kept
 
 
 class _Pipe:
@@ -130,8 +130,8 @@ class _Pipe:
         self.bytes = 0
         self.taken_in = 0
         """Chunks that took more than a glance."""
-        self.conversation = direction.way.conversation
-        self.connection = self.emitter = self.sink = self
+        self.conversation = direction.stream.conversation
+        self.connection = self.scheduler = self.sink = self
 
     def clock(self) -> float:
         return 0.0
@@ -141,14 +141,14 @@ class _Pipe:
 
     def take_in(self, data: bytes) -> None:
         self.taken_in += 1
-        self._direction.way.account(data, 0.0)
+        self._direction.stream.account(data, 0.0)
         if not self.conversation.reset_over:
             self.write(data)
 
 
 def following(direction: Direction) -> Any:  # Any: its pipe is none
     """What feeds a direction in which no fault acts."""
-    side = FollowRequests if direction.way.on == "request" else FollowResponses
+    side = RequestReader if direction.stream.on == "request" else ResponseReader
     pipe: Any = _Pipe(direction)
     return side(pipe, pipe)
 
@@ -160,12 +160,12 @@ class Driven:
         if after is None:
             self.reasons: list[str] = []
             self.tally = ProxyTally()
-            self.traffic = Traffic(self.tally, self.reasons.append)
-            self.traffic.configure(HttpSettings(**settings), ())  # type: ignore[arg-type]  # tests name what there is
+            self.context = HttpContext(self.tally, self.reasons.append)
+            self.context.configure(HttpSettings(**settings), ())  # type: ignore[arg-type]  # tests name what there is
         else:
-            self.reasons, self.tally, self.traffic = after.reasons, after.tally, after.traffic
+            self.reasons, self.tally, self.context = after.reasons, after.tally, after.context
         self._counted = self._all_statuses
-        self.conversation = Conversation(self.traffic)
+        self.conversation = Conversation(self.context)
         self.client = Direction(Requests(self.conversation))
         self.server = Direction(Responses(self.conversation))
         self.switch(how)
@@ -184,8 +184,8 @@ class Driven:
                 direction.feed(data)
             if self.conversation.reset_over:
                 break
-            if self.conversation.over is not None or self.conversation.stirred:
-                self.conversation.stirred = False
+            if self.conversation.over is not None or self.conversation.wakes_downstream:
+                self.conversation.wakes_downstream = False
                 for one in (self.client, self.server):
                     one.settle()
         return self
@@ -204,8 +204,8 @@ class Driven:
     @property
     def is_between(self) -> bool:
         if not self.conversation.asks_upgrade:
-            self.client.way.framer.decide()  # as the next request would have it
-        return self.client.way.framer.is_between and self.server.way.framer.is_between
+            self.client.stream.framer.decide()  # as the next request would have it
+        return self.client.stream.framer.is_between and self.server.stream.framer.is_between
 
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:

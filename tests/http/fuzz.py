@@ -171,7 +171,7 @@ class Lines:
         return self._line
 
     def report(self) -> Iterable[str]:
-        for name in ("conversation", "exchange", "framing", "glance", "head", "parse", "stage", "traffic", "way"):
+        for name in ("conversation", "exchange", "framing", "glance", "head", "parse", "stage", "context", "stream"):
             path = next((one for one in self.seen if one.endswith(f"/http/{name}.py")), None)
             if path is not None:
                 lines = _lines_of_functions(Path(path))

@@ -221,7 +221,7 @@ def test_strict_ends_it(how: How) -> None:
 
 def test_strict_lets_nothing_of_what_waits_behind_pass() -> None:
     driven = Driven(how="frame", strict=True)
-    assert driven.client.way.frame(GARBAGE, 0.0) == driven.client.way.frame(LEGAL_REQUEST, 0.0) == []
+    assert driven.client.stream.frame(GARBAGE, 0.0) == driven.client.stream.frame(LEGAL_REQUEST, 0.0) == []
 
 
 # ── when a fault owes something ───────────────────────────────────────────────────────
@@ -259,7 +259,7 @@ def test_what_is_left_of_a_swallowed_request_never_reaches_the_server() -> None:
     driven = Aborting(1).play([("client", CHUNKED), ("client", b"x\r\n" + LEGAL_REQUEST), ("client", LEGAL_REQUEST)])
     assert (driven.client.out, driven.server.out) == (b"", b"ours")
     assert driven.server.is_closed, "a server that cannot read on would close, too"
-    assert (driven.conversation.over, driven.conversation.owed.broken_by) == (None, "fault")
+    assert (driven.conversation.over, driven.conversation.obligations.broken_by) == (None, "fault")
 
 
 def test_a_swallowed_request_is_swallowed_to_its_end_when_it_has_been_answered() -> None:

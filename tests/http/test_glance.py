@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from chaosproxy.http.context import KEPT_EACH, LONGEST_KEPT, HttpSettings
 from chaosproxy.http.glance import BEGIN_AND_END, NOT_ONE, REQUEST, RESPONSE, STATUS_CLASSES, Glance
 from chaosproxy.http.match import Rules
-from chaosproxy.http.traffic import KEPT_EACH, LONGEST_KEPT, HttpSettings
 from tests.http.corpus import CORPUS, LEGAL_ANSWER, LEGAL_REQUEST
 from tests.http.driving import Driven
 from tests.http.test_match import matcher
@@ -95,7 +95,7 @@ def test_nothing_passes_at_a_glance_that_could_not_be_framed() -> None:
         one, other = (driven.server if shape.server else driven.client for driven in (glance, careful))
         data = shape.server or shape.client
         if one.passes(data):
-            other.way.account(data, 0.0)
+            other.stream.account(data, 0.0)
             assert careful.conversation.over is None, shape.name
             assert (careful.conversation.count, careful.statuses) == (glance.conversation.count, glance.statuses)
 
@@ -129,11 +129,11 @@ def test_what_was_known_is_looked_at_again_once_something_else_holds(change: str
     second = Driven(after=first)
     match change:
         case "faults":
-            second.traffic.want(Rules([matcher(path="/1")]))
+            second.context.want(Rules([matcher(path="/1")]))
         case "routes":
-            second.traffic.configure(HttpSettings(), ["/1"])
+            second.context.configure(HttpSettings(), ["/1"])
         case _:
-            second.traffic.configure(HttpSettings(head_limit=20), ())
+            second.context.configure(HttpSettings(head_limit=20), ())
     second.play([("client", POST % 1)])
     assert second.client.follow.out.taken_in == (change != "routes")
     assert (("POST", "/1") in second.tally.routes) == (change == "routes")
@@ -145,5 +145,5 @@ def test_of_a_connection_each_16th_is_kept_unless_it_is_long() -> None:
     kept: list[list[bytes]] = []
     for request in (long, *(POST % turn for turn in range(100, 100 + KEPT_EACH))):
         driven.play([("client", request), ("server", LEGAL_ANSWER)])
-        kept.append([data for data, _ in driven.traffic.latest_requests.values()])
+        kept.append([data for data, _ in driven.context.latest_requests.values()])
     assert kept == [[]] * KEPT_EACH + [[POST % (99 + KEPT_EACH)]]

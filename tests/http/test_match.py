@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from chaosproxy.cli.describe import lines_of
 from chaosproxy.declare import Problems, struct_schema, write_struct
 from chaosproxy.http.head import RequestHead, ResponseHead, values
-from chaosproxy.http.match import Match, Matcher, On, Rules, read_match
+from chaosproxy.http.match import Match, Matcher, Rules, read_match
+from chaosproxy.http.part import MessageKind
 
 FULL = {
     "method": ["POST", "PUT"], "path": "/checkout/*", "query": {"page": "2", "debug": False, "q": "a*"},
@@ -21,7 +22,7 @@ FULL = {
 }  # fmt: skip
 
 
-def read(data: object, on: On = "response") -> tuple[Match | None, list[str]]:
+def read(data: object, on: MessageKind = "response") -> tuple[Match | None, list[str]]:
     problems = Problems()
     return read_match(data, problems, ("f", "match"), on), [str(problem) for problem in problems]
 
@@ -152,7 +153,7 @@ MATCHES = st.fixed_dictionaries({}, optional={
 
 
 @given(ANYTHING | st.dictionaries(st.sampled_from(sorted(FULL)), ANYTHING), st.sampled_from(["request", "response"]))
-def test_any_data_is_a_match_or_problems(data: object, on: On) -> None:
+def test_any_data_is_a_match_or_problems(data: object, on: MessageKind) -> None:
     match, found = read(data, on)
     assert (match is None) == bool(found)
     words = ("; give ", "; put it in quotes", "; known keys: ", "; leave it out")

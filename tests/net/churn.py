@@ -28,8 +28,8 @@ import uvloop
 from chaosproxy.certs import make_certs
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.model.types import FAULT_TYPES
-from chaosproxy.net.connection import Connection
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.stream.connection import Connection
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
 from tests.net.harness import collect_unhandled, open_descriptors

@@ -18,9 +18,9 @@ import uvloop
 
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.events import Event
-from chaosproxy.net.connection import Connection
 from chaosproxy.net.proxy import Proxy
-from chaosproxy.net.sockets import is_refused_half_close
+from chaosproxy.net.sockets.binding import is_refused_half_close
+from chaosproxy.net.stream.connection import Connection
 from chaosproxy.seed import Seed
 from tests.net.building import proxy
 

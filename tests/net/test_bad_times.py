@@ -8,7 +8,7 @@ import resource
 import psutil
 import pytest
 
-from chaosproxy.net.pipe import DIAL_QUEUE
+from chaosproxy.net.stream.pipe import DIAL_QUEUE
 from tests.net.echo import Echo
 from tests.net.harness import Stage, can_send, close_with_reset, run, turns, until
 

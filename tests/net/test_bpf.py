@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosproxy.faults.base import Drop
-from chaosproxy.net.bpf import KEEP_ALL, encode, losing
-from chaosproxy.net.kernel import attach, detach
+from chaosproxy.net.kernel.bpf import KEEP_ALL, encode, losing
+from chaosproxy.net.kernel.sockopts import attach, detach
 from tests.net.bpf_machine import ACK, FIN, PSH, RST, SYN, URG, BadProgram, checked, run, segment
 
 LEAST, MOST = 0, 2**32 - 1

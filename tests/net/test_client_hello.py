@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosproxy.net.client_hello import LONGEST, MORE, Hello, More, read_hello
+from chaosproxy.net.tls.client_hello import LONGEST, MORE, Hello, More, read_hello
 
 
 def hello(name: str | None = "api.test", alpn: tuple[str, ...] = (), newest: bool = True) -> bytes:

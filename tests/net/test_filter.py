@@ -15,10 +15,10 @@ import pytest
 
 from chaosproxy.faults.base import NEVER, Drop, Loss, Opening
 from chaosproxy.faults.packet_loss import Burst, PacketLoss
-from chaosproxy.net import filter as filtering
-from chaosproxy.net.bpf import Program, encode, losing
-from chaosproxy.net.emitter import Emitter
-from chaosproxy.net.filter import Filter
+from chaosproxy.net.kernel import filter as filtering
+from chaosproxy.net.kernel.bpf import Program, encode, losing
+from chaosproxy.net.kernel.filter import Filter
+from chaosproxy.net.timer.scheduler import Scheduler
 from tests.net.bpf_machine import run, segment
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_MEMINFO = 26, 27, 55
@@ -95,20 +95,20 @@ class Timer:
 
 
 class Bench:
-    """A filter on such a socket, an emitter, and a clock that the test moves."""
+    """A filter on such a socket, a scheduler, and a clock that the test moves."""
 
     def __init__(self, inherited: Program | None = None, watched: bool = True) -> None:
         self.now = 0.0
         self._looks = 0
-        self.emitter = Emitter(self._look, self._make)
+        self.scheduler = Scheduler(self._look, self._make)
         self.socket = KernelSocket()
-        self.filter = Filter(self.emitter, inherited)
+        self.filter = Filter(self.scheduler, inherited)
         self.socket.code = None if inherited is None else encode(inherited)
         if watched:
             self.watch()
 
     def _look(self) -> float:
-        """On this clock no time passes while the emitter works: one that goes on for ever is told here."""
+        """On this clock no time passes while the scheduler works: one that goes on for ever is told here."""
         self._looks += 1
         assert self._looks < 1000, f"it is woken again and again for {self.filter.wake} at {self.now}"
         return self.now
@@ -210,7 +210,7 @@ def test_it_is_detached_at_the_end_and_wakes_no_more(end: Callable[[Filter], Non
     bench.use(Planned((1.0, ALL), (2.0, HALF)))
     end(bench.filter)
     assert bench.socket.history[-1] is None
-    assert bench.filter.wake == NEVER
+    assert bench.filter.scheduled_at == NEVER
     bench.go_to(1.0)
     assert len(bench.socket.history) == 2
     bench.filter.end()
@@ -228,7 +228,7 @@ def test_while_it_is_attached_the_socket_is_reset_if_the_process_dies() -> None:
 def test_a_socket_that_took_no_filter_ends_in_good_order(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.socket.refuses = errno.ENOMEM
-    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.filter"):
+    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.kernel.filter"):
         bench.use(Loss(ALL))
         bench.filter.end()
     assert not bench.socket.resets_on_exit
@@ -236,7 +236,7 @@ def test_a_socket_that_took_no_filter_ends_in_good_order(caplog: pytest.LogCaptu
 
 def test_each_socket_that_is_lent_is_given_back(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(losing((ALL,)))
-    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.filter"):
+    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.kernel.filter"):
         for refuses in (None, errno.EBADF, errno.ENOMEM, None):
             bench.socket.refuses = refuses
             bench.use(Loss(HALF))
@@ -285,11 +285,11 @@ def test_what_an_inherited_program_dropped_counts() -> None:
 def test_it_changes_when_the_loss_says_so() -> None:
     bench = Bench()
     bench.use(Planned((1.0, ALL), (3.0, HALF), (4.0, None), (NEVER, ALL)))
-    assert bench.filter.wake == 1.0
+    assert bench.filter.scheduled_at == 1.0
     fates = []
     for now, then in ((1.0, 3.0), (3.0, 4.0), (4.0, NEVER)):
         bench.go_to(now)
-        assert bench.filter.wake == then
+        assert bench.filter.scheduled_at == then
         fates.append((bench.socket.loses(segment(), 0), bench.socket.loses(segment(), 2**32 - 1)))
     assert fates == [(True, False), (False, False), (True, True)]
 
@@ -298,9 +298,9 @@ def test_it_is_woken_for_the_earliest_and_asks_nobody_else() -> None:
     bench = Bench()
     slow, quick, still = Planned((5.0, ALL), (9.0, ALL)), Planned((2.0, HALF), (7.0, None)), Loss(HALF)
     bench.use(slow, quick, still)
-    assert bench.filter.wake == 2.0
+    assert bench.filter.scheduled_at == 2.0
     bench.go_to(2.0)
-    assert bench.filter.wake == 5.0
+    assert bench.filter.scheduled_at == 5.0
     assert (slow.changed, quick.changed) == ([], [2.0])
 
 
@@ -310,7 +310,7 @@ def test_who_comes_late_is_changed_before_it_is_attached() -> None:
     bench.now = 6.0
     bench.watch()
     assert bench.socket.history == [encode(losing((HALF,)))]
-    assert bench.filter.wake == NEVER
+    assert bench.filter.scheduled_at == NEVER
 
 
 def test_a_bursty_channel_keeps_its_schedule_when_timers_are_late() -> None:
@@ -325,13 +325,13 @@ def test_a_bursty_channel_keeps_its_schedule_when_timers_are_late() -> None:
     bench.use(channel())
     seen = set()
     for late in range(1, 400):
-        now = bench.filter.wake + late % 7 * 0.013
+        now = bench.filter.scheduled_at + late % 7 * 0.013
         bench.go_to(now)
         while punctual.changes_at <= now:
             punctual.change(punctual.changes_at)
         assert punctual.drop is not None
         assert bench.socket.code == encode(losing((punctual.drop,)))
-        assert bench.filter.wake == punctual.changes_at > now
+        assert bench.filter.scheduled_at == punctual.changes_at > now
         seen.add(punctual.drop)
     assert seen == {Drop(0.1), Drop(1.0)}
 
@@ -346,28 +346,28 @@ def test_for_a_while_after_a_filter_the_peer_is_asked_whether_it_is_alive() -> N
     bench.now = 10.0
     bench.use()
     assert bench.socket.asks
-    end = bench.filter.wake
+    end = bench.filter.scheduled_at
     assert 1.0 < end - 10.0 < 9.0, "a probe each second; after nine without an answer Linux gives up"
     bench.go_to(math.nextafter(end, 0.0))
     assert bench.socket.asks
     bench.go_to(end)
     assert not bench.socket.asks
-    assert bench.filter.wake == NEVER
+    assert bench.filter.scheduled_at == NEVER
 
 
 def test_a_new_filter_in_that_time_changes_nothing_about_when_asking_ends() -> None:
     bench = Bench()
     bench.use(Loss(ALL))
     bench.use()
-    end = bench.filter.wake
+    end = bench.filter.scheduled_at
     bench.now = 1.0
     bench.use(Planned((2.0, ALL), (50.0, HALF), (NEVER, ALL)))
-    assert bench.filter.wake == 2.0
+    assert bench.filter.scheduled_at == 2.0
     bench.go_to(2.0)
-    assert bench.filter.wake == end
+    assert bench.filter.scheduled_at == end
     bench.go_to(end)
     assert not bench.socket.asks
-    assert bench.filter.wake == 50.0
+    assert bench.filter.scheduled_at == 50.0
 
 
 def test_after_each_filter_it_is_asked_anew() -> None:
@@ -376,7 +376,7 @@ def test_after_each_filter_it_is_asked_anew() -> None:
         bench.now = now
         bench.use(Loss(ALL))
         bench.use()
-    first, second = bench.filter.wake - 2.0, bench.filter.wake
+    first, second = bench.filter.scheduled_at - 2.0, bench.filter.scheduled_at
     bench.go_to(first)
     assert bench.socket.asks
     bench.go_to(second)
@@ -428,7 +428,7 @@ def test_a_filter_that_is_refused_is_logged_unless_the_socket_is_gone(
 def test_after_a_refusal_it_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.socket.refuses = errno.ENOMEM
-    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.filter"):
+    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.kernel.filter"):
         bench.use(Loss(ALL))
     bench.socket.refuses = None
     bench.filter.refresh(1.0)

@@ -322,7 +322,7 @@ def test_meddling_with_every_fault_during_many_exchanges_keeps_them_whole(loop_n
 def test_copies_beyond_the_limit_are_not_sent_and_that_is_told_once(
     loop_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("chaosproxy.net.copies._MOST", 1)
+    monkeypatch.setattr("chaosproxy.net.http.copies._MOST", 1)
 
     async def scenario(stage: Stage) -> None:
         listener = stage.listener()
@@ -341,7 +341,7 @@ def test_copies_beyond_the_limit_are_not_sent_and_that_is_told_once(
         await copy.stop()
         await over(client, server)
 
-    with caplog.at_level(logging.WARNING, "chaosproxy.net.copies"):
+    with caplog.at_level(logging.WARNING, "chaosproxy.net.http.copies"):
         run(loop_name, scenario)
     assert [record.getMessage() for record in caplog.records] == [
         "proxy: 1 copies are under way; no more are sent meanwhile"

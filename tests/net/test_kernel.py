@@ -16,16 +16,15 @@ from pathlib import Path
 import pytest
 
 from chaosproxy.faults.base import Drop
-from chaosproxy.net.bpf import losing
-from chaosproxy.net.kernel import (
-    Capability,
+from chaosproxy.net.kernel.bpf import losing
+from chaosproxy.net.kernel.capabilities import Capability, probe
+from chaosproxy.net.kernel.sockopts import (
     ask_if_alive,
     attach,
     detach,
     dropped,
     lent_socket,
     limit_pacing,
-    probe,
     read_tcp_info,
     tcp_info,
     tcp_socket,
@@ -253,7 +252,7 @@ def test_with_the_privilege_everything_can_be_had() -> None:
 
 TELL = """
 import errno, json, socket, struct
-from chaosproxy.net.kernel import probe
+from chaosproxy.net.kernel.capabilities import probe
 keep_all = struct.pack("HBBI", 6, 0, 0, 2**32 - 1)
 import ctypes
 code = ctypes.create_string_buffer(keep_all, 8)

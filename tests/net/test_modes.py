@@ -9,8 +9,8 @@ import pytest
 from chaosproxy.errors import Unsupported
 from chaosproxy.model import ProxySpec
 from chaosproxy.model.types import FAULT_TYPES
-from chaosproxy.net.kernel import Capabilities, Capability
-from chaosproxy.net.modes import Acting, acting
+from chaosproxy.net.kernel.capabilities import Capabilities, Capability
+from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
 from tests.net.building import fault, proxy
 
 KERNEL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info")))
@@ -86,10 +86,10 @@ RATHER_NOT = [
 Given = dict[str, object]
 
 
-def settled(given: Given, on: ProxySpec, kernel: Capabilities) -> Acting:
+def settled(given: Given, on: ProxySpec, kernel: Capabilities) -> ResolvedMode:
     """How it acts; that its settings are those given, but for the mode, is checked for all."""
     spec = fault(**given)
-    found = acting(spec, on, kernel)
+    found = resolve_mode(spec, on, kernel)
     assert found.settings == replace(spec.settings, mode=found.mode)  # type: ignore[type-var]  # Fault is no dataclass
     return found
 
@@ -109,7 +109,7 @@ def test_where_it_cannot_auto_is_stream_and_packet_is_refused(
     assert found.mode == "stream"
     assert words in found.why
     with pytest.raises(Unsupported) as caught:
-        acting(fault(**given, mode="packet"), on, kernel)
+        resolve_mode(fault(**given, mode="packet"), on, kernel)
     assert str(caught.value).startswith(f"mode packet of {given['type']} cannot be had on proxy 'proxy': ")
     assert words in str(caught.value)
 
@@ -124,14 +124,15 @@ def test_some_settings_are_better_off_as_a_stream(given: Given, words: str) -> N
 
 @pytest.mark.parametrize("given", [{"type": "bandwidth", "rate": "1MB/s"}, CUT | {"fail_fast": True}])
 def test_but_packet_can_be_asked_for(given: Given) -> None:
-    assert settled(given | {"mode": "packet"}, TCP, KERNEL) == Acting(fault(**given, mode="packet").settings, "packet")
+    expected = ResolvedMode(fault(**given, mode="packet").settings, "packet")
+    assert settled(given | {"mode": "packet"}, TCP, KERNEL) == expected
 
 
 @pytest.mark.parametrize("given", [LOSS, CUT, DEAD, FAST])
 def test_stream_can_be_had_anywhere_and_needs_no_reason(given: Given) -> None:
     for on in (TCP, UNIX_LISTEN, UNIX_UPSTREAM):
         for kernel in (KERNEL, NOTHING):
-            assert settled(given | {"mode": "stream"}, on, kernel) == Acting(
+            assert settled(given | {"mode": "stream"}, on, kernel) == ResolvedMode(
                 fault(**given, mode="stream").settings, "stream"
             )
 
@@ -139,7 +140,7 @@ def test_stream_can_be_had_anywhere_and_needs_no_reason(given: Given) -> None:
 def test_a_type_without_modes_acts_as_it_is() -> None:
     for given in ({"type": "latency", "delay": "1ms"}, {"type": "pause"}, {"type": "refuse"}):
         spec = fault(**given)
-        assert acting(spec, UNIX_LISTEN, NOTHING) == Acting(spec.settings, None, "")
+        assert resolve_mode(spec, UNIX_LISTEN, NOTHING) == ResolvedMode(spec.settings, None, "")
 
 
 def test_the_tables_leave_no_type_out() -> None:

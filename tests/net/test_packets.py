@@ -13,7 +13,7 @@ import pytest
 
 from chaosproxy.declare import Problems
 from chaosproxy.model import read_partition
-from chaosproxy.net.kernel import tcp_info
+from chaosproxy.net.kernel.sockopts import tcp_info
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.tallies import TcpInfo
 from tests.net.building import fault

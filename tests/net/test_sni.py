@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from chaosproxy.events import ClientHello
-from chaosproxy.net import securing
+from chaosproxy.net.tls import handshake as securing
 from tests.net.building import fault
 from tests.net.harness import Stage, quiet, receive, run, send
 from tests.net.tls_peers import Certs, Peer

@@ -16,7 +16,7 @@ import pytest
 from chaosproxy.errors import InvalidInput
 from chaosproxy.events import ConnectionClosed, DialFailed, TlsFailed
 from chaosproxy.model.tls import ListenTls
-from chaosproxy.net.kernel import tcp_socket
+from chaosproxy.net.kernel.sockopts import tcp_socket
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault, proxy
 from tests.net.harness import Stage, close_with_reset, receive, run, send

@@ -12,8 +12,8 @@ import pytest
 
 from chaosproxy.errors import InvalidInput, Unsupported
 from chaosproxy.events import ConnectionClosed, TlsFailed
-from chaosproxy.net.greeting import Greeting
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.tls.peek import Peek
 from tests.net.building import fault
 from tests.net.harness import Stage, quiet, receive, run
 from tests.net.tls_peers import Certs, Peer, connect
@@ -110,7 +110,7 @@ def test_stall_never_answers_until_it_is_healed(loop_name: str, certs: Certs) ->
             peer.tls.do_handshake()
         await peer.flush()
         assert await quiet(peer.sock, 0.2)
-        assert running.fault_tallies()["wrong"].segments == 1
+        assert running.fault_tallies()["wrong"].chunks == 1
         stage.supervisor.heal("test")
         await peer.handshake()
         await stage.event("connection_opened")
@@ -137,13 +137,13 @@ def test_a_stalled_client_may_leave_in_the_turn_in_which_it_is_healed(
 
     async def scenario(stage: Stage) -> None:
         running = await wrong(stage, certs, "stall")
-        hear = Greeting.eof_received
+        hear = Peek.eof_received
 
-        def hear_and_heal(greeting: Greeting) -> bool:
+        def hear_and_heal(peek: Peek) -> bool:
             stage.supervisor.heal("test")
-            return hear(greeting)
+            return hear(peek)
 
-        monkeypatch.setattr(Greeting, "eof_received", hear_and_heal)
+        monkeypatch.setattr(Peek, "eof_received", hear_and_heal)
         client = await stage.connect(running)
         while not running.connections:
             await asyncio.sleep(0)

@@ -117,7 +117,7 @@ def test_a_fault_shows_what_it_touched_held_and_delayed() -> None:
             seen = scrape()
             assert seen.value("chaosproxy_faults_active", proxy="db", fault="slow") == 1
             assert seen.value("chaosproxy_fault_connections_touched_total", proxy="db", fault="slow") == 1
-            assert seen.value("chaosproxy_fault_segments_touched_total", proxy="db", fault="slow") == 1
+            assert seen.value("chaosproxy_fault_chunks_touched_total", proxy="db", fault="slow") == 1
             delay = {"proxy": "db", "fault": "slow"}
             assert seen.value("chaosproxy_injected_delay_seconds_count", **delay) == 1
             assert seen.value("chaosproxy_injected_delay_seconds_sum", **delay) == pytest.approx(0.02, rel=0.01)

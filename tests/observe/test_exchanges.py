@@ -260,7 +260,7 @@ def test_of_many_messages_twenty_a_second_and_fault_are_told_of_and_the_rest_is_
         assert {event.path for event in told} == {"/users/42"}, "as sent, and without its query"
         for fault in ("one", "two"):
             mine = [event for event in told if event.fault == fault]
-            assert len(mine) + sum(event.untold for event in mine) == 101, "none is forgotten"
+            assert len(mine) + sum(event.suppressed for event in mine) == 101, "none is forgotten"
         assert world.samples("chaosproxy_fault_messages_touched_total") == {("one",): 101, ("two",): 101}
 
     both = {name: {"type": "http_headers", "add": {f"X-{name}": "yes"}} for name in ("one", "two")}

@@ -33,9 +33,9 @@ def written(events: list[Event], log_format: LogFormat, per_kind: int = 20) -> l
         bus = Bus()
         log = EventLog(bus, per_kind=per_kind, window=60)
         for event in events:
-            bus.tell(event)
+            bus.publish(event)
         log.close()
-        bus.tell(events[0])
+        bus.publish(events[0])
 
     asyncio.run(scenario())
     return stream.getvalue().splitlines()
@@ -104,11 +104,11 @@ def test_what_was_suppressed_is_said_when_its_window_ends_and_then_events_are_wr
         logging.getLogger("chaosproxy").addHandler(handler)
         bus = Bus()
         log = EventLog(bus, per_kind=1, window=0.02)
-        bus.tell(opened(1))
-        bus.tell(opened(2))
+        bus.publish(opened(1))
+        bus.publish(opened(2))
         async with asyncio.timeout(5):
             await said.wait()
-        bus.tell(opened(3))
+        bus.publish(opened(3))
         log.close()
 
     asyncio.run(scenario())

@@ -8,9 +8,9 @@ from aiohttp import web
 
 from chaosproxy.control.api_v1.body import read_name, read_object, read_optional_object, read_query
 from chaosproxy.control.api_v1.context import BY, Api
+from chaosproxy.control.api_v1.parsing import fault_from, free_name, same_name
 from chaosproxy.control.api_v1.proxies import find_proxy
 from chaosproxy.control.api_v1.views import fault_view
-from chaosproxy.control.api_v1.wishes import fault_from, free_name, same_name
 from chaosproxy.declare import nearest
 from chaosproxy.errors import InvalidInput, NotFound, Problem
 from chaosproxy.model import FaultSpec

@@ -8,9 +8,9 @@ from aiohttp import web
 
 from chaosproxy.control.api_v1.body import read_optional_object, read_query
 from chaosproxy.control.api_v1.context import BY, Api
+from chaosproxy.control.api_v1.parsing import duration_from
 from chaosproxy.control.api_v1.proxies import find_proxy
 from chaosproxy.control.api_v1.views import nodes_view, verb_view
-from chaosproxy.control.api_v1.wishes import duration_from
 from chaosproxy.control.nodes import Verb, proxies_of, verb_fault
 from chaosproxy.model import FaultSpec
 from chaosproxy.net.proxy import Proxy

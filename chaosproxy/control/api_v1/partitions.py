@@ -8,8 +8,8 @@ from aiohttp import web
 
 from chaosproxy.control.api_v1.body import read_name, read_object, read_query
 from chaosproxy.control.api_v1.context import BY, Api
+from chaosproxy.control.api_v1.parsing import partition_from
 from chaosproxy.control.api_v1.views import partition_view
-from chaosproxy.control.api_v1.wishes import partition_from
 
 __all__ = ["add_partition", "list_partitions", "remove_partition", "show_partition"]
 

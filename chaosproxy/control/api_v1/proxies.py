@@ -8,15 +8,15 @@ from aiohttp import web
 
 from chaosproxy.control.api_v1.body import read_object, read_query
 from chaosproxy.control.api_v1.context import BY, Api
+from chaosproxy.control.api_v1.parsing import merged_proxy, new_proxy
 from chaosproxy.control.api_v1.problem import Refused
 from chaosproxy.control.api_v1.views import connection_id, connection_view, proxy_view
-from chaosproxy.control.api_v1.wishes import merged_proxy, new_proxy
 from chaosproxy.control.policy import forbidden
 from chaosproxy.declare import Choice, nearest
 from chaosproxy.errors import InvalidInput, NotFound, Problem
 from chaosproxy.model import ProxySpec
-from chaosproxy.net.connection import Connection
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.stream.connection import Connection
 
 __all__ = [
     "add_proxy",

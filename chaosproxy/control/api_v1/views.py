@@ -11,9 +11,9 @@ from chaosproxy.control.partitions import ActivePartition
 from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Address, FaultSpec, PartitionSpec, ProxySpec, write_fault
-from chaosproxy.net.connection import Connection
-from chaosproxy.net.kernel import Capabilities
+from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.stream.connection import Connection
 from chaosproxy.units import format_duration
 
 __all__ = [
@@ -47,13 +47,13 @@ def proxy_view(proxy: Proxy) -> Json:
 
 def fault_view(proxy: Proxy, fault: FaultSpec) -> Json:
     """A fault: its placement with what is default filled in, its parameters, and what `mode: auto` has become."""
-    placement, placed = fault.placement, proxy.placed(fault.name)
+    placement, active = fault.placement, proxy.active_fault(fault.name)
     filled: Json = {"direction": placement.direction, "ttl": None}
     if not fault.settings.at_listener:
         filled["probability"] = placement.probability
     view = {"name": fault.name, "type": fault.type, **filled, **write_fault(fault)}
-    if placed is not None and placed.acting.mode is not None:
-        view |= {"effective_mode": placed.acting.mode, "mode_reason": placed.acting.why or None}
+    if active is not None and active.resolved.mode is not None:
+        view |= {"effective_mode": active.resolved.mode, "mode_reason": active.resolved.why or None}
     return view
 
 
@@ -121,7 +121,7 @@ def connection_view(connection: Connection) -> Json:
         "proxy": proxy,
         "ordinal": connection.ordinal,
         "client": connection.client_address,
-        "open_for_s": round(connection.emitter.clock() - connection.accepted_at, 6),
+        "open_for_s": round(connection.scheduler.clock() - connection.accepted_at, 6),
         "bytes_upstream": connection.upstream.bytes,
         "bytes_downstream": connection.downstream.bytes,
     }

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from chaosproxy.declare import Duration, Number, Struct, param
 from chaosproxy.faults.base import Step
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.rewrite import rewritten
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
@@ -41,7 +41,7 @@ class HttpClockSkew(MessageFault):
     summary: ClassVar[str] = "shifts the dates in answers: a server whose clock lies"
     models: ClassVar[str] = "A node without time synchronisation, a virtual machine that was paused, a wrong zone."
     example: ClassVar[str] = "{type: http_clock_skew, offset: -5m, drift: 200}"
-    treats: ClassVar[On] = "response"
+    treats: ClassVar[MessageKind] = "response"
 
     offset: float = param(Duration(signed=True), "how far the clock is ahead", default=0.0, example="-5m")
     drift: float = param(

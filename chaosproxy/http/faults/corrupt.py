@@ -9,7 +9,7 @@ from typing import ClassVar
 from chaosproxy.declare import Choice, Share, param
 from chaosproxy.faults.base import Step
 from chaosproxy.faults.noise import UNIT, Noise
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
 __all__ = ["HttpCorrupt"]
@@ -32,7 +32,7 @@ class HttpCorrupt(MessageFault):
     unit: str = param(UNIT, "`bit` flips one bit of a byte, `byte` replaces it", default="bit", example="byte")
     on: str = param(Choice("request", "response"), "whose bodies", default="response", example="request")
 
-    def side(self) -> On:
+    def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
@@ -40,7 +40,7 @@ class HttpCorrupt(MessageFault):
 
 
 class _Corrupting(MessageStage):
-    def __init__(self, noise: Noise, opening: MessageOpening, on: On) -> None:
+    def __init__(self, noise: Noise, opening: MessageOpening, on: MessageKind) -> None:
         super().__init__(opening, on)
         self._noise = noise
 

@@ -11,7 +11,7 @@ from chaosproxy.faults.base import Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal
 from chaosproxy.faults.spread import DISTRIBUTION, check_spread, spread
 from chaosproxy.http.head import body_length
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
 __all__ = ["HttpDelay"]
@@ -47,7 +47,7 @@ class HttpDelay(MessageFault):
     def check(self) -> Iterable[tuple[str, str]]:
         yield from check_spread(self.distribution, self.delay, self.jitter)
 
-    def side(self) -> On:
+    def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:

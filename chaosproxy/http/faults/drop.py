@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chaosproxy.declare import Duration, param
 from chaosproxy.faults.base import Step
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
 __all__ = ["HttpDropRequest", "HttpDropResponse"]
@@ -49,7 +49,7 @@ class HttpDropResponse(MessageFault):
     summary: ClassVar[str] = "loses answers: the server did its work, the client never hears"
     models: ClassVar[str] = "A connection cut after the commit, a server that crashed between doing and answering."
     example: ClassVar[str] = "{type: http_drop_response, match: {method: POST}, count: 1}"
-    treats: ClassVar[On] = "response"
+    treats: ClassVar[MessageKind] = "response"
 
     close_after: float | None = param(
         Duration(), "closes the connection this long after the loss", default=None, example="5s"
@@ -60,7 +60,7 @@ class HttpDropResponse(MessageFault):
 
 
 class _Losing(MessageStage):
-    def __init__(self, close_after: float | None, on: On, opening: MessageOpening) -> None:
+    def __init__(self, close_after: float | None, on: MessageKind, opening: MessageOpening) -> None:
         super().__init__(opening, on)
         self._close_after = close_after
 

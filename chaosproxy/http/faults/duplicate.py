@@ -40,7 +40,7 @@ class _Copying(MessageStage):
     def __init__(self, copies: int, opening: MessageOpening) -> None:
         super().__init__(opening, "request")
         self._copies = copies
-        self._limit = opening.conversation.traffic.settings.hold_limit
+        self._limit = opening.conversation.context.settings.hold_limit
         self._seen: list[bytes] = []
         self._size = 0
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chaosproxy.declare import Choice, ListOf, MapOf, Text, param
 from chaosproxy.faults.base import Step
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.rewrite import check_fields, edited
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
@@ -46,7 +46,7 @@ class HttpHeaders(MessageFault):
             for message in check_fields(fields):
                 yield name, message
 
-    def side(self) -> On:
+    def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from chaosproxy.declare import Size, param
 from chaosproxy.faults.base import Reset, Stage, Step
 from chaosproxy.http.head import body_length
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
 __all__ = ["HttpReset"]
@@ -28,7 +28,7 @@ class HttpReset(MessageFault):
     summary: ClassVar[str] = "resets the connection before, in or after so much of an answer"
     models: ClassVar[str] = "A server that is killed while it answers, a deployment that does not drain."
     example: ClassVar[str] = "{type: http_reset, size: 1KiB}"
-    treats: ClassVar[On] = "response"
+    treats: ClassVar[MessageKind] = "response"
 
     size: int | None = param(
         Size(), "bytes of the body that pass; 0B: the head alone; not given: nothing", default=None, example="0B"

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chaosproxy.declare import Choice, Rate, param
 from chaosproxy.faults.base import Step
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
 __all__ = ["HttpSlowBody"]
@@ -31,7 +31,7 @@ class HttpSlowBody(MessageFault):
     rate: float = param(Rate(), "bytes of the body per second", example="10kB/s")
     on: str = param(Choice("request", "response"), "whose bodies", default="response", example="request")
 
-    def side(self) -> On:
+    def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
@@ -39,7 +39,7 @@ class HttpSlowBody(MessageFault):
 
 
 class _Trickling(MessageStage):
-    def __init__(self, rate: float, opening: MessageOpening, on: On) -> None:
+    def __init__(self, rate: float, opening: MessageOpening, on: MessageKind) -> None:
         super().__init__(opening, on)
         self._rate = rate
         self._piece = max(_LEAST, int(rate * _TICK))

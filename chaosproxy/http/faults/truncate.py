@@ -9,7 +9,7 @@ from typing import ClassVar
 from chaosproxy.declare import Choice, Share, Size, param
 from chaosproxy.faults.base import Close, Reset, Stage, Step
 from chaosproxy.http.head import body_length
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
 __all__ = ["HttpTruncate"]
@@ -30,7 +30,7 @@ class HttpTruncate(MessageFault):
     summary: ClassVar[str] = "cuts bodies short, then ends the connection"
     models: ClassVar[str] = "A server that crashed while it answered, a proxy that ran out of memory or time."
     example: ClassVar[str] = "{type: http_truncate, share: 50%}"
-    treats: ClassVar[On | None] = None
+    treats: ClassVar[MessageKind | None] = None
 
     share: float | None = param(Share(), "the part of the body that passes", default=None, example="50%")
     size: int | None = param(Size(), "the bytes of the body that pass", default=None, example="1KiB")
@@ -47,10 +47,10 @@ class HttpTruncate(MessageFault):
 
 
 class _Cutting(MessageStage):
-    def __init__(self, settings: HttpTruncate, opening: MessageOpening, on: On) -> None:
+    def __init__(self, settings: HttpTruncate, opening: MessageOpening, on: MessageKind) -> None:
         super().__init__(opening, on)
         self._settings = settings
-        self._limit = opening.conversation.traffic.settings.hold_limit
+        self._limit = opening.conversation.context.settings.hold_limit
         self._left: int | None = None
         """Bytes of the body that still pass; None while that is not known."""
         self._is_longer = False

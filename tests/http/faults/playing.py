@@ -6,13 +6,13 @@ import random
 from collections.abc import Iterable
 
 from chaosproxy.faults.base import Close, Reset, Send, Step
+from chaosproxy.http.context import HttpContext, HttpSettings
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.exchange import Exchange
-from chaosproxy.http.part import On, Part
+from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
-from chaosproxy.http.traffic import HttpSettings, Traffic
 from chaosproxy.tallies import ProxyTally
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -26,11 +26,17 @@ class Talk:
     """A connection whose requests are given to one stage, or whose answers are."""
 
     def __init__(
-        self, fault: MessageFault, *, seed: int = 0, hold_limit: int = 2**20, since: float = 0.0, on: On | None = None
+        self,
+        fault: MessageFault,
+        *,
+        seed: int = 0,
+        hold_limit: int = 2**20,
+        since: float = 0.0,
+        on: MessageKind | None = None,
     ) -> None:
-        self.conversation = Conversation(Traffic(ProxyTally(), lambda reason: None))
-        self.conversation.traffic.configure(HttpSettings(hold_limit=hold_limit), ())
-        self.on: On = on or fault.side() or "response"
+        self.conversation = Conversation(HttpContext(ProxyTally(), lambda reason: None))
+        self.conversation.context.configure(HttpSettings(hold_limit=hold_limit), ())
+        self.on: MessageKind = on or fault.side() or "response"
         self.requests, self.responses = Requests(self.conversation), Responses(self.conversation)
         self.asked: list[int] = []
         """The exchanges that the stage has asked about."""
@@ -63,7 +69,7 @@ class Talk:
         """And of what the server sends."""
         return self.show(self.responses.frame(data, now), "response")
 
-    def show(self, steps: Iterable[Step], on: On) -> list[Step]:
+    def show(self, steps: Iterable[Step], on: MessageKind) -> list[Step]:
         return [one for step in steps for one in (self.stage.on_step(step) if on == self.on else (step,))]
 
 

@@ -67,11 +67,11 @@ def flow(talk: Talk, pieces: list[tuple[int, float]]) -> list[list[Step]]:
     """What the stage answers to each part of a whole conversation that comes in such pieces."""
     if talk.on == "response":
         talk.requests.frame(ASKED, 0.0)
-    data, way = (ASKED, talk.requests) if talk.on == "request" else (ANSWERED, talk.responses)
+    data, stream = (ASKED, talk.requests) if talk.on == "request" else (ANSWERED, talk.responses)
     now, found, place = 0.0, [], 0
     for size, pause in [*pieces, (len(data), 0.0)]:
         now += pause
-        for step in way.frame(data[place : place + size], now):
+        for step in stream.frame(data[place : place + size], now):
             arrived = step.due
             answers = [*talk.stage.on_step(step)]
             assert all(one.due >= arrived for one in answers), "earlier than it came"
@@ -127,10 +127,10 @@ def test_a_stage_that_goes_has_kept_nothing_but_what_it_lets_go(
     talk = Talk(fault)
     if talk.on == "response":
         talk.requests.frame(ASKED, 0.0)
-    data, way = (ASKED, talk.requests) if talk.on == "request" else (ANSWERED, talk.responses)
+    data, stream = (ASKED, talk.requests) if talk.on == "request" else (ANSWERED, talk.responses)
     seen, found, place = [], [], 0
     for size, _ in pieces[:until]:
-        for step in way.frame(data[place : place + size], 0.0):
+        for step in stream.frame(data[place : place + size], 0.0):
             seen.append(step)
             found += talk.stage.on_step(step)
         place += size
@@ -175,10 +175,10 @@ def test_any_change_in_the_middle_of_a_message_works(
     data = (POST + GET if talk.on == "request" else OK + CHUNKED) * (1 + long)
     if talk.on == "response":
         talk.requests.frame(GET * 4, 0.0)
-    way = talk.requests if talk.on == "request" else talk.responses
-    found = talk.show(way.frame(data[:place], 0.0), talk.on)
+    stream = talk.requests if talk.on == "request" else talk.responses
+    found = talk.show(stream.frame(data[:place], 0.0), talk.on)
     found += talk.show(talk.change(after), talk.on)
-    found += talk.show(way.frame(data[place:], 1.0), talk.on)
+    found += talk.show(stream.frame(data[place:], 1.0), talk.on)
     found += talk.stage.let_go()
     assert all(step.due < NEVER for step in found)
     if before in LOSSLESS and after in LOSSLESS:

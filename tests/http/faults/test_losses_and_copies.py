@@ -13,9 +13,9 @@ from tests.http.faults.playing import GET, OK, POST, Talk, content
 def test_a_lost_request_silences_the_connection_from_itself_on() -> None:
     talk = Talk(HttpDropRequest())
     assert talk.client(POST) == []
-    owed = talk.conversation.owed
-    assert (owed.silent_from, owed.lost_from, owed.silenced_by) == (1, 1, "it")
-    assert (owed.ends_at, talk.conversation.outstanding) == (NEVER, 0)
+    obligations = talk.conversation.obligations
+    assert (obligations.silent_from, obligations.lost_from, obligations.silenced_by) == (1, 1, "it")
+    assert (obligations.ends_at, talk.conversation.outstanding) == (NEVER, 0)
     assert talk.client(GET) == [] and talk.asked == [1], "what follows is lost without being asked about"
 
 
@@ -24,7 +24,7 @@ def test_a_lost_answer_lets_requests_pass() -> None:
     talk.client(GET)
     assert talk.server(OK) == []
     assert content(talk.client(POST)) == POST
-    assert (talk.conversation.owed.silent_from, talk.conversation.loses_requests) == (1, False)
+    assert (talk.conversation.obligations.silent_from, talk.conversation.loses_requests) == (1, False)
 
 
 @pytest.mark.parametrize("fault", [HttpDropRequest(close_after=2.0), HttpDropResponse(close_after=2.0)], ids=repr)
@@ -32,7 +32,7 @@ def test_close_after_counts_from_the_loss(fault: HttpDropRequest | HttpDropRespo
     talk = Talk(fault)
     talk.client(GET, 1.0)
     talk.server(OK, 1.0)
-    assert (talk.conversation.owed.ends_at, talk.conversation.owed.ended_by) == (3.0, "it")
+    assert (talk.conversation.obligations.ends_at, talk.conversation.obligations.ended_by) == (3.0, "it")
     assert talk.conversation.is_treated
 
 

@@ -19,17 +19,18 @@ from chaosproxy.events import Cause, ConnectionClosed, ConnectionOpened, DialFai
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
-from chaosproxy.net.dial import DialError, dial
-from chaosproxy.net.messages import MessagePipe
-from chaosproxy.net.pipe import DIAL_QUEUE, Pipe
-from chaosproxy.net.securing import dial_secure, greet_plain, tell_of_tls, welcome
-from chaosproxy.net.sockets import abort_with_reset, peer_name, reset_socket
-from chaosproxy.net.tls import pass_truncation
+from chaosproxy.net.http.pipe import HttpPipe
+from chaosproxy.net.kernel.sockopts import abort_with_reset, reset_socket
+from chaosproxy.net.sockets.binding import peer_name
+from chaosproxy.net.sockets.dial import DialError, dial
+from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
+from chaosproxy.net.tls.handshake import accept_peeked, accept_tls, dial_tls, publish_tls_failure
+from chaosproxy.net.tls.transport import pass_truncation
 
 if TYPE_CHECKING:
-    from chaosproxy.net.bpf import Program
-    from chaosproxy.net.emitter import Emitter
+    from chaosproxy.net.kernel.bpf import Program
     from chaosproxy.net.proxy import Proxy
+    from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Connection"]
 
@@ -44,7 +45,7 @@ class Connection:
 
     __slots__ = (
         "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "_client", "accepted_at",
-        "alpn", "conversation", "downstream", "emitter", "ordinal", "proxy", "sni", "upstream",
+        "alpn", "conversation", "downstream", "scheduler", "ordinal", "proxy", "sni", "upstream",
     )  # fmt: skip
 
     def __init__(self, proxy: Proxy, ordinal: int, client: object) -> None:
@@ -52,14 +53,14 @@ class Connection:
         self.ordinal = ordinal
         """Its number on its proxy, from 1."""
         self._client = client
-        self.emitter: Emitter = proxy.emitter
-        self.accepted_at = self.emitter.clock()
+        self.scheduler: Scheduler = proxy.scheduler
+        self.accepted_at = self.scheduler.clock()
         self.conversation: Conversation | None = None
         """None where it is no HTTP."""
         if proxy.spec.protocol == "http":
-            self.conversation = conversation = Conversation(proxy.exchanges.traffic)
-            self.upstream: Pipe = MessagePipe(self, "upstream", DIAL_QUEUE, Requests(conversation))
-            self.downstream: Pipe = MessagePipe(self, "downstream", proxy.spec.queue, Responses(conversation))
+            self.conversation = conversation = Conversation(proxy.http.context)
+            self.upstream: Pipe = HttpPipe(self, "upstream", DIAL_QUEUE, Requests(conversation))
+            self.downstream: Pipe = HttpPipe(self, "downstream", proxy.spec.queue, Responses(conversation))
         else:
             self.upstream = Pipe(self, "upstream", DIAL_QUEUE)
             self.downstream = Pipe(self, "downstream", proxy.spec.queue)
@@ -102,10 +103,10 @@ class Connection:
         try:
             tls = self.proxy.tls
             if tls is not None and tls.terminates:
-                await welcome(self, accepted, delay, self.upstream.reader)
+                await accept_tls(self, accepted, delay, self.upstream.reader)
                 delay = 0.0
             elif self.proxy.looks_at_hellos:
-                await greet_plain(self, accepted, self.upstream.reader)
+                await accept_peeked(self, accepted, self.upstream.reader)
             else:
                 await self._attach(accepted)
             if self._cause is None:
@@ -126,12 +127,12 @@ class Connection:
             self.note("peer", f"client gone while it was accepted ({error})")
 
     async def _dial(self) -> None:
-        proxy, clock = self.proxy, self.emitter.clock
+        proxy, clock = self.proxy, self.scheduler.clock
         started = clock()
         try:
             if proxy.tls is not None and proxy.tls.originates:
-                await dial_secure(
-                    proxy, self.alpn, self.downstream.reader, partial(tell_of_tls, self, "server")
+                await dial_tls(
+                    proxy, self.alpn, self.downstream.reader, partial(publish_tls_failure, self, "server")
                 )
             else:
                 await dial(proxy.spec.upstream, proxy.spec.connect_timeout, self.downstream.reader)
@@ -146,7 +147,7 @@ class Connection:
         if self._cause is None:
             now = clock()
             proxy.tally.dial.add(now - started)
-            proxy.bus.tell(
+            proxy.bus.publish(
                 ConnectionOpened(proxy=proxy.spec.name, at=now, connection=self.ordinal, dial_s=now - started)
             )
             self.upstream.flow(proxy.spec.queue, now)
@@ -164,10 +165,10 @@ class Connection:
     def _dial_failed(self, reason: str, after_s: float) -> None:
         proxy, upstream = self.proxy, str(self.proxy.spec.upstream)
         proxy.tally.dial_failures += 1
-        proxy.bus.tell(
+        proxy.bus.publish(
             DialFailed(
                 proxy=proxy.spec.name,
-                at=self.emitter.clock(),
+                at=self.scheduler.clock(),
                 connection=self.ordinal,
                 upstream=upstream,
                 reason=reason,
@@ -179,7 +180,7 @@ class Connection:
     def side_made(self, out: Pipe, transport: asyncio.Transport) -> None:
         """A socket is there; `out` is the direction it feeds."""
         self._sockets += 1
-        out.source_made(transport, self.emitter.clock())
+        out.source_made(transport, self.scheduler.clock())
         back = self.opposite(out)
         back.sink_made(transport)
         if self._cause is not None:
@@ -286,9 +287,9 @@ class Connection:
     def _end_if_over(self) -> None:
         if self._sockets or self._beginning or self.upstream.connection is None:
             return
-        now, proxy = self.emitter.clock(), self.proxy
+        now, proxy = self.scheduler.clock(), self.proxy
         proxy.forget(self)
-        proxy.bus.tell(
+        proxy.bus.publish(
             ConnectionClosed(
                 proxy=proxy.spec.name,
                 at=now,
@@ -304,8 +305,8 @@ class Connection:
             self._cut_off.cancel()
         if self.conversation is not None:
             self.conversation.close()
-        self.upstream.cut()
-        self.downstream.cut()
+        self.upstream.dispose()
+        self.downstream.dispose()
 
     @property
     def cause(self) -> Cause:

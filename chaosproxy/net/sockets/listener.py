@@ -20,9 +20,9 @@ from typing import Literal
 
 from chaosproxy.faults.base import Reply
 from chaosproxy.model.address import Address
-from chaosproxy.net.bpf import Program
-from chaosproxy.net.kernel import attach, detach
-from chaosproxy.net.sockets import BACKLOG, bind_all, bound_address, hold_port
+from chaosproxy.net.kernel.bpf import Program
+from chaosproxy.net.kernel.sockopts import attach, detach
+from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, hold_port
 
 __all__ = ["Listener"]
 

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, cast
 
-from chaosproxy.net.tls_reasons import reason_of
+from chaosproxy.net.tls.reasons import reason_of
 
 __all__ = ["HandshakeFailed", "TlsTransport", "pass_truncation"]
 

@@ -17,12 +17,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chaosproxy.faults.base import NEVER, Loss
-from chaosproxy.net.bpf import Program, losing
-from chaosproxy.net.kernel import ask_if_alive, attach, detach, dropped, lent_socket, tcp_socket
-from chaosproxy.net.sockets import reset_on_exit
+from chaosproxy.net.kernel.bpf import Program, losing
+from chaosproxy.net.kernel.sockopts import ask_if_alive, attach, detach, dropped, lent_socket, reset_on_exit, tcp_socket
 
 if TYPE_CHECKING:
-    from chaosproxy.net.emitter import Emitter
+    from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Filter"]
 
@@ -37,11 +36,11 @@ logger = logging.getLogger(__name__)
 class Filter:
     """The losses at work on one pipe."""
 
-    __slots__ = ("_asking_until", "_before", "_emitter", "_program", "_source", "dropped", "losses", "wake")
+    __slots__ = ("_asking_until", "_before", "_scheduler", "_program", "_source", "dropped", "losses", "scheduled_at")
 
-    def __init__(self, emitter: Emitter, inherited: Program | None = None) -> None:
+    def __init__(self, scheduler: Scheduler, inherited: Program | None = None) -> None:
         """`inherited`: what the socket has from the listening socket it was accepted on."""
-        self._emitter = emitter
+        self._scheduler = scheduler
         self._source: asyncio.Transport | None = None
         self._program = inherited
         self._asking_until = NEVER
@@ -52,7 +51,7 @@ class Filter:
         """Each fault's, by who placed it."""
         self.dropped = 0
         """Packets lost so far, by the kernel's own count."""
-        self.wake = NEVER
+        self.scheduled_at = NEVER
 
     def watch(self, source: asyncio.Transport, now: float) -> None:
         """The socket is there."""
@@ -83,7 +82,7 @@ class Filter:
         elif self._asking_until <= now:  # also under a new filter: long before silence would end the connection
             self._ask(False)
             self._asking_until = NEVER
-        self._emitter.schedule(self, min(next_change, self._asking_until))
+        self._scheduler.schedule(self, min(next_change, self._asking_until))
 
     def on_due(self, now: float) -> None:
         self.refresh(now)
@@ -105,7 +104,7 @@ class Filter:
 
     def end(self) -> None:
         """The connection ends: nothing of its farewell is lost, and what is attached is taken off."""
-        self._emitter.schedule(self, NEVER)
+        self._scheduler.schedule(self, NEVER)
         self.losses = {}
         self._install(None)
         self._source = None

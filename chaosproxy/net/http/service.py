@@ -8,37 +8,37 @@ from typing import TYPE_CHECKING
 from chaosproxy.events import MessageTouched, NotFramed
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.caller import CALLER, CallerFaults, CallerStage, asks
+from chaosproxy.http.context import HttpContext, HttpSettings
 from chaosproxy.http.exchange import Exchange
 from chaosproxy.http.match import Rules
-from chaosproxy.http.part import On
+from chaosproxy.http.part import MessageKind
 from chaosproxy.http.stage import MessageOpening
-from chaosproxy.http.traffic import HttpSettings, Traffic
-from chaosproxy.net.copies import Copies
-from chaosproxy.net.placed import Messages, Placed
+from chaosproxy.net.http.copies import Copies
+from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally
 
 if TYPE_CHECKING:
     from chaosproxy.model.proxy import ProxySpec
-    from chaosproxy.net.connection import Connection
     from chaosproxy.net.proxy import Proxy
+    from chaosproxy.net.stream.connection import Connection
 
-__all__ = ["Exchanges"]
+__all__ = ["HttpService"]
 
 _TOLD = 20
 """Messages per second and fault that events tell of."""
 _LONGEST_PATH = 200
 
 
-class Exchanges:
+class HttpService:
     """What HTTP mode adds to a proxy."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self.traffic = Traffic(proxy.tally, self._not_framed)
+        self.context = HttpContext(proxy.tally, self._not_framed)
         self._watching = False
         self._copies = Copies(proxy)
-        self._told: dict[str, _Quota] = {}
+        self._quotas: dict[str, _Quota] = {}
         self._caller = CallerFaults()
         self._caller_tally = FaultTally()
         """What requests have asked for themselves."""
@@ -55,20 +55,20 @@ class Exchanges:
             pipeline_limit=spec.pipeline_limit,
             obeys_callers=spec.caller_faults.headers,
         )
-        self.traffic.configure(settings, spec.routes)
+        self.context.configure(settings, spec.routes)
         before, self._caller = self._caller, spec.caller_faults
         return before != self._caller
 
-    def watch(self, placed: Iterable[Placed]) -> None:
+    def watch(self, active: Iterable[ActiveFault]) -> None:
         """These are all faults of the proxy now."""
-        rules = [one.matcher for one in placed if one.treats_messages]
+        rules = [one.matcher for one in active if one.treats_messages]
         self._watching = bool(rules)
-        self.traffic.want(Rules(rules))
+        self.context.want(Rules(rules))
 
     @property
     def are_watched(self) -> bool:
         """Some fault treats messages."""
-        return self._watching or self.traffic.settings.obeys_callers
+        return self._watching or self.context.settings.obeys_callers
 
     def are_treated(self, connection: Connection) -> bool:
         """A fault treats messages of that connection, or has begun to."""
@@ -77,20 +77,20 @@ class Exchanges:
 
     # ── for connections ───────────────────────────────────────────────────────────────
 
-    def of(self, connection: Connection) -> Messages | None:
+    def of(self, connection: Connection) -> MessageContext | None:
         """What message faults are told of a connection; None where it is no HTTP."""
         conversation = connection.conversation
         if conversation is None:
             return None
         ordinal, client = connection.ordinal, connection.client_address
 
-        def choose(placed: Placed, exchange: Exchange, on: On) -> bool:
-            chosen = placed.chooses(exchange, on, ordinal, client)
+        def choose(active: ActiveFault, exchange: Exchange, on: MessageKind) -> bool:
+            chosen = active.chooses(exchange, on, ordinal, client)
             if chosen:
-                self._tell(placed.spec.name, placed.spec.type, exchange, ordinal)
+                self._publish(active.spec.name, active.spec.type, exchange, ordinal)
             return chosen
 
-        return Messages(conversation, choose)
+        return MessageContext(conversation, choose)
 
     def caller_link(self, connection: Connection, before: Link | None) -> Link | None:
         """What obeys requests that ask for faults themselves; `before` is what did so until now."""
@@ -105,7 +105,7 @@ class Exchanges:
             if exchange.request is None or not asks(exchange.request.fields):
                 return False
             self._caller_tally.messages += 1
-            self._tell(CALLER, CALLER, exchange, ordinal)
+            self._publish(CALLER, CALLER, exchange, ordinal)
             return True
 
         opening = MessageOpening(Seed(0).at, 0.0, None, conversation, CALLER, "request", 0.0, choose)
@@ -126,13 +126,13 @@ class Exchanges:
 
     # ── what is told ──────────────────────────────────────────────────────────────────
 
-    def _tell(self, fault: str, kind: str, exchange: Exchange, connection: int) -> None:
-        now = self._proxy.emitter.clock()
-        quota = self._told.setdefault(fault, _Quota())
+    def _publish(self, fault: str, kind: str, exchange: Exchange, connection: int) -> None:
+        now = self._proxy.scheduler.clock()
+        quota = self._quotas.setdefault(fault, _Quota())
         if not quota.allows(now):
             return
         target = "" if exchange.request is None else exchange.request.target
-        self._proxy.bus.tell(
+        self._proxy.bus.publish(
             MessageTouched(
                 proxy=self._proxy.spec.name,
                 at=now,
@@ -142,14 +142,14 @@ class Exchanges:
                 exchange=exchange.number,
                 method=exchange.method,
                 path=target.partition("?")[0][:_LONGEST_PATH],
-                untold=quota.take_untold(),
+                suppressed=quota.take_suppressed(),
             )
         )
 
     def _not_framed(self, reason: str) -> None:
         if self._proxy.tally.not_framed == 1:
-            event = NotFramed(proxy=self._proxy.spec.name, at=self._proxy.emitter.clock(), reason=reason)
-            self._proxy.bus.tell(event)
+            event = NotFramed(proxy=self._proxy.spec.name, at=self._proxy.scheduler.clock(), reason=reason)
+            self._proxy.bus.publish(event)
 
 
 class _Quota:
@@ -157,18 +157,18 @@ class _Quota:
 
     def __init__(self) -> None:
         self._second = 0
-        self._told = 0
-        self._untold = 0
+        self._quotas = 0
+        self._suppressed = 0
 
     def allows(self, now: float) -> bool:
         if int(now) != self._second:
-            self._second, self._told = int(now), 0
-        self._told += 1
-        if self._told <= _TOLD:
+            self._second, self._quotas = int(now), 0
+        self._quotas += 1
+        if self._quotas <= _TOLD:
             return True
-        self._untold += 1
+        self._suppressed += 1
         return False
 
-    def take_untold(self) -> int:
-        untold, self._untold = self._untold, 0
-        return untold
+    def take_suppressed(self) -> int:
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed

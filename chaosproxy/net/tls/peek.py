@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-__all__ = ["Greeting", "PeerLeft"]
+__all__ = ["Peek", "PeerLeft"]
 
 _KEPT = 64 * 1024
 """Bytes after which the peer is slowed by TCP itself."""
@@ -16,7 +16,7 @@ class PeerLeft(Exception):
     """The peer ended its stream, or its connection; the message says which."""
 
 
-class Greeting(asyncio.Protocol):
+class Peek(asyncio.Protocol):
     """The protocol of such a socket; whoever takes over swaps it with `set_protocol`."""
 
     def __init__(self) -> None:

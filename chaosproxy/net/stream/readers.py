@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from chaosproxy.faults.base import Send
 
 if TYPE_CHECKING:
-    from chaosproxy.net.pipe import Pipe
+    from chaosproxy.net.stream.pipe import Pipe
 
-__all__ = ["Discard", "Disturb", "Forward", "Side"]
+__all__ = ["DiscardingReader", "ChainedReader", "PlainReader", "Reader"]
 
 
-class Side(asyncio.Protocol):
+class Reader(asyncio.Protocol):
     """One socket of a connection: what it reads goes `out`, what it is written comes `back`."""
 
     __slots__ = ("back", "out")
@@ -53,7 +53,7 @@ class Side(asyncio.Protocol):
         self.back.sink_ready()
 
 
-class Forward(Side):
+class PlainReader(Reader):
     """Nothing to inject: count and write."""
 
     __slots__ = ("_write",)
@@ -68,7 +68,7 @@ class Forward(Side):
         self._write(data)
 
 
-class Disturb(Side):
+class ChainedReader(Reader):
     """Faults act: everything goes through the chain."""
 
     __slots__ = ()
@@ -79,7 +79,7 @@ class Disturb(Side):
         if connection is None or chain is None:
             return
         pipe.bytes += len(data)
-        now = connection.emitter.clock()
+        now = connection.scheduler.clock()
         try:
             chain.push(Send(now, data))
             pipe.advance(now)
@@ -88,7 +88,7 @@ class Disturb(Side):
             pipe.on_bug()
 
 
-class Discard(Side):
+class DiscardingReader(Reader):
     """The receiver is gone: what still comes is counted and dropped."""
 
     __slots__ = ()

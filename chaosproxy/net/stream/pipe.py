@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, assert_never
 
 from chaosproxy.faults.base import NEVER, Close, Direction, HalfClose, Loss, Reset, Send, Step
 from chaosproxy.faults.chain import Chain, Link
-from chaosproxy.net.bpf import Program
-from chaosproxy.net.filter import Filter
-from chaosproxy.net.kernel import limit_pacing, tcp_socket
-from chaosproxy.net.sides import Discard, Disturb, Forward, Side
+from chaosproxy.net.kernel.bpf import Program
+from chaosproxy.net.kernel.filter import Filter
+from chaosproxy.net.kernel.sockopts import limit_pacing, tcp_socket
+from chaosproxy.net.stream.readers import ChainedReader, DiscardingReader, PlainReader, Reader
 
 if TYPE_CHECKING:
-    from chaosproxy.net.connection import Connection
-    from chaosproxy.net.emitter import Emitter
+    from chaosproxy.net.stream.connection import Connection
+    from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["DIAL_QUEUE", "Pipe"]
 
@@ -34,7 +34,7 @@ class Pipe:
 
     __slots__ = (
         "_pacing", "_paused", "_sink_is_full", "bytes", "chain", "connection", "direction", "ended", "filter",
-        "finished", "limit", "sink", "source", "wake",
+        "finished", "limit", "sink", "source", "scheduled_at",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, direction: Direction, limit: int) -> None:
@@ -53,7 +53,7 @@ class Pipe:
         """The source has sent its end-of-stream."""
         self.finished = False
         """The sink has been given its end-of-stream."""
-        self.wake = NEVER
+        self.scheduled_at = NEVER
         self.filter: Filter | None = None
         """None while the kernel has never been asked to lose anything of this direction."""
         self._pacing: float | None = None
@@ -68,14 +68,14 @@ class Pipe:
         if self.chain is None:
             self._leave(HalfClose(0.0))
         else:
-            self.take(HalfClose(self._emitter.clock()))
+            self.take(HalfClose(self._scheduler.clock()))
 
     def break_off(self) -> None:
         """The source is gone without an end-of-stream, or after it: the sink is to be reset."""
         if self.chain is None:
             self._leave(Reset(0.0))
         else:
-            self.take(Reset(self._emitter.clock()))
+            self.take(Reset(self._scheduler.clock()))
 
     def take(self, step: Step) -> None:
         """Send a step that arrives now through the chain."""
@@ -89,7 +89,7 @@ class Pipe:
         connection, chain = self.connection, self.chain
         if connection is None or chain is None:
             return
-        connection.emitter.schedule(self, chain.advance(now))
+        connection.scheduler.schedule(self, chain.advance(now))
         cost = chain.cost
         if cost > self.limit or (chain.blocked and cost + self._backlog() > self.limit):
             self.pause(_QUEUE_FULL)
@@ -149,9 +149,9 @@ class Pipe:
         else:
             self.resume(_UNREAD)
         if links or self.sink is None:
-            self._speak(Disturb)
+            self._speak(ChainedReader)
             # In the loop's next turn: whoever asked for the change does not wait for this work.
-            self._emitter.schedule(self, now)
+            self._scheduler.schedule(self, now)
         else:
             self._undisturb(now)
 
@@ -160,14 +160,14 @@ class Pipe:
         if self.filter is None:
             if not losses:
                 return
-            self.filter = Filter(self._emitter)
+            self.filter = Filter(self._scheduler)
             if self.source is not None:
                 self.filter.watch(self.source, now)
         self.filter.use(losses, now)
 
     def inherit(self, program: Program) -> None:
         """The source's socket was accepted with a filter that the listening socket had."""
-        self.filter = Filter(self._emitter, program)
+        self.filter = Filter(self._scheduler, program)
 
     def pace(self, rate: float | None) -> None:
         """Have the kernel send to the sink at `rate` bytes per second; None as fast as TCP can."""
@@ -226,28 +226,28 @@ class Pipe:
         if self.connection is None:
             return  # what left has ended the connection
         self.chain = None
-        self.connection.emitter.schedule(self, NEVER)
-        self._speak(Forward)
+        self.connection.scheduler.schedule(self, NEVER)
+        self._speak(PlainReader)
         self.resume(_QUEUE_FULL)
         if self._sink_is_full:
             self.pause(_SINK_FULL)
 
-    def reader(self) -> Side:
+    def reader(self) -> Reader:
         """A protocol for the source's socket that feeds this pipe as its faults want it now."""
         assert self.connection is not None
         if self.chain is not None:
-            protocol: type[Side] = Disturb
+            protocol: type[Reader] = ChainedReader
         else:
-            protocol = Discard if self.sink is None else Forward
+            protocol = DiscardingReader if self.sink is None else PlainReader
         return self._protocol(protocol)(self, self.connection.opposite(self))
 
-    def _speak(self, protocol: type[Side]) -> None:
+    def _speak(self, protocol: type[Reader]) -> None:
         """Have the source's socket feed this pipe in that way."""
         source, connection, protocol = self.source, self.connection, self._protocol(protocol)
         if source is not None and connection is not None and type(source.get_protocol()) is not protocol:
             source.set_protocol(protocol(self, connection.opposite(self)))
 
-    def _protocol(self, protocol: type[Side]) -> type[Side]:
+    def _protocol(self, protocol: type[Reader]) -> type[Reader]:
         """The protocol that is used in place of that one."""
         return protocol
 
@@ -268,7 +268,7 @@ class Pipe:
             self.resume(_SINK_FULL)
         elif self.chain.blocked and self.connection is not None:
             self.chain.blocked = False
-            self.advance(self.connection.emitter.clock())
+            self.advance(self.connection.scheduler.clock())
 
     def pause(self, reason: int) -> None:
         """Stop reading from the source, so that TCP slows its sender."""
@@ -307,22 +307,22 @@ class Pipe:
         if self.chain is not None:
             self.chain.clear()
             self.chain = None
-            self._emitter.schedule(self, NEVER)
-        self._speak(Discard)
+            self._scheduler.schedule(self, NEVER)
+        self._speak(DiscardingReader)
         self.resume(_SINK_FULL)
         self.resume(_QUEUE_FULL)
 
-    def cut(self) -> None:
+    def dispose(self) -> None:
         """Cut every link, so that nothing of a closed connection is cyclic garbage."""
         if self.chain is not None:
             self.chain.clear()
         if self.filter is not None:
             self.filter.end()
         if self.connection is not None:
-            self.connection.emitter.schedule(self, NEVER)
+            self.connection.scheduler.schedule(self, NEVER)
         self.chain = self.connection = self.source = self.sink = None
 
     @property
-    def _emitter(self) -> Emitter:
+    def _scheduler(self) -> Scheduler:
         assert self.connection is not None
-        return self.connection.emitter
+        return self.connection.scheduler

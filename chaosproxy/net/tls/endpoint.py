@@ -11,10 +11,10 @@ from functools import partial
 from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem
 from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
-from chaosproxy.net.greeting import Greeting
-from chaosproxy.net.tls import TlsTransport
-from chaosproxy.net.tls_faults import faulty_context
-from chaosproxy.net.tls_files import Renewed, client_context, server_context
+from chaosproxy.net.tls.contexts import Renewed, client_context, server_context
+from chaosproxy.net.tls.faulty import faulty_context
+from chaosproxy.net.tls.peek import Peek
+from chaosproxy.net.tls.transport import TlsTransport
 
 __all__ = ["ProxyTls", "tls_problems"]
 
@@ -35,7 +35,7 @@ class ProxyTls:
         self._server_name = named or (None if spec.upstream.is_unix else spec.upstream.host)
         self._faulty: dict[Handshake, Renewed[ssl.SSLContext]] = {}
         self._clients: dict[str | None, Renewed[ssl.SSLContext]] = {}
-        self._waiting: set[Greeting] = set()
+        self._waiting: set[Peek] = set()
         problems: list[Problem] = []
         try:
             self._server = self._made_server(now)
@@ -112,9 +112,9 @@ class ProxyTls:
 
     def _prepare_for(self, spec: ProxySpec, now: float) -> None:
         for fault in spec.faults:
-            door = fault.settings.door()
-            if door is not None and door.handshake is not None:
-                self.prepare(door.handshake, now)
+            admission = fault.settings.admission()
+            if admission is not None and admission.handshake is not None:
+                self.prepare(admission.handshake, now)
 
     def handshake_with_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
         context = self.client(alpn, now)
@@ -127,9 +127,9 @@ class ProxyTls:
             if one is not None:
                 one.look_now()
 
-    def waits(self, greeting: Greeting, on: bool) -> None:
+    def waits(self, peek: Peek, on: bool) -> None:
         """Whether a client waits for a change of faults."""
-        (self._waiting.add if on else self._waiting.discard)(greeting)
+        (self._waiting.add if on else self._waiting.discard)(peek)
 
     def take_over(self, before: ProxyTls) -> None:
         """Those who wait there wait here."""
@@ -137,8 +137,8 @@ class ProxyTls:
 
     def faults_changed(self) -> None:
         """Those who wait look again."""
-        for greeting in self._waiting:
-            greeting.news.set()
+        for peek in self._waiting:
+            peek.news.set()
 
     def _made_server(self, now: float) -> Renewed[ssl.SSLContext] | None:
         tls = self._listen
@@ -156,10 +156,10 @@ def tls_problems(spec: ProxySpec) -> Iterator[Problem]:
         yield from invalid.problems
         return
     for fault in spec.faults:
-        door = fault.settings.door()
-        if tls is not None and door is not None and door.handshake is not None:
+        admission = fault.settings.admission()
+        if tls is not None and admission is not None and admission.handshake is not None:
             try:
-                tls.prepare(door.handshake, 0.0)
+                tls.prepare(admission.handshake, 0.0)
             except ChaosproxyError as error:
                 yield Problem(("faults", fault.name, "how"), str(error))
 

@@ -8,13 +8,13 @@ from chaosproxy.errors import Unsupported
 from chaosproxy.faults.base import Fault, Mode
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
-from chaosproxy.net.kernel import Capabilities
+from chaosproxy.net.kernel.capabilities import Capabilities
 
-__all__ = ["Acting", "acting"]
+__all__ = ["ResolvedMode", "resolve_mode"]
 
 
 @dataclass(frozen=True, slots=True)
-class Acting:
+class ResolvedMode:
     """A fault as it acts on one proxy."""
 
     settings: Fault
@@ -25,7 +25,7 @@ class Acting:
     """Why `auto` became `stream`; empty otherwise."""
 
 
-def acting(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Acting:
+def resolve_mode(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> ResolvedMode:
     """How `fault` acts on `proxy`.
 
     :raises Unsupported: it asks for mode packet, which cannot be had here, or for TLS with clients.
@@ -36,17 +36,17 @@ def acting(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Acting:
             f"{fault.type} acts on TLS with clients, and proxy {proxy.name!r} speaks none; give the proxy listen_tls"
         )
     if settings.in_kernel is None:
-        return Acting(settings)
+        return ResolvedMode(settings)
     wanted: str = settings.mode  # type: ignore[attr-defined]  # what is in the kernel has a mode
     if wanted == "stream":
-        return Acting(settings, "stream")
+        return ResolvedMode(settings, "stream")
     obstacle = _obstacle(fault, proxy, kernel)
     if wanted == "packet":
         if obstacle:
             raise Unsupported(f"mode packet of {fault.type} cannot be had on proxy {proxy.name!r}: {obstacle}")
-        return Acting(settings, "packet")
+        return ResolvedMode(settings, "packet")
     why = settings.why_stream() or obstacle
-    return Acting(settings.in_mode("stream" if why else "packet"), "stream" if why else "packet", why)
+    return ResolvedMode(settings.in_mode("stream" if why else "packet"), "stream" if why else "packet", why)
 
 
 def _obstacle(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> str:

@@ -16,132 +16,134 @@ from typing import TYPE_CHECKING
 
 from chaosproxy.events import ClientHello, TlsFailed
 from chaosproxy.faults.base import Handshake
-from chaosproxy.net.client_hello import MORE, Hello, read_hello
-from chaosproxy.net.dial import DialError, dial
-from chaosproxy.net.greeting import Greeting, PeerLeft
-from chaosproxy.net.sockets import abort_with_reset, reset_socket
-from chaosproxy.net.tls import HandshakeFailed, TlsTransport
+from chaosproxy.net.kernel.sockopts import abort_with_reset, reset_socket
+from chaosproxy.net.sockets.dial import DialError, dial
+from chaosproxy.net.tls.client_hello import MORE, Hello, read_hello
+from chaosproxy.net.tls.peek import Peek, PeerLeft
+from chaosproxy.net.tls.transport import HandshakeFailed, TlsTransport
 from chaosproxy.tallies import Side as Whose
 
 if TYPE_CHECKING:
-    from chaosproxy.net.connection import Connection
-    from chaosproxy.net.placed import Placed
+    from chaosproxy.net.placement.active_fault import ActiveFault
     from chaosproxy.net.proxy import Proxy
-    from chaosproxy.net.proxy_tls import ProxyTls
-    from chaosproxy.net.sides import Side
+    from chaosproxy.net.stream.connection import Connection
+    from chaosproxy.net.stream.readers import Reader
+    from chaosproxy.net.tls.endpoint import ProxyTls
 
-__all__ = ["dial_secure", "greet_plain", "tell_of_tls", "welcome"]
+__all__ = ["dial_tls", "accept_peeked", "publish_tls_failure", "accept_tls"]
 
 HELLO_WITHIN = 2.0
 """Seconds for which a client of a proxy that only looks may say no hello: some protocols let the server begin."""
 
 
-async def welcome(connection: Connection, client: socket.socket, delay: float, make_side: Callable[[], Side]) -> None:
+async def accept_tls(
+    connection: Connection, client: socket.socket, delay: float, make_reader: Callable[[], Reader]
+) -> None:
     """Wait `delay` seconds, shake hands with an accepted client, and begin to serve it; or end it."""
-    proxy, clock = connection.proxy, connection.emitter.clock
+    proxy, clock = connection.proxy, connection.scheduler.clock
     tls = proxy.tls
     assert tls is not None
-    greeting = await _attach(connection, client)
-    if greeting is None:
+    peek = await _attach(connection, client)
+    if peek is None:
         return
-    fault: Placed | None = None
+    fault: ActiveFault | None = None
     secure: TlsTransport | None = None
     try:
         if delay:
-            await greeting.until(lambda: False, delay)
+            await peek.until(lambda: False, delay)
         if proxy.looks_at_hellos:
-            await _look(connection, greeting, proxy.spec.connect_timeout)
+            await _look(connection, peek, proxy.spec.connect_timeout)
         fault = proxy.handshake_fault(connection)
         if fault is not None and _how(fault) == "stall":
-            fault.tally.segments += 1
-            await _while_stalled(connection, tls, greeting)
+            fault.tally.chunks += 1
+            await _while_stalled(connection, tls, peek)
             fault = proxy.handshake_fault(connection)
         if fault is not None:
-            fault.tally.segments += 1
+            fault.tally.chunks += 1
         how = _how(fault)
         if fault is not None and how == "reset":
-            await greeting.until(lambda: read_hello(greeting.data) is not MORE, proxy.spec.connect_timeout)
-            _reset(greeting)
+            await peek.until(lambda: read_hello(peek.data) is not MORE, proxy.spec.connect_timeout)
+            _reset(peek)
             connection.note("injected", f"reset by fault {fault.spec.name} during the TLS handshake")
             return
-        if greeting.transport is None:
+        if peek.transport is None:
             raise PeerLeft("left")
         began = clock()
-        secure = TlsTransport(greeting.transport, tls.server(how, began), server_side=True)
-        await secure.handshake(greeting.data, greeting.ended, proxy.spec.connect_timeout)
+        secure = TlsTransport(peek.transport, tls.server(how, began), server_side=True)
+        await secure.handshake(peek.data, peek.ended, proxy.spec.connect_timeout)
     except (HandshakeFailed, PeerLeft) as error:
         reason = str(error) if isinstance(error, HandshakeFailed) else f"client {error} before the TLS handshake"
         _failed(connection, reason, fault)
         if secure is not None:
             await secure.end()
         else:
-            _reset(greeting)
+            _reset(peek)
         return
     except BaseException:
-        _reset(greeting, secure)
+        _reset(peek, secure)
         raise
     proxy.tally.tls_handshakes["client", "ok"] += 1
     proxy.tally.tls_seconds["client"].add(clock() - began)
     connection.alpn = secure.alpn
-    secure.start(make_side(), partial(tell_of_tls, connection, "client"))
+    secure.start(make_reader(), partial(publish_tls_failure, connection, "client"))
 
 
-async def _attach(connection: Connection, client: socket.socket) -> Greeting | None:
+async def _attach(connection: Connection, client: socket.socket) -> Peek | None:
     """The client's socket, watched by the filter that it has; None, and the connection noted as over, if it is gone."""
-    greeting = Greeting()
+    peek = Peek()
     try:
-        transport = await greeting.accept(client)
+        transport = await peek.accept(client)
     except OSError as error:
         reset_socket(client)
         connection.note("peer", f"client gone while it was accepted ({error})")
         return None
     if connection.upstream.filter is not None:
-        connection.upstream.filter.watch(transport, connection.emitter.clock())
+        connection.upstream.filter.watch(transport, connection.scheduler.clock())
     connection.may_cancel(True)
-    return greeting
+    return peek
 
 
-def _how(fault: Placed | None) -> Handshake | None:
-    return None if fault is None or fault.door is None else fault.door.handshake
+def _how(fault: ActiveFault | None) -> Handshake | None:
+    return None if fault is None or fault.admission is None else fault.admission.handshake
 
 
-async def _while_stalled(connection: Connection, tls: ProxyTls, greeting: Greeting) -> None:
+async def _while_stalled(connection: Connection, tls: ProxyTls, peek: Peek) -> None:
     """Wait until no fault stalls this handshake any more.
 
     :raises PeerLeft: the client did not.
     """
     proxy = connection.proxy
-    tls.waits(greeting, True)
+    tls.waits(peek, True)
     try:
-        await greeting.until(lambda: _how(proxy.handshake_fault(connection)) != "stall")
+        await peek.until(lambda: _how(proxy.handshake_fault(connection)) != "stall")
     finally:
-        tls.waits(greeting, False)
+        tls.waits(peek, False)
 
 
-def _reset(greeting: Greeting, secure: TlsTransport | None = None) -> None:
-    transport = secure or greeting.transport
-    greeting.transport = None  # uvloop may have closed it on its own, and then tells no protocol
+def _reset(peek: Peek, secure: TlsTransport | None = None) -> None:
+    transport = secure or peek.transport
+    peek.transport = None  # uvloop may have closed it on its own, and then tells no protocol
     if transport is not None:
         abort_with_reset(transport)
 
 
-def _failed(connection: Connection, reason: str, fault: Placed | None) -> None:
+def _failed(connection: Connection, reason: str, fault: ActiveFault | None) -> None:
     """The client's handshake came to nothing."""
     connection.proxy.tally.tls_handshakes["client", "failed"] += 1
     name = "" if fault is None else fault.spec.name
-    tell_of_tls(connection, "client", reason, name)
+    publish_tls_failure(connection, "client", reason, name)
     if fault is None:
         connection.note("peer", reason)
     else:
         connection.note("injected", f"{reason} (fault {name})")
 
 
-def tell_of_tls(connection: Connection, side: Whose, reason: str, fault: str = "") -> None:
+def publish_tls_failure(connection: Connection, side: Whose, reason: str, fault: str = "") -> None:
     proxy = connection.proxy
-    proxy.bus.tell(
+    proxy.bus.publish(
         TlsFailed(
             proxy=proxy.spec.name,
-            at=connection.emitter.clock(),
+            at=connection.scheduler.clock(),
             connection=connection.ordinal,
             side=side,
             reason=reason,
@@ -150,8 +152,8 @@ def tell_of_tls(connection: Connection, side: Whose, reason: str, fault: str = "
     )
 
 
-async def dial_secure(
-    proxy: Proxy, alpn: str | None, make_side: Callable[[], asyncio.Protocol], broke_off: Callable[[str], None]
+async def dial_tls(
+    proxy: Proxy, alpn: str | None, make_reader: Callable[[], asyncio.Protocol], broke_off: Callable[[str], None]
 ) -> None:
     """Reach the upstream and shake hands with it, all within the proxy's connect_timeout.
 
@@ -159,72 +161,72 @@ async def dial_secure(
 
     :raises DialError: with the reason in words.
     """
-    tls, clock = proxy.tls, proxy.emitter.clock
+    tls, clock = proxy.tls, proxy.scheduler.clock
     assert tls is not None
-    greeting = Greeting()
+    peek = Peek()
     secure: TlsTransport | None = None
     started = clock()
     try:
-        await dial(proxy.spec.upstream, proxy.spec.connect_timeout, lambda: greeting)
-        if greeting.transport is None:
+        await dial(proxy.spec.upstream, proxy.spec.connect_timeout, lambda: peek)
+        if peek.transport is None:
             raise DialError("it left at once")
         began = clock()
-        secure = tls.handshake_with_server(greeting.transport, alpn, began)
+        secure = tls.handshake_with_server(peek.transport, alpn, began)
         left = max(0.001, proxy.spec.connect_timeout - (began - started))
-        await secure.handshake(greeting.data, greeting.ended, left)
+        await secure.handshake(peek.data, peek.ended, left)
     except HandshakeFailed as failed:
         proxy.tally.tls_handshakes["server", "failed"] += 1
         assert secure is not None
         await secure.end()
         raise DialError(str(failed)) from None
     except BaseException:
-        _reset(greeting, secure)
+        _reset(peek, secure)
         raise
     proxy.tally.tls_handshakes["server", "ok"] += 1
     proxy.tally.tls_seconds["server"].add(clock() - began)
-    secure.start(make_side(), broke_off)
+    secure.start(make_reader(), broke_off)
 
 
-async def greet_plain(connection: Connection, client: socket.socket, make_side: Callable[[], Side]) -> None:
+async def accept_peeked(connection: Connection, client: socket.socket, make_reader: Callable[[], Reader]) -> None:
     """Look at what a client says first, without answering, and begin to serve it."""
-    greeting = await _attach(connection, client)
-    if greeting is None:
+    peek = await _attach(connection, client)
+    if peek is None:
         return
     try:
-        await _look(connection, greeting, HELLO_WITHIN)
+        await _look(connection, peek, HELLO_WITHIN)
     except PeerLeft:
         pass  # it may have half-closed: the upstream hears of it
     except BaseException:
-        _reset(greeting)
+        _reset(peek)
         raise
-    if greeting.transport is None:
+    if peek.transport is None:
         connection.note("peer", "client left before its upstream was reached")
         return
-    side = make_side()
-    transport = greeting.transport
+    side = make_reader()
+    transport = peek.transport
     transport.set_protocol(side)
     side.connection_made(transport)
-    if greeting.data:
-        side.data_received(greeting.data)
+    if peek.data:
+        side.data_received(peek.data)
     transport.resume_reading()
-    if greeting.ended:
+    if peek.ended:
         side.eof_received()
 
 
-async def _look(connection: Connection, greeting: Greeting, within: float) -> None:
+async def _look(connection: Connection, peek: Peek, within: float) -> None:
     """Read a client's hello, for faults that are for some server's name only.
 
     :raises PeerLeft: it left before its hello was complete.
     """
     proxy = connection.proxy
-    await greeting.until(lambda: read_hello(greeting.data) is not MORE, within)
-    found = read_hello(greeting.data)
+    await peek.until(lambda: read_hello(peek.data) is not MORE, within)
+    found = read_hello(peek.data)
     if isinstance(found, Hello):
         connection.sni = found.sni
-        proxy.bus.tell(
+        proxy.bus.publish(
             ClientHello(
                 proxy=proxy.spec.name,
-                at=connection.emitter.clock(),
+                at=connection.scheduler.clock(),
                 connection=connection.ordinal,
                 sni=found.sni or "",
                 alpn=",".join(found.alpn),

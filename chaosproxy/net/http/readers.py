@@ -11,34 +11,34 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from chaosproxy.http.context import KEPT_EACH, LONGEST_KEPT, Line
 from chaosproxy.http.glance import BEGIN_AND_END, NOT_ONE, REQUEST, RESPONSE, STATUS_CLASSES
-from chaosproxy.http.traffic import KEPT_EACH, LONGEST_KEPT, Line
-from chaosproxy.net.sides import Side
+from chaosproxy.net.stream.readers import Reader
 from chaosproxy.tallies import EXCHANGE_BOUNDS
 
 if TYPE_CHECKING:
-    from chaosproxy.net.messages import MessagePipe
-    from chaosproxy.net.pipe import Pipe
+    from chaosproxy.net.http.pipe import HttpPipe
+    from chaosproxy.net.stream.pipe import Pipe
 
-__all__ = ["Follow", "FollowRequests", "FollowResponses"]
+__all__ = ["HttpReader", "RequestReader", "ResponseReader"]
 
 
-class Follow(Side):
+class HttpReader(Reader):
     """Messages pass as they came, unless a fault wants them."""
 
-    __slots__ = ("_clock", "_conversation", "_traffic")
+    __slots__ = ("_clock", "_conversation", "_context")
 
-    out: MessagePipe
+    out: HttpPipe
 
-    def __init__(self, out: MessagePipe, back: Pipe) -> None:
+    def __init__(self, out: HttpPipe, back: Pipe) -> None:
         super().__init__(out, back)
         assert out.connection is not None
         self._conversation = out.conversation
-        self._traffic = out.conversation.traffic
-        self._clock = out.connection.emitter.clock
+        self._context = out.conversation.context
+        self._clock = out.connection.scheduler.clock
 
 
-class FollowRequests(Follow):
+class RequestReader(HttpReader):
     """What the client sends."""
 
     __slots__ = ()
@@ -48,10 +48,10 @@ class FollowRequests(Follow):
         size = len(data)
         pipe.bytes += size
         chain = pipe.chain
-        if conversation.is_busy or (chain is not None and (not pipe.bypass or chain.segments or chain.blocked)):
+        if conversation.is_busy or (chain is not None and (not pipe.bypass or chain.chunks or chain.blocked)):
             pipe.take_in(data)
             return
-        latest = self._traffic.latest_requests.get(size)
+        latest = self._context.latest_requests.get(size)
         known = latest[1] if latest is not None and latest[0] == data else self._glance(data)
         if known is None:
             pipe.take_in(data)
@@ -64,8 +64,8 @@ class FollowRequests(Follow):
 
     def _glance(self, data: bytes) -> Line | None:
         """What is known of its line, if it is exactly one request, and one that passes."""
-        traffic = self._traffic
-        if len(data) > traffic.head_limit:
+        context = self._context
+        if len(data) > context.head_limit:
             return None
         try:
             REQUEST.feed(data)
@@ -76,15 +76,15 @@ class FollowRequests(Follow):
             return None
         REQUEST.due.extend(BEGIN_AND_END)
         line = data[: data.find(b"\r")]
-        known = traffic.lines.get(line) or traffic.look_up(line)
-        if not known.passes or (traffic.obeys_callers and b"\nx-chaosproxy-" in data.lower()):
+        known = context.lines.get(line) or context.look_up(line)
+        if not known.passes or (context.obeys_callers and b"\nx-chaosproxy-" in data.lower()):
             return None
         if self._conversation.count % KEPT_EACH == 0 and len(data) <= LONGEST_KEPT:
-            traffic.latest_requests[len(data)] = (data, known)
+            context.latest_requests[len(data)] = (data, known)
         return known
 
 
-class FollowResponses(Follow):
+class ResponseReader(HttpReader):
     """What the server sends."""
 
     __slots__ = ()
@@ -94,10 +94,10 @@ class FollowResponses(Follow):
         size = len(data)
         pipe.bytes += size
         simple, chain = conversation.simple, pipe.chain
-        if simple is None or (chain is not None and (not pipe.bypass or chain.segments or chain.blocked)):
+        if simple is None or (chain is not None and (not pipe.bypass or chain.chunks or chain.blocked)):
             pipe.take_in(data)
             return
-        latest = self._traffic.latest_responses.get(size)
+        latest = self._context.latest_responses.get(size)
         status_class = latest[1] if latest is not None and latest[0] == data else self._glance(data)
         if not status_class:
             pipe.take_in(data)
@@ -114,8 +114,8 @@ class FollowResponses(Follow):
 
     def _glance(self, data: bytes) -> int:
         """The class of its status, if it is exactly one response; else 0."""
-        traffic = self._traffic
-        if len(data) > traffic.head_limit:
+        context = self._context
+        if len(data) > context.head_limit:
             return 0
         try:
             RESPONSE.feed(data)
@@ -127,5 +127,5 @@ class FollowResponses(Follow):
         RESPONSE.due.extend(BEGIN_AND_END)
         status_class = STATUS_CLASSES[data[: data.find(b"\r")]]
         if status_class and self._conversation.count % KEPT_EACH == 1 and len(data) <= LONGEST_KEPT:
-            traffic.latest_responses[len(data)] = (data, status_class)
+            context.latest_responses[len(data)] = (data, status_class)
         return status_class

@@ -13,21 +13,21 @@ from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.exchange import Exchange
 from chaosproxy.http.framing import Emit, Framer, PieceKind
 from chaosproxy.http.parse import Body, HeadParser, Unframed
-from chaosproxy.http.part import On, Part, PartKind
+from chaosproxy.http.part import MessageKind, Part, PartKind
 
-__all__ = ["Way"]
+__all__ = ["MessageStream"]
 
 
-class Way:
+class MessageStream:
     """One direction; the names without an underscore are what the framer and the pipe call."""
 
     __slots__ = ("_collected", "_now", "conversation", "current", "framer", "is_deaf")
 
-    on: On
+    on: MessageKind
 
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
-        self.framer = Framer(conversation.traffic.settings.head_limit)
+        self.framer = Framer(conversation.context.settings.head_limit)
         conversation.framed_by(self.framer)
         self.current: Exchange | None = None
         """Whose message is under way."""

@@ -1,8 +1,8 @@
-"""What the Linux kernel does for one TCP socket: filters, pacing, and what it tells.
+"""Options of one TCP socket: filters, pacing, resets, and the kernel's own figures.
 
-Classic BPF filters drop a socket's arriving packets before TCP sees them; the data plane
-asks for no more than `setsockopt` and `getsockopt`. Every filter belongs to a socket and is
-gone with it, however the process ends.
+Classic BPF filters drop a socket's arriving packets before TCP sees them. The data plane
+uses `setsockopt` and `getsockopt` alone. Every filter belongs to a socket and ends with it,
+however the process ends.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
-import errno
 import functools
 import socket
 import struct
-import sys
-from dataclasses import dataclass
 from typing import Protocol
 
-from chaosproxy.net.bpf import KEEP_ALL, Program, encode
+from chaosproxy.net.kernel.bpf import Program, encode
 from chaosproxy.tallies import TcpInfo
 
 __all__ = [
-    "Capabilities", "Capability", "Options", "ask_if_alive", "attach", "detach", "dropped", "lent_socket",
-    "limit_pacing", "probe", "read_tcp_info", "tcp_info", "tcp_socket",
+    "Options", "abort_with_reset", "ask_if_alive", "attach", "detach", "dropped", "lent_socket", "limit_pacing",
+    "read_tcp_info", "reset_on_exit", "reset_socket", "tcp_info", "tcp_socket",
 ]  # fmt: skip
 
 # Not all of them are in the socket module; asm-generic/socket.h, the same on every architecture Python runs
@@ -36,6 +33,7 @@ _TCP_KEEPIDLE, _TCP_KEEPINTVL, _TCP_INFO = 4, 5, 11
 _DROPS = struct.Struct("=9I")
 """SK_MEMINFO_DROPS is the ninth of the numbers that SO_MEMINFO gives (linux/sock_diag.h)."""
 _NO_PACING = 2**64 - 1
+_LINGER_RESET, _NO_LINGER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 
 
 class Options(Protocol):
@@ -46,107 +44,6 @@ class Options(Protocol):
     def fileno(self) -> int: ...
     def setsockopt(self, level: int, name: int, value: int | bytes, /) -> None: ...
     def getsockopt(self, level: int, name: int, size: int, /) -> bytes: ...
-
-
-# ── what can be done ──────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Capability:
-    """Something that the kernel does for us, or why it does not."""
-
-    name: str
-    purpose: str
-    """What it is for."""
-    lacking: str = ""
-    """Why it cannot be had; empty where it can."""
-    remedy: str = ""
-    """How to get it where it is lacking."""
-
-    @property
-    def available(self) -> bool:
-        return not self.lacking
-
-    def view(self) -> dict[str, object]:
-        """As JSON."""
-        return {
-            "name": self.name,
-            "available": self.available,
-            "purpose": self.purpose,
-            "lacking": self.lacking or None,
-            "remedy": self.remedy or None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What this kernel and these privileges allow."""
-
-    filters: Capability
-    pacing: Capability
-    tcp_info: Capability
-
-    def all(self) -> tuple[Capability, ...]:
-        return (self.filters, self.pacing, self.tcp_info)
-
-
-_FILTERS = "drops packets of one TCP socket: mode packet of packet_loss, partition and unreachable"
-_PACING = "keeps a rate in the kernel: mode packet of bandwidth"
-_TELLS = "tells retransmits, round-trip time and unacknowledged segments: the chaosproxy_tcp_* metrics"
-_GRANT = (
-    "grant CAP_NET_ADMIN: `setcap cap_net_admin+ep` on the Python that runs chaosproxy, `cap_add: [NET_ADMIN]` "
-    "and `user: root` for a container, or `unshare -Urn` for a network namespace of your own"
-)
-_LINUX = "run it on Linux"
-
-
-@functools.cache
-def probe() -> Capabilities:
-    """Try each thing on a socket that is connected to nobody."""
-    if sys.platform != "linux":
-        lacking = f"{sys.platform} has no such thing"
-        return Capabilities(
-            Capability("filters", _FILTERS, lacking, _LINUX),
-            Capability("pacing", _PACING, lacking, _LINUX),
-            Capability("tcp_info", _TELLS, lacking, _LINUX),
-        )
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        return Capabilities(
-            Capability("filters", _FILTERS, *_try_filters(sock)),
-            Capability("pacing", _PACING, *_try_pacing(sock)),
-            Capability("tcp_info", _TELLS, *_try_tcp_info(sock)),
-        )
-
-
-def _try_filters(sock: socket.socket) -> tuple[str, str]:
-    try:
-        dropped(sock)
-        attach(sock, KEEP_ALL)
-        detach(sock)
-    except OSError as error:
-        if error.errno in (errno.EPERM, errno.EACCES):
-            return "this kernel asks for CAP_NET_ADMIN, which this process does not have", _GRANT
-        return f"the kernel refuses a socket filter ({error.strerror})", "use Linux 4.12 or newer"
-    return "", ""
-
-
-def _try_pacing(sock: socket.socket) -> tuple[str, str]:
-    try:
-        limit_pacing(sock, 1e6)
-    except OSError as error:
-        return f"the kernel refuses SO_MAX_PACING_RATE ({error.strerror})", "use Linux 4.20 or newer"
-    return "", ""
-
-
-def _try_tcp_info(sock: socket.socket) -> tuple[str, str]:
-    try:
-        known = tcp_info(sock) is not None
-    except OSError as error:
-        return f"the kernel refuses TCP_INFO ({error.strerror})", "use Linux 2.6 or newer"
-    return ("", "") if known else ("the kernel's TCP_INFO is too short", "use Linux 2.6 or newer")
-
-
-# ── one socket ────────────────────────────────────────────────────────────────────────────
 
 
 _UNIX = getattr(socket, "AF_UNIX", None)
@@ -244,3 +141,30 @@ def read_tcp_info(data: bytes) -> TcpInfo | None:
         struct.unpack_from(form, data, at)[0] for form, at in (_BACKOFF, _UNACKED, _RTT, _RETRANSMITS)
     )
     return TcpInfo(unacked=unacked, retransmits=retransmits, backoff=backoff, rtt=rtt / 1e6)
+
+
+def abort_with_reset(transport: asyncio.Transport) -> None:
+    """End a connection with RST; `abort()` alone would send a clean end-of-stream."""
+    sock = tcp_socket(transport)
+    if sock is not None:
+        with contextlib.suppress(OSError):  # the peer may have been quicker
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    transport.abort()
+
+
+def reset_on_exit(sock: Options, on: bool) -> None:
+    """Whether the socket is to end with RST if the process dies.
+
+    Where a filter loses packets, a socket that the kernel closes in good order would stay for
+    minutes, waiting for acknowledgements that its own filter loses, and keep the peer waiting.
+
+    :raises OSError: the socket is gone.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET if on else _NO_LINGER)
+
+
+def reset_socket(sock: socket.socket) -> None:
+    """Close an accepted socket with RST."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    sock.close()

@@ -1,55 +1,21 @@
-"""What the data plane asks of the socket module."""
+"""Bind listening sockets, hold a port without listening, and name addresses."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
 import stat
-import struct
 from collections.abc import Mapping, Sequence
 
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address
-from chaosproxy.net.kernel import Options, tcp_socket
 
-__all__ = [
-    "BACKLOG", "abort_with_reset", "bind_all", "bound_address", "hold_port", "is_refused_half_close", "peer_name",
-    "reset_on_exit", "reset_socket",
-]  # fmt: skip
+__all__ = ["BACKLOG", "bind_all", "bound_address", "hold_port", "is_refused_half_close", "peer_name"]
 
 BACKLOG = 4096
-_LINGER_RESET, _NO_LINGER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 _NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
-
-
-def abort_with_reset(transport: asyncio.Transport) -> None:
-    """End a connection with RST; `abort()` alone would send a clean end-of-stream."""
-    sock = tcp_socket(transport)
-    if sock is not None:
-        with contextlib.suppress(OSError):  # the peer may have been quicker
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-    transport.abort()
-
-
-def reset_on_exit(sock: Options, on: bool) -> None:
-    """Whether the socket is to end with RST if the process dies.
-
-    Where a filter loses packets, a socket that the kernel closes in good order would stay for
-    minutes, waiting for acknowledgements that its own filter loses, and keep the peer waiting.
-
-    :raises OSError: the socket is gone.
-    """
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET if on else _NO_LINGER)
-
-
-def reset_socket(sock: socket.socket) -> None:
-    """Close an accepted socket with RST."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-    sock.close()
 
 
 def is_refused_half_close(context: Mapping[str, object]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from chaosproxy.faults.base import NEVER
-from chaosproxy.net.emitter import Emitter, best_timer
+from chaosproxy.net.timer.scheduler import Scheduler, best_timer
 from tests.net.harness import LOOPS
 
 
@@ -27,11 +27,11 @@ class FakeTimer:
 
 
 class Clockwork:
-    """An emitter on a clock that the test moves."""
+    """a scheduler on a clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.emitter = Emitter(lambda: self.now, self._make)
+        self.scheduler = Scheduler(lambda: self.now, self._make)
 
     def _make(self, fire: Callable[[], None]) -> FakeTimer:
         self.timer = FakeTimer(fire)
@@ -45,7 +45,7 @@ class Clockwork:
 class Sleeper:
     def __init__(self, name: str, log: list[tuple[str, float]], bug: bool = False) -> None:
         self.name, self.log, self.bug = name, log, bug
-        self.wake = NEVER
+        self.scheduled_at = NEVER
 
     def on_due(self, now: float) -> None:
         if self.bug:
@@ -59,7 +59,7 @@ class Sleeper:
 def test_everyone_due_is_woken_in_order_of_time() -> None:
     clock, log = Clockwork(), list[tuple[str, float]]()
     for name, due in (("late", 3.0), ("early", 1.0), ("middle", 2.0)):
-        clock.emitter.schedule(Sleeper(name, log), due)
+        clock.scheduler.schedule(Sleeper(name, log), due)
     clock.go_to(2.5)
     assert log == [("early", 2.5), ("middle", 2.5)]
     assert clock.timer.armed[-1] == 3.0
@@ -68,17 +68,17 @@ def test_everyone_due_is_woken_in_order_of_time() -> None:
 def test_the_timer_is_armed_anew_only_for_an_earlier_head() -> None:
     clock, log = Clockwork(), list[tuple[str, float]]()
     for due in (5.0, 7.0, 9.0, 4.0):
-        clock.emitter.schedule(Sleeper("x", log), due)
+        clock.scheduler.schedule(Sleeper("x", log), due)
     assert clock.timer.armed == [5.0, 4.0]
 
 
 def test_rescheduling_replaces_and_never_takes_back() -> None:
     clock, log = Clockwork(), list[tuple[str, float]]()
     moved, cancelled = Sleeper("moved", log), Sleeper("cancelled", log)
-    clock.emitter.schedule(moved, 1.0)
-    clock.emitter.schedule(moved, 5.0)
-    clock.emitter.schedule(cancelled, 1.0)
-    clock.emitter.schedule(cancelled, NEVER)
+    clock.scheduler.schedule(moved, 1.0)
+    clock.scheduler.schedule(moved, 5.0)
+    clock.scheduler.schedule(cancelled, 1.0)
+    clock.scheduler.schedule(cancelled, NEVER)
     clock.go_to(2.0)
     assert log == []
     clock.go_to(5.0)
@@ -87,10 +87,10 @@ def test_rescheduling_replaces_and_never_takes_back() -> None:
 
 def test_a_defect_in_one_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     clock, log = Clockwork(), list[tuple[str, float]]()
-    clock.emitter.schedule(Sleeper("broken", log, bug=True), 1.0)
-    clock.emitter.schedule(Sleeper("fine", log), 1.0)
-    clock.emitter.schedule(Sleeper("later", log), 2.0)
-    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.emitter"):
+    clock.scheduler.schedule(Sleeper("broken", log, bug=True), 1.0)
+    clock.scheduler.schedule(Sleeper("fine", log), 1.0)
+    clock.scheduler.schedule(Sleeper("later", log), 2.0)
+    with caplog.at_level(logging.CRITICAL, "chaosproxy.net.timer.scheduler"):
         clock.go_to(1.0)
     assert log == [("broken ended", -1.0), ("fine", 1.0)]
     assert clock.timer.armed[-1] == 2.0
@@ -100,15 +100,15 @@ def test_replaced_entries_do_not_pile_up() -> None:
     clock, log = Clockwork(), list[tuple[str, float]]()
     sleeper = Sleeper("x", log)
     for due in range(10_000):
-        clock.emitter.schedule(sleeper, 1e6 - due)
-    assert len(clock.emitter._heap) < 200
+        clock.scheduler.schedule(sleeper, 1e6 - due)
+    assert len(clock.scheduler._heap) < 200
 
 
 @pytest.mark.parametrize("loop_name", LOOPS)
 def test_the_kernels_timer_is_never_early(loop_name: str) -> None:
     async def play() -> list[float]:
         loop = asyncio.get_running_loop()
-        emitter = Emitter(time.monotonic, best_timer(loop, time.monotonic))
+        scheduler = Scheduler(time.monotonic, best_timer(loop, time.monotonic))
         lateness: list[float] = []
         done = asyncio.Event()
 
@@ -122,11 +122,11 @@ def test_the_kernels_timer_is_never_early(loop_name: str) -> None:
 
             def set(self, delay: float) -> None:
                 self.due = time.monotonic() + delay
-                emitter.schedule(self, self.due)
+                scheduler.schedule(self, self.due)
 
         Measure("m", []).set(0.0007)
         await asyncio.wait_for(done.wait(), 10)
-        emitter.close()
+        scheduler.close()
         return lateness
 
     with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
@@ -142,7 +142,7 @@ def test_much_work_is_done_in_slices() -> None:
             clock.now += 0.003
 
     for number in range(5):
-        clock.emitter.schedule(Busy(str(number), log), 1.0)
+        clock.scheduler.schedule(Busy(str(number), log), 1.0)
     clock.go_to(1.0)
     assert [name for name, _ in log] == ["0", "1"]  # the loop's turn, after 6 ms
     clock.timer.fire()
@@ -160,10 +160,10 @@ def test_what_is_due_in_another_age_stops_no_timer(due: float) -> None:
             def on_due(self, now: float) -> None:
                 woken.set()
 
-        emitter = Emitter(time.monotonic, best_timer(loop, time.monotonic))
-        emitter.schedule(Sleeper("never", []), due)
-        emitter.schedule(Soon("soon", []), time.monotonic() + 0.01)
+        scheduler = Scheduler(time.monotonic, best_timer(loop, time.monotonic))
+        scheduler.schedule(Sleeper("never", []), due)
+        scheduler.schedule(Soon("soon", []), time.monotonic() + 0.01)
         await asyncio.wait_for(woken.wait(), 5)
-        emitter.close()
+        scheduler.close()
 
     asyncio.run(play())

@@ -14,7 +14,7 @@ from chaosproxy.http.parse import REQUEST_START
 from chaosproxy.http.routes import Routes
 from chaosproxy.tallies import ProxyTally, RouteTally
 
-__all__ = ["KEPT_EACH", "LONGEST_KEPT", "HttpSettings", "Line", "Traffic"]
+__all__ = ["KEPT_EACH", "LONGEST_KEPT", "HttpSettings", "Line", "HttpContext"]
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 """Methods that metrics name (RFC 9110 §9, RFC 5789); all else is `other`, so that nobody can make series at will."""
@@ -60,7 +60,7 @@ class Line:
     CONNECT, whose answers are framed in ways of their own."""
 
 
-class Traffic:
+class HttpContext:
     """Shared by all connections of one proxy."""
 
     def __init__(self, tally: ProxyTally, on_not_framed: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from chaosproxy.errors import InvalidInput, Problem, Unsupported
 from chaosproxy.faults.base import Handshake
 from chaosproxy.model.tls import ListenTls
-from chaosproxy.net.tls_files import server_context
+from chaosproxy.net.tls.contexts import server_context
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from chaosproxy.faults.base import NEVER
 
-__all__ = ["Clock", "Emitter", "LoopTimer", "Timed", "best_timer"]
+__all__ = ["Clock", "Scheduler", "LoopTimer", "Timed", "best_timer"]
 
 _SLICE = 0.005
 """Seconds of work before everything else gets its turn; what is left is woken again at once."""
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 class Timed(Protocol):
     """Who can be woken."""
 
-    wake: float
+    scheduled_at: float
     """When its valid entry is due; NEVER when it has none. The emitter's to write."""
 
     def on_due(self, now: float) -> None:
@@ -52,7 +52,7 @@ class Timer(Protocol):
     def close(self) -> None: ...
 
 
-class Emitter:
+class Scheduler:
     """Wakes whoever is scheduled, in order of time."""
 
     def __init__(self, clock: Clock, make_timer: Callable[[Callable[[], None]], Timer]) -> None:
@@ -66,11 +66,11 @@ class Emitter:
 
     def schedule(self, who: Timed, due: float) -> None:
         """Wake `who` at `due` and not at the time asked for before; NEVER only takes that back."""
-        if due == who.wake:
+        if due == who.scheduled_at:
             return
-        if who.wake != NEVER:
+        if who.scheduled_at != NEVER:
             self._stale += 1
-        who.wake = due
+        who.scheduled_at = due
         if due != NEVER:
             heapq.heappush(self._heap, (due, next(self._ordinals), who))
             if due < self._armed and not self._firing:
@@ -91,10 +91,10 @@ class Emitter:
         try:
             while heap and heap[0][0] <= now and self.clock() - now < _SLICE:
                 due, _, who = heapq.heappop(heap)
-                if due != who.wake:
+                if due != who.scheduled_at:
                     self._stale -= 1
                     continue
-                who.wake = NEVER
+                who.scheduled_at = NEVER
                 try:
                     who.on_due(now)
                 except Exception:  # one pipe's defect must not stop everybody's timer
@@ -107,7 +107,7 @@ class Emitter:
                 self._timer.arm(self._armed)
 
     def _compact(self) -> None:
-        self._heap = [entry for entry in self._heap if entry[0] == entry[2].wake]
+        self._heap = [entry for entry in self._heap if entry[0] == entry[2].scheduled_at]
         heapq.heapify(self._heap)
         self._stale = 0
 
@@ -141,7 +141,7 @@ class LoopTimer:
 def best_timer(loop: asyncio.AbstractEventLoop, clock: Clock) -> Callable[[Callable[[], None]], Timer]:
     """The most exact timer for this platform and clock."""
     if sys.platform == "linux" and clock is time.monotonic:
-        from chaosproxy.net.timerfd import TimerFd
+        from chaosproxy.net.timer.timerfd import TimerFd
 
         return lambda fire: TimerFd(fire, loop)
     return lambda fire: LoopTimer(fire, loop, clock)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from chaosproxy.faults.base import NEVER
 
-__all__ = ["NO_EXCHANGE", "Owed"]
+__all__ = ["NO_EXCHANGE", "Obligations"]
 
 NO_EXCHANGE = 2**62
 """A number that none reaches."""
 
 
-class Owed:
+class Obligations:
     """An answer that never comes, requests that are lost, an end: each with the fault by which that is so."""
 
     __slots__ = ("broken_at", "broken_by", "ended_by", "ends_at", "lost_from", "silenced_by", "silent_from")

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from chaosproxy.http.context import HttpContext
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
-from chaosproxy.http.traffic import Traffic
-from chaosproxy.net.dial import DialError, dial
-from chaosproxy.net.securing import dial_secure
+from chaosproxy.net.sockets.dial import DialError, dial
+from chaosproxy.net.tls.handshake import dial_tls
 from chaosproxy.tallies import ProxyTally
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Copies:
         proxy, spec = self._proxy, self._proxy.spec
         try:
             if proxy.tls is not None and proxy.tls.originates:
-                await dial_secure(proxy, None, lambda: copy, lambda reason: None)
+                await dial_tls(proxy, None, lambda: copy, lambda reason: None)
             else:
                 await dial(spec.upstream, spec.connect_timeout, lambda: copy)
         except DialError as error:
@@ -76,7 +76,7 @@ class _Copy(asyncio.Protocol):
         self._registry = registry
         self._transport: asyncio.Transport | None = None
         self._patience: asyncio.TimerHandle | None = None
-        self._conversation = Conversation(Traffic(ProxyTally(), lambda reason: None))
+        self._conversation = Conversation(HttpContext(ProxyTally(), lambda reason: None))
         self._responses = Responses(self._conversation)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
