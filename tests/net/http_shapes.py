@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.net.harness import send
+from chaosproxy.net.stream.connection import Connection
+from tests.net.harness import send, turns, until
 
 DATE = b"Tue, 15 Nov 1994 08:12:31 GMT"
 DATE_PLUS_HOUR = b"Tue, 15 Nov 1994 09:12:31 GMT"
@@ -232,6 +233,12 @@ class Server(End):
         self._answering.cancel()
         await asyncio.gather(self._answering, return_exceptions=True)
         await super().stop()
+
+
+async def settled(connection: Connection, client: End, server: End) -> None:
+    """Wait until the proxy has taken all that both ends have sent, and both ends all that it has passed on."""
+    await until(lambda: (connection.upstream.bytes, connection.downstream.bytes) == (client.sent, server.sent))
+    await turns()
 
 
 async def ask(client: End, shape: Shape, hears: bool = True) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from chaosproxy.events import ConnectionClosed
-from chaosproxy.net.pipe import Pipe
+from chaosproxy.net.stream.pipe import Pipe
 from tests.net.building import fault
 from tests.net.harness import (
     Stage,

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from chaosproxy.events import ConnectionClosed, DialFailed
-from tests.net.harness import Stage, close_with_reset, receive, run, send
+from tests.net.harness import Stage, can_send, close_with_reset, receive, run, send, until
 
 
 def test_bytes_go_both_ways_and_are_counted(loop_name: str) -> None:
@@ -131,9 +131,9 @@ def test_an_upstream_that_does_not_answer_times_out(loop_name: str) -> None:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         fillers = [stage.keep(socket.socket()) for _ in range(4)]
-        for filler in fillers:  # the backlog takes two; from then on SYNs get no answer
+        for filler in fillers:  # the backlog takes one or two; from then on SYNs get no answer
             filler.connect_ex(full.getsockname())
-        await asyncio.sleep(0.05)
+        await until(lambda: any(can_send(filler) for filler in fillers))
         proxy = await stage.proxy_to(f"127.0.0.1:{full.getsockname()[1]}", connect_timeout="300ms")
         client = await stage.connect(proxy)
         with pytest.raises(ConnectionResetError):

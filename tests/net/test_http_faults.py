@@ -26,6 +26,7 @@ from tests.net.http_shapes import (
     Server,
     Shape,
     ask,
+    settled,
 )  # fmt: skip
 
 PATIENCE = 30.0
@@ -306,8 +307,7 @@ class Meeting:
         await client.send(OTHER.raw)
         if outcome.asked is not None:
             assert await server.until(lambda: server.raw.endswith(OTHER.raw * (shape.after + 1)) and server.is_idle)
-        while (proxied.upstream.bytes, proxied.downstream.bytes) != (client.sent, server.sent):
-            await asyncio.sleep(0)
+        await settled(proxied, client, server)
         assert (len(client.raw), client.end) == (size, ""), shape.name
         client.sock.shutdown(socket.SHUT_WR)
         assert await client.over() == "eof", shape.name

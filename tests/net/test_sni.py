@@ -11,7 +11,7 @@ import pytest
 from chaosproxy.events import ClientHello
 from chaosproxy.net.tls import handshake as securing
 from tests.net.building import fault
-from tests.net.harness import Stage, quiet, receive, run, send
+from tests.net.harness import Stage, is_empty, receive, run, send, taken
 from tests.net.tls_peers import Certs, Peer
 
 
@@ -77,7 +77,8 @@ def test_a_hello_in_pieces_is_waited_for_and_arrives_whole(loop_name: str, certs
         server = await stage.accept(listener)
         assert await receive(server, len(hello)) == hello
         await send(server, b"answer")
-        assert await quiet(client, 0.1)
+        await taken(running, downstream=6)
+        assert is_empty(client)
 
     run(loop_name, scenario)
 

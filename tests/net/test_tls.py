@@ -19,7 +19,7 @@ from chaosproxy.model.tls import ListenTls
 from chaosproxy.net.kernel.sockopts import tcp_socket
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault, proxy
-from tests.net.harness import Stage, close_with_reset, receive, run, send
+from tests.net.harness import Stage, close_with_reset, receive, run, send, turns, until
 from tests.net.tls_peers import Certs, Peer, connect
 
 Scenario = Callable[[Stage], Awaitable[None]]
@@ -224,9 +224,11 @@ def test_what_waits_behind_a_slow_server_is_whole_when_the_client_has_left(loop_
         running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", listen_tls=certs.listen())
         client = await connect(stage, running, certs.client_context())
         server = await stage.accept(listener)
+        await stage.event("connection_opened")
+        pipe = running.connections[1].upstream
         data = os.urandom(4 * 2**20)
         sending = asyncio.create_task(_send_and_leave(client, data))
-        await asyncio.sleep(0.1)
+        await until(lambda: pipe.sink is not None and pipe.sink.get_write_buffer_size() > 0)
         assert await receive(server, len(data) + 1) == data
         await sending
 
@@ -262,7 +264,7 @@ def test_an_operator_may_end_what_has_not_begun(loop_name: str, certs: Certs) ->
             client = await stage.connect(running)
             while not running.connections:
                 await asyncio.sleep(0)
-            await asyncio.sleep(0.01)
+            await turns()
             running.end_connections(how)
             with pytest.raises(ConnectionResetError):
                 await receive(client, 1)
