@@ -11,7 +11,7 @@ import pytest
 from chaosproxy.http.caller import CallerFaults
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
-from tests.net.harness import Stage, receive, run, send, taken, turns
+from tests.net.harness import Stage, can_send, receive, run, send, taken, turns, until
 from tests.net.http_shapes import GET, LARGE, OK, OTHER, OTHER_ANSWER, End, Server, Shape, answer, request
 
 PLAIN = Shape("plain", GET, OK)
@@ -163,9 +163,11 @@ def test_a_client_that_pipelines_without_reading_is_slowed_and_loses_nothing(
         proxy, c, s = await stage.pair(protocol="http", pipeline_limit=50, faults=faults)
         client, server = End(c), End(s)
         sending = asyncio.create_task(client.send(post.raw * total))
-        done, _ = await asyncio.wait([sending], timeout=0.1)
+        source = proxy.connections[1].upstream.source
+        assert source is not None
+        await until(lambda: not source.is_reading() and not can_send(c))
         most = 50 + 2**18 // len(post.raw) + 2  # what one read brings is taken
-        assert not done, "12 MB cannot all be on their way"
+        assert not sending.done(), "12 MB cannot all be on their way"
         assert 50 < proxy.exchanges_in_flight() < most
         assert proxy.held("upstream") < 2**19
         assert len(server.raw) < most * len(post.raw)
