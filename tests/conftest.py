@@ -1,4 +1,4 @@
-"""What several parts of the suite share: real servers, once per test process, and the marker `namespace`."""
+"""What all of the suite shares: real servers, once per test process, the marker `namespace`, and flaky tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import flaky
 from tests.servers import backends, namespace
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    flaky.configure(config)
 
 
 @pytest.hookimpl(tryfirst=True)
