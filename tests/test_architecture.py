@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "chaosproxy"
@@ -134,14 +133,10 @@ def breaches(module: str, text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", SOURCES)
-def test_a_module_imports_only_from_its_own_rank_or_below(module: str) -> None:
-    assert breaches(module, SOURCES[module].read_text()) == []
-
-
-@pytest.mark.parametrize("module", SOURCES)
-def test_every_module_has_a_rank(module: str) -> None:
-    assert rank_of(module) is not None or module in ("chaosproxy", "chaosproxy.control")
+def test_every_module_has_a_rank_and_imports_only_from_it_or_below() -> None:
+    without = {module for module in SOURCES if rank_of(module) is None}
+    assert without - {"chaosproxy", "chaosproxy.control"} == set()
+    assert [breach for module, path in SOURCES.items() for breach in breaches(module, path.read_text())] == []
 
 
 def test_the_ranks_are_those_of_the_documentation() -> None:
@@ -159,21 +154,24 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circle(graph({module: path.read_text() for module, path in SOURCES.items()})) is None
 
 
-@pytest.mark.parametrize("module", SOURCES)
-def test_no_module_is_too_long(module: str) -> None:
-    assert len(SOURCES[module].read_text().splitlines()) <= LONGEST
+def test_no_module_is_too_long() -> None:
+    lines = {module: len(path.read_text().splitlines()) for module, path in SOURCES.items()}
+    assert {module: count for module, count in lines.items() if count > LONGEST} == {}
 
 
-@pytest.mark.parametrize("module", [module for module in SOURCES if not module.endswith("__main__")])
-def test_what_is_public_is_there_and_said_once(module: str) -> None:
+def test_what_is_public_is_there_and_said_once() -> None:
     """All but `__main__`, which runs the command when it is imported."""
+    modules = [module for module in SOURCES if not module.endswith("__main__")]
+    assert {module: wrong for module in modules if (wrong := wrong_names(module))} == {}
+
+
+def wrong_names(module: str) -> list[str]:
+    """Names in `__all__` that are not there, or twice; where there is none, the public ones that it would list."""
     loaded = importlib.import_module(module)
-    public: list[str] = getattr(loaded, "__all__", [])
-    assert [name for name in public if not hasattr(loaded, name)] == []
-    assert len(public) == len(set(public))
     if "__all__" not in vars(loaded):
-        tree = ast.parse(SOURCES[module].read_text())
-        assert defined_by(tree) == [], "a module with public names lists them in __all__"
+        return [f"{name} is not in __all__" for name in defined_by(ast.parse(SOURCES[module].read_text()))]
+    public: list[str] = loaded.__all__
+    return [name for name, count in Counter(public).items() if count > 1 or not hasattr(loaded, name)]
 
 
 def defined_by(tree: ast.Module) -> list[str]:
