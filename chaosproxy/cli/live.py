@@ -144,7 +144,7 @@ def fault_body(fault_type: str, words: Iterable[str]) -> Json:
     if not len(problems):
         read_fault(body, "new", problems, protocol="http")  # only the server knows the proxy's protocol
     if len(problems):
-        see = f"`chaosproxy faults {fault_type}` explains its parameters"
+        see = f"`chaosproxy faults {fault_type}` explains them"
         raise BadInput(f"the parameters of {fault_type} are wrong; {see}", map(described, problems))
     return body
 

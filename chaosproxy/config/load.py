@@ -1,4 +1,4 @@
-"""A configuration file's text to a Config, or to everything that is wrong with it, located."""
+"""Load the text of a configuration file as a Config, or raise all of its errors, each with its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ConfigError", "Infeasible", "LocatedProblem", "load"]
 
 @dataclass(frozen=True, slots=True)
 class LocatedProblem(Problem):
-    """A Problem and where in which file it stands."""
+    """A Problem and its place in a file."""
 
     file: str = ""
     line: int = 1
@@ -28,7 +28,7 @@ class LocatedProblem(Problem):
 
 
 class ConfigError(InvalidInput):
-    """A file is wrong; `str()` is a line `FILE:LINE:COL: path.to.field: what is wrong; what would be right` each."""
+    """A file is wrong; `str()` has one line `FILE:LINE:COL: path.to.field: message` for each problem."""
 
     def __init__(self, problems: Iterable[LocatedProblem]) -> None:
         self.located = tuple(problems)
@@ -39,7 +39,7 @@ class ConfigError(InvalidInput):
 
 
 class Infeasible(ConfigError):
-    """A file is right, but what it asks for cannot be done here."""
+    """A file is valid, but this machine cannot do what it asks for."""
 
 
 def load(
@@ -49,12 +49,12 @@ def load(
     infeasible: Callable[[Config], Iterable[Problem]] | None = None,
     unfit: Callable[[Config], Iterable[Problem]] | None = None,
 ) -> Config:
-    """The configuration in `text`; `name` is what the file is called in errors.
+    """Return the configuration in `text`; errors call the file `name`.
 
-    `unfit` says what is wrong with other files that it names, and `infeasible` what of a
-    configuration that is right cannot be done here.
+    `unfit` yields the problems of other files that a valid configuration names, and
+    `infeasible` the parts of it that this machine cannot do.
 
-    :raises Infeasible: with every such thing, in order of line.
+    :raises Infeasible: with every problem of `infeasible`, in order of line.
     :raises ConfigError: with every problem of the file, in order of line.
     """
     try:
@@ -80,7 +80,7 @@ def _in_order(problems: Iterable[LocatedProblem]) -> list[LocatedProblem]:
 
 
 def _keep_token_text(tree: Tree) -> None:
-    """A token of digits alone is text too: who writes `${TOKEN}` does not know what it will hold."""
+    """Keep the text of a token that looks like a number: the author of `${TOKEN}` does not know its value."""
     control = tree.root.children.get("control")
     token = control.children.get("token") if control else None
     if control and token and isinstance(control.data, dict) and isinstance(token.data, bool | int | float):

@@ -1,4 +1,4 @@
-"""Plain data in, a struct or every Problem out; and back to plain data."""
+"""Read plain data into a struct, or collect every Problem; write a struct back to plain data."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _WRONG = object()
 
 
 class Problems:
-    """Collects everything that is wrong, so that all of it is shown and not the first alone.
+    """Collect all problems of an input, so that the user sees every one and not only the first.
 
-    Bad input may be wrong in any number of places: after `LIMIT` problems the rest are counted only.
+    After `LIMIT` problems the rest are only counted: hostile input can be wrong in any number of places.
     """
 
     LIMIT = 1000
@@ -42,7 +42,7 @@ class Problems:
         return len(self._found) >= self.LIMIT
 
     def add(self, path: Path, code: Code, message: str, *, at_key: bool = False) -> None:
-        """`at_key`: what is wrong is the last key of the path, not the value under it."""
+        """Note a problem; `at_key` if the last key of the path is wrong, not the value under it."""
         if self.full:
             self._more += 1
         else:
@@ -65,13 +65,13 @@ def read_struct(
     also_known: Iterable[str] = (),
     **given: object,
 ) -> S | None:
-    """A `struct` from a mapping; None, and every problem noted, if anything is wrong.
+    """Read a `struct` from a mapping; if anything is wrong, note every problem and return None.
 
-    `also_known` are keys somebody else reads, for the suggestion after an unknown key;
-    `given` are fields that do not come from the data. An explicit null stands for the default.
+    `also_known` are keys that another reader reads; they are suggested after an unknown key.
+    `given` are fields that do not come from the data. An explicit null means the default.
     """
     if not isinstance(data, Mapping):
-        problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; give one")
+        problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use one, such as {_example(struct)}")
         return None
     params = {param.name: param for param in params_of(struct)}
     before = len(problems)
@@ -101,6 +101,14 @@ def _missing(param: Param) -> str:
     return f"is missing; add it: {param.meaning}"
 
 
+def _example(struct: type[Any]) -> str:
+    """Return a short mapping: the required parameters, or the first one with an example."""
+    params = params_of(struct)
+    some = [one for one in params if one.required] or [one for one in params if one.example][:1]
+    pairs = [f"{one.name}: {one.example or '…'}" for one in some] or ["key: value"]
+    return "{" + ", ".join(pairs) + "}"
+
+
 def _step(key: object) -> str:
     return key if isinstance(key, str) else shown(key)
 
@@ -121,14 +129,14 @@ def _read(kind: Kind, value: object, problems: Problems, path: Path) -> object:
 
 def _read_list(kind: ListOf, value: object, problems: Problems, path: Path) -> object:
     if not isinstance(value, list | tuple):
-        problems.add(path, "wrong-type", f"{shown(value)} is not a list; give one in brackets, such as [first, second]")
+        problems.add(path, "wrong-type", f"{shown(value)} is not a list; use brackets, such as [first, second]")
         return _WRONG
     return tuple(_read(kind.item, one, problems, (*path, index)) for index, one in enumerate(value))
 
 
 def _read_map(kind: MapOf, value: object, problems: Problems, path: Path) -> object:
     if not isinstance(value, Mapping):
-        problems.add(path, "wrong-type", f"{shown(value)} is not a mapping; give one, such as {{name: value}}")
+        problems.add(path, "wrong-type", f"{shown(value)} is not a mapping; use one, such as {{name: value}}")
         return _WRONG
     read = {}
     for key, one in value.items():
@@ -140,7 +148,7 @@ def _read_map(kind: MapOf, value: object, problems: Problems, path: Path) -> obj
 
 
 def write_struct(value: object) -> dict[str, Any]:
-    """Plain data that `read_struct` reads back as `value`, without what is default. (Any: JSON.)"""
+    """Return plain data that `read_struct` reads back as `value`, without default values. (Any: JSON.)"""
     written = {}
     for param in params_of(type(value)):
         one = getattr(value, param.attribute)
@@ -150,7 +158,7 @@ def write_struct(value: object) -> dict[str, Any]:
 
 
 def write_value(kind: Kind, value: Any) -> object:
-    """Plain data that `kind` reads back as `value`. (Any: what a kind reads is of no common type.)"""
+    """Return plain data that `kind` reads back as `value`. (Any: the values of kinds have no common type.)"""
     if isinstance(kind, Struct):
         return write_struct(value)
     if isinstance(kind, ListOf):
@@ -161,7 +169,7 @@ def write_value(kind: Kind, value: Any) -> object:
 
 
 def struct_schema(struct: type[Any]) -> dict[str, Any]:
-    """JSON Schema (2020-12) of the mapping that `read_struct` reads. (Any: JSON.)"""
+    """Return the JSON Schema (2020-12) of the mapping that `read_struct` reads. (Any: JSON.)"""
     properties = {}
     for param in params_of(struct):
         properties[param.name] = {**_schema(param.kind), "description": param.meaning}

@@ -165,7 +165,7 @@ def test_what_is_wrong_is_shown_field_by_field_with_what_exists(server: Chaospro
     result = run(server, "inject", "db", "latency", "dely=1s", "jitter=10")
     assert (result.exit_code, result.stdout) == (2, "")
     headline, *fields = result.stderr.splitlines()
-    assert headline == "error: the parameters of latency are wrong; `chaosproxy faults latency` explains its parameters"
+    assert headline == "error: the parameters of latency are wrong; `chaosproxy faults latency` explains them"
     assert [line.split(": ")[0] for line in fields] == ["  dely"]
     assert "(did you mean 'delay'?)" in fields[0]
 

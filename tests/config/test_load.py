@@ -116,7 +116,7 @@ ONE_MISTAKE = [
     ("line in a name", PROXY.replace("db:", '"a\\nb":'), "3:3 proxies.'a\\nb' invalid-name"),
     ("port too large", PROXY.replace(":5432", ":65536"), f"5:15 {DB}.upstream out-of-range"),
     ("port 0 upstream", PROXY.replace(":5432", ":0"), f"5:15 {DB}.upstream out-of-range"),
-    ("Arabic port", PROXY.replace(":5432", ":١٢٣"), f"5:15 {DB}.upstream out-of-range"),
+    ("Arabic port", PROXY.replace(":5432", ":١٢٣"), f"5:15 {DB}.upstream not-an-address"),
     ("bare port", PROXY.replace("127.0.0.1:5432", ":5432"), f"5:15 {DB}.upstream not-an-address"),
     ("bare IPv6", PROXY.replace("127.0.0.1:5432", "::1:5432"), f"5:15 {DB}.upstream not-an-address"),
     ("unit missing", PROXY + "    connect_timeout: 10\n", f"6:22 {DB}.connect_timeout unit-missing"),

@@ -370,7 +370,7 @@ def test_capabilities_are_told_with_the_remedy() -> None:
     [
         ({"type": "packet_loss", "rate": 0.01}, "stream", WHY),
         ({"type": "packet_loss", "rate": 0.01, "mode": "stream"}, "stream", None),
-        ({"type": "partition", "fail_fast": True}, "stream", "fail_fast needs no packets to be dropped"),
+        ({"type": "partition", "fail_fast": True}, "stream", "fail_fast drops no packets"),
         ({"type": "bandwidth", "rate": "1MB/s", "mode": "packet"}, "packet", None),
     ],
 )

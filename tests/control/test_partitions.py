@@ -426,11 +426,11 @@ def test_a_seeded_cut_that_goes_through_no_proxy_is_refused_by_the_cut_it_really
     [
         (NO_FILTERS, {}, "stream", WHY),
         (NO_FILTERS, {"mode": "stream"}, "stream", ""),
-        (NO_FILTERS, {"fail_fast": True}, "stream", "fail_fast needs no packets to be dropped"),
+        (NO_FILTERS, {"fail_fast": True}, "stream", "fail_fast drops no packets"),
         (ALL, {}, "packet", ""),
         (ALL, {"mode": "packet"}, "packet", ""),
         (ALL, {"mode": "stream"}, "stream", ""),
-        (ALL, {"fail_fast": True}, "stream", "fail_fast needs no packets to be dropped"),
+        (ALL, {"fail_fast": True}, "stream", "fail_fast drops no packets"),
     ],
 )
 def test_what_auto_has_become_is_in_event_view_and_metric(

@@ -79,7 +79,7 @@ RATHER_NOT = [
     ({"type": "bandwidth", "rate": "401MB/s"}, "more exact than the kernel's pacing"),
     (FAST | {"burst": "64KiB"}, "neither burst nor shared"),
     (FAST | {"shared": True}, "neither burst nor shared"),
-    (CUT | {"fail_fast": True}, "fail_fast needs no packets"),
+    (CUT | {"fail_fast": True}, "fail_fast drops no packets"),
 ]
 """Where auto is stream on any machine, with these words."""
 
