@@ -29,7 +29,7 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chaosproxy")
 def main() -> None:
-    """A fault-injecting TCP proxy: put it between your client and your server, and see who copes."""
+    """A fault-injecting TCP and HTTP proxy that shows how clients and servers react when the network fails."""
 
 
 for _command in (

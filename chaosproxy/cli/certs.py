@@ -22,8 +22,9 @@ __all__ = ["certs"]
 @click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="Days the certificates last.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def certs(names: tuple[str, ...], directory: Path, days: int, as_json: bool) -> None:
-    """Make a CA and certificates for each NAME: a host name, *.wildcard.name or IP address.
+    """Make a CA and certificates for tests.
 
+    Each NAME is a host name, *.wildcard.name or IP address, and gets a certificate.
     If the directory already has a CA, the CA is kept and the certificates are renewed: clients that
     trust the CA need no change. A certificate for localhost also covers 127.0.0.1 and ::1.
     """

@@ -24,10 +24,11 @@ __all__ = ["demo"]
 @click.option("--control", type=ADDRESS, default="127.0.0.1:0", metavar="HOST:PORT", help="Address of the control API.")
 @loop_option
 def demo(once: bool, control: Address, loop: LoopChoice) -> None:
-    """Show what chaosproxy does: a store, a client and faults between them.
+    """Show chaosproxy between a client and a store.
 
-    Nothing needs to be installed or configured. After the walk everything keeps running until
-    Ctrl-C, so that you can inject faults yourself.
+    Nothing needs to be installed or configured. The walk injects one fault after the other and
+    shows how the client reacts. Then everything keeps running until Ctrl-C, so that you can
+    inject faults yourself.
     """
     from rich.console import Console
 

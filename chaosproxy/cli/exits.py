@@ -33,7 +33,7 @@ Described: TypeAlias = dict[str, str]
 
 
 def described(problem: Problem) -> Described:
-    """Return the problem as JSON shows it, here and in answers of the REST API."""
+    """Return the problem as JSON shows it, here and in responses of the REST API."""
     return {"path": problem.field, "code": problem.code, "message": problem.message}
 
 

@@ -50,7 +50,7 @@ def talks_to_server(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @talks_to_server
 def status(client: Client, as_json: bool) -> None:
-    """Show the proxies of a running server, their connections and faults."""
+    """Show proxies, connections and faults of a server."""
     now: Json = client.get("status").body
     if as_json:
         print_json(now)
@@ -109,17 +109,17 @@ def inject(
     options = [f"{key}={value}" for key, value in placement.items() if value is not None]
     body = fault_body(fault_type, [*parameters, *options])
     if name is None:
-        answer = client.post("proxies", proxy, "faults", body=body)
+        response = client.post("proxies", proxy, "faults", body=body)
     else:
-        answer = client.put("proxies", proxy, "faults", name, body=body)
+        response = client.put("proxies", proxy, "faults", name, body=body)
     if as_json:
-        print_json(answer.body)
+        print_json(response.body)
         return
-    verb = "changed" if answer.status == 200 else "injected"
-    click.echo(f"{verb} {_fault_line(answer.body)} on {proxy}")
-    if answer.body.get("mode_reason"):
-        click.echo(f"mode {answer.body['effective_mode']}: {answer.body['mode_reason']}")
-    click.echo(f"heal it with: chaosproxy heal {proxy} {answer.body['name']}{url_option(client)}")
+    verb = "changed" if response.status == 200 else "injected"
+    click.echo(f"{verb} {_fault_line(response.body)} on {proxy}")
+    if response.body.get("mode_reason"):
+        click.echo(f"mode {response.body['effective_mode']}: {response.body['mode_reason']}")
+    click.echo(f"heal it with: chaosproxy heal {proxy} {response.body['name']}{url_option(client)}")
 
 
 def url_option(client: Client) -> str:
@@ -159,17 +159,21 @@ def _selects_messages(word: str) -> bool:
 @click.option("--partition", metavar="ID", help="Heal this partition and nothing else.")
 @talks_to_server
 def heal(proxy: str | None, fault: str | None, partition: str | None, client: Client, as_json: bool) -> None:
-    """Remove all faults and partitions, the faults of PROXY, or its fault named FAULT."""
+    """Remove faults and partitions.
+
+    Without arguments it removes all faults and partitions; with PROXY the faults of that proxy;
+    with PROXY and FAULT only that fault.
+    """
     asked = {"proxy": proxy, "fault": fault, "partition": partition}
-    answer: Json = client.post("heal", body={key: name for key, name in asked.items() if name}).body
+    healed: Json = client.post("heal", body={key: name for key, name in asked.items() if name}).body
     if as_json:
-        print_json(answer)
+        print_json(healed)
         return
-    for id in answer["partitions"]:
+    for id in healed["partitions"]:
         click.echo(f"healed partition {id}")
-    for one in answer["removed"]:
+    for one in healed["removed"]:
         click.echo(f"healed {one['fault']} ({one['type']}) on {one['proxy']}")
-    if not answer["removed"] and not answer["partitions"]:
+    if not healed["removed"] and not healed["partitions"]:
         click.echo("there was nothing to heal")
     if proxy is not None:
         for id in client.get("proxies", proxy).body["partitions"]:

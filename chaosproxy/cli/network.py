@@ -49,10 +49,11 @@ def partition(
     as_json: bool,
     **options: str | bool | None,
 ) -> None:
-    """Cut nodes FROM and TO off from each other, or cut by --topology or --group.
+    """Cut nodes off from each other.
 
-    FROM and TO are names of nodes, separated by commas. Every proxy between them is cut at
-    once, for open connections and new ones.
+    Cut the nodes FROM off from the nodes TO, or cut by --topology or --group. FROM and TO are
+    names of nodes, separated by commas. Every proxy between them is cut at once, for open
+    connections and new ones.
     """
     body: Json = {key: value for key, value in options.items() if value}
     lists = {"from": from_nodes, "to": to_nodes, "nodes": among}
@@ -83,7 +84,10 @@ _as = click.option("--as", "kind", type=click.Choice(["node", "proxy"]), help="W
 @_as
 @talks_to_server
 def crash(name: str, lasts: str | None, kind: str | None, client: Client, as_json: bool) -> None:
-    """Crash a node or a proxy's server: reset every connection and refuse new ones."""
+    """Crash a node, or the server of one proxy.
+
+    It resets every connection and refuses new ones.
+    """
     _do("crash", name, {"down": lasts} if lasts else {}, kind, client, as_json)
 
 
@@ -93,7 +97,10 @@ def crash(name: str, lasts: str | None, kind: str | None, client: Client, as_jso
 @_as
 @talks_to_server
 def pause(name: str, lasts: str | None, kind: str | None, client: Client, as_json: bool) -> None:
-    """Pause a node or a proxy's server: hold everything, then release it at once."""
+    """Pause a node, or the server of one proxy.
+
+    It holds everything, and releases it at once when the pause ends.
+    """
     _do("pause", name, {"for": lasts} if lasts else {}, kind, client, as_json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
+from chaosproxy import __doc__ as DESCRIPTION
 from chaosproxy import __version__
 from chaosproxy.control.api_v1.routes import ROUTES, Route
 from chaosproxy.control.api_v1.schemas import Json, components, reference
@@ -26,7 +27,7 @@ def openapi_document() -> Json:
         "info": {
             "title": "chaosproxy",
             "version": __version__,
-            "description": "Inject faults into live TCP connections.",
+            "description": DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
