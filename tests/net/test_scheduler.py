@@ -125,7 +125,7 @@ def test_the_kernels_timer_is_never_early(loop_name: str) -> None:
                 scheduler.schedule(self, self.due)
 
         Measure("m", []).set(0.0007)
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), 60)
         scheduler.close()
         return lateness
 
@@ -163,7 +163,7 @@ def test_what_is_due_in_another_age_stops_no_timer(due: float) -> None:
         scheduler = Scheduler(time.monotonic, best_timer(loop, time.monotonic))
         scheduler.schedule(Sleeper("never", []), due)
         scheduler.schedule(Soon("soon", []), time.monotonic() + 0.01)
-        await asyncio.wait_for(woken.wait(), 5)
+        await asyncio.wait_for(woken.wait(), 60)
         scheduler.close()
 
     asyncio.run(play())
