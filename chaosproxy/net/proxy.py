@@ -189,6 +189,18 @@ class Proxy:
         """
         return resolve_mode(fault, self.spec, self.kernel)
 
+    def prepare(self, fault: FaultSpec) -> ResolvedMode:
+        """Return the mode in which a fault would act here, with everything made that it needs; place nothing.
+
+        :raises InvalidInput: a file that it needs cannot be used.
+        :raises Unsupported: not at all in the mode it asks for, or without what its handshake needs.
+        """
+        resolved = self.resolve_mode(fault)
+        admission = resolved.settings.admission()
+        if self.tls is not None and admission is not None and admission.handshake is not None:
+            self.tls.prepare(admission.handshake, self.scheduler.clock())
+        return resolved
+
     def put_fault(self, fault: FaultSpec) -> ActiveFault:
         """Place a fault, or change the one of that name; live connections feel it at once.
 
@@ -259,9 +271,7 @@ class Proxy:
 
     def _put(self, where: dict[str, ActiveFault], key: str, fault: FaultSpec) -> ActiveFault:
         now = self.scheduler.clock()
-        active = ActiveFault(fault, self.resolve_mode(fault), self.spec.name, self._seed, now, where.get(key))
-        if self.tls is not None and active.admission is not None and active.admission.handshake is not None:
-            self.tls.prepare(active.admission.handshake, now)
+        active = ActiveFault(fault, self.prepare(fault), self.spec.name, self._seed, now, where.get(key))
         self.faults.put(where, key, active)
         self._faults_changed()
         admission = active.admission
