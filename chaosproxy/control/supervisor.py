@@ -89,6 +89,10 @@ class Supervisor:
             raise NotFound(f"there is no proxy {name!r}{nearest(name, self._proxies)}")
         return self._proxies[name]
 
+    def waiting_for(self) -> list[str]:
+        """The enabled proxies that are not bound; one that refuses by a fault is bound, too."""
+        return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.listening_on]
+
     async def apply(self, config: Config, by: str) -> None:
         """Make the proxies those of `config`, all or none.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chaosproxy.control.api_v1.schemas import Json, fault_schema
 from chaosproxy.control.nodes import matrix, nodes
 from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.control.v1.schemas import Json, fault_schema
 from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Address, FaultSpec, PartitionSpec, ProxySpec, write_fault
