@@ -31,6 +31,7 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
 from chaosproxy.net.kernel.capabilities import Capabilities, probe
+from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.placement.modes import resolve_mode
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
@@ -62,6 +63,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._scheduler = Scheduler(clock, best_timer(self._loop, clock))
+        self._hangups = Hangups()
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
@@ -210,7 +212,8 @@ class Supervisor:
 
     def _make(self, spec: ProxySpec) -> Proxy:
         return Proxy(
-            spec, seed=self.seed, bus=self.bus, scheduler=self._scheduler, tasks=self._tasks, kernel=self.kernel
+            spec, seed=self.seed, bus=self.bus, scheduler=self._scheduler, hangups=self._hangups, tasks=self._tasks,
+            kernel=self.kernel,
         )
 
     def _must_move(self, spec: ProxySpec) -> bool:
@@ -368,6 +371,7 @@ class Supervisor:
             await self._tasks.end()
             await asyncio.sleep(0)
             self._scheduler.close()
+            self._hangups.close()
 
     async def _until_ended(self, proxies: list[Proxy]) -> None:
         one_closed = asyncio.Event()

@@ -102,7 +102,7 @@ class Chain:
     def holder(self) -> str | None:
         """The fault that holds the step which came in last; None where it has passed every fault."""
         for link in self.links:
-            if link.waiting or link.timed:
+            if link.waiting or link.timed or link.stage.unread:
                 return link.key if isinstance(link.key, str) else None
         return None
 

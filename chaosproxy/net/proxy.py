@@ -25,6 +25,7 @@ from chaosproxy.net.http.copies import Copies
 from chaosproxy.net.http.service import HttpService
 from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
+from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
 from chaosproxy.net.placement.active_fault import ActiveFault
 from chaosproxy.net.placement.active_faults import ActiveFaults, arrange_pipe
@@ -50,7 +51,8 @@ class Proxy:
     """Runs what its spec says."""
 
     def __init__(
-        self, spec: ProxySpec, *, seed: Seed, bus: Bus, scheduler: Scheduler, tasks: TaskOwner, kernel: Capabilities
+        self, spec: ProxySpec, *, seed: Seed, bus: Bus, scheduler: Scheduler, hangups: Hangups, tasks: TaskOwner,
+        kernel: Capabilities,
     ) -> None:
         """
         :raises Unsupported: one of its faults asks for a mode that is not supported here.
@@ -58,6 +60,7 @@ class Proxy:
         """
         self.tally = ProxyTally()
         self.scheduler = scheduler
+        self.hangups = hangups
         self.kernel = kernel
         """The features of this machine."""
         self.connections: dict[int, Connection] = {}
