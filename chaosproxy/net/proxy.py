@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -19,7 +19,7 @@ from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
-from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
+from chaosproxy.net.placement.modes import ResolvedMode
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import Pipe
@@ -41,14 +41,20 @@ class Proxy:
     """Runs what its spec says. Only the supervisor changes it."""
 
     def __init__(
-        self, spec: ProxySpec, *, seed: Seed, bus: Bus, scheduler: Scheduler, tasks: TaskOwner, kernel: Capabilities
+        self,
+        spec: ProxySpec,
+        tls: ProxyTls | None,
+        modes: Mapping[str, ResolvedMode],
+        *,
+        seed: Seed,
+        bus: Bus,
+        scheduler: Scheduler,
+        tasks: TaskOwner,
+        kernel: Capabilities,
     ) -> None:
-        """
-        :raises Unsupported: one of its faults asks for a mode that cannot be had here.
-        :raises InvalidInput: files of its TLS cannot be used.
-        """
+        """`tls` and `modes`, by fault name, were made for this spec (see `control.preflight`)."""
         self.spec = replace(spec, faults=())
-        self.tls = ProxyTls.of(self.spec, scheduler.clock())
+        self.tls = tls
         """None where it speaks no TLS itself."""
         self.looks_at_hellos = False
         """A fault is for clients that ask for some server's name in TLS."""
@@ -70,7 +76,7 @@ class Proxy:
         self._listener: Listener | None = None
         self.http.configure(spec)
         for fault in spec.faults:
-            self.put_fault(fault)
+            self.put_fault(fault, modes[fault.name])
 
     # ── listening ─────────────────────────────────────────────────────────────────────
 
@@ -112,47 +118,34 @@ class Proxy:
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
-    def resolve_mode(self, fault: FaultSpec) -> ResolvedMode:
-        """How a fault would act here.
-
-        :raises Unsupported: not at all in the mode it asks for.
-        """
-        return resolve_mode(fault, self.spec, self.kernel)
-
-    def put_fault(self, fault: FaultSpec) -> ActiveFault:
-        """Place a fault, or change the one of that name; live connections feel it at once.
-
-        :raises Unsupported: as `acting`; nothing has changed.
-        """
-        return self._put(self._faults, fault.name, fault)
+    def put_fault(self, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
+        """Place a fault, or change the one of that name; live connections feel it at once."""
+        return self._put(self._faults, fault.name, fault, resolved)
 
     def remove_fault(self, name: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once. KeyError when there is none."""
         return self._take(self._faults, name)
 
-    def sever(self, partition: str, fault: FaultSpec) -> ActiveFault:
-        """Let a partition go through this proxy, with `fault` saying how.
-
-        :raises Unsupported: as `acting`; nothing has changed.
-        """
+    def sever(self, partition: str, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
+        """Let a partition go through this proxy, with `fault` and its mode saying how."""
         before = self._cuts.get(partition)
-        if before is not None and before.spec == fault and before.resolved == self.resolve_mode(fault):
+        if before is not None and before.spec == fault and before.resolved == resolved:
             return before
-        return self._put(self._cuts, partition, fault)
+        return self._put(self._cuts, partition, fault, resolved)
 
     def restore(self, partition: str) -> None:
         """That partition goes through here no longer; where it did not, nothing happens."""
         if partition in self._cuts:
             self._take(self._cuts, partition)
 
-    def settle(self) -> None:
-        """Its settings may have changed: what acts in another mode now is placed anew."""
+    def settle(self, modes: Mapping[str, ResolvedMode]) -> None:
+        """Its settings may have changed: place again each fault whose mode in `modes` is another now."""
         if self.http.configure(self.spec):
             for connection in list(self.connections.values()):
                 self.arrange(connection)
         for name, active in list(self._faults.items()):
-            if self.resolve_mode(active.spec) != active.resolved:
-                self._put(self._faults, name, active.spec)
+            if modes[name] != active.resolved:
+                self._put(self._faults, name, active.spec, modes[name])
 
     @property
     def partitions(self) -> list[str]:
@@ -196,15 +189,11 @@ class Proxy:
         """All that acts, in order: a cut is nearest to the sender."""
         return [*self._cuts.values(), *self._faults.values()]
 
-    def use_tls(self, spec: ProxySpec) -> None:
-        """New connections shake hands as `spec` says.
-
-        :raises InvalidInput: its files cannot be used.
-        :raises Unsupported: one of its faults needs what is not there.
-        """
-        before, self.tls = self.tls, ProxyTls.of(spec, self.scheduler.clock(), self.tls)
-        if before is not None and self.tls is not None:
-            self.tls.take_over(before)
+    def use_tls(self, tls: ProxyTls | None) -> None:
+        """Have new connections shake hands with `tls`."""
+        before, self.tls = self.tls, tls
+        if before is not None and tls is not None:
+            tls.take_over(before)
 
     def handshake_fault(self, connection: Connection) -> ActiveFault | None:
         """The fault that makes a client's TLS handshake go wrong."""
@@ -215,12 +204,12 @@ class Proxy:
                     return active
         return None
 
-    def _put(self, where: dict[str, ActiveFault], key: str, fault: FaultSpec) -> ActiveFault:
+    def _put(
+        self, where: dict[str, ActiveFault], key: str, fault: FaultSpec, resolved: ResolvedMode
+    ) -> ActiveFault:
         before = where.get(key)
         now = self.scheduler.clock()
-        active = ActiveFault(fault, self.resolve_mode(fault), self.spec.name, self._seed, now, before)
-        if self.tls is not None and active.admission is not None and active.admission.handshake is not None:
-            self.tls.prepare(active.admission.handshake, now)
+        active = ActiveFault(fault, resolved, self.spec.name, self._seed, now, before)
         if before is None and fault.name in self._past:
             active.tally = self._past.pop(fault.name)  # counters never go back
         where[key] = active
