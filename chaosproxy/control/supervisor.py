@@ -41,6 +41,7 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
 from chaosproxy.net.kernel.capabilities import Capabilities, probe
+from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.timer.scheduler import Clock, Scheduler, best_timer
@@ -71,6 +72,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._scheduler = Scheduler(clock, best_timer(self._loop, clock))
+        self._hangups = Hangups()
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
@@ -204,6 +206,7 @@ class Supervisor:
             seed=self.seed,
             bus=self.bus,
             scheduler=self._scheduler,
+            hangups=self._hangups,
             tasks=self._tasks,
             kernel=self.kernel,
         )
@@ -366,6 +369,7 @@ class Supervisor:
             await self._tasks.end()
             await asyncio.sleep(0)
             self._scheduler.close()
+            self._hangups.close()
 
     async def _until_ended(self, proxies: list[Proxy]) -> None:
         one_closed = asyncio.Event()

@@ -73,7 +73,7 @@ def play(scenario: Scenario, kernel: Capabilities = NO_FILTERS) -> None:
     async def main() -> None:
         supervisor = Supervisor(SEED, kernel=kernel)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario(supervisor)
         finally:
             await supervisor.close()

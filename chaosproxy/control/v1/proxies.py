@@ -13,6 +13,7 @@ from chaosproxy.control.v1.views import connection_id, connection_view, proxy_vi
 from chaosproxy.control.web.body import read_object, read_query
 from chaosproxy.control.web.problem import Refused
 from chaosproxy.declare import Choice, nearest
+from chaosproxy.endings import Ending
 from chaosproxy.errors import InvalidInput, NotFound, Problem
 from chaosproxy.model import ProxySpec
 from chaosproxy.net.proxy import Proxy
@@ -78,9 +79,9 @@ async def close_connection(api: Api, request: web.Request) -> web.StreamResponse
         raise InvalidInput([Problem(("how",), str(error))]) from None
     connection = _find_connection(api, request.match_info["connection"])
     if how == "reset":
-        connection.reset("operator", "reset over REST")
+        connection.reset(Ending("operator", "reset"))
     else:
-        connection.close("operator", "closed over REST")
+        connection.close(Ending("operator", "closed"))
     return web.Response(status=204)
 
 

@@ -115,7 +115,8 @@ def connection_id(proxy: str, ordinal: int) -> str:
 
 def connection_view(connection: Connection) -> Json:
     """An open connection and what it has carried; times in seconds, sizes in bytes."""
-    proxy = connection.proxy.spec.name
+    proxy, arrivals = connection.owner.name, connection.arrivals
+    client_end, server_end, first = arrivals.client, arrivals.server, arrivals.first
     return {
         "id": connection_id(proxy, connection.ordinal),
         "proxy": proxy,
@@ -124,6 +125,10 @@ def connection_view(connection: Connection) -> Json:
         "open_for_s": round(connection.scheduler.clock() - connection.accepted_at, 6),
         "bytes_upstream": connection.upstream.bytes,
         "bytes_downstream": connection.downstream.bytes,
+        "first_ended": arrivals.first_side,
+        "client_ended_s": None if client_end is None else round(client_end.after_s, 6),
+        "server_ended_s": None if server_end is None else round(server_end.after_s, 6),
+        "held_by": None if first is None else first.held_by,
     }
 
 

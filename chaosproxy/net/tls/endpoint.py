@@ -12,7 +12,6 @@ from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.tls.contexts import Renewed, client_context, server_context
 from chaosproxy.net.tls.faulty import faulty_context
-from chaosproxy.net.tls.peek import Peek
 from chaosproxy.net.tls.transport import TlsTransport
 
 __all__ = ["ProxyTls"]
@@ -37,7 +36,6 @@ class ProxyTls:
         self._server_name = named or (None if spec.upstream.is_unix else spec.upstream.host)
         self._faulty: dict[Handshake, Renewed[ssl.SSLContext]] = {}
         self._clients: dict[str | None, Renewed[ssl.SSLContext]] = {}
-        self._waiting: set[Peek] = set()
         problems: list[Problem] = []
         try:
             self._server = self._made_server()
@@ -114,7 +112,8 @@ class ProxyTls:
             make = partial(client_context, tls, () if alpn is None else (alpn,))
             self._clients[alpn] = Renewed(make, (tls.ca, tls.cert, tls.key), f"upstream_tls of proxy {self._name}")
 
-    def handshake_with_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
+    def secure_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
+        """Return TLS over the socket to the server, to shake hands on."""
         context = self.client(alpn, now)
         assert context is not None
         return TlsTransport(raw, context, server_side=False, server_name=self._server_name)
@@ -124,19 +123,6 @@ class ProxyTls:
         for one in (self._server, *self._clients.values(), *self._faulty.values()):
             if one is not None:
                 one.look_now()
-
-    def waits(self, peek: Peek, on: bool) -> None:
-        """Whether a client waits for a change of faults."""
-        (self._waiting.add if on else self._waiting.discard)(peek)
-
-    def take_over(self, before: ProxyTls) -> None:
-        """Those who wait there wait here."""
-        self._waiting = before._waiting
-
-    def faults_changed(self) -> None:
-        """Those who wait look again."""
-        for peek in self._waiting:
-            peek.news.set()
 
     def _made_server(self) -> Renewed[ssl.SSLContext] | None:
         tls = self._listen

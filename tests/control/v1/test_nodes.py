@@ -18,7 +18,7 @@ def play(scenario: Callable[[Api], Awaitable[None]]) -> None:
     """With app → db, app → cache and cache → db, all in front of an echo server, and a proxy between no nodes."""
 
     async def main() -> None:
-        async with asyncio.timeout(20), echo_server() as port, serving() as api:
+        async with asyncio.timeout(60), echo_server() as port, serving() as api:
             for name, client, server in (
                 ("app-db", "app", "db"), ("app-cache", "app", "cache"), ("cache-db", "cache", "db"),
                 ("plain", None, None),

@@ -29,7 +29,7 @@ HERE = "/v1/partitions"
 @asynccontextmanager
 async def nodes_serving() -> AsyncIterator[Api]:
     """Two proxies between three nodes, and one between none, on a machine without filters."""
-    async with asyncio.timeout(20), serving(kernel=NO_FILTERS) as api:
+    async with asyncio.timeout(60), serving(kernel=NO_FILTERS) as api:
         for name, nodes in (("db", APP_DB), ("cache", {"from": "app", "to": "cache"}), ("plain", {})):
             wish = {"name": name, "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", **nodes}
             assert (await api.ask("POST", "/v1/proxies", wish)).status == 201
@@ -288,8 +288,11 @@ def test_events_tell_who_asked_and_that_a_ttl_ran_out() -> None:
 def test_a_flaky_link_shows_whether_it_is_cut() -> None:
     async def scenario(api: Api) -> None:
         watch = Watch(api)
-        await api.ask("POST", HERE, {**APP_DB, "id": "flaky", "preset": "flaky-link", "down": "30ms", "up": "1m"})
-        assert await cuts(api) == {"db": ["flaky"]}
+        await api.ask("POST", HERE, {**APP_DB, "id": "long", "preset": "flaky-link", "down": "1h", "up": "1h"})
+        assert (await api.ask("GET", f"{HERE}/long")).body["is_cut"] is True
+        assert await cuts(api) == {"db": ["long"]}
+        await api.ask("DELETE", f"{HERE}/long")
+        await api.ask("POST", HERE, {**APP_DB, "id": "flaky", "preset": "flaky-link", "down": "30ms", "up": "1h"})
         assert (await watch.next(PartitionFlapped)).is_cut is False
         shown = (await api.ask("GET", f"{HERE}/flaky")).body
         assert (shown["is_cut"], [one["proxy"] for one in shown["proxies"]]) == (False, ["db"])
