@@ -42,6 +42,7 @@ from chaosproxy.tallies import Side
 
 __all__ = ["Connection"]
 
+_FIN: dict[Side, Ending] = {"client": Ending("client", "fin"), "server": Ending("server", "fin")}
 CLOSE_GRACE = 2.0
 """Seconds for which a close waits for peers to take what is written before it aborts."""
 
@@ -171,7 +172,7 @@ class Connection:
 
     def note_end_of_stream(self, pipe: Pipe) -> None:
         """Note that the end-of-stream of the socket that feeds `pipe` has arrived."""
-        self._note(pipe.sender, Ending(pipe.sender, "fin"))
+        self._note(pipe.sender, _FIN[pipe.sender])
 
     def watch_hangup(self, pipe: Pipe, source: asyncio.Transport) -> None:
         self.owner.hangups.watch(pipe, source, partial(self.note_leaving, pipe.sender))
