@@ -109,13 +109,15 @@ def add_on(supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, b
     :raises InvalidInput: a file that the fault needs on a proxy cannot be used.
     :raises Unsupported: a proxy does not support the fault or its mode.
     """
+    prepared = []
     for proxy in proxies:
         if proxy.spec.fault(fault.name) is not None:
             on = f"proxy {proxy.spec.name!r}"
             raise Conflict(f"{on} has a fault {fault.name!r} already; change it, or take another name")
         with _naming(proxy):
-            proxy.prepare(fault)
-    supervisor.put_on(proxies, fault, by)
+            prepared.append((proxy, supervisor.preflight_fault(proxy, fault)))
+    for proxy, one in prepared:
+        supervisor.put_prepared(proxy, one, by)
 
 
 def heal_on(
