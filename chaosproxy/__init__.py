@@ -1,3 +1,7 @@
-"""A fault-injecting TCP and HTTP proxy that shows how clients and servers react when the network fails."""
+"""A TCP and HTTP proxy that injects faults, to show how clients and servers behave when the network fails."""
 
 __version__ = "0.1.0"
+__summary__ = (
+    "A TCP and HTTP proxy that injects faults, "
+    "to show how clients and servers behave when the network fails"
+)

@@ -199,6 +199,12 @@ class Unsupported(Conflict):
 
     code: Code = "unsupported"
 
+    def __init__(self, message: str, problems: Sequence[Problem] = (), code: Code | None = None) -> None:
+        """`problems` lists the fields that ask for it, if they are known; a code that they share is the error's."""
+        shared = {problem.code for problem in problems}
+        super().__init__(message, code or (shared.pop() if len(shared) == 1 else None))
+        self.problems = tuple(problems)
+
 
 _LISTEN_CODES: dict[int | None, Code] = {
     errno.EADDRINUSE: "address-in-use",

@@ -24,10 +24,12 @@ RANKS: dict[str, float] = {
     "chaosproxy.net.timer": 5.1, "chaosproxy.net.kernel": 5.2, "chaosproxy.net.sockets": 5.3,
     "chaosproxy.net.stream": 5.4, "chaosproxy.net.placement": 5.5, "chaosproxy.net.http": 5.6,
     "chaosproxy.net.tls": 5.6, "chaosproxy.net.front": 5.7, "chaosproxy.net.proxy": 5.8,
+    "chaosproxy.control.web": 5,
     "chaosproxy.control.plan": 6, "chaosproxy.control.supervisor": 6, "chaosproxy.control.policy": 6,
-    "chaosproxy.control.partitions": 6, "chaosproxy.control.nodes": 6, "chaosproxy.control.feasible": 6,
+    "chaosproxy.control.partitions": 6, "chaosproxy.control.nodes": 6, "chaosproxy.control.selection": 6,
+    "chaosproxy.control.preflight": 6,
     "chaosproxy.observe": 6,
-    "chaosproxy.control.api_v1": 7, "chaosproxy.demo": 7,
+    "chaosproxy.control.v1": 7, "chaosproxy.demo": 7,
     "chaosproxy.app": 8,
     "chaosproxy.cli": 9,
     "chaosproxy.__main__": 10,
@@ -38,6 +40,8 @@ STRANGERS = {
     ("chaosproxy.config", "chaosproxy.net"),
     ("chaosproxy.net.http", "chaosproxy.net.tls"),
     ("chaosproxy.net.stream", "chaosproxy.http"),
+    ("chaosproxy.config", "chaosproxy.control.web"),
+    ("chaosproxy.net", "chaosproxy.control.web"),
 }
 """Of one rank, and yet neither may import the other."""
 
@@ -49,7 +53,7 @@ NOT_FOR = {
     "chaosproxy.net": {"aiohttp", "yaml", "prometheus_client", "click", "rich"},
     "chaosproxy.control.plan": {"asyncio", "socket", "aiohttp", "yaml"},
     "chaosproxy.control.nodes": {"asyncio", "socket", "aiohttp", "yaml"},
-    "chaosproxy.control.feasible": {"asyncio", "socket", "aiohttp", "yaml"},
+    "chaosproxy.control.preflight": {"asyncio", "socket", "aiohttp", "yaml"},
     "chaosproxy.net.kernel.bpf": {"asyncio", "socket", "time", "aiohttp", "yaml"},
     "chaosproxy.net.placement.modes": {"asyncio", "socket", "time", "aiohttp", "yaml"},
     "chaosproxy.control.supervisor": {"aiohttp", "yaml"},
@@ -199,6 +203,8 @@ def defined_by(tree: ast.Module) -> list[str]:
 def test_a_breach_would_be_seen() -> None:
     assert breaches("chaosproxy.faults.x", "from chaosproxy.model import Address")
     assert breaches("chaosproxy.config.x", "from chaosproxy.net.sockets.dial import dial")
+    assert breaches("chaosproxy.control.web.x", "from chaosproxy.control.v1 import v1_routes")
+    assert breaches("chaosproxy.control.web.x", "from chaosproxy.net.proxy import Proxy")
     assert breaches("chaosproxy.net.x", "def f():\n    import yaml")
     assert breaches("chaosproxy.net.x", "from chaosproxy.model import Address") == []
 

@@ -65,7 +65,7 @@ def test_a_code_is_lower_case_words() -> None:
         (Conflict("x"), "conflict"),
         (Conflict("x", "name-taken"), "name-taken"),
         (Unsupported("x"), "unsupported"),
-        (Unsupported("x", "unsupported-mode"), "unsupported-mode"),
+        (Unsupported("x", code="unsupported-mode"), "unsupported-mode"),
         (CannotListen("x"), "cannot-listen"),
         (InvalidInput([Problem(("a",), "missing", "x")]), "invalid-input"),
     ],

@@ -68,7 +68,6 @@ def test_docstrings_of_functions_are_imperative() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (text := (ast.get_docstring(node) or "").lstrip())
         and NOT_IMPERATIVE.match(text)
-        and node.name != "main"  # its docstring is the description of the whole program
     ]
     assert found == []
 

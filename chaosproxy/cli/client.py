@@ -110,6 +110,9 @@ def _refusal(method: str, target: str, status: int, problem: object) -> BadInput
         for error in problem.get("errors") or ()
         if isinstance(error, Mapping)
     ]
-    # The detail of a problem with fields repeats the fields, so only one of the two is shown.
+    # The detail of a problem with fields repeats the fields, so only one of the two is shown: the fields of
+    # wrong input, and the detail of a conflict, which names the proxy itself.
+    if status == 409:
+        errors = []
     headline = problem.get("title") if errors else problem.get("detail") or problem.get("title")
     return BadInput(str(headline or f"the server refused {method} {target} with status {status}"), errors, code)

@@ -1,4 +1,4 @@
-"""`demo`: run the demo in one command."""
+"""`demo`: show faults and their effects in one command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["demo"]
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="End after the walk; exit 1 if an act did not show its effect.")
+@click.option("--once", is_flag=True, help="End after the acts; exit with 1 if an act did not show its effect.")
 @click.option("--control", type=ADDRESS, default="127.0.0.1:0", metavar="HOST:PORT", help="Address of the control API.")
 @loop_option
 def demo(once: bool, control: Address, loop: LoopChoice) -> None:

@@ -108,7 +108,7 @@ class Chain:
     def holder(self) -> str | None:
         """Return the fault that holds the newest step; None if that step has passed every fault."""
         for link in self.links:
-            if link.waiting or link.timed:
+            if link.waiting or link.timed or link.stage.unread:
                 return link.key if isinstance(link.key, str) else None
         return None
 

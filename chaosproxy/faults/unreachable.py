@@ -19,8 +19,9 @@ class Unreachable(Fault):
     socket's backlog is kept full, and Linux then drops SYNs too. A client that connects at the
     moment at which the fault begins may still be accepted by the kernel; it is served when the
     fault ends. After the fault a client that is still trying connects with its next SYN. Linux
-    sends SYNs 1, 2, 3, 4, 5, 7, 11, 20 … seconds after the first (before Linux 6.5: 1, 3, 7, 15
-    …). A unix socket has no SYN: connecting succeeds or waits, and the client is not served.
+    6.5 and later repeats it after 1, 2, 3, 4, 5, 7, 11, 20, 36 and 69 seconds and gives up after
+    134; older kernels after 1, 3, 7, 15, 31 and 63, and give up after 127. A unix socket has no
+    SYN: connecting succeeds or waits, and the client is not served.
     """
 
     type: ClassVar[str] = "unreachable"

@@ -44,7 +44,7 @@ def resolve_mode(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Re
     if wanted == "packet":
         if obstacle:
             message = f"mode packet of {fault.type} cannot be had on proxy {proxy.name!r}: {obstacle}"
-            raise Unsupported(message, "unsupported-mode")
+            raise Unsupported(message, code="unsupported-mode")
         return ResolvedMode(settings, "packet")
     why = settings.why_stream() or obstacle
     return ResolvedMode(settings.in_mode("stream" if why else "packet"), "stream" if why else "packet", why)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import functools
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 
@@ -47,7 +48,7 @@ async def dial(address: Address, within: float, make_protocol: Callable[[], asyn
     except TimeoutError as error:
         raise DialError(address, f"no answer within {within:g} s") from error
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = _reason(error)
         if error.errno in _BY_SERVER:
             raise DialError(address, reason, "server", "reset") from error
         raise DialError(address, reason) from error
@@ -70,6 +71,13 @@ async def _connect(address: Address, make_protocol: Callable[[], asyncio.Protoco
     except BaseException:
         sock.close()
         raise
+
+
+def _reason(error: OSError) -> str:
+    """Say in the system's words why a connect failed; asyncio has words of its own, with the address."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -19,6 +19,7 @@ import contextlib
 import logging
 import socket
 from dataclasses import replace
+from functools import partial
 
 from chaosproxy.endings import Cause, Ending, How, describe, ending_of
 from chaosproxy.events import (
@@ -41,6 +42,7 @@ from chaosproxy.tallies import Side
 
 __all__ = ["Connection"]
 
+_FIN: dict[Side, Ending] = {"client": Ending("client", "fin"), "server": Ending("server", "fin")}
 CLOSE_GRACE = 2.0
 """Seconds for which a close waits for peers to take what is written before it aborts."""
 
@@ -170,10 +172,16 @@ class Connection:
 
     def note_end_of_stream(self, pipe: Pipe) -> None:
         """Note that the end-of-stream of the socket that feeds `pipe` has arrived."""
-        self._note(pipe.sender, Ending(pipe.sender, "fin"))
+        self._note(pipe.sender, _FIN[pipe.sender])
+
+    def watch_hangup(self, pipe: Pipe, source: asyncio.Transport) -> None:
+        self.owner.hangups.watch(pipe, source, partial(self.note_leaving, pipe.sender))
+
+    def forget_hangup(self, pipe: Pipe) -> None:
+        self.owner.hangups.forget(pipe)
 
     def note_leaving(self, side: Side, how: How) -> None:
-        """Note an end that was seen outside the socket, such as a FIN that a filter hides from it."""
+        """Note an end that was seen outside the stream: of a socket that is not read, or that a filter hides."""
         if (self.arrivals.client if side == "client" else self.arrivals.server) is None:
             self._note(side, Ending(side, how))
             self.publish_ended(self.upstream if side == "client" else self.downstream)

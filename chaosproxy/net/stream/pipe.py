@@ -302,22 +302,37 @@ class Pipe:
         self._paused |= reason
         if not is_paused:
             self._pause_source()
+        elif reason != _SINK_FULL:
+            self._watch_hangup()
 
     def _pause_source(self) -> None:
         if self._paused and self.source is not None and not self.ended and not self.source.is_closing():
             with contextlib.suppress(RuntimeError):  # see `resume`
                 self.source.pause_reading()
+            self._watch_hangup()
+
+    def _watch_hangup(self) -> None:
+        """Have the end of a source that a fault leaves unread reported; a full sink alone is not worth the calls."""
+        if self._paused & ~_SINK_FULL and not self.ended and self.source is not None and self.ends is not None:
+            self.ends.watch_hangup(self, self.source)
 
     def resume(self, reason: int) -> None:
         """Take back a reason to pause."""
         if not self._paused & reason:
             return
         self._paused &= ~reason
+        if not self._paused & ~_SINK_FULL and self.ends is not None:
+            self.ends.forget_hangup(self)
         if not self._paused and self.source is not None and not self.ended and not self.source.is_closing():
             # uvloop closes the socket of a dial that is cancelled as it succeeds. is_closing() does not show it, and a
             # turn may pass before connection_lost: a change of faults in that turn must not be half applied.
             with contextlib.suppress(RuntimeError):
                 self.source.resume_reading()
+
+    @property
+    def is_paused(self) -> bool:
+        """The source is not read now."""
+        return self._paused != 0
 
     def _backlog(self) -> int:
         return 0 if self.sink is None else self.sink.get_write_buffer_size()
@@ -343,6 +358,7 @@ class Pipe:
             self.filter.end()
         if self.ends is not None:
             self.ends.scheduler.schedule(self, NEVER)
+            self.ends.forget_hangup(self)
         self.chain = self.ends = self.source = self.sink = None
 
     @property

@@ -13,6 +13,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from chaosproxy.endings import Ending
 from chaosproxy.events import Event
+from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Ends", "Owner", "ReaderKind", "Readers"]
@@ -60,6 +61,12 @@ class Ends(Protocol[P]):
     def publish_ended(self, pipe: P) -> None:
         """Publish what was noted, now that it is known whether a fault holds it."""
 
+    def watch_hangup(self, pipe: P, source: asyncio.Transport) -> None:
+        """Note the end of the socket that feeds `pipe` also while it is not read."""
+
+    def forget_hangup(self, pipe: P) -> None:
+        """Watch that socket no longer."""
+
     def source_lost(self, pipe: P, error: Exception | None) -> None:
         """Note that the socket that feeds `pipe` is gone."""
 
@@ -90,6 +97,8 @@ class Owner(Protocol[C, P]):
 
     @property
     def scheduler(self) -> Scheduler: ...
+    @property
+    def hangups(self) -> Hangups: ...
 
     def make_pipes(self, connection: C) -> tuple[P, P]:
         """Return the pipes upstream and downstream, as the proxy's protocol needs them."""
