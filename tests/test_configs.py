@@ -26,8 +26,8 @@ EXAMPLES = sorted(path for path in CONFIGS.glob("*.yaml"))
 REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
-SERVED_ELSEWHERE = {"redis-sentinel"}
-"""On addresses that Linux alone has, and that are fixed: tests/e2e/test_sentinel.py serves it, in a namespace."""
+SERVED_ELSEWHERE = {"ftp", "redis-cluster", "redis-sentinel"}
+"""On fixed addresses that only Linux has: tests in tests/e2e serve these files, in a network namespace."""
 
 
 def examples(without: Collection[str] = ()) -> list[object]:
@@ -38,7 +38,7 @@ def test_the_uses_that_are_promised_are_there() -> None:
     names = {path.stem for path in EXAMPLES}
     assert names >= {
         "web-service", "database-with-replica", "redis", "flaky-network", "compose", "redis-sentinel", "http-service",
-        "lost-response", "tls",
+        "lost-response", "tls", "ftp", "redis-cluster", "kafka", "gossip-mesh",
     }  # fmt: skip
 
 

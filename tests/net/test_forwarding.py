@@ -36,7 +36,7 @@ def test_half_close_of_the_client_leaves_the_answer_open(loop_name: str) -> None
         assert await receive(client, 1) == b""
         closed = await stage.event("connection_closed")
         assert isinstance(closed, ConnectionClosed)
-        assert (closed.cause, closed.detail) == ("peer", "client closed first")
+        assert (closed.cause, closed.detail) == ("client", "client closed first")
         assert proxy.connections == {}
 
     run(loop_name, scenario)

@@ -126,7 +126,7 @@ def test_a_client_that_says_close_notify_still_gets_its_answer(loop_name: str, c
         assert await client.receive(1) == b""  # close_notify, or this would raise
         closed = await stage.event("connection_closed")
         assert isinstance(closed, ConnectionClosed)
-        assert (closed.cause, closed.detail) == ("peer", "client closed first")
+        assert (closed.cause, closed.detail) == ("client", "client closed first")
         assert running.connections == {}
 
     run(loop_name, scenario)
@@ -270,7 +270,7 @@ def test_an_operator_may_end_what_has_not_begun(loop_name: str, certs: Certs) ->
                 await receive(client, 1)
             closed = await stage.event("connection_closed")
             assert isinstance(closed, ConnectionClosed)
-            assert (closed.cause, closed.detail) == ("operator", f"{how} by the operator")
+            assert (closed.cause, closed.detail) == ("operator", f"{how.replace('close', 'closed')} by the operator")
             stage.events.clear()
 
     run(loop_name, scenario)
@@ -319,7 +319,7 @@ async def failure(stage: Stage) -> TlsFailed:
     assert isinstance(failed, TlsFailed)
     closed = await stage.event("connection_closed")
     assert isinstance(closed, ConnectionClosed)
-    assert (closed.cause, closed.detail) == ("peer", failed.reason)
+    assert (closed.cause, closed.detail) == ("client", failed.reason)
     return failed
 
 

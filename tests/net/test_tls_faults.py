@@ -150,7 +150,7 @@ def test_a_stalled_client_may_leave_in_the_turn_in_which_it_is_healed(
         while not running.connections:
             await asyncio.sleep(0)
         client.shutdown(socket.SHUT_WR)
-        assert await closed(stage) == ("peer", "client closed the connection during the TLS handshake")
+        assert await closed(stage) == ("client", "client closed the connection during the TLS handshake")
 
     run(loop_name, scenario)
 

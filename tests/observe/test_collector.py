@@ -92,7 +92,7 @@ def test_connections_and_bytes_are_counted() -> None:
             seen = scrape()
             assert seen.value("chaosproxy_connections", proxy="db") == 1
             assert seen.value("chaosproxy_connections_opened_total", proxy="db") == 1
-            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="peer") == 0
+            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="client") == 0
             assert seen.value("chaosproxy_bytes_total", proxy="db", direction="upstream") == 5
             assert seen.value("chaosproxy_bytes_total", proxy="db", direction="downstream") == 5
             assert seen.value("chaosproxy_dial_seconds_count", proxy="db") == 1
@@ -102,7 +102,7 @@ def test_connections_and_bytes_are_counted() -> None:
             await watch.until(ConnectionClosed)
             seen = scrape()
             assert seen.value("chaosproxy_connections", proxy="db") == 0
-            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="peer") == 1
+            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="client") == 1
             assert seen.value("chaosproxy_bytes_total", proxy="db", direction="upstream") == 5
 
     with_supervisor(scenario)

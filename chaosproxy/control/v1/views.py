@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chaosproxy.control.api_v1.schemas import Json, fault_schema
 from chaosproxy.control.nodes import matrix, nodes
 from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.control.v1.schemas import Json, fault_schema
 from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Address, FaultSpec, PartitionSpec, ProxySpec, write_fault
@@ -115,7 +115,8 @@ def connection_id(proxy: str, ordinal: int) -> str:
 
 def connection_view(connection: Connection) -> Json:
     """An open connection and what it has carried; times in seconds, sizes in bytes."""
-    proxy = connection.proxy.spec.name
+    proxy, arrivals = connection.owner.name, connection.arrivals
+    client_end, server_end, first = arrivals.client, arrivals.server, arrivals.first
     return {
         "id": connection_id(proxy, connection.ordinal),
         "proxy": proxy,
@@ -124,6 +125,10 @@ def connection_view(connection: Connection) -> Json:
         "open_for_s": round(connection.scheduler.clock() - connection.accepted_at, 6),
         "bytes_upstream": connection.upstream.bytes,
         "bytes_downstream": connection.downstream.bytes,
+        "first_ended": arrivals.first_side,
+        "client_ended_s": None if client_end is None else round(client_end.after_s, 6),
+        "server_ended_s": None if server_end is None else round(server_end.after_s, 6),
+        "held_by": None if first is None else first.held_by,
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaosproxy.control.api_v1.guards import is_loopback
+from chaosproxy.control.web.guards import is_loopback
 from chaosproxy.model import Address, PolicySpec
 from tests.control.serving import LOOPBACK, serving
 

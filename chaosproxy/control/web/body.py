@@ -14,12 +14,11 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from chaosproxy.control.api_v1.problem import Refused
-from chaosproxy.declare import Problems, nearest
+from chaosproxy.control.web.problem import Refused
+from chaosproxy.declare import nearest
 from chaosproxy.errors import InvalidInput, Problem
-from chaosproxy.model import names
 
-__all__ = ["MAX_BODY", "read_name", "read_object", "read_optional_object", "read_query"]
+__all__ = ["MAX_BODY", "read_object", "read_optional_object", "read_query"]
 
 MAX_BODY = 2**20
 """Bytes; aiohttp refuses more with 413."""
@@ -72,18 +71,6 @@ def read_query(request: web.Request, *known: str) -> dict[str, str]:
     if problems:
         raise InvalidInput(problems)
     return dict(request.query)
-
-
-def read_name(value: object, path: tuple[str | int, ...] = ("name",)) -> str:
-    """The name of a proxy or fault.
-
-    :raises InvalidInput: if it could not stand in a URL's path, a log line and a metric's label.
-    """
-    problems = Problems()
-    names.read_name(value, problems, path)
-    problems.raise_if_any()
-    assert isinstance(value, str)
-    return value
 
 
 def _parse(body: bytes) -> object:

@@ -14,13 +14,11 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from chaosproxy.control.api_v1.problem import Refused
+from chaosproxy.control.web.health import OPEN_PATHS
+from chaosproxy.control.web.problem import Refused
 from chaosproxy.model import Address, ControlSpec
 
 __all__ = ["guard_browser", "guard_token", "is_loopback"]
-
-OPEN_PATHS = ("/healthz", "/readyz")
-"""Probes carry no token."""
 
 
 def is_loopback(address: Address) -> bool:

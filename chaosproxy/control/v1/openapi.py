@@ -6,8 +6,8 @@ import re
 from http import HTTPStatus
 
 from chaosproxy import __version__
-from chaosproxy.control.api_v1.routes import ROUTES, Route
-from chaosproxy.control.api_v1.schemas import Json, components, reference
+from chaosproxy.control.v1.routes import BESIDE, ROUTES, Operation
+from chaosproxy.control.v1.schemas import Json, components, reference
 
 __all__ = ["openapi_document"]
 
@@ -19,8 +19,8 @@ WITH_BODY_REFUSED = (413, 415)
 def openapi_document() -> Json:
     """The whole document."""
     paths: dict[str, Json] = {}
-    for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    for id, operation in ({route.handler.__name__: route for route in ROUTES} | BESIDE).items():
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(id, operation)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -39,9 +39,9 @@ def openapi_document() -> Json:
     }
 
 
-def _operation(route: Route) -> Json:
+def _operation(id: str, route: Operation) -> Json:
     operation: Json = {
-        "operationId": route.handler.__name__,
+        "operationId": id,
         "summary": route.summary,
         "parameters": [*_path_parameters(route.path), *(_parameter(name, "query") for name in route.query)],
         "responses": {str(status): _answer(status, route) for status in route.gives} | _refusals(route),
@@ -52,7 +52,7 @@ def _operation(route: Route) -> Json:
     return operation
 
 
-def _answer(status: int, route: Route) -> Json:
+def _answer(status: int, route: Operation) -> Json:
     answer: Json = {"description": HTTPStatus(status).phrase}
     schema = route.gives[status]
     if schema is not None:
@@ -64,7 +64,7 @@ def _answer(status: int, route: Route) -> Json:
     return answer
 
 
-def _refusals(route: Route) -> Json:
+def _refusals(route: Operation) -> Json:
     statuses = (*ALWAYS_REFUSED, *route.refuses, *(WITH_BODY_REFUSED if route.takes else ()))
     content = {"application/problem+json": {"schema": reference("Problem")}}
     return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in sorted(statuses)}

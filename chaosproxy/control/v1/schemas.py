@@ -95,6 +95,8 @@ def components() -> dict[str, Json]:
         "Connection": _object(
             id=TEXT, proxy=TEXT, ordinal=COUNT, client=TEXT, open_for_s=SECONDS,
             bytes_upstream=COUNT, bytes_downstream=COUNT,
+            first_ended=_nullable({"enum": ["client", "server"]}),
+            client_ended_s=_nullable(SECONDS), server_ended_s=_nullable(SECONDS), held_by=_nullable(TEXT),
         ),
         "ConnectionList": _object(connections=_list(reference("Connection"))),
         "Status": _object(

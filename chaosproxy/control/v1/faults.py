@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from chaosproxy.control.api_v1.body import read_name, read_object, read_optional_object, read_query
-from chaosproxy.control.api_v1.context import BY, Api
-from chaosproxy.control.api_v1.parsing import fault_from, free_name, same_name
-from chaosproxy.control.api_v1.proxies import find_proxy
-from chaosproxy.control.api_v1.views import fault_view
+from chaosproxy.control.v1.context import BY, Api
+from chaosproxy.control.v1.parsing import fault_from, free_name, read_name, same_name
+from chaosproxy.control.v1.proxies import find_proxy
+from chaosproxy.control.v1.views import fault_view
+from chaosproxy.control.web.body import read_object, read_optional_object, read_query
 from chaosproxy.declare import nearest
 from chaosproxy.errors import InvalidInput, NotFound, Problem
 from chaosproxy.model import FaultSpec
@@ -22,13 +22,13 @@ HEALED = ("proxy", "fault", "partition")
 """What can be named to be healed."""
 
 
-async def list_faults(api: Api, request: web.Request) -> web.Response:
+async def list_faults(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
     return web.json_response({"faults": [fault_view(proxy, fault) for fault in proxy.spec.faults]})
 
 
-async def add_fault(api: Api, request: web.Request) -> web.Response:
+async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     proxy = find_proxy(api, request.match_info["proxy"])
     taken = {fault.name for fault in proxy.spec.faults}
@@ -38,13 +38,13 @@ async def add_fault(api: Api, request: web.Request) -> web.Response:
     return _created(proxy, fault)
 
 
-async def show_fault(api: Api, request: web.Request) -> web.Response:
+async def show_fault(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
     return web.json_response(fault_view(proxy, _find_fault(proxy, request.match_info["fault"])))
 
 
-async def put_fault(api: Api, request: web.Request) -> web.Response:
+async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     proxy = find_proxy(api, request.match_info["proxy"])
     name = same_name(body, read_name(request.match_info["fault"]))
@@ -54,7 +54,7 @@ async def put_fault(api: Api, request: web.Request) -> web.Response:
     return web.json_response(fault_view(proxy, fault)) if replaces else _created(proxy, fault)
 
 
-async def remove_fault(api: Api, request: web.Request) -> web.Response:
+async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
     fault = _find_fault(proxy, request.match_info["fault"])
@@ -62,7 +62,7 @@ async def remove_fault(api: Api, request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def heal(api: Api, request: web.Request) -> web.Response:
+async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     """Remove every fault and partition, or what is named: one proxy's faults, those of one name, one partition."""
     asked = {**read_query(request, *HEALED), **await read_optional_object(request)}
     problems = [
@@ -91,7 +91,7 @@ async def heal(api: Api, request: web.Request) -> web.Response:
     return _healed(supervisor.heal(BY, proxy, fault), gone)
 
 
-def _healed(removed: list[tuple[str, FaultSpec]], partitions: list[str]) -> web.Response:
+def _healed(removed: list[tuple[str, FaultSpec]], partitions: list[str]) -> web.StreamResponse:
     faults = [{"proxy": where, "fault": gone.name, "type": gone.type} for where, gone in removed]
     return web.json_response({"removed": faults, "partitions": partitions})
 
@@ -105,6 +105,6 @@ def _find_fault(proxy: Proxy, name: str) -> FaultSpec:
     return fault
 
 
-def _created(proxy: Proxy, fault: FaultSpec) -> web.Response:
+def _created(proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:
     location = f"/v1/proxies/{quote(proxy.spec.name, safe='')}/faults/{quote(fault.name, safe='')}"
     return web.json_response(fault_view(proxy, fault), status=201, headers={"Location": location})

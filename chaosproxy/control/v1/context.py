@@ -1,4 +1,4 @@
-"""What every handler is given."""
+"""What every handler of the native API is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.model import PolicySpec
@@ -16,7 +15,7 @@ from chaosproxy.model import PolicySpec
 __all__ = ["BY", "Api", "Handler"]
 
 BY = "rest"
-"""Who asked, as events tell it."""
+"""Who asked, in events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,7 @@ class Api:
     policy: PolicySpec
     loop_name: str
     """`uvloop` or `asyncio`."""
-    registry: CollectorRegistry
-    """What /metrics shows."""
     started_at: float = field(default_factory=time.monotonic)
 
 
-Handler: TypeAlias = Callable[[Api, web.Request], Awaitable[web.Response]]
+Handler: TypeAlias = Callable[[Api, web.Request], Awaitable[web.StreamResponse]]

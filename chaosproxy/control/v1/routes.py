@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaosproxy.control.api_v1 import faults, nodes, partitions, proxies, server
-from chaosproxy.control.api_v1.context import Handler
+from chaosproxy.control.v1 import about, faults, nodes, partitions, proxies
+from chaosproxy.control.v1.context import Handler
 
-__all__ = ["ROUTES", "Route"]
+__all__ = ["BESIDE", "ROUTES", "Operation", "Route"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One method on one path."""
+class Operation:
+    """One method on one path, as the OpenAPI document describes it."""
 
     method: str
     path: str
-    handler: Handler
     summary: str
     takes: str | None = None
     """The component schema of the body, if there is one."""
@@ -27,6 +26,15 @@ class Route:
     """Status codes of problems, beside those that every route may answer with."""
     query: tuple[str, ...] = ()
     media: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route(Operation):
+    """An operation and the handler that carries it out."""
+
+    handler: Handler
+    streams: bool = False
+    """The response of a GET has no end, so HEAD must not run the handler."""
 
 
 ROUTES = (
@@ -120,7 +128,7 @@ ROUTES = (
         needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
     ),
     Route(
-        method="GET", path="/v1/capabilities", handler=server.show_capabilities,
+        method="GET", path="/v1/capabilities", handler=about.show_capabilities,
         summary="What this machine's kernel allows, and how to get what it does not.", gives={200: "Capabilities"},
     ),
     Route(
@@ -133,23 +141,25 @@ ROUTES = (
         query=("how",),
     ),
     Route(
-        method="GET", path="/v1/fault-types", handler=server.show_fault_types,
+        method="GET", path="/v1/fault-types", handler=about.show_fault_types,
         summary="List fault types, each with its JSON Schema.", gives={200: "FaultTypeList"},
     ),
     Route(
-        method="GET", path="/v1/status", handler=server.show_status,
+        method="GET", path="/v1/status", handler=about.show_status,
         summary="What runs: version, seed, proxies, connections, faults.", gives={200: "Status"},
     ),
-    Route(
-        method="GET", path="/metrics", handler=server.metrics,
-        summary="Prometheus metrics.", gives={200: None}, media="text/plain",
-    ),
-    Route(
-        method="GET", path="/healthz", handler=server.show_health,
-        summary="Whether the process answers.", gives={200: "Health"},
-    ),
-    Route(
-        method="GET", path="/readyz", handler=server.show_readiness,
-        summary="Whether every enabled proxy listens.", gives={200: "Readiness", 503: "Readiness"},
-    ),
 )  # fmt: skip
+
+BESIDE = {
+    "metrics": Operation(
+        method="GET", path="/metrics", summary="Prometheus metrics.", gives={200: None}, media="text/plain",
+    ),
+    "show_health": Operation(
+        method="GET", path="/healthz", summary="Whether the process answers.", gives={200: "Health"},
+    ),
+    "show_readiness": Operation(
+        method="GET", path="/readyz", summary="Whether every enabled proxy listens.",
+        gives={200: "Readiness", 503: "Readiness"},
+    ),
+}  # fmt: skip
+"""The server's own routes by operation id, which stand beside those of /v1 and are described with them."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaosproxy.control.api_v1.routes import ROUTES
+from chaosproxy.control.v1.routes import BESIDE, ROUTES
 from chaosproxy.declare import params_of
 from chaosproxy.model import Placement, ProxySpec
 from chaosproxy.model.types import FAULT_TYPES
@@ -52,7 +52,7 @@ QUERIES = LEFT_OUT | st.builds(
     st.sampled_from(["proxy", "fault", "how"]) | st.text(max_size=5),
     st.sampled_from(["db", "reset"]) | st.text(max_size=5),
 )
-PATHS = st.sampled_from(sorted({route.path for route in ROUTES}))
+PATHS = st.sampled_from(sorted({route.path for route in (*ROUTES, *BESIDE.values())}))
 
 
 class Asker:

@@ -6,13 +6,14 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from chaosproxy.control.api_v1.body import read_object, read_query
-from chaosproxy.control.api_v1.context import BY, Api
-from chaosproxy.control.api_v1.parsing import merged_proxy, new_proxy
-from chaosproxy.control.api_v1.problem import Refused
-from chaosproxy.control.api_v1.views import connection_id, connection_view, proxy_view
 from chaosproxy.control.policy import forbidden
+from chaosproxy.control.v1.context import BY, Api
+from chaosproxy.control.v1.parsing import merged_proxy, new_proxy
+from chaosproxy.control.v1.views import connection_id, connection_view, proxy_view
+from chaosproxy.control.web.body import read_object, read_query
+from chaosproxy.control.web.problem import Refused
 from chaosproxy.declare import Choice, nearest
+from chaosproxy.endings import Ending
 from chaosproxy.errors import InvalidInput, NotFound, Problem
 from chaosproxy.model import ProxySpec
 from chaosproxy.net.proxy import Proxy
@@ -30,12 +31,12 @@ __all__ = [
 ]
 
 
-async def list_proxies(api: Api, request: web.Request) -> web.Response:
+async def list_proxies(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     return web.json_response({"proxies": [proxy_view(proxy) for proxy in api.supervisor.proxies()]})
 
 
-async def add_proxy(api: Api, request: web.Request) -> web.Response:
+async def add_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     spec = new_proxy(await read_object(request))
     _obey_policy(api, spec, None)
     proxy = await api.supervisor.add_proxy(spec, BY)
@@ -43,12 +44,12 @@ async def add_proxy(api: Api, request: web.Request) -> web.Response:
     return web.json_response(proxy_view(proxy), status=201, headers={"Location": location})
 
 
-async def show_proxy(api: Api, request: web.Request) -> web.Response:
+async def show_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     return web.json_response(proxy_view(find_proxy(api, request.match_info["proxy"])))
 
 
-async def change_proxy(api: Api, request: web.Request) -> web.Response:
+async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     patch = await read_object(request)
     proxy = find_proxy(api, request.match_info["proxy"])
     wanted = merged_proxy(proxy, patch)
@@ -56,21 +57,21 @@ async def change_proxy(api: Api, request: web.Request) -> web.Response:
     return web.json_response(proxy_view(await api.supervisor.change_proxy(wanted, BY)))
 
 
-async def remove_proxy(api: Api, request: web.Request) -> web.Response:
+async def remove_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
     await api.supervisor.remove_proxy(proxy.spec.name, BY)
     return web.Response(status=204)
 
 
-async def list_connections(api: Api, request: web.Request) -> web.Response:
+async def list_connections(api: Api, request: web.Request) -> web.StreamResponse:
     query = read_query(request, "proxy")
     proxies = [find_proxy(api, query["proxy"])] if "proxy" in query else api.supervisor.proxies()
     connections = [connection_view(connection) for proxy in proxies for connection in proxy.connections.values()]
     return web.json_response({"connections": connections})
 
 
-async def close_connection(api: Api, request: web.Request) -> web.Response:
+async def close_connection(api: Api, request: web.Request) -> web.StreamResponse:
     how = read_query(request, "how").get("how", "close")
     try:
         Choice("close", "reset").read(how)
@@ -78,9 +79,9 @@ async def close_connection(api: Api, request: web.Request) -> web.Response:
         raise InvalidInput([Problem(("how",), str(error))]) from None
     connection = _find_connection(api, request.match_info["connection"])
     if how == "reset":
-        connection.reset("operator", "reset over REST")
+        connection.reset(Ending("operator", "reset"))
     else:
-        connection.close("operator", "closed over REST")
+        connection.close(Ending("operator", "closed"))
     return web.Response(status=204)
 
 

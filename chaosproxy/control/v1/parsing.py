@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
-from chaosproxy.control.api_v1.body import read_name
-from chaosproxy.control.api_v1.views import bound_address
+from chaosproxy.control.v1.views import bound_address
 from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
 from chaosproxy.errors import InvalidInput, Path, Problem
 from chaosproxy.model import (
     FaultSpec,
     PartitionSpec,
     ProxySpec,
+    names,
     read_fault,
     read_partition,
     read_proxy,
@@ -26,7 +26,8 @@ from chaosproxy.model import (
 from chaosproxy.net.proxy import Proxy
 
 __all__ = [
-    "duration_from", "fault_from", "free_name", "merged_proxy", "new_proxy", "partition_from", "same_name",
+    "duration_from", "fault_from", "free_name", "merged_proxy", "new_proxy", "partition_from", "read_name",
+    "same_name",
 ]  # fmt: skip
 
 Json = dict[str, object]
@@ -90,6 +91,18 @@ def partition_from(body: Json, id: str) -> PartitionSpec:
     problems.raise_if_any()
     assert spec is not None
     return spec
+
+
+def read_name(value: object, path: Path = ("name",)) -> str:
+    """The name of a proxy or fault.
+
+    :raises InvalidInput: if it could not stand in a URL's path, a log line and a metric's label.
+    """
+    problems = Problems()
+    names.read_name(value, problems, path)
+    problems.raise_if_any()
+    assert isinstance(value, str)
+    return value
 
 
 def duration_from(body: Json, field: str) -> float | None:
