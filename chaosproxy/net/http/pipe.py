@@ -7,12 +7,22 @@ any other, with Forward and Disturb.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from chaosproxy.faults.base import Close, Direction, Send, Step
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.caller import CallerStage
 from chaosproxy.http.conversation import Conversation
+from chaosproxy.http.effects import (
+    Effect,
+    EndAt,
+    GoPlain,
+    PauseClient,
+    Refuse,
+    ResumeClient,
+    SendCopies,
+    WakeDownstream,
+)  # fmt: skip
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate, MessageStage
@@ -55,7 +65,7 @@ class HttpPipe(Pipe):
         if is_framed:
             self._drain(now)
         if message or self._treats_messages or self._holds_unframed:
-            self.conversation.spell_out()
+            self.conversation.unfold()
             before, behind = self._framing()
             links = [before, *self._caller(), *message, behind, *stream]
             self.bypass = not stream
@@ -64,6 +74,7 @@ class HttpPipe(Pipe):
         super().arrange(links, now)
         if is_framed and not self._is_framed and self.direction == "downstream":
             self.conversation.let_pass(now)
+        self._react(now)
 
     @property
     def _treats_messages(self) -> bool:
@@ -72,7 +83,7 @@ class HttpPipe(Pipe):
         if connection is None:
             return False
         conversation = self.conversation
-        return conversation.is_treated or (conversation.over is None and connection.proxy.http.are_watched)
+        return conversation.is_treated or (conversation.is_framed and connection.proxy.http.are_watched)
 
     def _caller(self) -> list[Link]:
         """What obeys requests that ask for faults themselves."""
@@ -106,7 +117,7 @@ class HttpPipe(Pipe):
         return self._is_framed and self.chain is not None and bool(self.chain.links[0].timed)
 
     def _protocol(self, protocol: type[Reader]) -> type[Reader]:
-        if self.conversation.over is None and protocol in (PlainReader, ChainedReader):
+        if self.conversation.is_framed and protocol in (PlainReader, ChainedReader):
             return RequestReader if self.direction == "upstream" else ResponseReader
         return protocol
 
@@ -119,15 +130,14 @@ class HttpPipe(Pipe):
             return
         now = connection.scheduler.clock()
         try:
-            if not self._is_framed:
-                self.stream.account(data, now)
-            if self.conversation.reset_over:
-                self._refuse()
-            elif chain is not None:
-                self.take(Send(now, data))
-            elif self.sink is not None:
-                self.sink.write(data)
-                self._react(now)
+            if not self.conversation.is_framed:
+                self.go_plain(now)  # the reader was made before that, for a socket that was not yet there
+            if self._is_framed or self.stream.account(data, now):
+                if chain is not None:
+                    self.take(Send(now, data))
+                elif self.sink is not None:
+                    self.sink.write(data)
+            self._react(now)
         except Exception:  # a defect ends this connection and no other
             connection.log_bug()
             self.on_bug()
@@ -147,66 +157,68 @@ class HttpPipe(Pipe):
 
     def _leave(self, step: Step) -> None:
         conversation, connection = self.conversation, self.connection
-        if isinstance(step, Close) and conversation.client_ended and conversation.obligations.is_silent and connection:
-            # It is the client that has waited no longer: that is what its time-out is measured by.
-            fault = conversation.obligations.silenced_by
-            connection.close("peer", f"client closed first, unanswered for fault {fault}")
+        if isinstance(step, Close) and conversation.client_gave_up and connection:
+            # The client has ended first, which is how its time-out is measured.
+            connection.close("peer", f"client closed first, unanswered for fault {conversation.silence.fault}")
         else:
             super()._leave(step)
 
     def _react(self, now: float) -> None:
-        """See to what this direction's messages mean for the other one, and for the server."""
-        conversation, connection = self.conversation, self.connection
-        if connection is None:
-            return
-        if conversation.reset_over:
-            self._refuse()
-            return
-        if conversation.over is not None:
-            self._go_plain(now)
-        if conversation.wakes_downstream:
-            conversation.wakes_downstream = False
-            connection.downstream.wake(now)  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
-        if conversation.copies:
-            copies, conversation.copies = conversation.copies, None
-            connection.proxy.http.send_copies(copies)
-        self._slow_client()
+        """Perform the effects of what has just been framed, in either direction."""
+        for effect in self.conversation.take_effects():
+            if self.connection is not None:  # the effect before may have ended it
+                self._perform(effect, self.connection, now)
+
+    def _perform(self, effect: Effect, connection: Connection, now: float) -> None:
+        upstream, downstream = self._of(connection.upstream), self._of(connection.downstream)
+        match effect:
+            case GoPlain():
+                upstream.go_plain(now)
+                downstream.go_plain(now)
+            case Refuse():
+                connection.reset("operator", f"reset by strict: {self.conversation.stream_reason}")
+            case WakeDownstream():
+                downstream.wake(now)
+            case EndAt():
+                downstream.end_at(effect, now)
+            case SendCopies(request, copies):
+                connection.proxy.http.send_copies([request] * copies)
+            case PauseClient():
+                upstream.pause(_OUTSTANDING)
+            case ResumeClient():
+                upstream.resume(_OUTSTANDING)
+            case other:
+                assert_never(other)
+
+    def go_plain(self, now: float) -> None:
+        """Forward this direction as a stream: bytes are no longer framed."""
+        if self.source is not None and isinstance(self.source.get_protocol(), HttpReader):
+            self.source.set_protocol(self.reader())
+        if self.stream.framer.kept:
+            self.wake(now)
 
     def wake(self, now: float) -> None:
-        """An answer that a fault gives may be ready, or the end be near."""
+        """Let the framing put in what is ready."""
         if self._is_framed:
-            framing, gate = (link.stage for link in self._framing())
-            assert isinstance(framing, Framing) and isinstance(gate, Gate)
-            gate.wake()
-            if framing.alarm > now:  # not from within
-                framing.wake(now)
-                self.advance(now)
+            framing, _ = self._stages()
+            framing.wake(now)
+            self.advance(now)
 
-    def _slow_client(self) -> None:
-        """A client that asks much faster than it is answered has to wait."""
-        assert self.connection is not None
-        waiting, limit = self.conversation.outstanding, self.conversation.context.settings.pipeline_limit
-        if self.conversation.obligations.is_silent or self.conversation.over is not None:
-            # Silent, it would wait for ever, and its end not be seen; of a stream nobody counts answers.
-            self.connection.upstream.resume(_OUTSTANDING)
-        elif waiting > limit:
-            self.connection.upstream.pause(_OUTSTANDING)
-        elif waiting <= limit // 2:
-            self.connection.upstream.resume(_OUTSTANDING)
+    def end_at(self, end: EndAt, now: float) -> None:
+        """Close the connection at that time."""
+        _, gate = self._stages()
+        gate.end_at(end)
+        self.advance(now)
 
-    def _go_plain(self, now: float) -> None:
-        """These are no messages any more: both directions go on as streams."""
-        assert self.connection is not None
-        for pipe in (self.connection.upstream, self.connection.downstream):
-            if pipe.source is not None and isinstance(pipe.source.get_protocol(), HttpReader):
-                pipe.source.set_protocol(pipe.reader())
-            if pipe.stream.framer.kept:  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
-                pipe.wake(now)  # type: ignore[attr-defined]
+    def _stages(self) -> tuple[Framing, Gate]:
+        framing, gate = (link.stage for link in self._framing())
+        assert isinstance(framing, Framing) and isinstance(gate, Gate)
+        return framing, gate
 
-    def _refuse(self) -> None:
-        """The proxy is strict."""
-        if self.connection is not None:
-            self.connection.reset("operator", f"reset by strict: {self.conversation.over}")
+    @staticmethod
+    def _of(pipe: Pipe) -> HttpPipe:
+        assert isinstance(pipe, HttpPipe), "both pipes of a connection in HTTP mode are HttpPipes"
+        return pipe
 
     def dispose(self) -> None:
         super().dispose()

@@ -95,7 +95,7 @@ class HttpService:
     def caller_link(self, connection: Connection, before: Link | None) -> Link | None:
         """What obeys requests that ask for faults themselves; `before` is what did so until now."""
         conversation = connection.conversation
-        if not self._caller.headers or conversation is None or conversation.over is not None:
+        if not self._caller.headers or conversation is None or not conversation.is_framed:
             return None
         if before is not None and before.owner is self._caller:
             return before
