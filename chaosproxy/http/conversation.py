@@ -4,8 +4,8 @@
 `request_begins`, `response_ends`, `client_unframed` and so on. Faults call `inject`,
 `lose_request`, `lose_response`, `end_at` and `send_copies`. The Gate behind all faults calls
 `settle_doubt` and `delivered`. Each of these finds out which Event has happened, moves the
-machines (`states`), and notes the effects. A pipe takes the effects and performs them
-(`take_effects`): this module waits for nothing and writes nothing.
+machines (`states`), and notes the effects. A pipe takes each effect and performs it
+(`next_effect`): this module waits for nothing and writes nothing.
 
 What must stay true:
 
@@ -20,7 +20,6 @@ What must stay true:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaosproxy.http.context import HttpContext
@@ -142,12 +141,14 @@ class Conversation(Exchanges):
 
     # ── for the pipes ─────────────────────────────────────────────────────────────────
 
-    def take_effects(self) -> Sequence[Effect]:
-        """Return what the pipes must do, in order; each effect is returned once."""
+    def next_effect(self) -> Effect | None:
+        """Return what the pipes must do next; each effect is returned once, and None when all is done.
+
+        One at a time: to perform an effect may produce others, and perform them, before it returns.
+        """
         if not self._effects:
-            return ()
-        effects, self._effects = self._effects, []
-        return effects
+            self._regulate()
+        return self._effects.pop(0) if self._effects else None
 
     def let_pass(self, now: float) -> None:
         """No fault treats messages any more: all that was on its way through them has been forwarded."""
@@ -162,24 +163,9 @@ class Conversation(Exchanges):
         self._framers[on] = framer
 
     def update(self) -> None:
-        """Find out whether anything is under way, and whether the client must wait; call it when bytes were framed."""
-        outstanding = self.outstanding
+        """Find out whether anything is under way; whoever framed something calls it."""
         are_between = all([framer.is_between for framer in self._framers.values()])
-        self.is_busy = outstanding > 0 or not are_between or not self.states.are_ordinary
-        limit = self.context.settings.pipeline_limit
-        if self.states.intake is Intake.OPEN:
-            if outstanding > limit and self._slows_client:
-                self._on(Event.BACKLOG_FULL)
-        elif outstanding <= limit // 2 or not self._slows_client:
-            self._on(Event.BACKLOG_DRAINED)
-
-    @property
-    def _slows_client(self) -> bool:
-        """Whether its backlog may pause the client.
-
-        On a silent connection it would wait for ever, and its end not be seen; in a stream responses are not counted.
-        """
-        return not self.is_silent and self.is_framed
+        self.is_busy = self.outstanding > 0 or not are_between or not self.states.are_ordinary
 
     def request_begins(self, head: RequestHead, is_upgrade: bool, now: float) -> Exchange:
         """A request's head is whole."""
@@ -341,6 +327,19 @@ class Conversation(Exchanges):
         self.states.on(event)
         if event in EFFECTS:
             self._effects.append(EFFECTS[event])
+
+    def _regulate(self) -> None:
+        """Pause a client whose requests come much faster than their responses; resume it when half are answered.
+
+        On a silent connection it would wait for ever, and its end not be seen; in a stream responses are not counted.
+        """
+        outstanding, limit = self.outstanding, self.context.settings.pipeline_limit
+        may_pause = self.is_framed and not self.is_silent
+        if self.states.intake is Intake.OPEN:
+            if may_pause and outstanding > limit:
+                self._on(Event.BACKLOG_FULL)
+        elif not may_pause or outstanding <= limit // 2:
+            self._on(Event.BACKLOG_DRAINED)
 
     def _go_plain(self, reason: str) -> None:
         """Bytes cannot be framed from here on: a stream like any other, or a reset where the proxy is strict."""

@@ -1,6 +1,6 @@
 """What the pipes of a connection in HTTP mode must do: a small closed set of values.
 
-A `Conversation` is pure, so it returns each effect once (`take_effects`) and a pipe performs it:
+A `Conversation` is pure, so it returns each effect once (`next_effect`), and a pipe performs it:
 
     match effect:
         case GoPlain():      swap the readers of both sockets

@@ -7,7 +7,7 @@ chain    Framing and Gate as stages of a Chain (message faults that leave all al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -184,9 +184,8 @@ class Driven:
                 direction.feed(data)
             if self.conversation.is_refused:
                 break
-            while effects := self.conversation.take_effects():
-                for effect in effects:
-                    self._perform(effect)
+            for effect in effects_of(self.conversation):
+                self._perform(effect)
         return self
 
     def _perform(self, effect: Effect) -> None:
@@ -217,6 +216,12 @@ class Driven:
     @property
     def is_between(self) -> bool:
         return self.client.stream.framer.is_between and self.server.stream.framer.is_between
+
+
+def effects_of(conversation: Conversation) -> Iterator[Effect]:
+    """Take every effect, and those that come of performing them."""
+    while (effect := conversation.next_effect()) is not None:
+        yield effect
 
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:

@@ -165,9 +165,8 @@ class HttpPipe(Pipe):
 
     def _react(self, now: float) -> None:
         """Perform the effects of what has just been framed, in either direction."""
-        for effect in self.conversation.take_effects():
-            if self.connection is not None:  # the effect before may have ended it
-                self._perform(effect, self.connection, now)
+        while self.connection is not None and (effect := self.conversation.next_effect()) is not None:
+            self._perform(effect, self.connection, now)
 
     def _perform(self, effect: Effect, connection: Connection, now: float) -> None:
         upstream, downstream = self._of(connection.upstream), self._of(connection.downstream)

@@ -105,7 +105,7 @@ def test_a_message_that_is_not_chosen_passes_as_the_very_same_parts(
     talk.touches = False
     flow(talk, pieces)
     assert talk.asked == [1, 2, 3, 4, 5], "asked once of each message"
-    assert not talk.conversation.is_treated and not talk.conversation.take_effects()
+    assert not talk.conversation.is_treated and talk.conversation.next_effect() is None
 
 
 @every_lossless_fault

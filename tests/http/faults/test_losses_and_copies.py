@@ -9,6 +9,7 @@ from chaosproxy.http.effects import EndAt, SendCopies
 from chaosproxy.http.faults.drop import HttpDropRequest, HttpDropResponse
 from chaosproxy.http.faults.duplicate import HttpDuplicate
 from chaosproxy.http.states import Losses
+from tests.http.driving import effects_of
 from tests.http.faults.playing import GET, OK, POST, Talk, content
 
 
@@ -18,7 +19,7 @@ def test_a_lost_request_silences_the_connection_from_itself_on() -> None:
     conversation = talk.conversation
     assert (conversation.states.losses, conversation.outstanding) == (Losses.REQUESTS, 0)
     assert conversation.silence == conversation.loss == Mark(1, "it")
-    assert [*conversation.take_effects()] == []
+    assert [*effects_of(conversation)] == []
     assert talk.client(GET) == [] and talk.asked == [1], "the next request is lost without asking the fault"
 
 
@@ -37,7 +38,7 @@ def test_close_after_counts_from_the_loss(fault: HttpDropRequest | HttpDropRespo
     talk = Talk(fault)
     talk.client(GET, 1.0)
     talk.server(OK, 1.0)
-    assert [*talk.conversation.take_effects()] == [EndAt(3.0, "it")]
+    assert [*effects_of(talk.conversation)] == [EndAt(3.0, "it")]
     assert talk.conversation.is_treated
 
 
@@ -45,19 +46,19 @@ def test_close_after_counts_from_the_loss(fault: HttpDropRequest | HttpDropRespo
 def test_copies_are_sent_once_the_request_is_whole(cut: int) -> None:
     talk = Talk(HttpDuplicate(copies=3))
     for start in range(0, len(POST), cut):
-        assert [*talk.conversation.take_effects()] == []
+        assert [*effects_of(talk.conversation)] == []
         talk.client(POST[start : start + cut])
-    assert [*talk.conversation.take_effects()] == [SendCopies(POST, 3)]
+    assert [*effects_of(talk.conversation)] == [SendCopies(POST, 3)]
 
 
 @pytest.mark.parametrize("limit", [len(POST), len(POST) - 1])
 def test_a_request_longer_than_the_limit_is_not_copied(limit: int) -> None:
     talk = Talk(HttpDuplicate(), hold_limit=limit)
     assert content(talk.client(POST)) == POST
-    assert [*talk.conversation.take_effects()] == ([SendCopies(POST, 1)] if limit == len(POST) else [])
+    assert [*effects_of(talk.conversation)] == ([SendCopies(POST, 1)] if limit == len(POST) else [])
 
 
 def test_an_upgrade_is_not_copied() -> None:
     talk = Talk(HttpDuplicate())
     talk.client(GET.replace(b"Host: x", b"Connection: upgrade\r\nUpgrade: x"))
-    assert [*talk.conversation.take_effects()] == []
+    assert [*effects_of(talk.conversation)] == []
