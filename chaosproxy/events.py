@@ -10,11 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
+
+from chaosproxy.endings import Cause, How
+from chaosproxy.tallies import Side
 
 __all__ = [
     "Bus",
-    "Cause",
+    "ClientEnded",
     "ClientHello",
     "ConnectionClosed",
     "ConnectionOpened",
@@ -31,15 +34,14 @@ __all__ = [
     "PartitionExpired",
     "PartitionFlapped",
     "PartitionRemoved",
+    "PeerEnded",
     "ProxyAdded",
     "ProxyChanged",
     "ProxyEvent",
     "ProxyRemoved",
+    "ServerEnded",
     "TlsFailed",
 ]
-
-Cause = Literal["peer", "injected", "operator", "bug"]
-"""Who ended something: a peer, a fault, whoever runs chaosproxy, or a defect of ours."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +84,53 @@ class ConnectionClosed(ProxyEvent):
 
     kind: ClassVar[str] = "connection_closed"
     connection: int
+    client: str
+    """Its address."""
     cause: Cause
+    first: Side | None
+    """The side that ended first by itself; None where neither did."""
+    client_ended_s: float | None
+    """Seconds from accept until the client ended by itself; None where it did not."""
+    server_ended_s: float | None
     detail: str
     """In words: which side, which fault, which error."""
     lasted_s: float
     bytes_upstream: int
     bytes_downstream: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerEnded(ProxyEvent):
+    """One side ended by itself; published when the end arrives, even while a fault holds it back.
+
+    A side that resets after its end-of-stream is published twice, with `how` fin and then reset.
+    """
+
+    connection: int
+    how: How
+    after_s: float
+    """Seconds since accept."""
+    held_by: str | None
+    """The fault that holds the end back from the other side; None where none does."""
+    error: str
+    """The reason in words, where there is one."""
+    bytes_upstream: int
+    """Bytes that the client had sent by then."""
+    bytes_downstream: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientEnded(PeerEnded):
+    """The client closed its side, or its socket is gone."""
+
+    kind: ClassVar[str] = "client_ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerEnded(PeerEnded):
+    """The server closed its side, or its socket is gone."""
+
+    kind: ClassVar[str] = "server_ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

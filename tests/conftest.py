@@ -1,12 +1,22 @@
-"""What several parts of the suite share: real servers, once per test process, and the marker `namespace`."""
+"""What all of the suite shares: real servers, once per test process, the marker `namespace`, and flaky tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests import flaky
 from tests.servers import backends, namespace
+
+# Hypothesis's own bounds are of wall time, and a loaded machine must not decide whether a property holds.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    flaky.configure(config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -31,6 +31,7 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
 from chaosproxy.net.kernel.capabilities import Capabilities, probe
+from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.placement.modes import resolve_mode
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
@@ -62,6 +63,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._scheduler = Scheduler(clock, best_timer(self._loop, clock))
+        self._hangups = Hangups()
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
@@ -86,6 +88,10 @@ class Supervisor:
         if name not in self._proxies:
             raise NotFound(f"there is no proxy {name!r}{nearest(name, self._proxies)}")
         return self._proxies[name]
+
+    def waiting_for(self) -> list[str]:
+        """The enabled proxies that are not bound; one that refuses by a fault is bound, too."""
+        return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.listening_on]
 
     async def apply(self, config: Config, by: str) -> None:
         """Make the proxies those of `config`, all or none.
@@ -206,7 +212,8 @@ class Supervisor:
 
     def _make(self, spec: ProxySpec) -> Proxy:
         return Proxy(
-            spec, seed=self.seed, bus=self.bus, scheduler=self._scheduler, tasks=self._tasks, kernel=self.kernel
+            spec, seed=self.seed, bus=self.bus, scheduler=self._scheduler, hangups=self._hangups, tasks=self._tasks,
+            kernel=self.kernel,
         )
 
     def _must_move(self, spec: ProxySpec) -> bool:
@@ -364,6 +371,7 @@ class Supervisor:
             await self._tasks.end()
             await asyncio.sleep(0)
             self._scheduler.close()
+            self._hangups.close()
 
     async def _until_ended(self, proxies: list[Proxy]) -> None:
         one_closed = asyncio.Event()

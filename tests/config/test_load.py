@@ -17,7 +17,7 @@ PROXY = "version: 1\nproxies:\n  db:\n    listen: 127.0.0.1:15432\n    upstream:
 FAULT = PROXY + "    faults:\n      slow: "
 NODES = PROXY + "    from: app\n    to: db-primary\npartitions:\n  dark: "
 
-DESIGN_EXAMPLE = """\
+WHOLE_EXAMPLE = """\
 version: 1
 seed: 42                         # same seed, same decisions
 control:
@@ -286,7 +286,7 @@ def test_two_proxies_on_two_addresses_are_fine(first: str, second: str) -> None:
 
 
 def test_the_example_of_the_documentation_loads() -> None:
-    config = loaded(DESIGN_EXAMPLE)
+    config = loaded(WHOLE_EXAMPLE)
     assert config.seed == 42
     assert config.control.token is None
     assert config.policy.upstreams == ("127.0.0.0/8", "*.staging.internal")

@@ -132,7 +132,7 @@ class _Pipe:
         self.taken_in = 0
         """Chunks that took more than a glance."""
         self.conversation = direction.stream.conversation
-        self.connection = self.scheduler = self.sink = self
+        self.ends = self.scheduler = self.sink = self
 
     def clock(self) -> float:
         return 0.0

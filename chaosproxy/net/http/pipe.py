@@ -6,11 +6,12 @@ any other, with Forward and Disturb.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, assert_never
+from collections.abc import Iterable, Sequence
+from typing import Protocol, assert_never, cast
 
+from chaosproxy.endings import Ending
 from chaosproxy.faults.base import Close, Direction, Send, Step
-from chaosproxy.faults.chain import Link
+from chaosproxy.faults.chain import Link, Marker
 from chaosproxy.http.caller import CallerStage
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.effects import (
@@ -22,33 +23,57 @@ from chaosproxy.http.effects import (
     ResumeClient,
     SendCopies,
     WakeDownstream,
-)  # fmt: skip
+)
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate, MessageStage
-from chaosproxy.net.http.readers import HttpReader, RequestReader, ResponseReader
 from chaosproxy.net.stream.pipe import Pipe
-from chaosproxy.net.stream.readers import ChainedReader, PlainReader, Reader
+from chaosproxy.net.stream.ports import Ends, Readers
+from chaosproxy.net.stream.readers import STREAM_READERS
 from chaosproxy.tallies import FaultTally
 
-if TYPE_CHECKING:
-    from chaosproxy.net.stream.connection import Connection
-
-__all__ = ["HttpPipe"]
+__all__ = ["HttpPipe", "Service"]
 
 _OUTSTANDING = 8
 """Too many requests wait for their answers: a reason to pause, beside those in `pipe`."""
 
 
+_FRAMING, _GATE = Marker("framing"), Marker("gate")
+
+
+class Service(Protocol):
+    """The HTTP side of the proxy, as a pipe sees it."""
+
+    @property
+    def are_watched(self) -> bool:
+        """Some fault treats messages."""
+
+    def caller_link(self, conversation: Conversation, connection: int, before: Link | None) -> Link | None:
+        """Return the link that obeys requests which ask for faults; `before` is the one that did so until now."""
+
+    def send_copies(self, copies: Iterable[bytes]) -> None:
+        """Send each request to the server once more."""
+
+
 class HttpPipe(Pipe):
     """One direction of a connection in HTTP mode."""
 
-    __slots__ = ("_frame", "bypass", "conversation", "stream")
+    __slots__ = ("_frame", "_ordinal", "_service", "bypass", "conversation", "stream")
 
     def __init__(
-        self, connection: Connection, direction: Direction, limit: int, stream: Requests | Responses
+        self,
+        ends: Ends[Pipe],
+        direction: Direction,
+        limit: int,
+        readers: Readers[Pipe],
+        stream: Requests | Responses,
+        service: Service,
+        ordinal: int,
     ) -> None:
-        super().__init__(connection, direction, limit)
+        super().__init__(ends, direction, limit, readers)
+        self._service = service
+        self._ordinal = ordinal
+        """The number of its connection."""
         self.stream = stream
         self.conversation: Conversation = stream.conversation
         self.bypass = False
@@ -79,24 +104,23 @@ class HttpPipe(Pipe):
     @property
     def _treats_messages(self) -> bool:
         """A fault treats messages, of this direction or the other, or has begun to and must come to an end."""
-        connection = self.connection
-        if connection is None:
+        if self.ends is None:
             return False
         conversation = self.conversation
-        return conversation.is_treated or (conversation.is_framed and connection.proxy.http.are_watched)
+        return conversation.is_treated or (conversation.is_framed and self._service.are_watched)
 
     def _caller(self) -> list[Link]:
         """What obeys requests that ask for faults themselves."""
-        if self.direction == "downstream" or self.connection is None:
+        if self.direction == "downstream" or self.ends is None:
             return []
         standing = [] if self.chain is None else [one for one in self.chain.links if isinstance(one.stage, CallerStage)]
-        link = self.connection.proxy.http.caller_link(self.connection, standing[0] if standing else None)
+        link = self._service.caller_link(self.conversation, self._ordinal, standing[0] if standing else None)
         return [] if link is None else [link]
 
     def _framing(self) -> tuple[Link, Link]:
         if self._frame is None:
             gate = Gate(self.conversation, self.stream.on)
-            self._frame = (Link("", Framing(self.stream), FaultTally()), Link(" ", gate, FaultTally()))
+            self._frame = (Link(_FRAMING, Framing(self.stream), FaultTally()), Link(_GATE, gate, FaultTally()))
         return self._frame
 
     @property
@@ -116,19 +140,19 @@ class HttpPipe(Pipe):
         """An answer that a request asked for, and asked to be late, holds what follows: framing cannot end yet."""
         return self._is_framed and self.chain is not None and bool(self.chain.links[0].timed)
 
-    def _protocol(self, protocol: type[Reader]) -> type[Reader]:
-        if self.conversation.is_framed and protocol in (PlainReader, ChainedReader):
-            return RequestReader if self.direction == "upstream" else ResponseReader
-        return protocol
+    @property
+    def readers(self) -> Readers[Pipe]:
+        """Readers of HTTP while the connection speaks it, then those of a plain stream."""
+        return self._readers if self.conversation.is_framed else STREAM_READERS
 
     # ── what flows ────────────────────────────────────────────────────────────────────
 
     def take_in(self, data: bytes) -> None:
         """Frame what arrived, and pass it on, through the chain where there is one."""
-        connection, chain = self.connection, self.chain
-        if connection is None:
+        ends, chain = self.ends, self.chain
+        if ends is None:
             return
-        now = connection.scheduler.clock()
+        now = ends.scheduler.clock()
         try:
             if not self.conversation.is_framed:
                 self.go_plain(now)  # the reader was made before that, for a socket that was not yet there
@@ -139,11 +163,11 @@ class HttpPipe(Pipe):
                     self.sink.write(data)
             self._react(now)
         except Exception:  # a defect ends this connection and no other
-            connection.log_bug()
+            ends.log_bug()
             self.on_bug()
 
     def end_of_stream(self) -> None:
-        if self.connection is None:
+        if self.ends is None:
             return
         now = self._scheduler.clock()
         if not self._is_framed:
@@ -156,32 +180,32 @@ class HttpPipe(Pipe):
         self._react(now)
 
     def _leave(self, step: Step) -> None:
-        conversation, connection = self.conversation, self.connection
-        if isinstance(step, Close) and conversation.client_gave_up and connection:
-            # The client has ended first, which is how its time-out is measured.
-            connection.close("peer", f"client closed first, unanswered for fault {conversation.silence.fault}")
+        conversation, ends = self.conversation, self.ends
+        if isinstance(step, Close) and conversation.client_gave_up and ends:
+            # The client ended this connection: its time-out is measured by when it left.
+            ends.close(Ending("client", "fin", conversation.silence.fault))
         else:
             super()._leave(step)
 
     def _react(self, now: float) -> None:
         """Perform the effects of what has just been framed, in either direction."""
-        while self.connection is not None and (effect := self.conversation.next_effect()) is not None:
-            self._perform(effect, self.connection, now)
+        while self.ends is not None and (effect := self.conversation.next_effect()) is not None:
+            self._perform(effect, self.ends, now)
 
-    def _perform(self, effect: Effect, connection: Connection, now: float) -> None:
-        upstream, downstream = self._of(connection.upstream), self._of(connection.downstream)
+    def _perform(self, effect: Effect, ends: Ends[Pipe], now: float) -> None:
+        upstream, downstream = (self, self._other) if self.direction == "upstream" else (self._other, self)
         match effect:
             case GoPlain():
                 upstream.go_plain(now)
                 downstream.go_plain(now)
             case Refuse():
-                connection.reset("operator", f"reset by strict: {self.conversation.stream_reason}")
+                ends.reset(Ending("operator", "reset", error=f"strict: {self.conversation.stream_reason}"))
             case WakeDownstream():
                 downstream.wake(now)
             case EndAt():
                 downstream.end_at(effect, now)
             case SendCopies(request, copies):
-                connection.proxy.http.send_copies([request] * copies)
+                self._service.send_copies([request] * copies)
             case PauseClient():
                 upstream.pause(_OUTSTANDING)
             case ResumeClient():
@@ -190,9 +214,10 @@ class HttpPipe(Pipe):
                 assert_never(other)
 
     def go_plain(self, now: float) -> None:
-        """Forward this direction as a stream: bytes are no longer framed."""
-        if self.source is not None and isinstance(self.source.get_protocol(), HttpReader):
-            self.source.set_protocol(self.reader())
+        """Forward this direction as a plain stream, and release the beginning of a head that was kept back."""
+        source = self.source
+        if source is not None and type(source.get_protocol()) in (self._readers.plain, self._readers.chained):
+            source.set_protocol(self.reader())
         if self.stream.framer.kept:
             self.wake(now)
 
@@ -214,11 +239,13 @@ class HttpPipe(Pipe):
         assert isinstance(framing, Framing) and isinstance(gate, Gate)
         return framing, gate
 
-    @staticmethod
-    def _of(pipe: Pipe) -> HttpPipe:
-        assert isinstance(pipe, HttpPipe), "both pipes of a connection in HTTP mode are HttpPipes"
-        return pipe
+    @property
+    def _other(self) -> HttpPipe:
+        """The other direction, which is an HttpPipe too."""
+        assert self.ends is not None
+        return cast(HttpPipe, self.ends.opposite(self))
 
     def dispose(self) -> None:
+        self.conversation.close()
         super().dispose()
         self._frame = None

@@ -13,7 +13,6 @@ from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.tls.contexts import Renewed, client_context, server_context
 from chaosproxy.net.tls.faulty import faulty_context
-from chaosproxy.net.tls.peek import Peek
 from chaosproxy.net.tls.transport import TlsTransport
 
 __all__ = ["ProxyTls", "tls_problems"]
@@ -35,7 +34,6 @@ class ProxyTls:
         self._server_name = named or (None if spec.upstream.is_unix else spec.upstream.host)
         self._faulty: dict[Handshake, Renewed[ssl.SSLContext]] = {}
         self._clients: dict[str | None, Renewed[ssl.SSLContext]] = {}
-        self._waiting: set[Peek] = set()
         problems: list[Problem] = []
         try:
             self._server = self._made_server(now)
@@ -116,7 +114,8 @@ class ProxyTls:
             if admission is not None and admission.handshake is not None:
                 self.prepare(admission.handshake, now)
 
-    def handshake_with_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
+    def secure_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
+        """Return TLS over the socket to the server, to shake hands on."""
         context = self.client(alpn, now)
         assert context is not None
         return TlsTransport(raw, context, server_side=False, server_name=self._server_name)
@@ -126,19 +125,6 @@ class ProxyTls:
         for one in (self._server, *self._clients.values(), *self._faulty.values()):
             if one is not None:
                 one.look_now()
-
-    def waits(self, peek: Peek, on: bool) -> None:
-        """Whether a client waits for a change of faults."""
-        (self._waiting.add if on else self._waiting.discard)(peek)
-
-    def take_over(self, before: ProxyTls) -> None:
-        """Those who wait there wait here."""
-        self._waiting = before._waiting
-
-    def faults_changed(self) -> None:
-        """Those who wait look again."""
-        for peek in self._waiting:
-            peek.news.set()
 
     def _made_server(self, now: float) -> Renewed[ssl.SSLContext] | None:
         tls = self._listen
