@@ -224,16 +224,6 @@ def can_send(sock: socket.socket) -> bool:
     return bool(waiting.poll(0))
 
 
-async def quiet(sock: socket.socket, seconds: float) -> bool:
-    """Whether nothing arrives for that long. Where anything can be awaited in its place, `is_empty` proves more."""
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.get_running_loop().sock_recv(sock, 1)
-    except TimeoutError:
-        return True
-    return False
-
-
 def close_with_reset(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
