@@ -16,6 +16,7 @@ __all__ = [
     "Bus",
     "Cause",
     "ClientHello",
+    "ConnectionAttempt",
     "ConnectionClosed",
     "ConnectionOpened",
     "DialFailed",
@@ -25,6 +26,7 @@ __all__ = [
     "FaultExpired",
     "FaultRemoved",
     "MessageTouched",
+    "Met",
     "NotFramed",
     "PartitionAdded",
     "PartitionEvent",
@@ -40,6 +42,8 @@ __all__ = [
 
 Cause = Literal["peer", "injected", "operator", "bug"]
 """Who ended something: a peer, a fault, whoever runs chaosproxy, or a defect of ours."""
+Met = Literal["refused", "unanswered", "reset"]
+"""How a fault answers a connection attempt: with RST, not at all, or with RST once it is accepted."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +78,19 @@ class ConnectionOpened(ProxyEvent):
     kind: ClassVar[str] = "connection_opened"
     connection: int
     dial_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionAttempt(ProxyEvent):
+    """A fault kept a client from connecting; some per second are published, so that a storm stays readable."""
+
+    kind: ClassVar[str] = "connection_attempt"
+    client: str
+    """The client's address and port."""
+    met: Met
+    fault: str
+    suppressed: int
+    """Attempts before this one that met the same and were not published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

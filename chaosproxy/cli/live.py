@@ -21,7 +21,7 @@ from chaosproxy.model import read_fault
 from chaosproxy.model.fault import placing
 from chaosproxy.model.types import FAULT_TYPES
 
-__all__ = ["heal", "inject", "status", "talks_to_server", "url_option"]
+__all__ = ["heal", "inject", "show_visibility", "status", "talks_to_server", "url_option"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -53,6 +53,7 @@ def status(client: Client, as_json: bool) -> None:
     lacking = [one["name"] for one in now["capabilities"] if not one["available"]]
     if lacking:
         click.echo(f"the kernel does not give it: {', '.join(lacking)} (`chaosproxy doctor` explains)")
+    show_visibility(next(_invisible(now), {}))
     if not proxies:
         click.echo("no proxies")
         return
@@ -112,7 +113,23 @@ def inject(
     click.echo(f"{verb} {_fault_line(answer.body)} on {proxy}")
     if answer.body.get("mode_reason"):
         click.echo(f"mode {answer.body['effective_mode']}: {answer.body['mode_reason']}")
+    show_visibility(answer.body)
     click.echo(f"heal it with: chaosproxy heal {proxy} {answer.body['name']}{url_option(client)}")
+
+
+def show_visibility(answer: Json) -> None:
+    """Say so where connection attempts that a fault refuses or leaves unanswered are not seen."""
+    if answer.get("attempts_reason"):
+        click.echo(f"connection attempts are not visible: {answer['attempts_reason']}")
+
+
+def _invisible(status: Json) -> Iterator[Json]:
+    """The faults and partitions that hide connection attempts."""
+    for proxy in status["proxies"]:
+        yield from (fault for fault in proxy["faults"] if fault.get("attempts_reason"))
+        for one in status["capabilities"]:
+            if one["name"] == "tap" and not one["available"] and proxy["partitions"]:
+                yield {"attempts_reason": f"{one['lacking']}; {one['remedy']}"}
 
 
 def url_option(client: Client) -> str:
@@ -177,7 +194,7 @@ def _acting_lines(proxy: Json) -> list[str]:
 
 def _fault_line(fault: Json) -> str:
     """`slow: latency delay=100ms downstream`, without what is default."""
-    plain = {"name", "type", "direction", "effective_mode", "mode_reason"}
+    plain = {"name", "type", "direction", "effective_mode", "mode_reason", "attempts_visible", "attempts_reason"}
     shown = {key: value for key, value in fault.items() if key not in plain and value is not None}
     if shown.get("probability") in (1, 1.0):
         del shown["probability"]

@@ -8,18 +8,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
-from chaosproxy.events import Bus
+from chaosproxy.events import Bus, Met
 from chaosproxy.faults.base import Direction, Drop, Loss, Reply
 from chaosproxy.faults.chain import Link
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.attempts import Attempts, Hiding, SharedTap
 from chaosproxy.net.http.service import HttpService
 from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
+from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import Pipe
@@ -41,8 +43,9 @@ class Proxy:
     """Runs what its spec says. Only the supervisor changes it."""
 
     def __init__(
-        self, spec: ProxySpec, *, seed: Seed, bus: Bus, scheduler: Scheduler, tasks: TaskOwner, kernel: Capabilities
-    ) -> None:
+        self, spec: ProxySpec, *, seed: Seed, bus: Bus, scheduler: Scheduler, tasks: TaskOwner, kernel: Capabilities,
+        tap: SharedTap,
+    ) -> None:  # fmt: skip
         """
         :raises Unsupported: one of its faults asks for a mode that cannot be had here.
         :raises InvalidInput: files of its TLS cannot be used.
@@ -56,6 +59,7 @@ class Proxy:
         self.scheduler = scheduler
         self.tasks = tasks
         self.tally = ProxyTally()
+        self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
         self.http = HttpService(self)
         """What its HTTP mode needs; idle where it has none."""
         self.connections: dict[int, Connection] = {}
@@ -105,6 +109,7 @@ class Proxy:
             if admission.reply == "refuse":
                 self.tally.closed["injected"] += 1
                 reset_socket(client)
+                self.attempts.count(Hiding("reset", active.spec.name), peer_name(address), self.scheduler.clock())
                 return
             delay += admission.delay
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
@@ -179,6 +184,13 @@ class Proxy:
                 messages = self.http.of(connection)
                 pipe.arrange(list(_links(active_here, pipe, connection.ordinal, now, messages)), now)
 
+    def attempts_obstacle(self) -> str:
+        """The reason why attempts that a fault hides are not visible here; empty where they are."""
+        if self.spec.listen.is_unix:
+            return "a unix socket has no packets to be seen"
+        tap = self.attempts.capability
+        return "" if tap.available else f"{tap.lacking}; {tap.remedy}"
+
     def is_active(self, fault: str) -> bool:
         """Whether a fault, or a partition's part in this proxy, of that name is on."""
         return fault in self.http.caller_tallies() or any(active.spec.name == fault for active in self._active())
@@ -249,6 +261,7 @@ class Proxy:
     def _update_admission(self) -> None:
         """New clients meet what the strongest of the faults says."""
         if self._listener is None:
+            self.attempts.hide(None, None)
             return
         admissions = [
             (active, active.admission)
@@ -261,7 +274,11 @@ class Proxy:
             drops = [Drop()]
         elif reply == "silence":
             drops = []
+        met: Met = "refused" if reply == "refuse" else "unanswered"
+        hiding = next((Hiding(met, active.spec.name) for active in self._active() if active.hides == met), None)
+        self.attempts.catch_up()
         self._listener.meet(reply, losing(tuple(drops)) if drops else None)
+        self.attempts.hide(hiding, self._listener)
 
     def end_connections(self, how: str, fault: str | None = None) -> None:
         """Close or reset every connection, for a fault or, without one, for the operator."""
@@ -333,6 +350,7 @@ class Proxy:
     def close(self) -> None:
         """Take no more clients and close every connection."""
         self.use_listener(None)
+        self.attempts.close()
         self.end_connections("close")
         self.http.close()
 

@@ -25,6 +25,7 @@ from chaosproxy.control.api_v1 import make_app
 from chaosproxy.control.api_v1.openapi import openapi_document
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.model import Address, ControlSpec, PolicySpec
+from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 
@@ -75,10 +76,13 @@ class Api:
 
 @asynccontextmanager
 async def serving(
-    control: ControlSpec = LOOPBACK, policy: PolicySpec | None = None, seed: int = 42
+    control: ControlSpec = LOOPBACK,
+    policy: PolicySpec | None = None,
+    seed: int = 42,
+    kernel: Capabilities | None = None,
 ) -> AsyncIterator[Api]:
     """A control API with nothing behind it yet, until the block ends."""
-    supervisor = Supervisor(Seed(seed))
+    supervisor = Supervisor(Seed(seed), kernel=kernel)
     registry = make_registry(supervisor, GcPauses(), "asyncio")
     app = make_app(supervisor, registry, control=control, policy=policy or PolicySpec(), loop_name="asyncio")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

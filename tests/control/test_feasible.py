@@ -14,7 +14,7 @@ from chaosproxy.model.settings import read_config
 from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.seed import Seed
 
-ALL = Capabilities(Capability("filters", "drops"), Capability("pacing", "paces"), Capability("tcp_info", "tells"))
+ALL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
 NO_PACING = replace(ALL, pacing=Capability("pacing", "paces", "no pacing", "newer Linux"))
 
