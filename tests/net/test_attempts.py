@@ -420,8 +420,8 @@ def test_what_only_passes_through_this_machine_is_no_attempt() -> None:
         running = await stage.proxy_to(NOBODY, listen="0.0.0.0:0")
         stage.supervisor.put_fault("proxy", fault("down", type="refuse"), "test")
         with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as wire:
-            for destination in ("192.0.2.1", "127.0.0.9"):
-                segment = struct.pack("!HHIIBBHHH", 40000, address_of(running)[1], 1, 0, 0x50, 0x02, 502, 0, 0)
+            for source, destination in ((40001, "192.0.2.1"), (40002, "127.0.0.9")):
+                segment = struct.pack("!HHIIBBHHH", source, address_of(running)[1], 1, 0, 0x50, 0x02, 502, 0, 0)
                 addresses = socket.inet_aton("192.0.2.7") + socket.inet_aton(destination)
                 header = struct.pack("!BBHHHBBH", 0x45, 0, 40, 1, 0, 64, 6, 0) + addresses
                 wire.sendto(header + segment, ("lo", 0x0800, 0, 0, b"\0" * 6))
