@@ -18,6 +18,7 @@ logged once, and `SharedTap.capability` says why.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -66,9 +67,11 @@ class Listening(Protocol):
 
 
 class SharedTap:
-    """The tap of a process, open while a proxy watches its ports."""
+    """The tap of a process, open while a fault hides attempts on one of its proxies."""
 
     def __init__(self, probed: Capability, clock: Clock) -> None:
+        """To be made inside a running loop."""
+        self._loop = asyncio.get_running_loop()
         self._probed = probed
         self._clock = clock
         self._tap: Tap | None = None
@@ -77,9 +80,11 @@ class SharedTap:
         """Why it could not be opened; empty where it could, or need not be."""
         self._refused = False
         """It has been logged that the probe found no tap."""
-        self._addresses: dict[Attempts, Sequence[Address]] = {}
+        self._listening: dict[Attempts, Sequence[Address]] = {}
+        self._hiding: set[Attempts] = set()
         self._watched: dict[int, list[tuple[Address, Attempts]]] = {}
-        """By port: the addresses that are watched, and whose they are."""
+        """By port: the addresses where attempts are hidden, and whose they are."""
+        self._narrowing: asyncio.Handle | None = None
         self._local: dict[str, bool] = {}
         """Whether an address is one of this machine."""
 
@@ -101,41 +106,77 @@ class SharedTap:
         """Packets that the kernel dropped since too many were waiting to be read."""
         return self._missed + (0 if self._tap is None else self._tap.missed)
 
-    def watch(self, attempts: Attempts, addresses: Sequence[Address]) -> None:
-        """Show `attempts` the packets to these addresses and to no others."""
-        for address in self._addresses.pop(attempts, ()):
-            watched = self._watched[_port(address)]
-            watched.remove((address, attempts))
-            if not watched:
-                del self._watched[_port(address)]
+    def watch(self, attempts: Attempts, addresses: Sequence[Address], hiding: bool) -> None:
+        """Show `attempts` the packets to these addresses if a fault hides them; without one, none."""
+        if attempts in self._hiding:
+            self._forget(attempts)
+        self._listening.pop(attempts, None)
         if addresses:
-            self._addresses[attempts] = addresses
-        for address in addresses:
-            self._watched.setdefault(_port(address), []).append((address, attempts))
+            self._listening[attempts] = addresses
+        if hiding and addresses:
+            self._hiding.add(attempts)
+            for address in addresses:
+                self._watched.setdefault(_port(address), []).append((address, attempts))
         if not self._watched:
             self._close()
-        elif self._probed.available:
-            self._open()
-        elif not self._refused:
-            self._refused = True
-            _log(self._probed)
+        elif not self._probed.available:
+            self._log_lacking()
+        elif hiding:
+            self._open(addresses)
 
     def catch_up(self) -> None:
         """Read every packet that has arrived by now."""
         if self._tap is not None:
             self._tap.catch_up()
 
-    def _open(self) -> None:
+    def _forget(self, attempts: Attempts) -> None:
+        self._hiding.discard(attempts)
+        for address in self._listening[attempts]:
+            port = _port(address)
+            self._watched[port].remove((address, attempts))
+            if not self._watched[port]:
+                del self._watched[port]
+        self._narrow_soon()
+
+    def _open(self, addresses: Sequence[Address]) -> None:
+        """Look at the ports of these addresses, and at all others that are watched.
+
+        A partition watches the ports of many proxies in one turn of the loop, and each program
+        takes the kernel 20 to 80 µs. So the first one shows the ports of all proxies, and the
+        exact one is made once, after that turn.
+        """
         try:
             if self._tap is None:
                 self._tap = Tap(self._clock, self._show, self._fail)
-            self._tap.watch(self._watched)
+            if any(_port(one) not in self._tap.ports for one in addresses):
+                self._tap.watch(frozenset(_port(one) for addresses in self._listening.values() for one in addresses))
+                self._narrow_soon()
         except OSError as error:
             self._fail(error)
         else:
             self._failure = ""
 
+    def _narrow_soon(self) -> None:
+        if self._narrowing is None and self._tap is not None:
+            self._narrowing = self._loop.call_soon(self._narrow)
+
+    def _narrow(self) -> None:
+        self._narrowing = None
+        if self._tap is not None:
+            try:
+                self._tap.watch(frozenset(self._watched))
+            except OSError as error:
+                self._fail(error)
+
+    def _log_lacking(self) -> None:
+        if not self._refused:
+            self._refused = True
+            _log(self._probed)
+
     def _close(self) -> None:
+        if self._narrowing is not None:
+            self._narrowing.cancel()
+            self._narrowing = None
         if self._tap is not None:
             self._missed += self._tap.missed
             self._tap.close()
@@ -205,12 +246,11 @@ class Attempts:
         self._tap.catch_up()
 
     def hide(self, hiding: Hiding | None, listening: Listening | None) -> None:
-        """From now on that fault keeps clients from these sockets; None lets them through."""
+        """From now on that fault keeps clients from these sockets; None lets them through, or there are no sockets."""
         if listening is None:
             hiding = None
-        if hiding is not None or self._hiding is not None:
-            addresses = () if hiding is None or listening is None else listening.addresses
-            self._tap.watch(self, [one for one in addresses if not one.is_unix])
+        addresses = () if listening is None else listening.addresses
+        self._tap.watch(self, [one for one in addresses if not one.is_unix], hiding is not None)
         self._hiding, self._listening = hiding, listening
 
     def count(self, hiding: Hiding, client: str, at: float) -> None:

@@ -223,39 +223,46 @@ def test_a_syn_that_is_sent_again_is_the_same_attempt_until_it_gets_through() ->
 
 
 def test_so_many_are_published_in_a_second_and_the_last_stands_for_the_rest() -> None:
-    now, armed, events = [0.0], list[float](), list[ConnectionAttempt]()
-
     class Timer:
+        def __init__(self, fire: Callable[[], None]) -> None:
+            self.fire, self.due = fire, 0.0
+
         def arm(self, due: float) -> None:
-            armed.append(due)
+            self.due = due
 
         def close(self) -> None:
             pass
 
-    scheduler = Scheduler(lambda: now[0], lambda fire: fires.append(fire) or Timer())  # type: ignore[func-returns-value]  # append gives None
-    bus, tally = Bus(), ProxyTally()
-    bus.subscribe(lambda event: events.append(event) if isinstance(event, ConnectionAttempt) else None)
-    attempts = Attempts("proxy", tally, bus, scheduler, SharedTap(probe().tap, lambda: now[0]))
-    refused, reset = Hiding("refused", "down"), Hiding("reset", "some")
-    for number in range(50):
-        attempts.count(refused, f"client {number}", number / 100)
-    attempts.count(reset, "another", 0.5)
-    assert [one.client for one in events] == [f"client {number}" for number in range(20)]
-    assert armed == [1.0]
-    now[0] = 1.0
-    fires[0]()
-    assert [(one.client, one.met, one.at, one.suppressed) for one in events[20:]] == [
-        ("client 49", "refused", 0.49, 29), ("another", "reset", 0.5, 0),
-    ]  # fmt: skip
-    for number in range(30):
-        attempts.count(reset, f"later {number}", 1.5)
-    assert len(events) == 40, "those two are among the twenty of this second"
-    attempts.close()
-    assert (len(events), events[-1].suppressed) == (41, 11)
-    assert sum(1 + one.suppressed for one in events) == tally.attempts.total() == 81
+    async def main() -> None:
+        now, timers, events = [0.0], list[Timer](), list[ConnectionAttempt]()
 
+        def make_timer(fire: Callable[[], None]) -> Timer:
+            timers.append(Timer(fire))
+            return timers[0]
 
-fires: list[Callable[[], None]] = []
+        scheduler = Scheduler(lambda: now[0], make_timer)
+        bus, tally = Bus(), ProxyTally()
+        bus.subscribe(lambda event: events.append(event) if isinstance(event, ConnectionAttempt) else None)
+        attempts = Attempts("proxy", tally, bus, scheduler, SharedTap(probe().tap, lambda: now[0]))
+        refused, reset = Hiding("refused", "down"), Hiding("reset", "some")
+        for number in range(50):
+            attempts.count(refused, f"client {number}", number / 100)
+        attempts.count(reset, "another", 0.5)
+        assert [one.client for one in events] == [f"client {number}" for number in range(20)]
+        now[0] = timers[0].due
+        assert now == [1.0]
+        timers[0].fire()
+        assert [(one.client, one.met, one.at, one.suppressed) for one in events[20:]] == [
+            ("client 49", "refused", 0.49, 29), ("another", "reset", 0.5, 0),
+        ]  # fmt: skip
+        for number in range(30):
+            attempts.count(reset, f"later {number}", 1.5)
+        assert len(events) == 40, "those two are among the twenty of this second"
+        attempts.close()
+        assert (len(events), events[-1].suppressed) == (41, 11)
+        assert sum(1 + one.suppressed for one in events) == tally.attempts.total() == 81
+
+    asyncio.run(main())
 
 
 @namespace

@@ -224,7 +224,7 @@ def test_on_loopback_each_packet_is_shown_once(loop_name: str, host: str) -> Non
 
     async def scenario(seen: Seen) -> None:
         with bound(host) as (server, port), everything() as capture:
-            seen.tap.watch({port})
+            seen.tap.watch(frozenset({port}))
             for end in ("fin", "rst"):
                 client = connect(server)
                 accepted, _ = server.accept()
@@ -275,7 +275,7 @@ def captured(capture: socket.socket, wanted: Packet) -> list[int]:
 def test_it_shows_what_a_closed_port_refuses_and_what_a_filter_drops() -> None:
     async def scenario(seen: Seen) -> None:
         with bound(listens=False) as (closed, closed_port), bound() as (dark, dark_port):
-            seen.tap.watch({closed_port, dark_port})
+            seen.tap.watch(frozenset({closed_port, dark_port}))
             refused(closed)
             attach(dark, ((0x06, 0, 0, 0),))
             with socket.socket() as client:
@@ -295,7 +295,7 @@ def test_it_shows_what_a_closed_port_refuses_and_what_a_filter_drops() -> None:
 def test_the_time_is_when_the_packet_arrived_and_not_when_it_is_read() -> None:
     async def scenario(seen: Seen) -> None:
         with bound(listens=False) as (closed, port):
-            seen.tap.watch({port})
+            seen.tap.watch(frozenset({port}))
             for _ in range(3):  # the kernel begins to stamp packets a moment after it is asked to
                 refused(closed)
             await seen.until(3)
@@ -313,7 +313,7 @@ def test_the_time_is_when_the_packet_arrived_and_not_when_it_is_read() -> None:
 def test_packets_are_read_in_batches_and_what_did_not_fit_is_counted(loop_name: str) -> None:
     async def scenario(seen: Seen) -> None:
         with bound(listens=False) as (closed, port):
-            seen.tap.watch({port})
+            seen.tap.watch(frozenset({port}))
             sent = 1000
             for _ in range(sent):
                 refused(closed)
@@ -337,7 +337,7 @@ def test_the_ports_can_change_and_no_others_are_shown() -> None:
     async def scenario(seen: Seen) -> None:
         with bound() as (one, first), bound() as (other, second):
             for expected in ([first], [first, second], [], [second]):
-                seen.tap.watch(expected)
+                seen.tap.watch(frozenset(expected))
                 for server in (one, other):
                     connect(server).close()
                     server.accept()[0].close()
