@@ -43,6 +43,8 @@ _PER_SECOND = 20
 _WINDOW = 1.0
 _REMEMBERED = 2048
 """Attempts per proxy whose SYNs are recognised when they are sent again."""
+_TWICE = 0.1
+"""Seconds within which a SYN is not sent again: it is shown by a bridge, bond or VLAN, and by the port below it."""
 _MOST_HOSTS = 1024
 
 logger = logging.getLogger(__name__)
@@ -229,8 +231,8 @@ class Attempts:
         self._tap = tap
         self._hiding: Hiding | None = None
         self._listening: Listening | None = None
-        self._met: dict[tuple[tuple[str, int], int, int], Met] = {}
-        """The latest attempts by client, port and sequence number, and what each met."""
+        self._met: dict[tuple[tuple[str, int], int, int], tuple[Met, float]] = {}
+        """What the latest attempts met and when, by client, port and sequence number."""
         self._window_ends = 0.0
         self._published = 0
         """Events in the window."""
@@ -291,12 +293,13 @@ class Attempts:
 
     def _on_syn(self, packet: Packet, hiding: Hiding) -> None:
         attempt = (packet.source, packet.destination[1], packet.sequence)
-        if self._met.get(attempt) == hiding.met:
-            self._tally.syn_retransmits += 1
-            return
+        met, at = self._met.pop(attempt, ("", NEVER))
         if len(self._met) >= _REMEMBERED:
             del self._met[next(iter(self._met))]
-        self._met[attempt] = hiding.met
+        self._met[attempt] = hiding.met, packet.at
+        if met == hiding.met:
+            self._tally.syn_retransmits += packet.at - at >= _TWICE
+            return
         self.count(hiding, str(Address(*packet.source)), packet.at)
 
     def _begin_window(self, now: float) -> None:

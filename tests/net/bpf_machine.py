@@ -22,7 +22,9 @@ RAND = EXTENSIONS + 56
 """SKF_AD_RANDOM."""
 PACKET_TYPE = EXTENSIONS + 4
 """SKF_AD_PKTTYPE."""
-NAMED = {(0x20, RAND), (0x30, PACKET_TYPE)}
+PROTOCOL = EXTENSIONS
+"""SKF_AD_PROTOCOL."""
+NAMED = {(0x20, RAND), (0x28, PROTOCOL), (0x30, PACKET_TYPE)}
 """The extensions that are known, with the loads that ask for them."""
 ELSEWHERE = 0x80000000
 """From here on, below EXTENSIONS, places are in the headers around the packet (SKF_LL_OFF, SKF_NET_OFF)."""
@@ -73,8 +75,12 @@ def checked(code: bytes) -> Instructions:
     return program
 
 
-def run(code: bytes, packet: bytes, rand: Iterable[int] = (), packet_type: int = 0) -> int:
+def run(
+    code: bytes, packet: bytes, rand: Iterable[int] = (), packet_type: int = 0, protocol: int | None = None
+) -> int:
     """How many bytes of the packet the program keeps at most; 0 loses it. `rand` is what `ld rand` draws.
+
+    A packet on a packet socket has a type and a network protocol, one on a TCP socket has neither.
 
     :raises BadProgram: as `checked`, or it draws more numbers than there are.
     """
@@ -88,6 +94,10 @@ def run(code: bytes, packet: bytes, rand: Iterable[int] = (), packet_type: int =
                 a = _drawn(numbers)
             case 0x30 if k == PACKET_TYPE:
                 a = packet_type
+            case 0x28 if k == PROTOCOL:
+                if protocol is None:
+                    raise BadProgram("asks for the protocol, which this machine was not given")
+                a = protocol
             case 0x20 | 0x28 | 0x30 | 0x40 | 0x48 | 0x50:
                 place = k if op in LOADS_AT_K else (x + k) & WORD
                 end = place + (LOADS_AT_K.get(op) or LOADS_AT_X[op])

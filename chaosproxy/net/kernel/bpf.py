@@ -15,6 +15,7 @@ On a TCP socket it is shown the TCP header and what follows, and a dropped packe
 On a packet socket (SOCK_DGRAM) it is shown the IP header and what follows. The packet is a
 copy: whether it is kept or dropped, TCP receives it all the same.
 
+    ldh proto         A = the network protocol
     ldx 4*([0]&0xf)   X = length of the IPv4 header
     ldh [x+2]         A = the destination port
     ldb type          A = to whom the link layer addressed it (PACKET_HOST: to this machine)
@@ -24,8 +25,8 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Collection, Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
 from chaosproxy.faults.base import Drop
 
@@ -60,12 +61,15 @@ _JEQ_K = 0x15  # A == k
 _JSET_K = 0x45  # A & k
 _JGT_K = 0x25  # A > k
 _JGE_K = 0x35  # A >= k
+_JA = 0x05
 _RET_K = 0x06
 
 _EXTENSIONS = 0xFFFFF000
 """SKF_AD_OFF."""
 _RANDOM = _EXTENSIONS + 56
 """SKF_AD_RANDOM: where `ld` finds the random number."""
+_PROTOCOL, _ETH_P_IP, _ETH_P_IPV6 = _EXTENSIONS, 0x0800, 0x86DD
+"""SKF_AD_PROTOCOL: where `ldh` finds the network protocol (linux/if_ether.h)."""
 _PACKET_TYPE, _PACKET_HOST = _EXTENSIONS + 4, 0
 """SKF_AD_PKTTYPE: where `ldb` finds the packet's type (linux/if_packet.h)."""
 _DATA_OFFSET, _FLAGS = 12, 13
@@ -103,14 +107,14 @@ def losing(drops: tuple[Drop, ...]) -> Program:
     return (*program, _KEEP)
 
 
-def watching(ports: Collection[int], ip: Literal[4, 6]) -> Program:
+def watching(ports: Collection[int]) -> Program:
     """The program for a packet socket that is shown SYN, FIN and RST to `ports`, and no other packets.
 
     It tells more ports than MOST_PORTS by their lowest and highest alone; the ports between
     are the reader's to leave out. A packet whose TCP header stands behind IPv6 extension
     headers is not shown.
     """
-    program = [*_tcp_of_ipv4()] if ip == 4 else [*_tcp_of_ipv6()]
+    program = [*_TCP_HEADER]
     program += [
         Instruction(_LD_B_IND, 0, 0, _FLAGS),
         *_unless(Instruction(_JSET_K, 1, 0, _FIN_SYN_RST)),
@@ -128,26 +132,6 @@ def watching(ports: Collection[int], ip: Literal[4, 6]) -> Program:
     for port in sorted(ports):
         program += [Instruction(_JEQ_K, 0, 1, port), _SHOW]
     return (*program, _LOSE)
-
-
-def _tcp_of_ipv4() -> Iterable[Instruction]:
-    """Drop all that has no TCP header; X becomes its place."""
-    yield Instruction(_LD_B_ABS, 0, 0, _IPV4_PROTOCOL)
-    yield from _unless(Instruction(_JEQ_K, 1, 0, _TCP))
-    yield Instruction(_LD_H_ABS, 0, 0, _IPV4_FRAGMENT)
-    yield from _unless(Instruction(_JSET_K, 0, 1, _FRAGMENT_OFFSET))
-    yield Instruction(_LDX_MSH, 0, 0, 0)
-
-
-def _tcp_of_ipv6() -> Iterable[Instruction]:
-    yield Instruction(_LD_B_ABS, 0, 0, _IPV6_NEXT_HEADER)
-    yield from _unless(Instruction(_JEQ_K, 1, 0, _TCP))
-    yield Instruction(_LDX_IMM, 0, 0, _IPV6_HEADER)
-
-
-def _unless(condition: Instruction) -> tuple[Instruction, Instruction]:
-    """Drop the packet unless the condition jumps over it: a jump reaches 255 instructions, too few for one end."""
-    return condition, _LOSE
 
 
 def encode(program: Program) -> bytes:
@@ -177,3 +161,25 @@ def _rule(drop: Drop) -> list[Instruction]:
         Instruction(_JEQ_X, len(lose), 0, 0),
         *lose,
     ]
+
+
+def _unless(condition: Instruction) -> tuple[Instruction, Instruction]:
+    """Drop the packet unless the condition jumps over it: a jump reaches 255 instructions, too few for one end."""
+    return condition, _LOSE
+
+
+_TCP_HEADER = (
+    Instruction(_LD_H_ABS, 0, 0, _PROTOCOL),
+    Instruction(_JEQ_K, 0, 8, _ETH_P_IP),  # to IPv6
+    Instruction(_LD_B_ABS, 0, 0, _IPV4_PROTOCOL),
+    *_unless(Instruction(_JEQ_K, 1, 0, _TCP)),
+    Instruction(_LD_H_ABS, 0, 0, _IPV4_FRAGMENT),
+    *_unless(Instruction(_JSET_K, 0, 1, _FRAGMENT_OFFSET)),
+    Instruction(_LDX_MSH, 0, 0, 0),
+    Instruction(_JA, 0, 0, 6),  # over IPv6
+    *_unless(Instruction(_JEQ_K, 1, 0, _ETH_P_IPV6)),
+    Instruction(_LD_B_ABS, 0, 0, _IPV6_NEXT_HEADER),
+    *_unless(Instruction(_JEQ_K, 1, 0, _TCP)),
+    Instruction(_LDX_IMM, 0, 0, _IPV6_HEADER),
+)
+"""Drops a packet that has no TCP header; X becomes the place of the one it has."""

@@ -1,16 +1,16 @@
-"""A tap: packet sockets that show SYN, FIN and RST to listening ports, also those that TCP never receives.
+"""A tap: a packet socket that shows SYN, FIN and RST to listening ports, also those that TCP never receives.
 
 A filter on a socket drops packets before TCP sees them, and a closed port answers for
 itself: no socket of TCP tells of such a client. A packet socket (packet(7)) is shown a copy
 before both. It needs CAP_NET_RAW.
 
-There is one socket for IPv4 and one for IPv6, each bound to its protocol and not to all of
-them (ETH_P_ALL). So the kernel shows a packet where its IP layer receives it: once, whatever
-bridges, bonds and VLANs it came through, and never on its way out. PACKET_IGNORE_OUTGOING
-is for sockets that are bound to all protocols.
+The socket is bound to all protocols and ignores what leaves. Bound to IP alone it would
+cost every packet of the machine more: since Linux 6.16 the kernel then clones each of them
+for TCP. The time of a packet is when it is read, within a turn of the loop: time stamps of
+the kernel (SO_TIMESTAMPNS) would be taken of every packet of the machine.
 
     parse   a packet's bytes as a Packet; pure
-    Tap     the sockets, watched by the loop and read in batches
+    Tap     the socket, watched by the loop and read in batches
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import contextlib
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from chaosproxy.net.kernel.bpf import SNAP, Program, watching
+from chaosproxy.net.kernel.bpf import SNAP, watching
 from chaosproxy.net.kernel.sockopts import attach
 
 __all__ = ["BATCH", "Packet", "PacketKind", "Tap", "parse", "try_tap"]
@@ -32,21 +31,17 @@ __all__ = ["BATCH", "Packet", "PacketKind", "Tap", "parse", "try_tap"]
 PacketKind = Literal["syn", "fin", "rst"]
 
 BATCH = 64
-"""Packets read in one turn of the loop, some 5 µs each."""
+"""Packets read in one turn of the loop, some 4 µs each."""
 _BUFFER = 128 * 1024
 """Bytes; Linux doubles it, and 316 SYNs fit. All of them can be read in one turn of the loop."""
 _MOST_QUEUED = 512
 """Packets that `catch_up` reads at most: more do not fit in the buffer, but more could arrive meanwhile."""
 
 _AF_PACKET = getattr(socket, "AF_PACKET", 17)
-_PROTOCOLS: dict[Literal[4, 6], int] = {4: 0x0800, 6: 0x86DD}
-"""ETH_P_IP and ETH_P_IPV6 (linux/if_ether.h)."""
-_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_ETH_P_ALL = 0x0003
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 263, 6, 23
 _STATISTICS = struct.Struct("=II")
 """struct tpacket_stats: packets shown and dropped since it was last asked for."""
-_SO_TIMESTAMPNS = 35
-_TIMESPEC = struct.Struct("@ll")
-_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
 _TCP = 6
 _FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
@@ -64,7 +59,7 @@ class Packet(NamedTuple):
     sequence: int
     """Its sequence number: a SYN that is sent again has the same one."""
     at: float
-    """When it arrived, on the data plane's clock."""
+    """When it was read, on the data plane's clock."""
 
 
 def parse(data: bytes, at: float) -> Packet | None:
@@ -106,83 +101,63 @@ class Tap:
     def __init__(
         self, clock: Callable[[], float], show: Callable[[Packet], None], failed: Callable[[OSError], None]
     ) -> None:
-        """`failed` is called when a socket breaks; close the tap then.
+        """`failed` is called when the socket breaks; close the tap then.
 
         :raises OSError: no privilege, no descriptor, or a kernel without packet sockets.
         """
-        self._show, self._failed = show, failed
+        self._clock, self._show, self._failed = clock, show, failed
         self._loop = asyncio.get_running_loop()
-        self._clock = clock
         self.ports: frozenset[int] = frozenset()
         """The ports whose packets are shown; where they are many, packets to ports between them are shown, too."""
         self._missed = 0
-        self._sockets: dict[Literal[4, 6], socket.socket] = {}
-        try:
-            for ip, protocol in _PROTOCOLS.items():
-                self._sockets[ip] = _open(protocol, watching((), ip))
-        except BaseException:
-            _close(self._sockets.values())
-            raise
-        for sock in self._sockets.values():
-            self._loop.add_reader(sock, self._readable, sock)
+        self._is_open = True
+        self._socket = _open(_ETH_P_ALL)
+        self._loop.add_reader(self._socket, self._read)
 
     def watch(self, ports: frozenset[int]) -> None:
-        """Show packets to these ports from now on, and no others; it takes some 0.1 ms.
+        """Show packets to these ports from now on, and no others.
 
         :raises OSError: no memory for the program.
         """
         if ports != self.ports:
-            for ip, sock in self._sockets.items():
-                attach(sock, watching(ports, ip))
+            attach(self._socket, watching(ports))
             self.ports = ports
 
     def catch_up(self) -> None:
         """Show every packet that has arrived by now."""
-        for sock in [*self._sockets.values()]:
-            if self._sockets:
-                self._read(sock, _MOST_QUEUED)
+        self._read(_MOST_QUEUED)
 
     @property
     def missed(self) -> int:
         """Packets that the kernel could not keep because too many were waiting."""
-        for sock in self._sockets.values():
+        if self._is_open:
             with contextlib.suppress(OSError):
-                self._missed += _STATISTICS.unpack(
-                    sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
-                )[1]
+                answer = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
+                self._missed += _STATISTICS.unpack(answer)[1]
         return self._missed
 
     def close(self) -> None:
         """Show nothing more."""
-        sockets = [*self._sockets.values()]
-        self._sockets.clear()
-        for sock in sockets:
-            self._loop.remove_reader(sock)
-        # Linux waits until no processor can still use a packet socket (synchronize_net): 8 to 16 ms each.
-        threading.Thread(target=_close, args=(sockets,), name="chaosproxy-tap-close", daemon=True).start()
+        self._is_open = False
+        self._loop.remove_reader(self._socket)
+        # Linux waits until no processor can still use a packet socket (synchronize_net), for 8 to 16 ms.
+        threading.Thread(target=self._socket.close, name="chaosproxy-tap-close", daemon=True).start()
 
-    def _readable(self, sock: socket.socket) -> None:
-        self._read(sock, BATCH)
-
-    def _read(self, sock: socket.socket, most: int) -> None:
+    def _read(self, most: int = BATCH) -> None:
         now = self._clock()
-        ahead = now - time.time()
         for _ in range(most):
             try:
-                data, ancillary, _, _ = sock.recvmsg(SNAP, _ANCILLARY)
+                data = self._socket.recv(SNAP)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if self._sockets:  # a packet that was shown may have closed the tap
-                    self._failed(error)
+                self._failed(error)
                 return
-            at = now
-            if ancillary:
-                seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
-                at = min(now, seconds + nanoseconds / 1e9 + ahead)
-            packet = parse(data, at)
+            packet = parse(data, now)
             if packet is not None:
                 self._show(packet)
+                if not self._is_open:
+                    return
 
 
 def try_tap() -> None:
@@ -190,23 +165,19 @@ def try_tap() -> None:
 
     :raises OSError: no privilege, or a kernel without packet sockets.
     """
-    _open(0, watching((), 4)).close()
+    _open(protocol=0).close()
 
 
-def _open(protocol: int, program: Program) -> socket.socket:
+def _open(protocol: int) -> socket.socket:
     """A packet socket for a protocol; 0 is none. Packets that arrive before the filter is there are for `parse`."""
     sock = socket.socket(_AF_PACKET, socket.SOCK_DGRAM, socket.htons(protocol))
     try:
-        attach(sock, program)
+        attach(sock, watching(()))
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        with contextlib.suppress(OSError):  # before Linux 4.20 the program drops what leaves
+            sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-def _close(sockets: Iterable[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
