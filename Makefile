@@ -1,25 +1,28 @@
-# Everything sets itself up: `make demo` and `make test` work in a fresh checkout.
-# Another interpreter: make PYTHON=/path/to/python3.12 test
+# `make demo` and `make test` work in a fresh checkout and install what they need.
+# To use another interpreter: make PYTHON=/path/to/python3.12 test
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench servers clean
+.PHONY: help demo test quick stress coverage check bench servers clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto
 
-# The first Python of at least 3.11 that runs and can make a virtual environment.
+# The first Python of version 3.11 or newer that can make a virtual environment.
 CAN_SERVE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
 	if $$candidate -c '$(CAN_SERVE)' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
 
 help:
-	@echo "make demo    watch a client meet latency, a stall, a reset and a partition"
+	@echo "make demo    show how a client reacts to latency, a stall, a reset and a partition"
 	@echo "make test    run the whole test suite, with real servers"
+	@echo "make quick   run it without the slow tests"
+	@echo "make stress  run all of it three times on a machine kept busy, and sum up"
+	@echo "make coverage  which lines and branches of net, http, faults and control no test runs"
 	@echo "make check   lint and type-check"
-	@echo "make bench   measure against HAProxy, nginx and socat"
+	@echo "make bench   run the benchmark, with HAProxy, nginx and socat"
 	@echo "make clean   remove the virtual environment and caches"
 
 demo: $(VENV)/.ready
@@ -28,6 +31,22 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready-dev servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+quick: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
+
+stress: $(VENV)/.ready-dev servers
+	$(BIN)/python -m tests.stress
+
+# Children are measured too: workers, tests in a namespace of their own, and each `chaosproxy serve`.
+coverage: $(VENV)/.ready-dev servers
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS) || echo "Some tests failed; what they did is measured all the same."
+	$(BIN)/coverage combine --quiet
+	@for package in net http faults control; do \
+		echo; echo "== chaosproxy/$$package"; \
+		$(BIN)/coverage report --include="chaosproxy/$$package/*" --show-missing --skip-covered; \
+	done
+
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check
 	$(BIN)/mypy chaosproxy
@@ -35,8 +54,8 @@ check: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m bench
 
-# The servers that the end-to-end tests stand in front of. Where one cannot be had, its tests are
-# skipped and say so; with CI=true that is a failure.
+# The servers for the end-to-end tests. Tests without their server are skipped with a message; with
+# CI=true they fail.
 servers:
 	@missing=; \
 	has() { command -v $$1 >/dev/null || [ -x /usr/sbin/$$1 ] || compgen -G "/usr/lib/postgresql/*/bin/$$1" >/dev/null; }; \
@@ -49,16 +68,16 @@ servers:
 		apt-get update -qq || true; \
 		RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 	elif [ "$${CI:-}" = true ]; then \
-		echo "Missing for the tests:$$missing. Install them, or run as root where apt-get is." >&2; exit 1; \
+		echo "Missing servers for the tests:$$missing. Install them, or run as root on a system with apt-get." >&2; exit 1; \
 	else \
-		echo "Not installed, so their tests are skipped:$$missing" >&2; \
+		echo "Not installed:$$missing. Their tests are skipped." >&2; \
 	fi
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
-		echo "chaosproxy needs Python 3.11 or newer with the venv module, and none was found." >&2; \
+		echo "No Python 3.11 or newer with the venv module was found." >&2; \
 		echo "Tried: python3.13 python3.12 python3.11 python3." >&2; \
-		echo "Install one (Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3 ..." >&2; \
+		echo "Install one (Debian: apt-get install python3 python3-venv), or give its path: make PYTHON=/path/to/python3 ..." >&2; \
 		exit 1; \
 	fi
 	$(PYTHON) -m venv $(VENV)
@@ -72,4 +91,4 @@ $(VENV)/.ready-dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.ready
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

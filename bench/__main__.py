@@ -1,4 +1,4 @@
-"""`python -m bench`: run the scenarios, print what they found, and say which targets were met."""
+"""`python -m bench`: run the scenarios, print the results, and show which targets were met."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ SCENARIOS: dict[str, Callable[[Session], Section]] = {
     "pacing": kernel.pacing,
 }
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
-# A proxy holds two files per connection, and needs some of its own.
+# A proxy needs two files per connection, and some others.
 _FILES_PER_CONNECTION, _SPARE_FILES = 2, 1000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 measured; 1 measured, and with --strict a target missed; 2 bad usage; 3 broken."""
+    """Run the command. Exit codes: 0 measured; 1 measured, with --strict and a missed target; 2 bad usage; 3 failed."""
     args = _parser().parse_args(argv)
     if args.write_docs and (args.quick or args.only):
-        print("--write-docs needs a whole run: leave out --quick and --only", file=sys.stderr)
+        print("--write-docs needs a complete run; remove --quick and --only", file=sys.stderr)
         return 2
     try:
         report = _measure(args)
     except BenchError as error:
-        print(f"the benchmark could not be run: {error}", file=sys.stderr)
+        print(f"the benchmark failed: {error}", file=sys.stderr)
         return 3
     print(as_text(report))
     if args.json:
@@ -58,23 +58,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m bench", description="Measure chaosproxy against its targets.")
     parser.add_argument(
-        "--quick", action="store_true", help="short and few rounds: does it run, not how fast"
+        "--quick", action="store_true", help="run few and short rounds, to test the benchmark itself"
     )
     parser.add_argument(
         "--only",
         metavar="NAME",
         action="append",
         choices=SCENARIOS,
-        help=f"of {', '.join(SCENARIOS)}; repeatable",
+        help=f"run only this scenario: {', '.join(SCENARIOS)}; repeatable",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="also write every single run to FILE")
-    parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md anew")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")
-    parser.add_argument("--no-install", action="store_true", help="leave missing peers out, even as root")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write every run to FILE")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument("--no-install", action="store_true", help="do not install missing peers, even as root")
     parser.add_argument(
         "--loop",
         choices=("asyncio", "uvloop"),
-        help="chaosproxy's event loop, handed on as CHAOSPROXY_LOOP (which is respected too)",
+        help="chaosproxy's event loop; the default is CHAOSPROXY_LOOP, if set",
     )
     return parser
 
@@ -92,7 +92,7 @@ def _measure(args: argparse.Namespace) -> Report:
     needed = _FILES_PER_CONNECTION * pace.idle + _SPARE_FILES
     if (allowed := raise_file_limit(_FILES_PER_CONNECTION * pace.keep_alive + _SPARE_FILES)) < needed:
         raise BenchError(
-            f"{pace.idle} connections need {needed} open files, not {allowed}: raise `ulimit -n`"
+            f"{pace.idle} connections need {needed} open files, and {allowed} are allowed; raise `ulimit -n`"
         )
 
     loop = args.loop or os.environ.get("CHAOSPROXY_LOOP")

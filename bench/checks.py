@@ -1,4 +1,4 @@
-"""A figure beside its target."""
+"""Targets, and whether a measurement meets them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Verdict = Literal["pass", "miss", "not measured"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One target. The median of the rounds decides; exactly one of the two bounds is given."""
+    """One target. The median of the rounds decides. Give exactly one of the two bounds."""
 
     what: str
     measured: Spread | None
-    """None: it could not be measured here, and `note` says why."""
+    """None if it could not be measured here; `note` gives the reason."""
     unit: str = ""
     at_most: float | None = None
     at_least: float | None = None
@@ -26,7 +26,7 @@ class Check:
 
     def __post_init__(self) -> None:
         if (self.at_most is None) == (self.at_least is None):
-            raise ValueError(f"{self.what}: a check has either at_most or at_least")
+            raise ValueError(f"{self.what}: give either at_most or at_least")
 
     @property
     def verdict(self) -> Verdict:
@@ -46,7 +46,7 @@ class Check:
 
     @property
     def figure(self) -> str:
-        """`0.93 × (0.9 to 0.95)`, or why there is none."""
+        """The measurement, such as `0.93 × (0.9 to 0.95)`, or the reason why there is none."""
         if self.measured is None:
             return self.note or "—"
         text = f"{number(self.measured.median)}{self.unit}"
@@ -56,7 +56,7 @@ class Check:
 
 
 def number(value: float) -> str:
-    """Three significant digits below a thousand, whole and grouped above."""
+    """Format with three significant digits below a thousand, and as a grouped whole number above."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Scenarios of chaosproxy alone: what a fault costs, and how true to its settings it is."""
+"""Scenarios of chaosproxy alone: the cost of a fault, and its accuracy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["bandwidth", "fault_cost", "latency"]
 
 STREAMS = 8
 _BURST_S = 0.5
-"""Left out at the start of a rate-limited stream: what a token bucket lets through at once."""
+"""Excluded at the start of a rate-limited stream: the burst that a token bucket releases at once."""
 _ROUND_TRIP = ("min_us", "p50_us", "p99_us", "max_us")
 
 
@@ -29,11 +29,12 @@ def _bandwidth(megabytes: int, *, shared: bool = False) -> dict[str, object]:
 
 
 def fault_cost(session: Session) -> Section:
-    """CPU per message with one latency fault, over that of the same proxy without.
+    """Measure CPU per message with one latency fault, relative to the same proxy without it.
 
-    A closed loop cannot compare the two: 20 ms of latency would hold 400 connections to 20 000 messages
-    a second, at which a proxy wakes up more often per message than when it is flooded. So once at the
-    same fixed rate below saturation, and once with so many connections that both are flooded.
+    A closed loop with few connections cannot compare the two: 20 ms of latency would limit 400
+    connections to 20 000 messages per second, and at that rate a proxy wakes up more often per message
+    than when it is saturated. So measure once at the same fixed rate below saturation, and once with
+    enough connections to saturate both.
     """
     delayed = Faulty(session.echo, _latency(20))
     with session.start(Chaosproxy(), session.echo, delayed) as (proxy, [plain, slow]):
@@ -80,7 +81,7 @@ def fault_cost(session: Session) -> Section:
 
 
 def latency(session: Session) -> Section:
-    """How late an answer is, beyond the delay asked for and the proxy's own round trip without a fault."""
+    """Measure how late responses are, beyond the configured delay and the round trip without a fault."""
     pace = session.pace
     behind = (
         session.echo,
@@ -108,7 +109,7 @@ def latency(session: Session) -> Section:
         )
     rates = {what: [run["rate"] for run in runs] for what, runs in samples.items()}
     return Section(
-        "Fidelity of latency",
+        "Accuracy of latency",
         Table(
             ("load", "messages", "min ms", "p50 ms", "p99 ms", "max ms"),
             [
@@ -136,7 +137,7 @@ def latency(session: Session) -> Section:
 
 
 def _milliseconds(runs: Sequence[Sample], key: str) -> str:
-    """The median of the rounds; of the extremes, the extreme."""
+    """Return the median of the rounds; for a minimum or maximum, that over all rounds."""
     values = [run[key] / 1e3 for run in runs]
     figure = {"min_us": min(values), "max_us": max(values)}.get(key, spread(values).median)
     return f"{figure:.3f}"
@@ -145,7 +146,7 @@ def _milliseconds(runs: Sequence[Sample], key: str) -> str:
 def _punctuality(
     samples: Mapping[str, Sequence[Sample]], load: str, delay_ms: int, *, p50: float, p99: float
 ) -> list[Check]:
-    """Never early, and late by no more than so many milliseconds beyond the round trip without a fault."""
+    """Check that no response is early, and that lateness stays below `p50` and `p99` milliseconds."""
     plain, slow = samples[f"{load}, no fault"], samples[f"{load}, {delay_ms} ms"]
 
     def late(percentile: str) -> Spread:
@@ -154,15 +155,15 @@ def _punctuality(
 
     what = f"{delay_ms} ms on {load}"
     return [
-        # Over all rounds: a single early answer is one too many.
-        Check(what=f"{what}: early answers", measured=exactly(sum(run["below"] for run in slow)), at_most=0),
+        # Over all rounds: even one early response is an error.
+        Check(what=f"{what}: early responses", measured=exactly(sum(run["below"] for run in slow)), at_most=0),
         Check(what=f"{what}: late, p50", measured=late("p50_us"), unit=" ms", at_most=p50),
         Check(what=f"{what}: late, p99", measured=late("p99_us"), unit=" ms", at_most=p99),
     ]
 
 
 def bandwidth(session: Session) -> Section:
-    """Rates held over seconds, alone and shared by eight streams; counted from first to last byte."""
+    """Measure rates over seconds, for one stream and shared by eight, from the first to the last byte."""
     rates = (1, 10, 100)
     faults = [*map(_bandwidth, rates), _bandwidth(10, shared=True)]
     behind = [Faulty(session.source, fault) for fault in faults]
@@ -175,9 +176,9 @@ def bandwidth(session: Session) -> Section:
         samples = interleave("bandwidth", session.pace.fault_rounds, runs)
     asked = {what: float(what.split()[0]) * 1e6 for what in samples}
     return Section(
-        "Fidelity of bandwidth",
+        "Accuracy of bandwidth",
         Table(
-            ("asked for", "measured MB/s", "CPU s/GB", "share of each stream"),
+            ("configured", "measured MB/s", "CPU s/GB", "share of each stream"),
             [
                 (
                     what,
@@ -191,7 +192,7 @@ def bandwidth(session: Session) -> Section:
         [
             *(
                 Check(
-                    what=f"{what}: off by",
+                    what=f"{what}: deviation",
                     measured=spread(abs(run["rate"] / asked[what] - 1) * 100 for run in runs),
                     unit=" %",
                     at_most=2,
@@ -199,7 +200,7 @@ def bandwidth(session: Session) -> Section:
                 for what, runs in samples.items()
             ),
             Check(
-                what=f"{shared}: the unfairest share off an eighth by",
+                what=f"{shared}: largest deviation of a share from an eighth",
                 measured=spread(map(_unfairness, samples[shared])),
                 unit=" %",
                 at_most=10,
@@ -210,7 +211,7 @@ def bandwidth(session: Session) -> Section:
 
 
 def _unfairness(run: Sample) -> float:
-    """How far the share farthest from an equal one is off it, in percent of an equal share."""
+    """Return the largest deviation of a share from an equal one, in percent of an equal share."""
     equal = sum(run.streams) / len(run.streams)
     return max(abs(stream / equal - 1) for stream in run.streams) * 100
 

@@ -1,4 +1,4 @@
-"""Scenarios of faults in the kernel: how long a partition takes, what it costs others, how true pacing is."""
+"""Scenarios of faults in the kernel: the time of a partition, its cost for other traffic, the accuracy of pacing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LAYOUTS = {"isolate one": {"isolate": "n1"}, "halves": "halves", "majorities-rin
 
 
 def partitions(session: Session) -> Section:
-    """The time from asking over REST to the answer, when every proxy of the cut has changed, and back."""
+    """Measure the time from a REST request to its response, when every proxy has changed, for cutting and healing."""
     took: dict[tuple[str, str, str], list[float]] = {}
     with _five_nodes(session) as (proxy, ask, ports), ExitStack() as stack:
         for place in range(CONNECTIONS):
@@ -82,15 +82,15 @@ def partitions(session: Session) -> Section:
         ],
         notes=[
             f"Time of the whole REST call, over {session.pace.partitions} rounds. A two-way cut changes two "
-            "sockets of each connection it goes through; `halves` goes through 12 proxies.",
-            *([] if packet else ["This machine does not let chaosproxy attach filters: mode packet is not measured."]),
+            "sockets of each connection that it cuts; `halves` cuts 12 proxies.",
+            *([] if packet else ["This machine does not allow filters, so mode packet is not measured."]),
         ],
         samples={"no partition": plain, "partition elsewhere": beside},
     )  # fmt: skip
 
 
 def pacing(session: Session) -> Section:
-    """Rates at which the token bucket and the kernel's pacing part company, for one stream and for several."""
+    """Compare the token bucket with the kernel's pacing at several rates, for one stream and for eight."""
     wanted = [(10, 1), (100, 1), (300, 1), (500, 1), (1000, 1), (100, 8), (200, 8)]
     cases = [(rate, streams, mode) for rate, streams in wanted for mode in ("stream", "packet", "auto")]
     behind = [Faulty(session.source, _bandwidth(rate * 1e6, mode)) for rate, _, mode in cases]
@@ -108,7 +108,7 @@ def pacing(session: Session) -> Section:
     return Section(
         "Bandwidth: token bucket (mode stream) and the kernel's pacing (mode packet)",
         Table(
-            ("streams × rate, mode", "off by", "proxy's core"),
+            ("streams × rate, mode", "deviation", "proxy's core"),
             [
                 (
                     name,
@@ -119,11 +119,11 @@ def pacing(session: Session) -> Section:
             ],
         ),
         [
-            Check(what=f"{name}: off by", measured=spread(off[name]), unit=" %", at_most=2)
+            Check(what=f"{name}: deviation", measured=spread(off[name]), unit=" %", at_most=2)
             for name in samples
             if name.startswith("1 ") and name.endswith("auto")
         ],
-        notes=["Eight streams of 200 MB/s are more than this core can carry: what counts there is by how much less."],
+        notes=["One core cannot carry eight streams of 200 MB/s; these rows show how far the rate falls short."],
         samples=samples,
     )
 
@@ -133,7 +133,7 @@ def _bandwidth(rate: float, mode: str) -> dict[str, object]:
 
 
 def _beside(session: Session, proxy: Watched, ask: Ask, port: int, mode: str) -> dict[str, list[Sample]]:
-    """Round trips on a proxy that no partition goes through, without one and with one on all the others."""
+    """Measure round trips on a proxy that no partition cuts, without and with a partition on all the others."""
     run = partial(session.load.run, "pingpong", port=port, watched=proxy, connections=50, seconds=session.pace.window)
 
     def with_partition() -> Sample:
@@ -151,7 +151,7 @@ def _until_open(ask: Ask, connections: int) -> None:
     deadline = time.monotonic() + 30
     while ask("GET", "status")["connections"] < connections:
         if time.monotonic() > deadline:
-            raise BenchError(f"not all of {connections} connections were opened within 30 s")
+            raise BenchError(f"fewer than {connections} connections opened within 30 s")
         time.sleep(0.05)
 
 
@@ -161,7 +161,7 @@ def _p99(times: Sequence[float]) -> float:
 
 @contextmanager
 def _five_nodes(session: Session) -> Iterator[tuple[Watched, Ask, list[int]]]:
-    """A chaosproxy with a proxy for each way from one node to another, and one more beside them; how to ask it."""
+    """Start a chaosproxy with a proxy for each ordered pair of nodes, and one more; give also a function to call it."""
     pairs = list(permutations(NODES, 2))
     control, *ports = free_ports(len(pairs) + 2)
     proxies: dict[str, dict[str, str]] = {
@@ -180,8 +180,8 @@ def _five_nodes(session: Session) -> Iterator[tuple[Watched, Ask, list[int]]]:
             if body is not None:
                 request.data = json.dumps(body).encode()
                 request.add_header("Content-Type", "application/json")
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                text = answer.read()
+            with urllib.request.urlopen(request, timeout=10) as response:
+                text = response.read()
             return json.loads(text) if text else {}
 
         yield Watched([child]), ask, ports

@@ -7,17 +7,17 @@
  *
  * Clients print `begin` and `end` around the measured window (the caller reads the proxy's CPU time
  * at these lines), then one line of JSON, and only then close their connections:
- *   pingpong  closed loop: each connection sends the next message as soon as the last one is back
+ *   pingpong  closed loop: each connection sends the next message as soon as it has received the last one
  *   paced     fixed schedule: each connection sends every --period-us, evenly staggered, so that no
- *             queue forms and a round trip shows the delay of the path alone
+ *             queue forms and a round trip shows only the delay of the path
  *   bulk      streams from a source, or with --upload into a sink
- *   connect   connect, one byte there and back, close; --connections of them at a time
+ *   connect   connect, send and receive one byte, close; --connections of them at a time
  *   idle      opens connections, prints its JSON, and holds them until standard input ends; with --fields each
- *             carries an HTTP request and its answer first
- *   request   closed loop of HTTP requests with --fields fields, to a server whose answers are all of one length;
- *             with --serial one more field makes each another
+ *             carries an HTTP request and its response first
+ *   request   closed loop of HTTP requests with --fields fields, to a server whose responses all have one length;
+ *             with --serial one more field makes each request unique
  *
- * Every command also ends by itself: clients by an alarm, all of them when the parent dies.
+ * Every command also ends by itself: clients by an alarm, and all commands when the parent dies.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -44,7 +44,7 @@ static const int64_t SECOND = 1000000000, MILLISECOND = 1000000, MICROSECOND = 1
 
 static struct {
     struct sockaddr_in target;
-    int connections, size, fields; /* fields: of an HTTP request; below 0 there is none */
+    int connections, size, fields; /* fields: of an HTTP request; negative: no HTTP */
     double seconds, warmup;
     int64_t period_us, below_us;
     bool upload, serial;
@@ -52,7 +52,7 @@ static struct {
 
 struct conn {
     int fd;
-    int missing;     /* bytes of the current message still to come back; 0: none is under way */
+    int missing;     /* bytes of the current message not yet received; 0: no message */
     int64_t sent_at; /* ns */
     int64_t bytes;   /* bulk: carried within the window */
 };
@@ -125,7 +125,7 @@ static bool in_time(void) {
     return t < window.end;
 }
 
-/* When the loop has to look at the clock again. */
+/* The time of the next change of the window. */
 static int64_t next_look(void) { return window.begin ? window.end : window.warm; }
 
 /* Seconds that the window was open. */
@@ -165,7 +165,7 @@ static double percentile_us(double share) {
 }
 
 static void print_samples(double seconds) {
-    if (!samples.count) die("no answer came back within the window");
+    if (!samples.count) die("no response arrived within the window");
     qsort(samples.values, samples.count, sizeof *samples.values, ascending);
     size_t below = 0;
     while (below < samples.count && samples.values[below] < opt.below_us * MICROSECOND) below++;
@@ -190,7 +190,7 @@ static bool serve_source(int fd) {
 }
 
 static bool serve_sink(int fd) {
-    /* MSG_TRUNC discards in the kernel: the load's core must not be what limits a stream. */
+    /* MSG_TRUNC discards in the kernel, so that the load's core does not limit a stream. */
     ssize_t got = recv(fd, buffer, BUFFER, MSG_DONTWAIT | MSG_TRUNC);
     return got > 0 || (got < 0 && errno == EAGAIN);
 }
@@ -238,8 +238,8 @@ static void sink(void) { backend(serve_sink, EPOLLIN); }
 
 /* ---- clients ---- */
 
-/* Clients of one source address have 28 000 ports, and a closed one is blocked for a minute. So they
- * spread over 127.0.0.2 and up, and close in the ordinary way (a FIN), which is the same for every proxy. */
+/* One source address has 28 000 ports, and a closed one is blocked for a minute. So clients use several
+ * addresses from 127.0.0.2 up. They close in the ordinary way (a FIN), which is the same for every proxy. */
 static int dial(int ordinal) {
     struct sockaddr_in from = {.sin_family = AF_INET};
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)(ordinal % SOURCES));
@@ -267,17 +267,17 @@ static void send_message(struct conn *c) {
     if (send(c->fd, buffer, (size_t)opt.size, MSG_NOSIGNAL) != opt.size) die("send: %s", strerror(errno));
 }
 
-/* True when the whole message is back. */
+/* True when the whole message has been received. */
 static bool receive_message(struct conn *c) {
     ssize_t got = recv(c->fd, buffer, (size_t)opt.size, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN) return false;
-    if (got <= 0) die("the connection was closed before its answer: %s", got ? strerror(errno) : "end of stream");
+    if (got <= 0) die("the connection was closed before its response: %s", got ? strerror(errno) : "end of stream");
     if (got > c->missing) die("more bytes came back than were sent");
     c->missing -= (int)got;
     return c->missing == 0;
 }
 
-/* Each connection sends its next message as soon as the last one is back. */
+/* Each connection sends its next message as soon as it has received the last one. */
 static void closed_loop(void (*send_one)(struct conn *)) {
     int epoll = checked(epoll_create1(0), "epoll_create1");
     struct conn *conns = dial_all(epoll, EPOLLIN);
@@ -301,16 +301,16 @@ static void closed_loop(void (*send_one)(struct conn *)) {
 
 static void pingpong(void) { closed_loop(send_message); }
 
-/* The request, and how long every answer to it is: as long as the first one. */
+/* The request, and the length of every response to it, which is that of the first one. */
 static struct {
     char text[4096];
-    int length, answer;
+    int length, response;
     char *serial; /* eight digits of the text that count requests, or NULL */
 } http;
 
-static int length_of_answer(const char *text, int got) {
+static int length_of_response(const char *text, int got) {
     const char *body = memmem(text, (size_t)got, "\r\n\r\n", 4), *size = strcasestr(text, "\r\ncontent-length:");
-    if (!body || !size) die("the answer has no head, or no Content-Length");
+    if (!body || !size) die("the response has no head, or no Content-Length");
     return (int)(body + 4 - text) + atoi(size + strlen("\r\ncontent-length:"));
 }
 
@@ -329,12 +329,12 @@ static void plan_request(void) {
     if (send(fd, http.text, (size_t)n, MSG_NOSIGNAL) != n) die("send: %s", strerror(errno));
     do {
         ssize_t more = recv(fd, buffer + got, BUFFER - 1 - (size_t)got, 0);
-        if (more <= 0) die("no answer to a request: %s", more ? strerror(errno) : "end of stream");
+        if (more <= 0) die("no response to a request: %s", more ? strerror(errno) : "end of stream");
         buffer[got += (int)more] = 0;
-        http.answer = strstr(buffer, "\r\n\r\n") ? length_of_answer(buffer, got) : 0;
-    } while (got < http.answer || !http.answer);
+        http.response = strstr(buffer, "\r\n\r\n") ? length_of_response(buffer, got) : 0;
+    } while (got < http.response || !http.response);
     close(fd);
-    opt.size = http.answer; /* what receive_message waits for */
+    opt.size = http.response; /* for receive_message */
 }
 
 static void send_request(struct conn *c) {
@@ -343,7 +343,7 @@ static void send_request(struct conn *c) {
             if (http.serial[i]++ < '9') break;
             http.serial[i] = '0';
         }
-    c->missing = http.answer;
+    c->missing = http.response;
     c->sent_at = now();
     if (send(c->fd, http.text, (size_t)http.length, MSG_NOSIGNAL) != http.length) die("send: %s", strerror(errno));
 }
@@ -362,7 +362,7 @@ static void paced(void) {
     plan_window();
     while (in_time()) {
         int64_t t = now();
-        if (t - next > MILLISECOND) next = t; /* late ourselves: no burst to catch up */
+        if (t - next > MILLISECOND) next = t; /* this program is late: send no burst to catch up */
         for (; next <= t; next += slot) {
             struct conn *c = &conns[turn++ % (unsigned)opt.connections];
             if (!c->missing) send_message(c);
@@ -383,10 +383,10 @@ static void paced(void) {
 }
 
 /* The window opens with the first transfer after the warm-up, which is not counted, and closes with
- * the last, which is: so the bytes counted are those that took the time in between. Against a source of
- * known rate this is true to 0.1 % while a rate limiter's lumps are at most 64 KiB. A larger lump comes
- * in several transfers, and what is left of the one that opens the window is then counted too much:
- * with lumps of 256 KiB, up to 2.3 % was seen at 1 MB/s over 3 s. */
+ * the last, which is. So the counted bytes are those that arrived in the time between. With a source of
+ * known rate this is accurate to 0.1 % if a rate limiter sends chunks of at most 64 KiB. A larger chunk
+ * arrives in several transfers, and the rest of the chunk that opens the window is then counted too:
+ * with chunks of 256 KiB the error was up to 2.3 % at 1 MB/s over 3 s. */
 static void bulk(void) {
     int epoll = checked(epoll_create1(0), "epoll_create1");
     struct conn *conns = dial_all(epoll, opt.upload ? EPOLLOUT : EPOLLIN);
@@ -407,7 +407,7 @@ static void bulk(void) {
             else if (last >= window.warm) open_window(last);
         }
     }
-    if (!window.begin || last <= window.begin) die("no data came through");
+    if (!window.begin || last <= window.begin) die("no data arrived");
     close_window();
     double seconds = (double)(last - window.begin) / 1e9;
     printf("{\"streams\": [");
@@ -443,7 +443,7 @@ static void connect_(void) {
             c->fd = dial(ordinal++);
             watch(epoll, c->fd, EPOLLIN, c);
             send_message(c);
-            c->sent_at = dialled; /* a round trip here begins with the connect */
+            c->sent_at = dialled; /* here a round trip begins with the connect */
         }
     }
     double seconds = close_window();
@@ -459,9 +459,9 @@ static void idle(void) {
     for (int i = 0; i < opt.connections; i++) {
         struct conn c = {.fd = dial(i)};
         opt.fields > 0 ? send_request(&c) : send_message(&c);
-        /* A byte, or a request, there and back: the proxy has dialled its upstream, and has carried data. */
+        /* One byte, or one request, and its reply: the proxy has connected to its upstream and carried data. */
         if (recv(c.fd, buffer, (size_t)opt.size, MSG_WAITALL) != opt.size)
-            die("connection %d of %d got no answer", i + 1, opt.connections);
+            die("connection %d of %d received no response", i + 1, opt.connections);
     }
     printf("{\"connections\": %d", opt.connections);
     say("}");
@@ -529,7 +529,7 @@ int main(int argc, char **argv) {
     files.rlim_cur = files.rlim_max;
     checked(setrlimit(RLIMIT_NOFILE, &files), "setrlimit");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_TIMERSLACK, 1); /* ns: paced messages leave when they should */
+    prctl(PR_SET_TIMERSLACK, 1); /* ns: paced messages leave on time */
 
     for (int i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(argv[1], COMMANDS[i].name)) continue;

@@ -15,26 +15,26 @@ from bench.processes import BenchError, Child
 __all__ = ["Load", "Sample", "Watched"]
 
 _SOURCE = Path(__file__).with_name("load.c")
-# A client ends by its own alarm half a minute after its window: this only has to be longer.
+# A client ends by its own alarm half a minute after its window, so this must be longer.
 _SILENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run of a client: what it measured, and what the proxy spent meanwhile."""
+    """One run of a client: its measurements, and the CPU time of the proxy meanwhile."""
 
     result: dict[str, float]
     streams: tuple[float, ...]
-    """Bytes per second of each stream; of `bulk` only."""
+    """Bytes per second of each stream; only for `bulk`."""
     cpu_s: float
     """CPU seconds of the proxy's processes within the window."""
     window_s: float
     others: float
-    """Share of a core that went neither to the proxy, the client nor the backends: of the proxy's core or
-    of the load's, whichever lost more. Near 0 on a quiet machine; a starved load falsifies as much as a
-    starved proxy."""
+    """Share of a core that other processes used: the larger of the shares of the proxy's and the load's
+    core. Near 0 on a quiet machine. A load without enough CPU distorts results as much as a proxy
+    without enough CPU."""
     load_busy: float
-    """Share of the load's core in use. Near 1, the load may be what limits the throughput."""
+    """Share of the load's core in use. If it is near 1, the load may limit the throughput."""
 
     def __getitem__(self, key: str) -> float:
         return self.result[key]
@@ -44,7 +44,7 @@ class Sample:
 
 
 class Watched:
-    """The processes whose CPU time a sample counts: a proxy's."""
+    """The processes of a proxy, whose CPU time a sample counts."""
 
     def __init__(self, children: list[Child]) -> None:
         self.children = children
@@ -64,7 +64,7 @@ class Load:
         self._backends: list[Child] = []
         compiler = shutil.which("cc")
         if compiler is None:
-            raise BenchError("the load generator is compiled on the spot: a C compiler named cc is needed")
+            raise BenchError("the load generator needs a C compiler named cc")
         compiled = subprocess.run(
             [compiler, "-O2", "-Wall", "-Wextra", "-o", self._program, _SOURCE],
             capture_output=True,
@@ -75,25 +75,25 @@ class Load:
             raise BenchError(f"{_SOURCE.name} does not compile:\n{compiled.stderr}")
 
     def backend(self, kind: str) -> tuple[Child, int]:
-        """Start an `echo`, `source` or `sink` backend; answer it and its port."""
+        """Start an `echo`, `source` or `sink` backend; return it and its port."""
         child = Child([str(self._program), kind], self._cores.load, self._log)
         self._backends.append(child)
         return child, int(child.line(10).removeprefix("ready "))
 
     def watch(self, backend: Child) -> None:
-        """Count a backend that somebody else started as one of the load's own."""
+        """Count a backend that another module started as part of the load."""
         self._backends.append(backend)
 
     def hold(self, port: int, connections: int, **options: float | bool) -> Child:
-        """Open idle connections, each with one byte carried both ways; stopping the child closes them."""
+        """Open idle connections and carry one byte in both directions on each; stopping the child closes them."""
         child = self._client("idle", port, {"connections": connections, **options})
         child.line(_SILENCE_S)
         return child
 
     def run(self, command: str, port: int, watched: Watched | None = None, **options: float | bool) -> Sample:
-        """Run a client to its end.
+        """Run a client until it ends.
 
-        :raises BenchError: if it fails, as it does when a connection breaks.
+        :raises BenchError: if it fails, for example because a connection breaks.
         """
         with self._client(command, port, options) as client:
             _expect(client, "begin")
@@ -132,4 +132,4 @@ class Load:
 
 def _expect(client: Child, word: str) -> None:
     if (line := client.line(_SILENCE_S)) != word:
-        raise BenchError(f"{client} said {line!r} where {word!r} was due")
+        raise BenchError(f"{client} printed {line!r} instead of {word!r}")

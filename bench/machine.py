@@ -1,4 +1,4 @@
-"""The machine a benchmark runs on: its cores, limits and free ports, and how quiet it was."""
+"""The machine that runs the benchmark: its cores, limits, free ports and other load."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import psutil
 
 __all__ = ["Cores", "busy_seconds", "describe", "free_ports", "raise_file_limit"]
 
-# Below the ports Linux hands to outgoing connections, of which a benchmark opens very many.
+# Below the ports that Linux assigns to outgoing connections, of which a benchmark opens very many.
 _PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Who runs where."""
+    """The core of the proxies, and that of the load."""
 
     proxy: int
     load: int
 
     @classmethod
     def choose(cls) -> Cores:
-        """The first and the last core this process may use; they are one and the same if it has only one."""
+        """Return the first and the last core that this process may use: the same core if it has only one."""
         usable = sorted(os.sched_getaffinity(0))
         return cls(usable[0], usable[-1])
 
 
 def describe(cores: Cores) -> dict[str, str]:
-    """The machine in words, for the report."""
+    """Describe the machine for the report."""
     memory = psutil.virtual_memory().total / 2**30
     return {
         "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
@@ -51,19 +51,19 @@ def _cpu_model() -> str:
 
 
 def busy_seconds(core: int) -> float:
-    """Seconds since boot in which `core` was not idle."""
+    """Return the seconds since boot in which `core` was not idle."""
     times = psutil.cpu_times(percpu=True)[core]
-    return float(sum(times[:8]) - times.idle - times.iowait)  # the rest (guest) is within user already
+    return float(sum(times[:8]) - times.idle - times.iowait)  # the remaining fields (guest) are included in user
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Allow this process and its children `wanted` open files, or as many as may be had; say how many."""
+    """Raise the limit of open files to `wanted`, or as far as allowed; return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
             return wanted
-        except (PermissionError, ValueError):  # raising the hard limit is for root, up to fs.nr_open
+        except (PermissionError, ValueError):  # only root may raise the hard limit, up to fs.nr_open
             wanted = hard
     soft = max(soft, wanted)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -71,7 +71,7 @@ def raise_file_limit(wanted: int) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 on which nobody listens."""
+    """Return `count` ports of 127.0.0.1 without a listener."""
     found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe:

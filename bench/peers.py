@@ -1,8 +1,8 @@
-"""The proxies under test: how each is found, configured and started.
+"""The proxies under test: how to find, configure and start each.
 
-The peers run in the plainest configuration that is fair: TCP mode, one thread or worker, defaults
-elsewhere, no logging of connections. Their configuration files live in the benchmark's temporary
-directory and their processes belong to it; services of the distribution are never touched.
+The peers run in the simplest fair configuration: TCP mode, one thread or worker, defaults elsewhere,
+and no logging of connections. Their configuration files are in the benchmark's temporary directory,
+and their processes are its children. It does not touch services of the distribution.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Route:
     listen: int
     upstream: int
     fault: Mapping[str, object] | None = None
-    """As in chaosproxy's YAML; the peers have none."""
+    """As in chaosproxy's YAML; other proxies have none."""
     settings: Mapping[str, object] = field(default_factory=dict)
-    """More of the proxy, as in chaosproxy's YAML."""
+    """Further settings of the proxy, as in chaosproxy's YAML."""
 
 
 class Peer(Protocol):
@@ -47,15 +47,15 @@ class Peer(Protocol):
 
     name: str
     packages: tuple[str, ...]
-    """Debian's, for apt-get."""
+    """Names of Debian packages, for apt-get."""
 
     def missing(self) -> str | None:
-        """What is not installed, if anything."""
+        """Describe the missing program or module; None if everything is installed."""
 
     def version(self) -> str: ...
 
     def commands(self, directory: Path, routes: Sequence[Route]) -> list[list[str]]:
-        """Write the configuration into `directory`; answer the command lines that serve all routes."""
+        """Write the configuration into `directory`; return the command lines that serve all routes."""
 
 
 class Running(Watched):
@@ -64,14 +64,14 @@ class Running(Watched):
     def __init__(self, children: list[Child], control: str | None) -> None:
         super().__init__(children)
         self.control = control
-        """chaosproxy's control URL."""
+        """The URL of chaosproxy's control API; None for other proxies."""
 
 
 @contextmanager
 def running(
     peer: Peer, directory: Path, routes: Sequence[Route], core: int, env: Mapping[str, str]
 ) -> Iterator[Running]:
-    """`peer` on `core`, listening, until the block ends."""
+    """Run `peer` on `core` until the block ends; begin the block once it listens."""
     started = Running([], None)
     try:
         for argv in peer.commands(directory, routes):
@@ -87,7 +87,7 @@ def running(
 
 
 def _one_each(children: list[Child], routes: int) -> list[Child]:
-    """The child that serves each route: its own, or the one for all."""
+    """Return the child that serves each route: one per route, or one for all."""
     return children if len(children) == routes else children * routes
 
 
@@ -95,14 +95,14 @@ def _await_ready(child: Child, routes: int) -> str:
     line = child.line(20)
     ready = _READY.match(line)
     if not ready or int(ready[2]) != routes:
-        raise BenchError(f"chaosproxy said {line!r} where `ready control=URL proxies={routes}` was due")
+        raise BenchError(f"chaosproxy printed {line!r} instead of `ready control=URL proxies={routes}`")
     return ready[1]
 
 
 def find(peers: Sequence[Peer], *, install: bool) -> tuple[list[Peer], list[str]]:
-    """The peers that are here, and one line for each that is not.
+    """Return the installed peers, and one line for each missing one.
 
-    With `install`, what is missing is first installed with apt-get, if this is root's process.
+    With `install`, and as root, first install missing peers with apt-get.
     """
     packages = [package for peer in peers if peer.missing() for package in peer.packages]
     apt = shutil.which("apt-get")
@@ -110,12 +110,12 @@ def find(peers: Sequence[Peer], *, install: bool) -> tuple[list[Peer], list[str]
     if packages and install and os.geteuid() == 0 and apt:
         trouble = _apt_install(apt, packages)
     present = [peer for peer in peers if not peer.missing()]
-    absent = [f"left out: {peer.missing()}{trouble}" for peer in peers if peer.missing()]
+    absent = [f"skipped: {peer.missing()}{trouble}" for peer in peers if peer.missing()]
     return present, absent
 
 
 def _apt_install(apt: str, packages: Sequence[str]) -> str:
-    """Install; answer what went wrong, or nothing."""
+    """Install the packages; return the error message, or an empty string."""
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = [apt, "install", "--yes", "--no-install-recommends", *packages]
     for argv in (install, [apt, "update"], install):  # the package lists may be missing or stale
@@ -139,7 +139,7 @@ def _version_of(argv: Sequence[str]) -> str:
 
 
 class Chaosproxy:
-    """The one under test, as installed beside the running Python."""
+    """The proxy under test, as installed for the running Python."""
 
     name = "chaosproxy"
     packages: tuple[str, ...] = ()
@@ -194,7 +194,7 @@ class Haproxy:
 
 
 class HaproxyHttp(Haproxy):
-    """It parses heads, and keeps the server's connections for the client's next request."""
+    """It parses heads, and keeps server connections open for the client's next request."""
 
     name = "haproxy, mode http"
     mode = "http"
@@ -218,7 +218,7 @@ class Nginx:
             f" proxy_pass 127.0.0.1:{route.upstream}; }}\n"
             for route in routes
         )
-        # The worker of a master that is root changes to `nobody`, which may be refused in a container.
+        # As root, the worker changes its user to `nobody`, which a container may refuse.
         user = "user root;\n" if os.geteuid() == 0 else ""
         config = directory / "nginx.conf"
         config.write_text(
@@ -229,7 +229,7 @@ class Nginx:
         return [["nginx", "-p", str(directory), "-e", "stderr", "-c", str(config)]]
 
     def _load_stream(self) -> str | None:
-        """The directive that loads the stream module: empty if it is built in, None if there is none."""
+        """Return the directive that loads the stream module: empty if it is built in, None if it is missing."""
         built = _said(["nginx", "-V"])
         if "--with-stream=dynamic" not in built:
             return "" if "--with-stream" in built else None
@@ -239,7 +239,7 @@ class Nginx:
 
 
 class Socat:
-    """One process per connection: what most people put between two programs by hand."""
+    """One process per connection; the usual tool for forwarding a port by hand."""
 
     name = "socat"
     packages: tuple[str, ...] = ("socat",)

@@ -1,4 +1,4 @@
-"""Children of the benchmark: pinned to a core, watched from /proc, stopped by their ids."""
+"""Child processes of the benchmark: pinned to a core, measured from /proc, stopped by their ids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class BenchError(Exception):
-    """The benchmark itself could not do its work; nothing is said about speed."""
+    """The benchmark itself failed, so there is no result."""
 
 
 class Child:
@@ -52,16 +52,16 @@ class Child:
         self.stop()
 
     def line(self, timeout: float) -> str:
-        """The next line of standard output.
+        """Return the next line of standard output.
 
-        :raises BenchError: if the process ends first, or stays silent for `timeout` seconds.
+        :raises BenchError: if the process ends first, or prints nothing for `timeout` seconds.
         """
         assert self._process.stdout is not None
         deadline = time.monotonic() + timeout
         while b"\n" not in self._unread:
             if not select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise BenchError(f"{self} said nothing for {timeout:g} s: {self.last_words()}")
-            # Not readline(): what it reads ahead, select() no longer sees.
+                raise BenchError(f"{self} printed nothing for {timeout:g} s: {self.last_words()}")
+            # Not readline(): it reads ahead, and select() then misses the buffered data.
             data = os.read(self._process.stdout.fileno(), 65536)
             if not data:
                 self._process.wait(_STOP_S)
@@ -71,7 +71,7 @@ class Child:
         return text.decode()
 
     def last_words(self) -> str:
-        """The end of what it wrote to standard error."""
+        """Return the end of its standard error."""
         return self._log.read_text(errors="replace")[-2000:].strip() or "it wrote no error"
 
     @property
@@ -79,7 +79,7 @@ class Child:
         return self._process.poll() is None
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process, its descendants, and those of them that have ended."""
+        """Return the user and system time of the process and its descendants, including ended ones."""
         return sum(
             times.user + times.system + times.children_user + times.children_system
             for process in self._tree()
@@ -87,13 +87,13 @@ class Child:
         )
 
     def resident_bytes(self) -> int:
-        """Resident memory of the process and its descendants."""
+        """Return the resident memory of the process and its descendants."""
         return sum(
             memory.rss for process in self._tree() if (memory := _or_none(process.memory_info)) is not None
         )
 
     def stop(self) -> None:
-        """End the process and what it forked; by force if it will not."""
+        """End the process and its descendants; kill them if they do not end in time."""
         tree = self._tree() if self.running else []
         for process in reversed(tree):
             _or_none(process.terminate)
@@ -117,7 +117,7 @@ class Child:
 
 @contextmanager
 def _on(core: int) -> Iterator[None]:
-    """Children started within the block inherit the core, from their first instruction on."""
+    """Pin this process to a core for the block, so that children inherit the core from the start."""
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -127,7 +127,7 @@ def _on(core: int) -> Iterator[None]:
 
 
 def _or_none(ask: Callable[[], T]) -> T | None:
-    """The answer, or None when the process has just gone, as socat's children do all the time."""
+    """Return the result, or None if the process has just ended, as children of socat often do."""
     try:
         return ask()
     except psutil.NoSuchProcess:
@@ -135,7 +135,7 @@ def _or_none(ask: Callable[[], T]) -> T | None:
 
 
 def wait_for_port(port: int, child: Child, timeout: float = 10.0) -> None:
-    """Until `child` accepts connections on `port` of 127.0.0.1.
+    """Wait until `child` accepts connections on `port` of 127.0.0.1.
 
     :raises BenchError: if it does not within `timeout` seconds, or ends.
     """

@@ -1,4 +1,4 @@
-"""What a benchmark found, as text, as JSON, and as docs/performance.md."""
+"""The results of a benchmark as text, as JSON, and as docs/performance.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Report", "Section", "Table", "as_document", "as_json", "as_text"]
 
 _TEMPLATE = Path(__file__).with_name("performance.template.md")
 NOISY = 0.05
-"""Share of a core used by others above which a run is called noisy."""
+"""A run is noisy if other processes use more than this share of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,16 @@ class Table:
 
 @dataclass(slots=True)
 class Section:
-    """One scenario's results."""
+    """The results of one scenario."""
 
     title: str
     table: Table
     checks: list[Check]
     notes: list[str] = field(default_factory=list)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
-    """Every run by what was run, in the order of the rounds."""
+    """The runs of each case, in the order of the rounds."""
     figures: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """The same for what is not a run of a client."""
+    """The same for figures that are not runs of a client."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Report:
     versions: Mapping[str, str]
     sections: list[Section]
     absent: list[str]
-    """One line for each peer that was left out."""
+    """One line for each peer that was skipped."""
 
     @property
     def checks(self) -> list[Check]:
@@ -56,7 +56,7 @@ class Report:
 
     @property
     def quiet(self) -> str:
-        """How much of the proxy's core went to others, in words."""
+        """Describe how much CPU other processes used on the benchmark's cores."""
         others = [s.others for section in self.sections for runs in section.samples.values() for s in runs]
         if not others:
             return "not observed"
@@ -68,7 +68,7 @@ class Report:
 
 
 def as_text(report: Report) -> str:
-    """For the terminal: the facts, every section, then the misses alone."""
+    """Format for the terminal: the machine, every section, then the missed targets."""
     verdicts = [check.verdict for check in report.checks]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("pass", "miss", "not measured") if v in verdicts)
     misses = "".join(f"  miss: {c.what}: {c.figure}, target {c.target}\n" for c in report.missed)
@@ -76,12 +76,12 @@ def as_text(report: Report) -> str:
 
 
 def as_document(report: Report) -> str:
-    """docs/performance.md: the template's words around these results."""
+    """Format as docs/performance.md: insert these results into the template."""
     return Template(_TEMPLATE.read_text()).substitute(facts=_facts(report), results=_sections(report))
 
 
 def as_json(report: Report) -> dict[str, object]:
-    """Everything, with every single run."""
+    """Return everything as plain data, including every run."""
     return {
         "date": report.date,
         "machine": dict(report.machine),
@@ -134,7 +134,7 @@ def _section(section: Section) -> str:
 
 
 def _markdown(table: Table) -> str:
-    """A Markdown table, its columns aligned so that it also reads well as text."""
+    """Format a Markdown table with aligned columns, so that it is also readable as text."""
     rows = [list(table.columns), *map(list, table.rows)]
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(table.columns))]
     rows.insert(1, ["-" * width for width in widths])

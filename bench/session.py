@@ -1,4 +1,4 @@
-"""What all scenarios share: the load and its backends, durations, and interleaved rounds."""
+"""Shared by all scenarios: the load and its backends, durations, and interleaved rounds."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long the benchmark takes. Seconds, and numbers of rounds."""
+    """The length of the benchmark: durations in seconds, and numbers of rounds."""
 
     speed_rounds: int = 5
     fault_rounds: int = 3
     window: float = 1.5
-    """Of throughput measurements."""
+    """Duration of throughput measurements."""
     lone: float = 6.0
-    """Of one paced connection under latency: 40 messages a second."""
+    """Duration with one paced connection under latency: 40 messages per second."""
     crowd: float = 4.0
-    """Of 1 000 paced connections."""
+    """Duration with 1 000 paced connections."""
     rate: float = 3.0
-    """Of bandwidth."""
+    """Duration of bandwidth measurements."""
     idle: int = 5000
     """Connections to hold open."""
     keep_alive: int = 10_000
-    """The same in HTTP mode, if as many files may be open."""
+    """The same in HTTP mode, if the limit of open files allows it."""
     partitions: int = 40
     """Rounds of cutting and healing."""
 
@@ -49,7 +49,7 @@ QUICK = Pace(
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """A backend's port behind one fault."""
+    """The port of a backend, behind a proxy with one fault."""
 
     backend: int
     fault: Mapping[str, object]
@@ -57,7 +57,7 @@ class Faulty:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """A backend's port behind a proxy that is told more."""
+    """The port of a backend, behind a proxy with further settings."""
 
     backend: int
     settings: Mapping[str, object]
@@ -65,7 +65,7 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a scenario is given."""
+    """Passed to each scenario."""
 
     load: Load
     cores: Cores
@@ -74,7 +74,7 @@ class Session:
     """The proxies to compare, chaosproxy first."""
     directory: Path
     env: Mapping[str, str]
-    """For chaosproxy."""
+    """Environment of chaosproxy."""
     echo: int
     source: int
     sink: int
@@ -82,7 +82,7 @@ class Session:
 
     @contextmanager
     def start(self, peer: Peer, *behind: int | Faulty | Set) -> Iterator[tuple[Running, list[int]]]:
-        """Run `peer` with one listener in front of each backend port; answer it and the listeners' ports."""
+        """Run `peer` with one listener in front of each backend port; give it and the listeners' ports."""
         ports = free_ports(len(behind))
         wanted = [
             Route(port, to.backend, to.fault)
@@ -99,7 +99,7 @@ class Session:
 
 @contextmanager
 def open_session(peers: Sequence[Peer], pace: Pace, env: Mapping[str, str]) -> Iterator[Session]:
-    """Compile the load, start the backends; end everything afterwards."""
+    """Compile the load and start the backends; end everything after the block."""
     cores = Cores.choose()
     with ExitStack() as stack:
         stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
@@ -115,7 +115,7 @@ def open_session(peers: Sequence[Peer], pace: Pace, env: Mapping[str, str]) -> I
 
 
 def interleave(title: str, rounds: int, runs: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:
-    """A B C, A B C, …: each run once per round, so that what drifts over minutes meets them all alike."""
+    """Run A B C, A B C, …: each once per round, so that slow changes of the machine affect all of them equally."""
     results: dict[str, list[T]] = {name: [] for name in runs}
     for turn in range(1, rounds + 1):
         for name, run in runs.items():

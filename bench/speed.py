@@ -1,4 +1,4 @@
-"""Scenarios against the peers: round trips, bulk, connections, memory."""
+"""Scenarios with the peers: round trips, bulk, connections, memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EACH = ("CPU µs each", "p50 µs", "p99 µs", "load's core")
 
 
 def pingpong(session: Session) -> Section:
-    """64-byte round trips on 50 connections, each sending as soon as it has its answer."""
+    """Measure 64-byte round trips on 50 connections; each sends again as soon as it receives the reply."""
     samples = _compare(session, "pingpong", session.echo, connections=50, size=64)
     return Section(
         "64-byte round trips on 50 connections",
@@ -40,7 +40,7 @@ def pingpong(session: Session) -> Section:
 
 
 def bulk(session: Session) -> Section:
-    """One stream, as fast as it goes."""
+    """Measure one stream at full speed, down and up."""
     down = _compare(session, "bulk", session.source)
     up = _compare(session, "bulk", session.sink, upload=True)
     return Section(
@@ -68,7 +68,7 @@ def bulk(session: Session) -> Section:
 
 
 def connect(session: Session) -> Section:
-    """Connect, one byte there and back, close; 32 of them at a time."""
+    """Measure connections that connect, carry one byte in both directions and close; 32 at a time."""
     samples = _compare(session, "connect", session.echo, connections=32)
     failed = sum(run["failed"] for runs in samples.values() for run in runs)
     return Section(
@@ -86,13 +86,13 @@ def connect(session: Session) -> Section:
 
 
 def idle(session: Session) -> Section:
-    """Memory of connections that carried a byte each way and now wait; garbage collection beside them."""
+    """Measure the memory of idle connections that have carried a byte each way, and garbage collection meanwhile."""
     count = session.pace.idle
-    peers = [peer for peer in session.peers if peer.name != "socat"]  # a process for each of thousands: no
+    peers = [peer for peer in session.peers if peer.name != "socat"]  # it would need thousands of processes
     pauses: list[float] = []
 
     def grow(peer: Peer) -> float:
-        # The first hundred stay open: they pay what is allocated once, and give nothing back for reuse.
+        # The first hundred include one-time allocations. They stay open, so that their memory is not reused.
         with session.start(peer, session.echo) as (proxy, [port]), session.load.hold(port, 100):
             long_before = _long_pauses(proxy)
             before = _settled(proxy)
@@ -118,10 +118,10 @@ def idle(session: Session) -> Section:
                 at_most=6,
             ),
             Check(
-                what=f"garbage collections over 1 ms, opening {count:,} and under churn beside them",
-                measured=exactly(sum(pauses)) if pauses else None,  # over all rounds: one is too many
+                what=f"garbage collections over 1 ms, while {count:,} connections open and during churn",
+                measured=exactly(sum(pauses)) if pauses else None,  # over all rounds: there must be none
                 at_most=0,
-                note="no chaosproxy_gc_pause_seconds in /metrics",
+                note="/metrics has no chaosproxy_gc_pause_seconds",
             ),
         ],
         figures={f"{name} KiB": kib for name, kib in grown.items()} | {"gc pauses over 1 ms": pauses},
@@ -129,7 +129,7 @@ def idle(session: Session) -> Section:
 
 
 def _compare(session: Session, command: str, backend: int, **options: float | bool) -> Samples:
-    """The same load through every proxy, interleaved; all run throughout, those not loaded sleep."""
+    """Run the same load through every proxy, interleaved; all proxies run throughout, idle without load."""
     with ExitStack() as stack:
         runs: dict[str, Callable[[], Sample]] = {}
         for peer in session.peers:
@@ -149,7 +149,7 @@ def _against(
     at_most: float | None = None,
     at_least: float | None = None,
 ) -> Check:
-    """chaosproxy's figure over a peer's, round by round."""
+    """Divide chaosproxy's figure by a peer's, round by round."""
     measured: Spread | None = None
     if peer in samples:
         measured = ratio(*([value(run) for run in samples[name]] for name in (Chaosproxy.name, peer)))
@@ -159,7 +159,7 @@ def _against(
         unit=" ×",
         at_most=at_most,
         at_least=at_least,
-        note=f"{peer} is not here",
+        note=f"{peer} is not installed",
     )
 
 
@@ -180,7 +180,7 @@ def _megabytes(sample: Sample) -> float:
 
 
 def _rows(samples: Samples) -> list[tuple[str, ...]]:
-    """The figures of a closed loop, one row for each proxy."""
+    """Return the figures of a closed loop, one row for each proxy."""
     return [
         (
             name,
@@ -203,7 +203,7 @@ def _busy(runs: Sequence[Sample]) -> str:
 
 
 def _settled(proxy: Running, patience: float = 2.0) -> int:
-    """Resident memory once it has stopped changing, or after `patience` seconds."""
+    """Return the resident memory once it has stopped changing, or after `patience` seconds."""
     deadline, last = time.monotonic() + patience, -1
     while (now := proxy.resident_bytes()) != last and time.monotonic() < deadline:
         last = now
@@ -212,7 +212,7 @@ def _settled(proxy: Running, patience: float = 2.0) -> int:
 
 
 def _long_pauses(proxy: Running) -> float | None:
-    """How many garbage collections of over 1 ms a chaosproxy has seen in itself; None if it does not tell."""
+    """Return the number of garbage collections over 1 ms in a chaosproxy; None if it does not report them."""
     if proxy.control is None:
         return None
     with urllib.request.urlopen(f"{proxy.control}/metrics", timeout=10) as response:

@@ -1,4 +1,4 @@
-"""What is quoted of several rounds: the median, and how far the rounds lay apart."""
+"""Statistics over several rounds: the median and the range."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def spread(values: Iterable[float]) -> Spread:
 
 
 def exactly(value: float) -> Spread:
-    """A figure that is not one per round: a count over all of them."""
+    """Return a spread for one figure over all rounds, such as a count."""
     return Spread(value, value, value)
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> Spread:
-    """`of` / `to`, round by round.
+    """Divide `of` by `to`, round by round.
 
-    What drifts slowly (clock speed, neighbours on the host) touches both halves of a round alike and
-    cancels; it would not in a ratio of medians.
+    Slow changes (clock speed, other load on the host) affect both halves of a round equally and cancel
+    out. In a ratio of medians they would not.
 
     :raises ValueError: if the two were not measured in the same rounds, or a divisor is 0.
     """

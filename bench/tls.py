@@ -25,16 +25,16 @@ _CLIENT = Path(__file__).with_name("tls_client.py")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one client got, and what it cost the proxy."""
+    """The result of one client, and the proxy's CPU cost."""
 
     rate: float
-    """Bytes, or handshakes, per second."""
+    """Bytes or handshakes per second."""
     per_cpu_s: float
-    """The same per second of the proxy's CPU."""
+    """Bytes or handshakes per second of the proxy's CPU time."""
 
 
 class NginxTls(Nginx):
-    """nginx `stream` that speaks TLS with clients."""
+    """nginx `stream` that terminates TLS."""
 
     name = "nginx"
 
@@ -52,7 +52,7 @@ class NginxTls(Nginx):
 
 
 def tls(session: Session) -> Section:
-    """A download of one stream through TLS, and full handshakes by one client, one after the other."""
+    """Measure a download of one stream through TLS, and full handshakes of one client, one after the other."""
     certificates = session.directory / "certs"
     make_certs(certificates, [_NAME], 30)
     tls = {"cert": str(certificates / f"{_NAME}.pem"), "key": str(certificates / f"{_NAME}.key")}
@@ -106,7 +106,7 @@ def _against_nginx(results: Mapping[str, Sequence[Run]], what: str, kind: str, *
     ours, theirs = (results.get(f"{name}, {kind}") for name in (Chaosproxy.name, "nginx"))
     measured = ratio([run.rate for run in ours], [run.rate for run in theirs]) if ours and theirs else None
     return Check(
-        what=f"{what}, against nginx", measured=measured, unit=" ×", at_least=at_least, note="nginx is not here"
+        what=f"{what}, against nginx", measured=measured, unit=" ×", at_least=at_least, note="nginx is not installed"
     )
 
 

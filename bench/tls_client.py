@@ -1,4 +1,4 @@
-"""A client of `bench.tls`: prints `begin` and `end` around its window, then what it got and how long that took."""
+"""A client of `bench.tls`: print `begin` and `end` around the window, then the count and the duration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios of HTTP mode: requests against our own TCP mode and HAProxy, memory of connections and of an upload."""
+"""Scenarios of HTTP mode: requests, compared with TCP mode and HAProxy; memory of connections and of an upload."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ HEADS: Mapping[str, Mapping[str, int | bool]] = {
     "15 fields": {"fields": 14},
     "15 fields, none alike": {"fields": 13, "serial": True},
 }
-"""Load repeats its requests, as polls do, and HTTP mode knows them again: the last is what it costs where it cannot."""
+"""The load repeats its requests, like polls, and HTTP mode recognises them; not in the last case, where all differ."""
 _SPARE_CONNECTIONS = 200
 _UPLOAD = 2**30
 _PIECE = 2**20
 
 
 def requests(session: Session) -> Section:
-    """HTTP requests with a bare head and with 15 fields, in TCP mode, in HTTP mode and past ten rules."""
+    """Measure HTTP requests with a bare head and with 15 fields, in TCP mode, in HTTP mode and with ten rules."""
     with _nginx(session) as server, ExitStack() as stack:
         proxy, ports = stack.enter_context(session.start(Chaosproxy(), *(Set(server, how) for how in MODES.values())))
         at: dict[str, tuple[Running, int]] = dict(zip(MODES, ((proxy, port) for port in ports), strict=True))
@@ -86,7 +86,7 @@ def requests(session: Session) -> Section:
 
 
 def memory(session: Session) -> Section:
-    """Memory of idle keep-alive connections in HTTP mode, and of a gigabyte that is uploaded."""
+    """Measure the memory of idle keep-alive connections in HTTP mode, and of an upload of 1 GiB."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(session.pace.keep_alive, files // 2 - _SPARE_CONNECTIONS)
     grown: list[float] = []
@@ -95,7 +95,7 @@ def memory(session: Session) -> Section:
         for _ in range(session.pace.fault_rounds):
             with (
                 session.start(Chaosproxy(), Set(server, HTTP), Set(session.sink, HTTP)) as (proxy, [port, upload]),
-                session.load.hold(port, 100, fields=1),  # these pay what is allocated once
+                session.load.hold(port, 100, fields=1),  # these include one-time allocations
             ):
                 before = proxy.resident_bytes()
                 with session.load.hold(port, count, fields=1):
@@ -124,7 +124,7 @@ def memory(session: Session) -> Section:
 
 
 def _peak_of_upload(proxy: Running, port: int) -> float:
-    """Bytes of memory that one upload adds at its highest."""
+    """Return the bytes of memory that one upload adds at its peak."""
     before = peak = proxy.resident_bytes()
     done = threading.Event()
     thread = threading.Thread(target=_upload, args=(port, done))
@@ -148,7 +148,7 @@ def _upload(port: int, done: threading.Event) -> None:
 
 @contextmanager
 def _nginx(session: Session) -> Iterator[int]:
-    """A web server on the load's core that answers from memory; its port."""
+    """Run a web server on the load's core that responds from memory; give its port."""
     [port] = free_ports(1)
     directory = session.directory / "web"
     directory.mkdir(exist_ok=True)
@@ -185,7 +185,7 @@ http {{
 
 
 def _times_tcp(samples: Mapping[str, list[Sample]], mode: str, head: str, at_most: float) -> Check:
-    """CPU per request over that of our own TCP mode, round by round."""
+    """Divide CPU per request by that of chaosproxy's TCP mode, round by round."""
     measured = ratio(*([_cpu_us(run) for run in samples[f"{name}, {head}"]] for name in (mode, "tcp")))
     return Check(what=f"CPU per request, {mode}, {head}, against tcp", measured=measured, unit=" ×", at_most=at_most)
 

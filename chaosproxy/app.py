@@ -18,11 +18,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from aiohttp import web
-
-from chaosproxy.control.api_v1 import make_app
+from chaosproxy.control.preflight import Prepared
 from chaosproxy.control.supervisor import Supervisor
-from chaosproxy.errors import CannotListen
+from chaosproxy.control.v1 import INDEX, Api, v1_routes
+from chaosproxy.control.web import health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, Config
 from chaosproxy.net.sockets.binding import is_refused_half_close
 from chaosproxy.observe import EventLog, GcPauses, make_registry
@@ -38,8 +37,6 @@ LoopChoice = Literal["uvloop", "asyncio", "auto"]
 T = TypeVar("T")
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_CONTROL_SHUTDOWN_S = 1.0
-"""How long requests under way on the control port may take once chaosproxy stops."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,21 +55,24 @@ class Running:
 
 
 @asynccontextmanager
-async def running(config: Config, loop_name: LoopName, drawn: Seed | None = None) -> AsyncIterator[Running]:
-    """Everything that `config` asks for, until the block ends; then listeners close and connections end.
+async def running(wanted: Config | Prepared, loop_name: LoopName) -> AsyncIterator[Running]:
+    """Everything that a configuration asks for, until the block ends; then listeners close and connections end.
 
-    `drawn` is the seed if `config` has none; without it, one is drawn.
+    What was prepared already is used. Without a seed in the configuration, one is drawn.
 
     :raises CannotListen: an address could not be bound; nothing is left behind.
     """
-    seed = Seed(config.seed) if config.seed is not None else drawn or Seed.drawn()
+    config = wanted.config if isinstance(wanted, Prepared) else wanted
+    seed, kernel = (wanted.seed, wanted.kernel) if isinstance(wanted, Prepared) else (None, None)
+    if seed is None:
+        seed = Seed.drawn() if config.seed is None else Seed(config.seed)
     logger.info("seed", extra={"fields": {"seed": seed.value, "drawn": config.seed is None}})
-    supervisor = Supervisor(seed)
+    supervisor = Supervisor(seed, kernel=kernel)
     events = EventLog(supervisor.bus)
     pauses = GcPauses()
     pauses.start()
     try:
-        await supervisor.apply(config, by="file")
+        await supervisor.apply(wanted, by="file")
         async with _control_api(config, supervisor, pauses, loop_name) as control:
             yield Running(supervisor, control)
     finally:
@@ -85,33 +85,27 @@ async def running(config: Config, loop_name: LoopName, drawn: Seed | None = None
 async def _control_api(
     config: Config, supervisor: Supervisor, pauses: GcPauses, loop_name: LoopName
 ) -> AsyncIterator[Address]:
-    wanted = config.control.listen
-    registry = make_registry(supervisor, pauses, loop_name)
-    app = make_app(supervisor, registry, control=config.control, policy=config.policy, loop_name=loop_name)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CONTROL_SHUTDOWN_S)
-    await runner.setup()
-    try:
-        site = (
-            web.UnixSite(runner, wanted.host) if wanted.port is None else web.TCPSite(runner, wanted.host, wanted.port)
-        )
-        try:
-            await site.start()
-        except OSError as error:
-            raise CannotListen(f"the control API cannot listen on {wanted}: {error.strerror or error}") from None
-        yield wanted if wanted.is_unix else replace(wanted, port=runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+    api = Api(supervisor=supervisor, policy=config.policy, loop_name=loop_name)
+    app = make_app(
+        v1_routes(api),
+        health_routes(supervisor.waiting_for),
+        metrics_routes(make_registry(supervisor, pauses, loop_name)),
+        control=config.control,
+        index=INDEX,
+    )
+    async with listening(app, config.control.listen) as address:
+        yield address
 
 
-async def serve(config: Config, loop_name: LoopName, announce: Callable[[Running], None], drawn: Seed) -> None:
-    """Run until SIGTERM or SIGINT; `announce` is called once every listener is bound, `drawn` as in `running`.
+async def serve(wanted: Prepared, loop_name: LoopName, announce: Callable[[Running], None]) -> None:
+    """Run until SIGTERM or SIGINT; `announce` is called once every listener is bound.
 
     :raises CannotListen: an address could not be bound.
     """
     stop = asyncio.Event()
     _on_signals(stop.set)
     _raise_descriptor_limit()
-    async with running(config, loop_name, drawn) as here:
+    async with running(wanted, loop_name) as here:
         settle_garbage_collection()
         announce(here)
         await stop.wait()

@@ -26,8 +26,8 @@ EXAMPLES = sorted(path for path in CONFIGS.glob("*.yaml"))
 REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
-SERVED_ELSEWHERE = {"redis-sentinel"}
-"""On addresses that Linux alone has, and that are fixed: tests/e2e/test_sentinel.py serves it, in a namespace."""
+SERVED_ELSEWHERE = {"ftp", "redis-cluster", "redis-sentinel"}
+"""On fixed addresses that only Linux has: tests in tests/e2e serve these files, in a network namespace."""
 
 
 def examples(without: Collection[str] = ()) -> list[object]:
@@ -38,7 +38,7 @@ def test_the_uses_that_are_promised_are_there() -> None:
     names = {path.stem for path in EXAMPLES}
     assert names >= {
         "web-service", "database-with-replica", "redis", "flaky-network", "compose", "redis-sentinel", "http-service",
-        "lost-response", "tls",
+        "lost-response", "tls", "ftp", "redis-cluster", "kafka", "gossip-mesh",
     }  # fmt: skip
 
 
@@ -47,20 +47,20 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the examples with TLS say to make first."""
     directory = tmp_path_factory.mktemp("certs")
     words = ["certs", "--out", str(directory), "localhost", "client.test"]
-    subprocess.run([*chaosproxy_command(), *words], check=True, capture_output=True, timeout=30)
+    subprocess.run([*chaosproxy_command(), *words], check=True, capture_output=True, timeout=60)
     return directory
 
 
 @pytest.mark.parametrize("example", examples())
 def test_an_example_passes_check(example: Path, certificates: Path) -> None:
     words, environment = [*chaosproxy_command(), "check", str(example)], {**os.environ, "CERTS": str(certificates)}
-    checked = subprocess.run(words, capture_output=True, text=True, timeout=30, env=environment)
+    checked = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
     assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.parametrize("example", examples())
 def test_an_example_fits_the_schema_for_editors(example: Path) -> None:
-    printed = subprocess.run([*chaosproxy_command(), "schema"], capture_output=True, text=True, timeout=30, check=True)
+    printed = subprocess.run([*chaosproxy_command(), "schema"], capture_output=True, text=True, timeout=60, check=True)
     text = REFERENCE.sub(lambda found: found[2] or '""', example.read_text())
     jsonschema.validate(yaml.safe_load(text), json.loads(printed.stdout))
 
@@ -86,7 +86,7 @@ def test_an_example_serves_a_real_upstream(
         for name in wanted:
             scheme = "https" if "listen_tls" in wanted[name] or name == "pass-through" else "http"
             url = f"{scheme}://{HOST}:{server.port(name)}/small"
-            with urllib.request.urlopen(url, timeout=20.0, context=context) as answer:
+            with urllib.request.urlopen(url, timeout=60.0, context=context) as answer:
                 assert answer.read() == b"hello\n"
             faults = server.call("GET", f"/v1/proxies/{name}")["faults"]
             assert len(faults) == len(wanted[name].get("faults", {}))

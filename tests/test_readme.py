@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import chaosproxy
+from chaosproxy import __summary__
+from chaosproxy.cli import main
 from chaosproxy.model.types import FAULT_TYPES
 from tests.servers.processes import find
 
@@ -46,6 +50,13 @@ def commands(page: str = README) -> list[Command]:
 def fault_table() -> str:
     rows = [f"| `{name}` | {fault.summary} | `{fault.example}` |" for name, fault in FAULT_TYPES.items()]
     return "\n".join(["| fault | what it does | for example |", "|---|---|---|", *rows])
+
+
+def test_one_sentence_says_everywhere_what_chaosproxy_is() -> None:
+    sentence = f"chaosproxy is {__summary__[0].lower()}{__summary__[1:]}. "
+    assert README.splitlines()[2].startswith(sentence)
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["description"] == __summary__
+    assert f"{__summary__}." == chaosproxy.__doc__ == main.help
 
 
 def test_the_table_lists_every_fault_type_with_its_own_words() -> None:

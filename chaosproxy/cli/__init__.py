@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import click
 
-from chaosproxy import __version__
+from chaosproxy import __summary__, __version__
 from chaosproxy.cli.certs import certs
 from chaosproxy.cli.check import check
 from chaosproxy.cli.demo import demo
@@ -26,10 +26,10 @@ from chaosproxy.cli.serve import serve
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, help=f"{__summary__}.")
 @click.version_option(__version__, prog_name="chaosproxy")
 def main() -> None:
-    """A fault-injecting TCP proxy: put it between your client and your server, and see who copes."""
+    """The group of all commands."""
 
 
 for _command in (

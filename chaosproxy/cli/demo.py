@@ -1,4 +1,4 @@
-"""`demo`: the whole of it in one command."""
+"""`demo`: show faults and their effects in one command."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["demo"]
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="End after the walk; exit 1 if an act did not show its effect.")
+@click.option("--once", is_flag=True, help="End after the acts; exit with 1 if an act did not show its effect.")
 @click.option("--control", type=ADDRESS, default="127.0.0.1:0", metavar="HOST:PORT", help="Address of the control API.")
 @loop_option
 def demo(once: bool, control: Address, loop: LoopChoice) -> None:
-    """Show what chaosproxy does: a store, a client and faults between them.
+    """Show chaosproxy with a store, a client, and faults between them.
 
-    Nothing needs to be installed or configured. After the walk everything keeps running until
-    Ctrl-C, for you to inject faults of your own.
+    The demo needs no setup. After the acts everything keeps running until Ctrl-C, so that you can
+    inject further faults.
     """
     from rich.console import Console
 

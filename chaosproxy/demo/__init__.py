@@ -1,10 +1,11 @@
-"""The demo: an embedded store with a replica, a client that defends itself, and the proxies between.
+"""The demo: a store with a replica, a client with timeout, back-off and failover, and the proxies between.
 
-    policy   the client's time-out, back-off and failover (pure)
-    acts     what each act has to show, judged on what was measured (pure)
-    store    the servers        client   who asks them
+    policy   the client's timeout, back-off and failover (pure)
+    acts     the expected effect of each act, judged by measurements (pure)
+    store    the servers
+    client   the client, which sends requests without end
     walk     the acts, played on a real supervisor
-    stage    all of it put together
+    stage    puts everything together
 """
 
 from chaosproxy.demo.stage import Demo

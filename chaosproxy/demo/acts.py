@@ -1,4 +1,4 @@
-"""What each act of the demo has to show, judged on what the client measured. Pure."""
+"""The expected effect of each act of the demo, judged by the client's measurements. Pure."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from chaosproxy.demo.policy import Policy, Role
 
 __all__ = ["Attempt", "Facts", "Outcome", "Shown", "judge", "summary", "switches"]
 
-Outcome = Literal["replied", "gave up", "reset", "refused", "closed"]
+Outcome = Literal["responded", "gave up", "reset", "refused", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One question of the client, and how it ended."""
+    """One request of the client, and how it ended."""
 
-    asked: Role
+    role: Role
     started: float
     """Seconds on the monotonic clock."""
     took: float
     outcome: Outcome
     probe: bool = False
-    """Asked beside the others, to see whether the primary is back."""
+    """True for an extra request that tests whether the primary is back."""
 
     @property
     def ended(self) -> float:
@@ -33,56 +33,56 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was measured during one act."""
+    """Measurements during one act."""
 
     began: float
     attempts: Sequence[Attempt]
-    """All that ended during the act, in order."""
+    """The attempts that ended during the act, in order."""
     baseline: float | None = None
-    """Median reply without faults, once it is known."""
+    """Median response time without faults, once it is known."""
 
-    def replies(self, asked: Role) -> list[float]:
-        """Seconds that each reply of `asked` took."""
-        return [one.took for one in self.attempts if one.asked == asked and one.outcome == "replied"]
+    def responses(self, role: Role) -> list[float]:
+        """Return the times of all responses of `role`, in seconds."""
+        return [one.took for one in self.attempts if one.role == role and one.outcome == "responded"]
 
     def ended_with(self, outcome: Outcome) -> list[Attempt]:
-        """The attempts, probes aside, that ended so."""
+        """Return the attempts with this outcome, without probes."""
         return [one for one in self.attempts if one.outcome == outcome and not one.probe]
 
-    def first_reply(self, asked: Role) -> float | None:
-        """Seconds from the act's beginning to the first reply of `asked`."""
+    def first_response(self, role: Role) -> float | None:
+        """Return the seconds from the start of the act to the first response of `role`."""
         return next(
-            (one.ended - self.began for one in self.attempts if one.asked == asked and one.outcome == "replied"), None
+            (one.ended - self.began for one in self.attempts if one.role == role and one.outcome == "responded"), None
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An act's verdict: whether its effect was seen, and the lines that say what was measured."""
+    """The verdict on an act: whether it had the expected effect, and lines with the measurements."""
 
     holds: bool
     lines: tuple[str, ...]
 
 
 def judge(act: str, facts: Facts, policy: Policy) -> Shown:
-    """Whether `act` showed its effect."""
+    """Judge whether `act` had the expected effect."""
     return _JUDGES[act](facts, policy)
 
 
 def _baseline(facts: Facts, _policy: Policy) -> Shown:
-    replies = facts.replies("primary")
-    failures = len(facts.attempts) - len(replies)
-    lines = (f"{len(replies)} replies from the primary, median {_ms(replies)}, {failures} failures",)
-    return Shown(len(replies) >= 20 and failures == 0, lines)
+    responses = facts.responses("primary")
+    failures = len(facts.attempts) - len(responses)
+    lines = (f"{len(responses)} responses from the primary, median {_ms(responses)}, {failures} failures",)
+    return Shown(len(responses) >= 20 and failures == 0, lines)
 
 
 def _latency(facts: Facts, _policy: Policy) -> Shown:
-    # The first reply may have been under way before the fault was there.
-    replies = facts.replies("primary")[1:]
-    lines = (f"median reply {_ms([facts.baseline or 0.0])} -> {_ms(replies)}; no reply was lost",)
-    if lost := len(facts.attempts) - len(facts.replies("primary")):
-        lines = (f"median reply {_ms(replies)}, and {lost} attempts failed, which latency alone must not cause",)
-    return Shown(len(replies) >= 3 and lost == 0 and 0.1 <= median(replies) < 0.25, lines)
+    # The first response may already have been under way when the fault was injected.
+    responses = facts.responses("primary")[1:]
+    lines = (f"median response time {_ms([facts.baseline or 0.0])} -> {_ms(responses)}; no response was lost",)
+    if lost := len(facts.attempts) - len(facts.responses("primary")):
+        lines = (f"median response time {_ms(responses)}; {lost} attempts failed, which latency must not cause",)
+    return Shown(len(responses) >= 3 and lost == 0 and 0.1 <= median(responses) < 0.25, lines)
 
 
 def _stall(facts: Facts, policy: Policy) -> Shown:
@@ -90,40 +90,40 @@ def _stall(facts: Facts, policy: Policy) -> Shown:
     resumed = _resumed(facts)
     if not waits:
         return Shown(False, ("the client never gave up",))
-    lines = [f"gave up after {_ms(waits)}, {_times(len(waits))}; nothing was closed, it only went silent"]
+    lines = [f"gave up after {_ms(waits)}, {_times(len(waits))}; the connection stayed open and silent"]
     if resumed is not None:
-        lines.append(f"{_ms([resumed])} after its last time-out the primary replied again")
+        lines.append(f"the primary responded again {_ms([resumed])} after the last timeout")
     return Shown(_near_timeout(waits, policy) and resumed is not None, tuple(lines))
 
 
 def _reset(facts: Facts, _policy: Policy) -> Shown:
     resets = facts.ended_with("reset")
-    replies = facts.replies("primary")
-    lines = (f"reset seen {_times(len(resets))}; {len(replies)} replies between them on new connections",)
-    return Shown(len(resets) >= 3 and len(replies) >= 5, lines)
+    responses = facts.responses("primary")
+    lines = (f"reset {_times(len(resets))}; {len(responses)} responses on new connections in between",)
+    return Shown(len(resets) >= 3 and len(responses) >= 5, lines)
 
 
 def _partition(facts: Facts, policy: Policy) -> Shown:
-    waits = [one.took for one in facts.ended_with("gave up") if one.asked == "primary"]
-    moved = facts.first_reply("replica")
+    waits = [one.took for one in facts.ended_with("gave up") if one.role == "primary"]
+    moved = facts.first_response("replica")
     if not waits or moved is None:
-        return Shown(False, (f"gave up {_times(len(waits))}, but never reached the replica",))
+        return Shown(False, (f"gave up {_times(len(waits))}, and never reached the replica",))
     lines = (
         f"gave up after {_ms(waits)}, {_times(len(waits))}, with a longer pause after each",
-        f"failed over to the replica after {moved:.1f} s; {len(facts.replies('replica'))} replies from it since",
+        f"failed over to the replica after {moved:.1f} s; {len(facts.responses('replica'))} responses from it",
     )
-    return Shown(_near_timeout(waits, policy) and len(facts.replies("replica")) >= 5, lines)
+    return Shown(_near_timeout(waits, policy) and len(facts.responses("replica")) >= 5, lines)
 
 
 def _heal(facts: Facts, policy: Policy) -> Shown:
-    back = facts.first_reply("primary")
+    back = facts.first_response("primary")
     if back is None:
-        return Shown(False, ("the client never came back to the primary",))
-    replies = facts.replies("primary")
-    lines = (f"back at the primary after {back:.1f} s, median reply {_ms(replies)}",)
-    # A probe may have begun just before the heal; it has to time out before the next one is sent.
+        return Shown(False, ("the client did not return to the primary",))
+    responses = facts.responses("primary")
+    lines = (f"back at the primary after {back:.1f} s, median response time {_ms(responses)}",)
+    # A probe may have begun just before the heal; the next one is sent after it has timed out.
     in_time = back <= policy.timeout + policy.probe_every + 1.0
-    return Shown(in_time and len(replies) >= 5 and median(replies) < 0.1, lines)
+    return Shown(in_time and len(responses) >= 5 and median(responses) < 0.1, lines)
 
 
 _JUDGES = {
@@ -137,39 +137,39 @@ _JUDGES = {
 
 
 def _resumed(facts: Facts) -> float | None:
-    """Seconds from the last time-out to the first reply after it."""
+    """Return the seconds from the last timeout to the first response after it."""
     since = None
     for one in facts.attempts:
         if one.outcome == "gave up":
             since = one.ended
-        elif one.outcome == "replied" and since is not None:
+        elif one.outcome == "responded" and since is not None:
             return one.ended - since
     return None
 
 
 def _near_timeout(waits: Sequence[float], policy: Policy) -> bool:
-    # The loop may be early by its clock's grain; late is what a busy machine makes it.
+    # The event loop can be early by the resolution of its clock, and late on a busy machine.
     return policy.timeout - 0.005 <= median(waits) <= policy.timeout + 0.25
 
 
 def summary(attempts: Sequence[Attempt]) -> str:
-    """A line about what the client saw lately."""
+    """Summarise the attempts in one line."""
     parts = [
-        f"{len(replies)} replies from the {role}, median {_ms(replies)}"
+        f"{len(responses)} responses from the {role}, median {_ms(responses)}"
         for role in ("primary", "replica")
-        if (replies := [one.took for one in attempts if one.asked == role and one.outcome == "replied"])
+        if (responses := [one.took for one in attempts if one.role == role and one.outcome == "responded"])
     ]
     parts += [
         f"{outcome} {_times(len(waits))} (after {_ms(waits)})"
         for outcome in ("gave up", "reset", "refused", "closed")
         if (waits := [one.took for one in attempts if one.outcome == outcome])
     ]
-    return "; ".join(parts) or "no reply"
+    return "; ".join(parts) or "no response"
 
 
 def switches(attempts: Sequence[Attempt]) -> bool:
-    """Whether anything else than plain replies of the primary was seen, so that it is worth a line."""
-    return any(one.outcome != "replied" or one.asked != "primary" for one in attempts)
+    """Return whether any attempt was not an ordinary response of the primary."""
+    return any(one.outcome != "responded" or one.role != "primary" for one in attempts)
 
 
 def _ms(seconds: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""The demo's client: asks without end, gives up, backs off, fails over, and keeps count."""
+"""The client of the demo: sends requests, gives up, backs off, fails over, and records every attempt."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from chaosproxy.demo.policy import Policy, RetryState, Role
 __all__ = ["Client"]
 
 _THINK_S = 0.01
-"""The pause between a reply and the next question: 100 a second at most."""
+"""Seconds between a response and the next request: at most 100 requests per second."""
 _KEPT = 20_000
-"""Attempts remembered, so that a demo left running does not grow."""
+"""The number of attempts kept, which limits the memory of a long-running demo."""
 
 
 class Client:
-    """One question at a time on one connection, as many small services ask; probes go beside it."""
+    """Sends one request at a time on one connection, like many small services. Probes use another connection."""
 
     def __init__(self, ports: Mapping[Role, int], policy: Policy) -> None:
         self.attempts: deque[Attempt] = deque(maxlen=_KEPT)
@@ -30,11 +30,11 @@ class Client:
         self._news = asyncio.Condition()
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Send requests until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._ask_on_and_on(), name="demo.client.ask")
-                tasks.create_task(self._probe_now_and_then(), name="demo.client.probe")
+                tasks.create_task(self._send_requests(), name="demo.client.ask")
+                tasks.create_task(self._send_probes(), name="demo.client.probe")
         finally:
             for role in list(self._open):
                 self._hang_up(role)
@@ -45,15 +45,15 @@ class Client:
             await self._news.wait()
 
     def since(self, time: float) -> list[Attempt]:
-        """The attempts that ended after `time`, in order."""
+        """Return the attempts that ended after `time`, in order."""
         return [one for one in self.attempts if one.ended > time]
 
-    async def _ask_on_and_on(self) -> None:
+    async def _send_requests(self) -> None:
         while True:
             role = self._state.role
             attempt = await self._attempt(role, probe=False)
-            if attempt.outcome == "replied":
-                self._state.replied()
+            if attempt.outcome == "responded":
+                self._state.responded()
                 pause = _THINK_S
             else:
                 self._hang_up(role)
@@ -61,13 +61,13 @@ class Client:
             await self._note(attempt)
             await asyncio.sleep(pause)
 
-    async def _probe_now_and_then(self) -> None:
+    async def _send_probes(self) -> None:
         while True:
             await asyncio.sleep(self._policy.probe_every)
             if self._state.role == "primary":
                 continue
             attempt = await self._attempt("primary", probe=True)
-            if attempt.outcome == "replied":
+            if attempt.outcome == "responded":
                 self._state.primary_is_back()
             else:
                 self._hang_up("primary")
@@ -96,12 +96,12 @@ class Client:
         if role not in self._open:
             self._open[role] = await asyncio.open_connection("127.0.0.1", self._ports[role])
         reader, writer = self._open[role]
-        if writer.transport.is_closing():  # it ended between two questions, and uvloop forbids to write to it now
+        if writer.transport.is_closing():  # it ended between two requests, and uvloop does not allow writing to it
             if (broken := reader.exception()) is not None:
                 raise broken
             return "closed"
         writer.write(b"GET greeting\n")
-        return "replied" if (await reader.readline()).startswith(b"VALUE ") else "closed"
+        return "responded" if (await reader.readline()).startswith(b"VALUE ") else "closed"
 
     def _hang_up(self, role: Role) -> None:
         if role in self._open:

@@ -1,8 +1,8 @@
-"""How the demo's client bears failures: time-out, exponential back-off, failover. Pure.
+"""How the client of the demo handles failures: timeout, exponential back-off, failover. Pure.
 
-The policy waits for nothing and knows no sockets: it is told how each attempt ended, and
-says whom to ask next, and after how long. While the replica answers, the primary is probed
-beside it, so that coming back costs no reply.
+The policy never waits and has no sockets. It receives the outcome of each attempt, and decides which
+server gets the next request, and when. While the replica serves requests, probes test the primary on
+another connection, so returning to it loses no request.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ class Policy:
     """The client's settings; times in seconds."""
 
     timeout: float = 0.5
-    """How long an attempt may take, connecting included."""
+    """The longest time of an attempt, including connecting."""
     first_backoff: float = 0.05
-    """The pause after the first of a row of failures."""
+    """The pause after the first failure."""
     factor: float = 2.0
-    """By how much each further failure lengthens the pause."""
+    """Each further failure multiplies the pause by this factor."""
     longest_backoff: float = 0.8
     failures_to_fail_over: int = 3
-    """After so many failures in a row the replica is asked instead."""
+    """The number of consecutive failures after which requests go to the replica."""
     probe_every: float = 0.3
-    """How often the primary is tried again while the replica answers."""
+    """Seconds between probes of the primary while requests go to the replica."""
 
 
 class RetryState:
-    """Where one client stands: whom it asks, and how many failures in a row it has seen."""
+    """The state of one client: the server it uses, and its number of consecutive failures."""
 
     def __init__(self, policy: Policy) -> None:
         self.role: Role = "primary"
         self._policy = policy
         self._failures = 0
 
-    def replied(self) -> None:
-        """The row of failures ends."""
+    def responded(self) -> None:
+        """Record a response: reset the number of failures."""
         self._failures = 0
 
     def failed(self) -> float:
-        """One more failure in the row: fails over if it was one too many; answers how long to wait, in seconds."""
+        """Record a failure, and fail over after too many; return the seconds to wait before the next attempt."""
         policy = self._policy
         self._failures += 1
         if self.role == "primary" and self._failures >= policy.failures_to_fail_over:
@@ -54,5 +54,5 @@ class RetryState:
         return min(policy.first_backoff * policy.factor ** (self._failures - 1), policy.longest_backoff)
 
     def primary_is_back(self) -> None:
-        """A probe was answered: the primary is asked again."""
+        """Record a response to a probe: return to the primary."""
         self.role, self._failures = "primary", 0

@@ -1,4 +1,4 @@
-"""The demo put together: servers up, client asking, acts played, addresses shown."""
+"""Put the demo together: start servers and client, play the acts, print the addresses."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NAMES: dict[Role, str] = {"primary": PRIMARY, "replica": REPLICA}
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """Servers that are up, and the proxies that shall stand before them."""
+    """Running servers, and the proxies to put in front of them."""
 
     proxies: tuple[ProxySpec, ...]
 
     @classmethod
     @asynccontextmanager
     async def starting(cls) -> AsyncIterator[Demo]:
-        """Both servers, until the block ends."""
+        """Run both servers until the block ends."""
         async with primary() as first:
             first.set("greeting", "hello")
             async with replica(first) as second:
@@ -42,7 +42,7 @@ class Demo:
     async def perform(
         self, supervisor: Supervisor, control_url: str, console: Console, *, once: bool, stop: asyncio.Event
     ) -> list[str]:
-        """Play the walk, and unless `once` keep everything running until `stop`; answers the acts that failed."""
+        """Play the acts and, unless `once`, keep everything running until `stop`; return the acts that failed."""
         policy = Policy()
         ports = {role: _bound_port(supervisor, name) for role, name in _NAMES.items()}
         client = Client(ports, policy)
@@ -81,8 +81,8 @@ def _bound_port(supervisor: Supervisor, name: str) -> int:
 def _print_cast(console: Console, policy: Policy) -> None:
     console.print("client -> chaosproxy -> key-value store (primary and replica), all on this machine.")
     console.print(
-        f"The client waits {policy.timeout:g} s for a reply, pauses {policy.first_backoff:g} s after a failure and"
-        f" {policy.factor:g} times as long after the next,\nand asks the replica after"
+        f"The client waits {policy.timeout:g} s for a response. It pauses {policy.first_backoff:g} s after a failure,\n"
+        f"{policy.factor:g} times as long after each further one, and fails over to the replica after"
         f" {policy.failures_to_fail_over} failures in a row.",
         highlight=False,
     )
@@ -98,7 +98,7 @@ def _print_addresses(console: Console, supervisor: Supervisor, control_url: str)
         f"  metrics     {control_url}/metrics",
         *(f"  {proxy.spec.name}  {proxy.listening_on[0]} -> {proxy.spec.upstream}" for proxy in proxies),
     )
-    console.print(Text("Try in another terminal, and watch what the client says here:", style="bold"))
+    console.print(Text("Try these commands in another terminal, and watch the client here:", style="bold"))
     _print_plain(
         console,
         f"  chaosproxy status --url {control_url}",
@@ -109,6 +109,6 @@ def _print_addresses(console: Console, supervisor: Supervisor, control_url: str)
 
 
 def _print_plain(console: Console, *lines: str) -> None:
-    """Lines to be copied: not coloured, not wrapped."""
+    """Print lines for copying, without colours or wrapping."""
     for line in lines:
         console.print(line, highlight=False, markup=False)

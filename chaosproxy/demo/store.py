@@ -1,10 +1,10 @@
-"""A key-value store that speaks lines: what the demo puts behind the proxies.
+"""A key-value store with a line protocol; it runs behind the proxies of the demo.
 
     GET key        VALUE text | MISSING
     SET key text   OK | READONLY (on a replica)
-    FOLLOW         SET key text … (every write so far and from now on)
+    FOLLOW         SET key text … (every earlier and every later write)
 
-A replica follows its primary over a connection of its own and answers GET alone.
+A replica follows its primary over a separate connection, and supports only GET and FOLLOW.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Store:
         self._clients: dict[asyncio.StreamWriter, asyncio.Task[object]] = {}
 
     def set(self, key: str, text: str) -> None:
-        """Keep `text` under `key` and tell every follower."""
+        """Store `text` under `key` and send it to every follower."""
         self.data[key] = text
         for follower in self._followers:
             follower.write(f"SET {key} {text}\n".encode())
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Store]:
-        """Listen on a free port of the loopback until the block ends."""
+        """Listen on a free loopback port until the block ends."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_MAX_LINE)
         self.port = server.sockets[0].getsockname()[1]
         try:
@@ -48,7 +48,7 @@ class Store:
             server.close()
             for writer in self._clients:
                 writer.transport.abort()
-            # Each has an end-of-stream to see; a task left over would be cancelled noisily by the loop's end.
+            # Wait until each has seen its end-of-stream; the event loop would log the cancellation of a remaining task.
             await asyncio.gather(*self._clients.values())
             await server.wait_closed()
 
@@ -57,19 +57,19 @@ class Store:
         assert task is not None, "asyncio.start_server runs this in a task"
         self._clients[writer] = task
         try:
-            # A line that is too long (ValueError) and a client that vanishes both end the connection.
+            # A line that is too long (ValueError) and a lost client both end the connection.
             with contextlib.suppress(ConnectionError, ValueError):
                 while line := await reader.readline():
-                    self._answer(line.decode(errors="replace").strip(), writer)
+                    self._respond(line.decode(errors="replace").strip(), writer)
                     await writer.drain()
         finally:
             del self._clients[writer]
             self._followers.discard(writer)
             writer.transport.abort()
-            with contextlib.suppress(ConnectionError):  # asked for here, or else asyncio may complain that nobody did
+            with contextlib.suppress(ConnectionError):  # retrieve the error, which asyncio may log otherwise
                 await writer.wait_closed()
 
-    def _answer(self, line: str, writer: asyncio.StreamWriter) -> None:
+    def _respond(self, line: str, writer: asyncio.StreamWriter) -> None:
         match line.split(" ", 2):
             case ["GET", key] if key in self.data:
                 writer.write(f"VALUE {self.data[key]}\n".encode())
@@ -90,14 +90,14 @@ class Store:
 
 @asynccontextmanager
 async def primary() -> AsyncIterator[Store]:
-    """A store that takes writes."""
+    """Run a store that accepts writes."""
     async with Store(read_only=False).serving() as store:
         yield store
 
 
 @asynccontextmanager
 async def replica(of: Store) -> AsyncIterator[Store]:
-    """A store that follows `of`, all that it holds already copied."""
+    """Run a store that follows `of`, after copying its data."""
     owner = TaskOwner("replica")
     async with Store(read_only=True).serving() as store:
         reader, writer = await asyncio.open_connection("127.0.0.1", of.port)
@@ -113,7 +113,7 @@ async def replica(of: Store) -> AsyncIterator[Store]:
 
 
 async def _follow(store: Store, reader: asyncio.StreamReader) -> None:
-    with contextlib.suppress(ConnectionError):  # the primary went away: keep what there is
+    with contextlib.suppress(ConnectionError):  # the primary has gone: keep the data
         while line := await reader.readline():
             _apply(store, line)
 

@@ -1,4 +1,4 @@
-"""The demo's walk: act by act a fault is put on the primary's proxy, and the client is watched."""
+"""The acts of the demo: each injects a fault into the primary's proxy and observes the client."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ _FAULT = "demo"
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One thing to inject, and when enough of it has been seen."""
+    """A fault to inject, and a condition for the end of the act."""
 
     name: str
     words: str
-    """What is injected, for the reader."""
+    """A description of the fault for the reader."""
     enough: Callable[[Facts], bool]
     fault: Mapping[str, object] | None = None
     longest: float = 4.0
-    """Seconds after which the act is judged whatever was seen."""
+    """Seconds after which the act ends in any case."""
     stays: bool = False
-    """The fault is still there in the next act."""
+    """True if the fault stays for the next act."""
 
 
 ACTS = (
-    Act("baseline", "nothing", lambda facts: len(facts.replies("primary")) >= 60),
+    Act("baseline", "nothing", lambda facts: len(facts.responses("primary")) >= 60),
     Act(
         "latency",
-        "100 ms on all that the primary answers",
-        lambda facts: len(facts.replies("primary")) >= 12,
+        "each response of the primary is delayed by 100 ms",
+        lambda facts: len(facts.responses("primary")) >= 12,
         {"type": "latency", "delay": "100ms"},
     ),
     Act(
         "stall",
-        "the primary's answers are held back",
+        "the responses of the primary are held",
         lambda facts: len(facts.ended_with("gave up")) >= 2,
         {"type": "stall"},
     ),
@@ -63,19 +63,19 @@ ACTS = (
     ),
     Act(
         "partition",
-        "no byte passes between client and primary, either way",
-        lambda facts: len(facts.replies("replica")) >= 60,
+        "no byte passes between client and primary in either direction",
+        lambda facts: len(facts.responses("replica")) >= 60,
         {"type": "blackhole", "direction": "both"},
         stays=True,
     ),
-    Act("heal", "nothing any more", lambda facts: len(facts.replies("primary")) >= 60),
+    Act("heal", "nothing; the fault is removed", lambda facts: len(facts.responses("primary")) >= 60),
 )
 
 
 async def walk(
     supervisor: Supervisor, client: Client, policy: Policy, console: Console, stop: asyncio.Event
 ) -> list[str]:
-    """Play every act until `stop`; answers the names of those that did not show their effect."""
+    """Play every act until `stop`; return the names of those without the expected effect."""
     failed: list[str] = []
     baseline = None
     for number, act in enumerate(ACTS, start=1):
@@ -84,21 +84,21 @@ async def walk(
         facts = await _play(act, supervisor, client, baseline, stop)
         if stop.is_set():
             return [*failed, *(one.name for one in ACTS[number - 1 :])]
-        if act.name == "baseline" and facts.replies("primary"):
-            baseline = median(facts.replies("primary"))
+        if act.name == "baseline" and facts.responses("primary"):
+            baseline = median(facts.responses("primary"))
         shown = judge(act.name, facts, policy)
         for line in shown.lines:
             console.print(f"   client: {line}", highlight=False)
         if shown.holds:
-            console.print(Text("   as it should be", style="green"))
+            console.print(Text("   as expected", style="green"))
         else:
-            console.print(Text("   NOT as it should be", style="bold red"))
+            console.print(Text("   NOT as expected", style="bold red"))
             failed.append(act.name)
     return failed
 
 
 async def watch(client: Client, console: Console, every: float = 2.0) -> None:
-    """Print a line now and then while the client sees anything else than plain replies, until cancelled."""
+    """Until cancelled, print a summary every few seconds while attempts are not ordinary responses."""
     while True:
         began = monotonic()
         await asyncio.sleep(every)
@@ -123,22 +123,22 @@ async def _play(
     if not act.stays:
         healed = monotonic()
         supervisor.heal(by=_BY)
-        await _until(lambda: stop.is_set() or _answers_again(client, healed), client, act.longest)
+        await _until(lambda: stop.is_set() or _responds_again(client, healed), client, act.longest)
     return facts()
 
 
-def _answers_again(client: Client, since: float) -> bool:
-    return bool(Facts(since, client.since(since)).replies("primary"))
+def _responds_again(client: Client, since: float) -> bool:
+    return bool(Facts(since, client.since(since)).responses("primary"))
 
 
 async def _until(seen: Callable[[], bool], client: Client, longest: float) -> None:
-    """Look after each attempt; the client ends one at least twice a second."""
+    """Check after each attempt; at least two attempts end per second."""
     try:
         async with asyncio.timeout(longest):
             while not seen():
                 await client.next_attempt()
     except TimeoutError:
-        return  # the judge will say what was missing
+        return  # the verdict shows the missing effect
 
 
 def _spec(fault: Mapping[str, object]) -> FaultSpec:

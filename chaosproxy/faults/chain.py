@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from chaosproxy.faults.base import NEVER, Close, Reset, Send, Stage, Step
 from chaosproxy.tallies import FaultTally
 
-__all__ = ["CHUNK_COST", "WORK", "Chain", "Link"]
+__all__ = ["CHUNK_COST", "WORK", "Chain", "Link", "Marker"]
 
 CHUNK_COST = 256
 """Bytes that a held chunk is charged beside its data, so that a queue of tiny ones is bounded too."""
@@ -28,14 +28,23 @@ WORK = 2000
 """Steps shown to stages in one `advance` (some 10 ms): a megabyte cut into single bytes must not stop the loop."""
 
 
+class Marker:
+    """The key of a link that is no fault; equal to nothing but itself."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 class Link:
     """One stage with its queues."""
 
     __slots__ = ("arrived", "key", "left", "owner", "stage", "tally", "timed", "waiting")
 
-    def __init__(self, key: str, stage: Stage, tally: FaultTally, owner: object = None) -> None:
+    def __init__(self, key: str | Marker, stage: Stage, tally: FaultTally, owner: object = None) -> None:
         self.key = key
-        """The fault's name."""
+        """The fault's name, or a Marker for a link that is no fault."""
         self.owner = owner
         """Who made it: a link made anew by another owner replaces it."""
         self.stage = stage
@@ -81,6 +90,21 @@ class Chain:
     def cost(self) -> int:
         """What all that is held weighs in memory, in bytes."""
         return self.held + self.chunks * CHUNK_COST
+
+    @property
+    def held_by_stages(self) -> int:
+        """Bytes that have not passed every stage; those that only wait for the sink are left out."""
+        if not self.links:
+            return 0
+        return self.held - sum(len(step.data) for step in self._leaving if isinstance(step, Send))
+
+    @property
+    def holder(self) -> str | None:
+        """The fault that holds the step which came in last; None where it has passed every fault."""
+        for link in self.links:
+            if link.waiting or link.timed or link.stage.unread:
+                return link.key if isinstance(link.key, str) else None
+        return None
 
     def push(self, step: Step) -> None:
         """Take in a step that arrived at `step.due`; `advance` moves it on."""
@@ -240,4 +264,4 @@ class Chain:
 def _sign(step: Step, link: Link) -> None:
     """An end that a fault made says so: chaosproxy never blames the network for its own doing."""
     if isinstance(step, Close | Reset) and step.origin is None:
-        step.origin = link.key
+        step.origin = link.key if isinstance(link.key, str) else link.key.name

@@ -19,8 +19,9 @@ class Unreachable(Fault):
     the socket's backlog is kept full, which Linux answers with silence, too; there a client
     that connects in the very moment the fault begins may still find itself connected, and
     is served when it ends. After it a client that is still trying gets through with its
-    next SYN: Linux repeats one after 1, 3, 7, 15 … seconds. A unix socket has no SYN:
-    connecting to it succeeds or waits, and nobody serves it.
+    next SYN. Linux 6.5 and later repeats one after 1, 2, 3, 4, 5, 7, 11, 20, 36 and 69 seconds
+    and gives up after 134; older kernels after 1, 3, 7, 15, 31 and 63, and give up after 127.
+    A unix socket has no SYN: connecting to it succeeds or waits, and nobody serves it.
     """
 
     type: ClassVar[str] = "unreachable"

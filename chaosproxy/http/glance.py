@@ -1,8 +1,8 @@
 """Whether some bytes are exactly one whole message, as cheaply as that can be known.
 
 One httptools parser per direction serves every connection, since it is between messages
-whenever it is asked; it calls back for a message's begin and end alone (DESIGN: a parser
-calls only what its object has). What is not one whole message is framed with more care; so
+whenever it is asked; it calls back for a message's begin and end alone, since a parser
+calls only the callbacks that its object has. What is not one whole message is framed with more care; so
 is what `parse` or `framing` could refuse and httptools takes: what a glance lets pass, they
 would have framed as one message too.
 """

@@ -6,14 +6,12 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from chaosproxy.declare import Flag, ListOf, Problems, Text, param
 from chaosproxy.errors import Path, Problem, shown
 from chaosproxy.model.address import Address
-
-if TYPE_CHECKING:
-    from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.fault import FaultSpec
 
 __all__ = ["ListenTls", "UpstreamTls", "check_tls"]
 
@@ -59,7 +57,22 @@ class UpstreamTls:
     )
 
 
-def check_tls(proxy: ProxySpec, problems: Problems, path: Path) -> None:
+class _Proxy(Protocol):
+    """The settings of a proxy that its TLS depends on."""
+
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def upstream(self) -> Address: ...
+    @property
+    def listen_tls(self) -> ListenTls | None: ...
+    @property
+    def upstream_tls(self) -> UpstreamTls | None: ...
+    @property
+    def faults(self) -> tuple[FaultSpec, ...]: ...
+
+
+def check_tls(proxy: _Proxy, problems: Problems, path: Path) -> None:
     """Note what is wrong across the parameters of a proxy's TLS, and with faults that need it."""
     if proxy.listen_tls is not None:
         for problem in _of_listen(proxy.listen_tls, proxy.protocol):

@@ -30,10 +30,11 @@ from chaosproxy.faults.base import NEVER
 from chaosproxy.model.address import Address
 from chaosproxy.net.kernel.capabilities import Capability
 from chaosproxy.net.kernel.tap import Packet, PacketKind, Tap
+from chaosproxy.net.placement.active_faults import Hiding
 from chaosproxy.net.timer.scheduler import Clock, Scheduler
 from chaosproxy.tallies import ProxyTally
 
-__all__ = ["Attempts", "Hiding", "OnPacket", "SharedTap"]
+__all__ = ["Attempts", "OnPacket", "SharedTap"]
 
 OnPacket = Callable[[PacketKind, tuple[str, int], int, float], None]
 """Takes a packet's kind, the client's address and port, the listening port, and when it arrived."""
@@ -48,16 +49,6 @@ _TWICE = 0.1
 _MOST_HOSTS = 1024
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Hiding:
-    """A fault that keeps new clients from the listening socket."""
-
-    met: Met
-    """The answer to a SYN."""
-    fault: str
-    """The fault's name."""
 
 
 class Listening(Protocol):

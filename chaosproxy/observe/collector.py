@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from chaosproxy import __version__
-from chaosproxy.events import Cause, Met
+from chaosproxy.endings import CAUSES
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Direction
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
@@ -26,10 +27,9 @@ from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
 __all__ = ["Collector", "Observed", "Spec", "make_registry"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-CAUSES: tuple[str, ...] = get_args(Cause)
+SIDES: tuple[Side, ...] = get_args(Side)
 HIDDEN: tuple[Met, ...] = ("refused", "unanswered")
 """Attempts that a tap alone can see."""
-SIDES: tuple[Side, ...] = get_args(Side)
 
 
 class Spec(Protocol):
@@ -54,6 +54,7 @@ class Observed(Protocol):
     def fault_tallies(self) -> dict[str, FaultTally]: ...
     def bytes(self, direction: Direction) -> int: ...
     def held(self, direction: Direction) -> int: ...
+    def half_ended(self) -> int: ...
     def dropped(self, direction: Direction) -> int: ...
     def is_active(self, fault: str) -> bool: ...
     def fault_modes(self) -> Mapping[str, str]: ...
@@ -162,15 +163,21 @@ def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
     closed = CounterMetricFamily(
         "chaosproxy_connections_closed", "Connections ended, by who ended them.", labels=("proxy", "cause")
     )
+    half_ended = GaugeMetricFamily(
+        "chaosproxy_connections_half_ended",
+        "Connections open now of which one side has ended by itself.",
+        labels=("proxy",),
+    )
     failures = CounterMetricFamily("chaosproxy_dial_failures", "Upstreams not reached.", labels=("proxy",))
     for proxy in proxies:
         name = proxy.spec.name
         open_now.add_metric((name,), len(proxy.connections))
         opened.add_metric((name,), proxy.tally.opened)
+        half_ended.add_metric((name,), proxy.half_ended())
         failures.add_metric((name,), proxy.tally.dial_failures)
         for cause in dict.fromkeys((*CAUSES, *proxy.tally.closed)):
             closed.add_metric((name, cause), proxy.tally.closed[cause])
-    yield from (open_now, opened, closed, failures)
+    yield from (open_now, opened, closed, half_ended, failures)
     yield histogram(
         "chaosproxy_dial_seconds",
         "Time it took to reach the upstream.",

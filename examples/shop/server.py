@@ -1,10 +1,10 @@
 """A shop that takes orders: python3 server.py [PORT]
 
-    POST /orders    takes an order, {"item": "lamp"}; answers 201 with its number
-    GET /orders     lists them
+    POST /orders    takes an order, {"item": "lamp"}; returns 201 and its number
+    GET /orders     lists the orders
 
-A request with an Idempotency-Key that was seen before is answered as it was then, and
-nothing is ordered again. Without a key, every request is an order.
+For a request with a known Idempotency-Key the shop returns the earlier order and takes no
+new one. Without a key, every request is a new order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Order = dict[str, Any]
 
 
 class Shop:
-    """All orders, and which key each came with."""
+    """All orders, and their keys."""
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -43,19 +43,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/orders":
-            self.answer(200, self.shop.orders)
+            self.respond(200, self.shop.orders)
         else:
-            self.answer(404, {"error": "there is no such page"})
+            self.respond(404, {"error": "there is no such page"})
 
     def do_POST(self) -> None:
-        asked = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path != "/orders":
-            self.answer(404, {"error": "there is no such page"})
+            self.respond(404, {"error": "there is no such page"})
             return
-        self.answer(201, self.shop.order(json.loads(asked)["item"], self.headers.get("Idempotency-Key")))
+        self.respond(201, self.shop.order(json.loads(body)["item"], self.headers.get("Idempotency-Key")))
 
-    def answer(self, status: int, told: object) -> None:
-        body = json.dumps(told).encode() + b"\n"
+    def respond(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode() + b"\n"
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that are suddenly gone are what this shop is for."""
+        """Ignore clients that close the connection early: this example provokes them."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 

@@ -100,7 +100,7 @@ def _report() -> Report:
         figures={"KiB": [3.5]},
     )
     return Report(
-        "2030-01-02", {"CPU": "Z80"}, {"nginx": "1.0"}, [section], ["left out: haproxy is not installed"]
+        "2030-01-02", {"CPU": "Z80"}, {"nginx": "1.0"}, [section], ["skipped: haproxy is not installed"]
     )
 
 
@@ -108,7 +108,7 @@ def test_the_document_holds_facts_tables_and_verdicts() -> None:
     lines = as_document(_report()).splitlines()
     assert "# Performance" in lines
     assert "## Round trips" in lines
-    assert "left out: haproxy is not installed" in lines
+    assert "skipped: haproxy is not installed" in lines
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert ["**CPU**", "Z80"] in cells
     assert ["chaosproxy", "10"] in cells
@@ -137,14 +137,14 @@ def test_json_holds_every_run() -> None:
 
 def test_the_document_is_written_from_whole_runs_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--write-docs", "--quick"]) == 2
-    assert "leave out --quick and --only" in capsys.readouterr().err
+    assert "remove --quick and --only" in capsys.readouterr().err
 
 
 def test_a_peer_that_is_not_here_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     present, absent = find([Haproxy(), Socat()], install=False)
     assert present == []
-    assert absent == ["left out: haproxy is not installed", "left out: socat is not installed"]
+    assert absent == ["skipped: haproxy is not installed", "skipped: socat is not installed"]
 
 
 def test_routes_reach_every_proxys_configuration(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_bulk_adds_up_over_its_streams(load: Load) -> None:
 
 
 @pytest.mark.slow
-def test_a_load_without_answers_is_an_error_and_not_a_figure(load: Load) -> None:
+def test_a_load_without_responses_is_an_error_and_not_a_figure(load: Load) -> None:
     backend, port = load.backend("sink")
-    with backend, pytest.raises(BenchError, match="no answer came back"):
+    with backend, pytest.raises(BenchError, match="no response arrived"):
         load.run("pingpong", port, seconds=0.1, warmup=0.01)

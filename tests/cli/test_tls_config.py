@@ -83,7 +83,7 @@ def test_serve_says_the_same_and_binds_nothing(tmp_path: Path, certs: Path) -> N
         "version: 1\ncontrol: {listen: 127.0.0.1:0}\nproxies:\n  api:\n    listen: 127.0.0.1:0\n"
         f"    upstream: 127.0.0.1:1\n    listen_tls: {{cert: {certs}/api.test.pem, key: {certs}/other.test.key}}\n"
     )
-    done = subprocess.run([*chaosproxy_command(), "serve", config], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([*chaosproxy_command(), "serve", config], capture_output=True, text=True, timeout=60.0)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"{config}:7:" in done.stderr and "proxies.api.listen_tls.key: " in done.stderr
 

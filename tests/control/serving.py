@@ -10,7 +10,7 @@ import asyncio
 import functools
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,12 +18,13 @@ from typing import Any, cast
 
 import aiohttp
 import jsonschema
-from aiohttp import web
 from yarl import URL
 
-from chaosproxy.control.api_v1 import make_app
-from chaosproxy.control.api_v1.openapi import openapi_document
 from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.control.v1 import INDEX, v1_routes
+from chaosproxy.control.v1 import Api as Program
+from chaosproxy.control.v1.openapi import openapi_document
+from chaosproxy.control.web import Route, health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, ControlSpec, PolicySpec
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.observe import GcPauses, make_registry
@@ -79,20 +80,21 @@ async def serving(
     control: ControlSpec = LOOPBACK,
     policy: PolicySpec | None = None,
     seed: int = 42,
+    beside: Sequence[Route] = (),
     kernel: Capabilities | None = None,
 ) -> AsyncIterator[Api]:
-    """A control API with nothing behind it yet, until the block ends."""
+    """A control API with nothing behind it yet, until the block ends; `beside` is another set of routes."""
     supervisor = Supervisor(Seed(seed), kernel=kernel)
     registry = make_registry(supervisor, GcPauses(), "asyncio")
-    app = make_app(supervisor, registry, control=control, policy=policy or PolicySpec(), loop_name="asyncio")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    program = Program(supervisor=supervisor, policy=policy or PolicySpec(), loop_name="asyncio")
+    sets = (v1_routes(program), health_routes(supervisor.waiting_for), metrics_routes(registry), beside)
+    app = make_app(*sets, control=control, index=INDEX)
     try:
-        async with aiohttp.ClientSession(skip_auto_headers=("Content-Type",)) as session:
-            yield Api(supervisor, session, runner.addresses[0][1])
+        async with listening(app, LOOPBACK.listen) as address:
+            async with aiohttp.ClientSession(skip_auto_headers=("Content-Type",)) as session:
+                assert address.port is not None
+                yield Api(supervisor, session, address.port)
     finally:
-        await runner.cleanup()
         await supervisor.close()
 
 

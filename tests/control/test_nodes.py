@@ -29,7 +29,7 @@ def play(scenario: Scenario) -> None:
     async def main() -> None:
         supervisor = Supervisor(Seed(1), kernel=NO_FILTERS)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario(supervisor)
         finally:
             await supervisor.close()

@@ -17,8 +17,8 @@ from typing import TypeAlias
 import pytest
 from prometheus_client import generate_latest
 
-from chaosproxy.control.api_v1.views import partition_view
 from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.control.v1.views import partition_view
 from chaosproxy.declare import Problems
 from chaosproxy.errors import Conflict, InvalidInput, NotFound, Unsupported
 from chaosproxy.events import (
@@ -73,7 +73,7 @@ def play(scenario: Scenario, kernel: Capabilities = NO_FILTERS) -> None:
     async def main() -> None:
         supervisor = Supervisor(SEED, kernel=kernel)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario(supervisor)
         finally:
             await supervisor.close()

@@ -12,7 +12,7 @@ POLICY = Policy(first_backoff=0.05, factor=2.0, longest_backoff=0.8, failures_to
 def test_pauses_double_until_it_fails_over() -> None:
     state = RetryState(POLICY)
     assert [state.failed(), state.failed()] == [0.05, 0.1]
-    assert state.failed() == 0.0, "the replica is asked at once"
+    assert state.failed() == 0.0, "the client turns to the replica at once"
     assert state.role == "replica"
 
 
@@ -20,7 +20,7 @@ def test_a_reply_ends_the_row_of_failures() -> None:
     state = RetryState(POLICY)
     state.failed()
     state.failed()
-    state.replied()
+    state.responded()
     assert [state.failed(), state.failed()] == [0.05, 0.1]
     assert state.role == "primary"
 

@@ -8,7 +8,7 @@ import pytest
 
 from chaosproxy.demo.store import Store, primary, replica
 
-MAX_WAIT_S = 5.0
+MAX_WAIT_S = 60.0
 
 
 async def ask(store: Store, *lines: str) -> list[str]:

@@ -23,7 +23,7 @@ def cut_connection(directory: Path) -> Iterator[tuple[ChaosproxyServer, int, soc
     """A running server with a connection that a partition cuts both ways; its port and both ends."""
     with socket.create_server((HOST, 0)) as listener, serving(directory) as server:
         port = server.add_proxy("db", listener.getsockname()[1], **{"from": "app", "to": "db"})
-        with socket.create_connection((HOST, port), 5.0) as client:
+        with socket.create_connection((HOST, port), 60.0) as client:
             far_end, _ = listener.accept()
             with far_end:
                 server.call("POST", "/v1/partitions", {"from": "app", "to": "db", "mode": "packet"})
@@ -31,7 +31,7 @@ def cut_connection(directory: Path) -> Iterator[tuple[ChaosproxyServer, int, soc
                 far_end.settimeout(0.3)
                 with pytest.raises(TimeoutError):
                     far_end.recv(1)
-                far_end.settimeout(5.0)
+                far_end.settimeout(60.0)
                 yield server, port, client, far_end
 
 
@@ -60,7 +60,7 @@ def test_sigterm_ends_cut_connections_in_good_order(tmp_path: Path) -> None:
         assert client.recv(1) == b""
         assert far_end.recv(1) == b""
         client.close()
-        wait_until(lambda: sockets_on(port) == [], 3.0, "no socket is left")
+        wait_until(lambda: sockets_on(port) == [], 30.0, "no socket is left")
 
 
 def test_removing_the_proxy_ends_its_filters(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_removing_the_proxy_ends_its_filters(tmp_path: Path) -> None:
         assert client.recv(1) == b""
         assert far_end.recv(1) == b""
         client.close()
-        wait_until(lambda: sockets_on(port) == [], 3.0, "no socket is left")
+        wait_until(lambda: sockets_on(port) == [], 30.0, "no socket is left")
         again = server.add_proxy("db", far_end.getsockname()[1])
-        with socket.create_connection((HOST, again), 5.0) as fresh:
+        with socket.create_connection((HOST, again), 60.0) as fresh:
             assert fresh.getpeername()[1] == again

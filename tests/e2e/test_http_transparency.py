@@ -269,7 +269,7 @@ def test_a_websocket_carries_messages_and_then_feels_faults_on_its_stream(
                 began = clock()
                 await client.send("far")
                 assert await client.recv() == "far"
-                assert 0.2 <= clock() - began < 2.0
+                assert clock() - began >= 0.2
                 await in_thread(inject, chaosproxy_server, "stuck", type="stall")
                 await client.send("stuck")
                 with pytest.raises(TimeoutError):

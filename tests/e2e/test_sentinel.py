@@ -24,17 +24,17 @@ from tests.servers.sentinel import (
     view,
 )
 
-pytestmark = [pytest.mark.real_server, pytest.mark.namespace, pytest.mark.slow]
+pytestmark = [pytest.mark.real_server, pytest.mark.namespace(seconds=240), pytest.mark.slow]
 
 CONFIG = Path(__file__).parent.parent.parent / "configs" / "redis-sentinel.yaml"
 OTHERS = tuple(node for node in NODES if node != FIRST)
-MEET_SECONDS = 15.0
+MEET_SECONDS = 60.0
 """A Sentinel says hello every 2 s and asks for replicas every 10 s."""
-ELECT_SECONDS = 30.0
+ELECT_SECONDS = 60.0
 """About 5: n1 is down after 1.5, its failover takes 3. Where the vote was split, the next try is 12 later."""
-JOIN_SECONDS = 45.0
+JOIN_SECONDS = 90.0
 """About 10 to 20: Sentinels hear of one another every 2, and leave n1 8 to become a replica before they make it one."""
-COPY_SECONDS = 10.0
+COPY_SECONDS = 30.0
 """For what takes no time: a write reaches the replicas, a replica that was made one gets its copy."""
 
 

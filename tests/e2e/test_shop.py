@@ -28,7 +28,7 @@ def test_the_lost_answer_makes_two_orders_unless_there_is_a_key(
             client = [sys.executable, str(SHOP / "client.py"), *words, url]
             told = subprocess.run(client, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
             assert told == [
-                "attempt 1: no answer in 0.5 s",
+                "attempt 1: no response in 0.5 s",
                 f"attempt 2: order {orders} is taken",
                 f"the shop has {orders} order(s)",
             ]
@@ -37,8 +37,8 @@ def test_the_lost_answer_makes_two_orders_unless_there_is_a_key(
             touched = [line for line in chaos.log.splitlines() if " message_touched " in line]
             assert len(touched) == 1
             assert touched[0].endswith(
-                "proxy=shop fault=lost-answer type=http_drop_response connection=1 exchange=1 method=POST path=/orders "
-                "suppressed=0"
+                "proxy=shop fault=lost-response type=http_drop_response connection=1 exchange=1 method=POST "
+                "path=/orders suppressed=0"
             )
             samples = chaos.metrics()
             assert 'chaosproxy_exchanges_total{method="POST",proxy="shop",route="/orders",status="none"} 1.0' in samples

@@ -79,7 +79,7 @@ def test_a_client_that_has_said_all_still_hears_a_long_answer(chaosproxy_server:
     said = os.urandom(20_000_000)
     with answers_after_the_end_of_stream() as upstream:
         port = chaosproxy_server.add_proxy("echo", upstream)
-        with socket.create_connection(("127.0.0.1", port), 30.0) as client:
+        with socket.create_connection(("127.0.0.1", port), 60.0) as client:
             client.sendall(said)
             client.shutdown(socket.SHUT_WR)
             heard = receive_all(client)
@@ -89,7 +89,7 @@ def test_a_client_that_has_said_all_still_hears_a_long_answer(chaosproxy_server:
 def test_an_end_of_stream_waits_behind_what_is_held(chaosproxy_server: ChaosproxyServer, web_server: Web) -> None:
     port = chaosproxy_server.add_proxy("web", web_server.port)
     chaosproxy_server.inject("web", type="latency", delay="200ms", direction="both")
-    with socket.create_connection(("127.0.0.1", port), 10.0) as client:
+    with socket.create_connection(("127.0.0.1", port), 60.0) as client:
         began = time.monotonic()
         client.sendall(b"GET /small HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
@@ -101,12 +101,12 @@ def test_an_end_of_stream_waits_behind_what_is_held(chaosproxy_server: Chaosprox
 def answers_after_the_end_of_stream() -> Iterator[int]:
     """A server that says nothing until its client has half-closed, and then all it has heard; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(30.0)
+        listener.settimeout(60.0)
 
         def serve() -> None:
             peer, _ = listener.accept()
             with peer:
-                peer.settimeout(30.0)
+                peer.settimeout(60.0)
                 peer.sendall(receive_all(peer))
 
         thread = threading.Thread(target=serve)
@@ -117,7 +117,7 @@ def answers_after_the_end_of_stream() -> Iterator[int]:
 
 def curl(port: int, path: str, *arguments: str) -> str:
     command = [find("curl"), "--silent", "--show-error", "--fail", *arguments, f"http://127.0.0.1:{port}{path}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def receive_all(client: socket.socket) -> bytes:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import select
 import socket
 import struct
 import time
@@ -61,14 +62,17 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
 
     errors = Errors()
     logging.getLogger().addHandler(errors)
+    gc.freeze()  # what was there before needs no looking at: half a million objects in a worker of the whole suite
     try:
         with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
             runner.run(played())
+        gc.collect()
+        alive = [one for one in gc.get_objects() if isinstance(one, Connection)]
     finally:
+        gc.unfreeze()
         logging.getLogger().removeHandler(errors)
-    gc.collect()
     assert errors.lines == []
-    assert not [one for one in gc.get_objects() if isinstance(one, Connection)], "connections are still alive"
+    assert not alive, "connections are still alive"
 
 
 def collect_unhandled(into: list[str]) -> None:
@@ -114,7 +118,7 @@ class Stage:
             self._news.clear()
             await self._news.wait()
 
-    async def until(self, true: Callable[[], bool]) -> None:
+    async def until_event_makes(self, true: Callable[[], bool]) -> None:
         """Wait for something that is true as soon as some event has come."""
         while not true():
             self._news.clear()
@@ -186,8 +190,48 @@ async def receive(sock: socket.socket, size: int) -> bytes:
     return b"".join(parts)
 
 
+async def until(true: Callable[[], bool], interval: float = 0.001) -> None:
+    """Wait for a fact that no event announces; `run` ends a wait in vain."""
+    while not true():
+        await asyncio.sleep(interval)
+
+
+async def taken(running: Proxy, upstream: int = 0, downstream: int = 0) -> None:
+    """Wait until a proxy with one connection has read that many bytes and treated them.
+
+    Bytes that no fault holds back are written in the same turn of the loop in which they are read, and loopback
+    delivers at once: `is_empty` of the receiver's socket is then proof that they are held or gone.
+    """
+    [connection] = running.connections.values()
+    await until(lambda: connection.upstream.bytes >= upstream and connection.downstream.bytes >= downstream)
+
+
+async def turns(count: int = 5) -> None:
+    """Let the loop look at all sockets that many times: whatever has arrived, and is read at all, is read then."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def is_empty(sock: socket.socket) -> bool:
+    """Nothing has arrived that is not yet read: neither bytes nor an end. To be asked after an event."""
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def can_send(sock: socket.socket) -> bool:
+    """Whether the kernel takes more from it now."""
+    waiting = select.poll()
+    waiting.register(sock, select.POLLOUT)
+    return bool(waiting.poll(0))
+
+
 async def quiet(sock: socket.socket, seconds: float) -> bool:
-    """Whether nothing arrives for that long."""
+    """Whether nothing arrives for that long. Where anything can be awaited in its place, `is_empty` proves more."""
     try:
         async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_recv(sock, 1)

@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.net.harness import send
+from chaosproxy.net.stream.connection import Connection
+from tests.net.harness import send, turns, until
 
 DATE = b"Tue, 15 Nov 1994 08:12:31 GMT"
 DATE_PLUS_HOUR = b"Tue, 15 Nov 1994 09:12:31 GMT"
@@ -67,6 +68,8 @@ OTHER = request("GET", "/other")
 OTHER_ANSWER = answer("200 OK", body=b"another answer")
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 LARGE = bytes(range(256)) * 4096
+SEVERAL_READS = LARGE[:300_000]
+"""More than a loop reads at once (256 KiB), and no more: http_corrupt changes a byte in about 1 µs."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ SHAPES = (
     Shape("304", GET, answer("304 Not Modified", "Content-Length: 17", body=None)),
     Shape("expect", request("POST", "/hit", "Expect: 100-continue", body=b"0123456789abcdef"), OK, expects=True),
     Shape("early", POST, answer("413 Too Large", body=b"the answer's body"), early=True),
-    Shape("large", request("POST", "/hit", body=LARGE), answer("200 OK", body=LARGE)),
+    Shape("large", request("POST", "/hit", body=SEVERAL_READS), answer("200 OK", body=SEVERAL_READS)),
 )  # fmt: skip
 
 
@@ -143,6 +146,8 @@ class End:
         self.raw = b""
         self.end = ""
         """`eof` or `reset`, once it has come."""
+        self.sent = 0
+        """Bytes that the kernel has taken from this end."""
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
@@ -177,7 +182,8 @@ class End:
         try:
             await send(self.sock, data)
         except OSError:
-            pass
+            return
+        self.sent += len(data)
 
     async def stop_reading(self) -> None:
         """Somebody else reads from here on."""
@@ -195,7 +201,7 @@ class Server(End):
     def __init__(self, sock: socket.socket, shape: Shape) -> None:
         super().__init__(sock)
         self._shape = shape
-        self._place = 0
+        self._place = self._answered = 0
         self._answering = asyncio.create_task(self._answer_all())
 
     async def _answer_all(self) -> None:
@@ -215,11 +221,24 @@ class Server(End):
                 await self.send(shape.answer.raw)
                 if shape.closes:
                     self.sock.shutdown(socket.SHUT_WR)
+            self._answered = self._place
+            self._news.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """It has answered all that it got."""
+        return self._answered == len(self.raw)
 
     async def stop(self) -> None:
         self._answering.cancel()
         await asyncio.gather(self._answering, return_exceptions=True)
         await super().stop()
+
+
+async def settled(connection: Connection, client: End, server: End) -> None:
+    """Wait until the proxy has taken all that both ends have sent, and both ends all that it has passed on."""
+    await until(lambda: (connection.upstream.bytes, connection.downstream.bytes) == (client.sent, server.sent))
+    await turns()
 
 
 async def ask(client: End, shape: Shape, hears: bool = True) -> None:

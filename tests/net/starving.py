@@ -35,7 +35,7 @@ async def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     for descriptor in spare:
         os.close(descriptor)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await receive(waiting, 1) == b"y", "the waiting client was not served"
     assert address_of(proxy)
     server.close()

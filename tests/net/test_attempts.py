@@ -23,9 +23,10 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.events import Bus, ConnectionAttempt, ConnectionClosed, Event
 from chaosproxy.faults.base import Fault
 from chaosproxy.model.types import FAULT_TYPES
-from chaosproxy.net.attempts import Attempts, Hiding, SharedTap
+from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.kernel.capabilities import Capability, probe
 from chaosproxy.net.kernel.tap import PacketKind
+from chaosproxy.net.placement.active_faults import Hiding
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.observe import GcPauses, make_registry
@@ -124,7 +125,7 @@ def test_a_hidden_attempt_is_published_with_its_client_and_fault() -> None:
                 supervisor.put_fault(name, fault("dark", **settings), "test")
                 before = supervisor.now()
                 _, port = attempt(running)
-                await stage.until(lambda: bool(published(stage.events)))
+                await stage.until_event_makes(lambda: bool(published(stage.events)))
                 [event] = published(stage.events)
                 assert (event.proxy, event.client, event.met) == (name, f"{shown}:{port}", met)
                 assert (event.fault, event.suppressed) == ("dark", 0)
@@ -170,7 +171,7 @@ def test_events_and_metrics_agree_for_every_fault_that_acts_on_accepting(loop_na
             await try_at(name, "", putting(**settings), 12, **(tls if name == "tls_handshake" else {}))
         supervisor.remove_fault("pause", "f", "test")
         async with asyncio.timeout(30):
-            await stage.until(lambda: told(stage.events).total() >= wanted.total())
+            await stage.until_event_makes(lambda: told(stage.events).total() >= wanted.total())
 
         agreed = told(stage.events)
         assert +samples(supervisor) == agreed
@@ -215,7 +216,7 @@ def test_a_syn_that_is_sent_again_is_the_same_attempt_until_it_gets_through() ->
         stage.supervisor.remove_fault("proxy", "off", "test")
         with pytest.raises(ConnectionRefusedError):
             await connecting
-        await stage.until(lambda: len(published(stage.events)) == 2)
+        await stage.until_event_makes(lambda: len(published(stage.events)) == 2)
         assert [(one.met, one.fault) for one in published(stage.events)] == [("unanswered", "off"), ("refused", "down")]
         assert samples(stage.supervisor, "chaosproxy_syn_retransmits_total") == {("proxy", ""): 1}
 
@@ -278,7 +279,7 @@ def test_a_backlog_kept_full_counts_no_connection_of_its_own() -> None:
         stage.supervisor.put_fault("proxy", fault("down", type="refuse"), "test")
         stage.supervisor.remove_fault("proxy", "off", "test")
         attempt(running, "127.0.0.1")
-        await stage.until(lambda: len(published(stage.events)) == 2)
+        await stage.until_event_makes(lambda: len(published(stage.events)) == 2)
         assert packets.count("syn") == 2
         assert +samples(stage.supervisor) == {("proxy", "unanswered"): 1, ("proxy", "refused"): 1}
 
@@ -500,7 +501,7 @@ def test_without_a_tap_it_counts_what_it_sees_itself_and_says_so_once(
             supervisor.put_fault("two", fault("down", type="refuse", skip=1), "test")
             for _ in range(2):
                 attempt(running)
-            await stage.until(lambda: told(stage.events).total() == 2)
+            await stage.until_event_makes(lambda: told(stage.events).total() == 2)
             assert samples(supervisor) == {("one", "accepted"): 0, ("one", "reset"): 0} | told(stage.events)
             assert samples(supervisor)["two", "reset"] == 1
         finally:

@@ -10,7 +10,7 @@ import pytest
 
 from chaosproxy.net.stream.pipe import DIAL_QUEUE
 from tests.net.echo import Echo
-from tests.net.harness import Stage, close_with_reset, run
+from tests.net.harness import Stage, can_send, close_with_reset, run, turns, until
 
 
 @pytest.fixture
@@ -31,7 +31,6 @@ async def _send_for_ever(sock: object) -> None:
         await asyncio.get_running_loop().sock_sendall(sock, chunk)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_a_hundred_stalled_senders_grow_memory_by_their_queues_alone(loop_name: str, many_descriptors: None) -> None:
     queue = 512 * 1024
 
@@ -47,9 +46,11 @@ def test_a_hundred_stalled_senders_grow_memory_by_their_queues_alone(loop_name: 
         before = psutil.Process().memory_info().rss
         stop = asyncio.Event()
         senders = [asyncio.create_task(_send_until(client, stop)) for client in clients]
-        await asyncio.sleep(5)
+        sources = [one.upstream.source for one in proxy.connections.values()]
+        await until(lambda: not any(source.is_reading() for source in sources if source is not None))
+        await until(lambda: not any(can_send(client) for client in clients))
         middle = psutil.Process().memory_info().rss
-        await asyncio.sleep(5)
+        await turns(1000)
         after = psutil.Process().memory_info().rss
         held = proxy.held("upstream")
         stop.set()
@@ -68,10 +69,9 @@ def test_a_server_that_never_reads_slows_its_client(loop_name: str) -> None:
         stop = asyncio.Event()
         sender = asyncio.create_task(_send_until(client, stop))
         connection = next(iter(proxy.connections.values()))
-        previous = -1
-        while connection.upstream.bytes != previous:  # until nothing more goes in
-            previous = connection.upstream.bytes
-            await asyncio.sleep(0.2)
+        source = connection.upstream.source
+        assert source is not None
+        await until(lambda: not source.is_reading() and not can_send(client))
         sink = connection.upstream.sink
         assert sink is not None and sink.get_write_buffer_size() < 2**20 + DIAL_QUEUE
         stop.set()
@@ -87,9 +87,8 @@ def test_two_thousand_connections_opened_and_reset_at_once(loop_name: str, many_
         clients = await asyncio.gather(*(stage.connect(proxy) for _ in range(2_000)))
         for client in clients:
             close_with_reset(client)
-        async with asyncio.timeout(20):
-            while proxy.tally.opened < 2_000 or proxy.connections:
-                await asyncio.sleep(0.01)  # the last event may be of a connection that ended before it opened
+        # The last event may be of a connection that ended before it opened.
+        await until(lambda: proxy.tally.opened == 2_000 and not proxy.connections)
         assert sum(proxy.tally.closed.values()) == 2_000
         server.close()
 

@@ -11,7 +11,7 @@ import pytest
 from chaosproxy.http.caller import CallerFaults
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
-from tests.net.harness import Stage, run
+from tests.net.harness import Stage, can_send, receive, run, send, taken, turns, until
 from tests.net.http_shapes import GET, LARGE, OK, OTHER, OTHER_ANSWER, End, Server, Shape, answer, request
 
 PLAIN = Shape("plain", GET, OK)
@@ -40,7 +40,7 @@ def test_a_request_may_ask_to_be_delayed_or_aborted(faults: dict[str, object], l
         began = time.monotonic()
         await client.send(ASKS_DELAY.raw)
         assert await client.has(len(ok))
-        assert 0.08 <= time.monotonic() - began < 1.0
+        assert time.monotonic() - began >= 0.08
         assert (client.raw, server.raw) == (ok, GET.raw)
         await client.send(ASKS_ABORT.raw)
         assert await client.until(lambda: b" 418 " in client.raw[len(ok) :])
@@ -72,11 +72,10 @@ def test_what_it_may_not_have_or_nobody_can_read_is_taken_away(
     asked: str, settings: dict[str, object], longest: float, loop_name: str
 ) -> None:
     async def scenario(stage: Stage) -> None:
-        _, client, server = await served(stage, caller_faults={**ON, **settings})
-        began = time.monotonic()
+        proxy, client, server = await served(stage, caller_faults={**ON, **settings})
         await client.send(request("GET", "/hit", asked).raw)
         assert await client.has(len(OK.raw))
-        assert longest <= time.monotonic() - began < longest + 1.0
+        assert proxy.fault_tallies()["caller"].delay.sum == pytest.approx(longest)
         assert (client.raw, server.raw) == (OK.raw, GET.raw)
         await over(client, server)
 
@@ -107,14 +106,14 @@ def test_a_delayed_abort_waits_and_keeps_its_turn_even_while_faults_change(forbi
         began = time.monotonic()
         await client.send(asked.raw + OTHER.raw)
         assert await server.has(len(OTHER.raw))
-        await asyncio.sleep(0.02)  # the answer to the second is held behind
+        await taken(proxy, downstream=len(OTHER_ANSWER.raw))  # the answer to the second is held behind
         stage.supervisor.put_fault("proxy", fault("edit", type="http_headers", remove=["x"]), "test")
         await asyncio.sleep(0)
         stage.supervisor.heal("test")
         if forbidden:  # nobody may ask any longer, and what was asked for before is still given
             await stage.supervisor.change_proxy(replace(proxy.spec, caller_faults=CallerFaults()), "test")
         assert await client.until(lambda: client.raw.endswith(OTHER_ANSWER.raw))
-        assert 0.15 <= time.monotonic() - began < 1.0
+        assert time.monotonic() - began >= 0.15
         assert client.raw.startswith(b"HTTP/1.1 418 ")
         assert server.raw == OTHER.raw
         await over(client, server)
@@ -164,9 +163,11 @@ def test_a_client_that_pipelines_without_reading_is_slowed_and_loses_nothing(
         proxy, c, s = await stage.pair(protocol="http", pipeline_limit=50, faults=faults)
         client, server = End(c), End(s)
         sending = asyncio.create_task(client.send(post.raw * total))
-        done, _ = await asyncio.wait([sending], timeout=0.1)
+        source = proxy.connections[1].upstream.source
+        assert source is not None
+        await until(lambda: not source.is_reading() and not can_send(c))
         most = 50 + 2**18 // len(post.raw) + 2  # what one read brings is taken
-        assert not done, "12 MB cannot all be on their way"
+        assert not sending.done(), "12 MB cannot all be on their way"
         assert 50 < proxy.exchanges_in_flight() < most
         assert proxy.held("upstream") < 2**19
         assert len(server.raw) < most * len(post.raw)
@@ -204,9 +205,9 @@ def test_a_request_longer_than_hold_limit_is_not_copied(size: int, copies: int, 
             assert await copy.over() == "eof" and copy.raw == asked.raw
             await copy.stop()
         else:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await stage.accept(listener)
+            later = await stage.connect(proxy)  # a copy would stand before it in the backlog
+            await send(later, OTHER.raw)
+            assert await receive(await stage.accept(listener), len(OTHER.raw)) == OTHER.raw
         assert server.raw == asked.raw
         await over(client, server)
 
@@ -218,13 +219,14 @@ def test_a_body_of_unknown_length_is_held_no_longer_than_hold_limit(loop_name: s
 
     async def scenario(stage: Stage) -> None:
         faults = {"it": {"type": "http_truncate", "share": "50%"}}
-        _, c, s = await stage.pair(protocol="http", hold_limit="10000B", faults=faults)
+        proxy, c, s = await stage.pair(protocol="http", hold_limit="10000B", faults=faults)
         client, server = End(c), End(s)
         await client.send(GET.raw)
         assert await server.has(len(GET.raw))
         await server.send(head + LARGE[:9_000])
         assert await client.has(len(head))
-        await asyncio.sleep(0.03)
+        await taken(proxy, downstream=server.sent)
+        await turns()
         assert client.raw == head, "the body's length may still be found out"
         await server.send(LARGE[9_000:10_000])
         assert await client.over() == "eof"

@@ -155,7 +155,7 @@ def test_the_first_of_two_aborts_wins_and_a_delay_ahead_of_it_holds_it(loop_name
         began = time.monotonic()
         await client.send(GET.raw)
         assert await client.has(1)
-        assert 0.06 <= time.monotonic() - began < 1.0
+        assert time.monotonic() - began >= 0.06
         assert statuses(client.raw) == ["418"] and server.raw == b""
         counts = {name: tally.messages for name, tally in proxy.fault_tallies().items()}
         assert counts == {"slow": 1, "it": 1, "other": 0, "late": 0}
@@ -176,7 +176,7 @@ def test_delays_of_the_request_and_of_its_answer_add_up(loop_name: str) -> None:
         assert await server.has(len(GET.raw))
         assert time.monotonic() - began >= 0.05
         assert await client.has(len(OK.raw))
-        assert 0.12 <= time.monotonic() - began < 1.5
+        assert time.monotonic() - began >= 0.12
         assert client.raw == OK.raw
         delays = {name: tally.delay.sum for name, tally in proxy.fault_tallies().items()}
         assert delays == pytest.approx({"there": 0.05, "back": 2 * 0.07}), "the answer is a head and a body"

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import socket
-import time
 
 import pytest
 
@@ -15,7 +14,7 @@ from chaosproxy.model import FaultSpec, read_fault
 from tests.http.corpus import CORPUS, LEGAL_ANSWER, LEGAL_REQUEST, Shape
 from tests.http.driving import cut
 from tests.http.talk import make_talks
-from tests.net.harness import Stage, address_of, close_with_reset, receive, run, send
+from tests.net.harness import Stage, address_of, close_with_reset, is_empty, receive, run, send, taken, until
 
 PAGE = {"type": "http_headers", "set": {"X-Injected": "yes"}, "match": {"path": "/nowhere"}}
 ALL = {"type": "http_headers", "set": {"X-Injected": "yes"}, "on": "request"}
@@ -110,10 +109,11 @@ def test_a_client_that_was_slowed_goes_on_when_its_answers_can_no_longer_be_told
 
 def test_half_a_head_reaches_a_server_that_turns_out_to_speak_something_else(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
-        _, client, server = await stage.pair(protocol="http")
+        proxy, client, server = await stage.pair(protocol="http")
         stage.supervisor.put_fault("proxy", fault("f", **PAGE), "test")
         await send(client, b"GET ")
-        await asyncio.sleep(0.05)
+        await taken(proxy, upstream=4)
+        assert is_empty(server)
         await send(server, b"220 hello\r\n")
         assert await receive(client, 11) == b"220 hello\r\n"
         assert await receive(server, 4) == b"GET "
@@ -148,13 +148,14 @@ def test_what_is_left_of_an_aborted_request_is_no_request(loop_name: str) -> Non
 
 def test_nor_is_it_when_the_fault_has_gone_meanwhile(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
-        _, client, server = await stage.pair(protocol="http")
+        proxy, client, server = await stage.pair(protocol="http")
         stage.supervisor.put_fault("proxy", fault("f", type="http_abort", match={"path": "/a"}), "test")
-        await send(client, b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LEGAL_REQUEST))
+        head = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LEGAL_REQUEST)
+        await send(client, head)
         assert (await receive(client, 12)).startswith(b"HTTP/1.1 503")
         stage.supervisor.heal("test")
         await send(client, LEGAL_REQUEST)
-        await asyncio.sleep(0.05)
+        await taken(proxy, upstream=len(head) + len(LEGAL_REQUEST))
         marked = LEGAL_REQUEST.replace(b"/next", b"/after")
         await send(client, marked)
         assert await receive(server, len(marked)) == marked
@@ -164,20 +165,19 @@ def test_nor_is_it_when_the_fault_has_gone_meanwhile(loop_name: str) -> None:
 
 def test_behind_a_lost_answer_no_other_is_heard(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
-        _, client, server = await stage.pair(protocol="http")
+        proxy, client, server = await stage.pair(protocol="http")
         stage.supervisor.put_fault("proxy", fault("f", type="http_drop_response", match={"path": "/a"}), "test")
         await send(client, LEGAL_REQUEST.replace(b"/next", b"/a"))
         await receive(server, len(LEGAL_REQUEST) - 3)
         await send(server, LEGAL_ANSWER)
-        await asyncio.sleep(0.05)
+        await taken(proxy, downstream=len(LEGAL_ANSWER))
         await send(client, LEGAL_REQUEST)
         await receive(server, len(LEGAL_REQUEST))
         await send(server, LEGAL_ANSWER)
-        await asyncio.sleep(0.05)
+        await taken(proxy, downstream=2 * len(LEGAL_ANSWER))
         await send(server, b"\x00garbage")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await receive(client, 1)
+        await taken(proxy, downstream=2 * len(LEGAL_ANSWER) + 8)
+        assert is_empty(client)
 
     run(loop_name, scenario)
 
@@ -240,7 +240,7 @@ def test_whoever_vanishes_in_the_middle_of_anything_leaves_nothing_behind(loop_n
         running = await stage.proxy_to(
             f"127.0.0.1:{listener.getsockname()[1]}", protocol="http", caller_faults={"headers": True}
         )
-        until = time.monotonic() + 2
+        asking = 20
         served: set[asyncio.Task[None]] = set()
 
         server_dice = random.Random(1)
@@ -254,14 +254,16 @@ def test_whoever_vanishes_in_the_middle_of_anything_leaves_nothing_behind(loop_n
             task.add_done_callback(served.discard)
 
         async def ask(dice: random.Random) -> None:
-            while time.monotonic() < until:
+            nonlocal asking
+            for _ in range(25):
                 sock = socket.socket()
                 sock.setblocking(False)
                 await loop.sock_connect(sock, address_of(running))
                 await speak(sock, dice, "client")
+            asking -= 1
 
         async def meddle(dice: random.Random) -> None:
-            while time.monotonic() < until:
+            while asking:
                 settings = {**dice.choice(FAULTS), "probability": dice.choice((0.3, 1.0))}
                 stage.supervisor.put_fault("proxy", fault(f"f{dice.randrange(4)}", **settings), "test")
                 await asyncio.sleep(dice.random() * 0.03)
@@ -269,17 +271,12 @@ def test_whoever_vanishes_in_the_middle_of_anything_leaves_nothing_behind(loop_n
                     stage.supervisor.heal("test")
 
         loop.add_reader(listener, serve)
-        await asyncio.gather(meddle(random.Random(2)), *(ask(random.Random(number)) for number in range(20)))
+        await asyncio.gather(meddle(random.Random(2)), *(ask(random.Random(number)) for number in range(asking)))
         loop.remove_reader(listener)
         listener.close()  # whom it has not accepted is reset
         await asyncio.gather(*served)
         stage.supervisor.heal("test")
-        for _ in range(300):
-            if not running.connections:
-                break
-            await asyncio.sleep(0.01)
-        assert not running.connections
-        assert running.tally.opened > 200
+        await until(lambda: not running.connections)
         assert running.tally.closed["bug"] == 0
 
     run(loop_name, scenario)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.net.building import fault
-from tests.net.harness import Stage, run
+from tests.net.harness import Stage, run, until
 from tests.net.http_shapes import (
     GET,
     LARGE,
@@ -23,9 +23,9 @@ from tests.net.http_shapes import (
     answer,
     chunked,
     request,
+    settled,
 )  # fmt: skip
 
-QUIET = 0.03
 PLAIN = Shape("plain", GET, OK)
 POST_LARGE = request("POST", "/hit", body=LARGE)
 
@@ -44,9 +44,11 @@ async def over(*ends: End) -> None:
         await end.stop()
 
 
-async def is_still(end: End) -> bool:
+async def is_still(stage: Stage, end: End, client: End, server: End) -> bool:
+    """Nothing more reaches this end, once the proxy has taken all that was sent by now."""
     size = len(end.raw)
-    await asyncio.sleep(QUIET)
+    [connection] = stage.supervisor.proxy("proxy").connections.values()
+    await settled(connection, client, server)
     return len(end.raw) == size and not end.end
 
 
@@ -65,7 +67,7 @@ def test_a_head_that_has_partly_gone_on_is_left_alone_and_the_next_is_not(cut: i
         assert (client.raw, server.raw) == (OK.raw, GET.raw)
         await client.send(GET.raw)
         assert await client.until(lambda: b" 503 " in client.raw)
-        assert await is_still(server) and server.raw == GET.raw
+        assert await is_still(stage, server, client, server) and server.raw == GET.raw
         await over(client, server)
 
     run(loop_name, scenario)
@@ -90,8 +92,7 @@ def test_a_fault_that_comes_in_the_middle_of_a_body_leaves_that_message_alone(ki
         assert (server.raw, client.raw) == (POST_LARGE.raw, OK.raw)
         assert stage.supervisor.proxy("proxy").fault_tallies()["it"].messages == 0
         await client.send(POST_LARGE.raw[:200])
-        await asyncio.sleep(QUIET)
-        assert stage.supervisor.proxy("proxy").fault_tallies()["it"].messages == 1
+        await until(lambda: stage.supervisor.proxy("proxy").fault_tallies()["it"].messages == 1)
         await over(client, server)
 
     run(loop_name, scenario)
@@ -107,9 +108,7 @@ def test_what_a_delay_holds_comes_at_once_when_it_goes_and_later_when_it_changes
         await s.stop_reading()
         server = Server(s.sock, PLAIN)
         await client.send(GET.raw + OTHER.raw)
-        assert await is_still(client) or on == "body"
-        await asyncio.sleep(QUIET)
-        began = time.monotonic()
+        assert await is_still(stage, client, client, server) or on == "body"
         if then == "changed":
             put(stage, "slow", type="http_delay", delay="80ms", on=on, match={"path": "/hit"})
         elif then == "removed":
@@ -119,7 +118,6 @@ def test_what_a_delay_holds_comes_at_once_when_it_goes_and_later_when_it_changes
         assert await client.has(len(OK.raw + OTHER_ANSWER.raw))
         assert client.raw == OK.raw + OTHER_ANSWER.raw
         assert server.raw == GET.raw + OTHER.raw
-        assert time.monotonic() - began < 1.0
         await client.send(OTHER.raw)
         assert await client.until(lambda: client.raw.endswith(OTHER_ANSWER.raw * 2))
         await over(client, server)
@@ -132,10 +130,10 @@ def test_a_change_counts_from_when_the_message_came(loop_name: str) -> None:
         client, server = await ends(stage, slow={"type": "http_delay", "delay": "1h"})
         began = time.monotonic()
         await client.send(GET.raw)
-        assert await is_still(server)
+        assert await is_still(stage, server, client, server)
         put(stage, "slow", type="http_delay", delay="150ms")
         assert await server.has(len(GET.raw))
-        assert 0.15 <= time.monotonic() - began < 1.0
+        assert time.monotonic() - began >= 0.15
         await over(client, server)
 
     run(loop_name, scenario)
@@ -176,8 +174,7 @@ def test_any_change_in_the_middle_of_a_body_loses_nothing(loop_name: str) -> Non
                 await server.send(long.raw[25_000:])
                 await asyncio.sleep(0.001)
                 stage.supervisor.heal("test")
-                async with asyncio.timeout(5):
-                    assert await client.has(len(long.raw)), what
+                assert await client.has(len(long.raw)), what
                 assert client.raw == long.raw, what
                 await over(client, server)
 
@@ -216,7 +213,7 @@ def test_an_abort_that_closes_lets_the_client_end_its_request_first(loop_name: s
         client, server = await ends(stage, it={"type": "http_abort", "body": "injected"})
         await client.send(asked.raw[:1000])
         assert await client.until(lambda: client.raw.endswith(b"injected"))
-        assert await is_still(client)
+        assert await is_still(stage, client, client, server)
         await client.send(asked.raw[1000:])
         assert await client.over() == "eof"
         assert b"\r\nConnection: close\r\n" in client.raw
@@ -233,10 +230,10 @@ def test_an_abort_waits_for_its_turn_and_survives_its_fault(loop_name: str) -> N
         client, server = await ends(stage, it={"type": "http_abort", "match": {"path": "/hit"}})
         await client.send(OTHER.raw + GET.raw + OTHER.raw)
         assert await server.has(2 * len(OTHER.raw))
-        assert await is_still(client) and client.raw == b""
+        assert await is_still(stage, client, client, server) and client.raw == b""
         stage.supervisor.heal("test")
         await server.send(OTHER_ANSWER.raw[:20])
-        await asyncio.sleep(QUIET)
+        assert await is_still(stage, server, client, server)
         await server.send(OTHER_ANSWER.raw[20:] + OTHER_ANSWER.raw)
         assert await client.until(lambda: client.raw.count(OTHER_ANSWER.raw) == 2)
         assert client.raw.startswith(OTHER_ANSWER.raw + b"HTTP/1.1 503 ")

@@ -10,7 +10,7 @@ import pytest
 
 from chaosproxy.events import ConnectionClosed, NotFramed
 from tests.net.building import fault
-from tests.net.harness import Stage, run
+from tests.net.harness import Stage, run, turns, until
 from tests.net.http_shapes import GET, LARGE, OK, OTHER, OTHER_ANSWER, End, request
 
 EVERYTHING: dict[str, dict[str, object]] = {
@@ -75,10 +75,11 @@ def test_what_was_upgraded_is_a_stream(
         await server.send(b"late")
         size = len(client.raw)
         assert await client.has(size + 4)
-        assert 0.05 <= time.monotonic() - began < 1.0
+        assert time.monotonic() - began >= 0.05
         stage.supervisor.put_fault("proxy", fault("slow", type="stall"), "test")
         await server.send(b"held")
-        await asyncio.sleep(0.03)
+        await until(lambda: stage.supervisor.proxy("proxy").held("downstream") == 4)
+        await turns()
         assert client.raw.endswith(b"late")
         stage.supervisor.heal("test")
         assert await client.has(size + 8)

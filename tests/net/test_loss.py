@@ -21,7 +21,7 @@ import pytest
 
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault, proxy
-from tests.net.harness import Stage, address_of, receive, run, send
+from tests.net.harness import Stage, address_of, receive, run, send, until
 from tests.net.lossy import FAR, NEAR, far_link, knock, likely, mathis, pftk, read_tcp
 
 pytestmark = pytest.mark.namespace
@@ -103,16 +103,17 @@ def test_every_packet_has_dice_of_its_own(rate: float) -> None:
         for _ in range(packets):
             knock(client)
             counts.append(read_tcp(ours).arrived)
-        await asyncio.sleep(0.1)
-        assert likely(packets - (read_tcp(ours).arrived - counts[0]), packets, rate)
+        stage.supervisor.heal("test")
+        await send(client, b"x")  # one packet, behind all others
+        await receive(server, 1)
+        assert likely(packets - (read_tcp(ours).arrived - counts[0] - 1), packets, rate)
         lost = [before == after for before, after in pairwise(counts)]
         assert likely(sum(both == (True, True) for both in pairwise(lost)), packets - 1, rate**2)
         [ours] = our_sockets(running, "downstream").values()
         before = read_tcp(ours).arrived
         for _ in range(1000):
             knock(server)
-        await asyncio.sleep(0.1)
-        assert read_tcp(ours).arrived - before == 1000, "the other direction loses nothing"
+        await until(lambda: read_tcp(ours).arrived - before >= 1000)  # the other direction loses nothing
 
     run("uvloop", scenario)
 
@@ -227,11 +228,12 @@ def test_a_new_client_sends_its_syn_again_as_often_as_it_is_lost(loop_name: str)
         clients = [stage.keep(socket.socket()) for _ in range(many)]
         async with playing() as tasks:
             tasks += [asyncio.ensure_future(dial(client)) for client in clients]
-            await asyncio.wait(tasks, timeout=1.5)
+            await until(lambda: all(client in seconds or read_tcp(client).retransmits for client in clients))
             late = [client for client in clients if read_tcp(client).retransmits]
             assert likely(len(late), many, rate)
+            # The second SYN gets through as often as the first.
+            await until(lambda: len(seconds) > many - len(late) // 2)
             assert all(seconds.get(client, math.inf) >= SYN_RETRY for client in late)
-            assert len(seconds) > many - len(late) // 2, "the second SYN gets through as often as the first"
 
     run(loop_name, scenario)
 

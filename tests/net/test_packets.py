@@ -8,8 +8,6 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +17,7 @@ from chaosproxy.net.kernel.sockopts import tcp_info
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.tallies import TcpInfo
 from tests.net.building import fault
-from tests.net.harness import Stage, address_of, close_with_reset, quiet, receive, run, send, timed
+from tests.net.harness import Stage, address_of, can_send, close_with_reset, is_empty, receive, run, send, timed, until
 
 pytestmark = pytest.mark.namespace
 
@@ -48,6 +46,11 @@ def info(sock: socket.socket) -> TcpInfo:
     return found
 
 
+def segments_received(sock: socket.socket) -> int:
+    """tcpi_segs_in: bare acknowledgements included."""
+    return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 140)[0])
+
+
 def filters_of(running: Proxy) -> list[int]:
     """For each socket of open connections the length of its filter; 0 for none."""
     pipes = [pipe for one in running.connections.values() for pipe in (one.upstream, one.downstream)]
@@ -64,11 +67,10 @@ def filter_length(sock: socket.socket) -> int:
     return length.value
 
 
-async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Poll for a fact of the kernel, which announces none."""
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.01)
+async def sent_again(sock: socket.socket) -> None:
+    """Wait until a socket's own TCP has sent something again: then what it sent has long been lost."""
+    before = info(sock).retransmits
+    await until(lambda: info(sock).retransmits > before)
 
 
 @pytest.mark.parametrize("way", [CLIENT_TO_SERVER, SERVER_TO_CLIENT], ids=["upstream", "downstream"])
@@ -79,20 +81,18 @@ def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, 
         cut(stage, **way)
         lost = os.urandom(5_000)
         await send(sender, lost)
-        assert await quiet(receiver, 0.3)
+        await sent_again(sender)
+        assert is_empty(receiver)
         assert info(sender).unacked > 0
-        assert info(sender).retransmits > 0, "its own TCP sends it again"
         back = os.urandom(3_000_000)  # far more than what may be unacknowledged at once
-        async with asyncio.timeout(5):
-            _, arrived = await asyncio.gather(send(receiver, back), receive(sender, len(back)))
+        _, arrived = await asyncio.gather(send(receiver, back), receive(sender, len(back)))
         assert arrived == back, "the other way goes on in full"
-        assert await quiet(receiver, 0.05)
+        assert is_empty(receiver)
         direction = "upstream" if way is CLIENT_TO_SERVER else "downstream"
         assert running.dropped(direction) >= info(sender).retransmits
         heal(stage)
-        async with asyncio.timeout(5):
-            assert await receive(receiver, len(lost)) == lost
-        assert await quiet(receiver, 0.3), "each byte arrives once"
+        await send(sender, b"end")
+        assert await receive(receiver, len(lost) + 3) == lost + b"end", "each byte arrives once"
         await until(lambda: info(sender).unacked == 0)
         assert running.tally.dropped_upstream == running.tally.dropped_downstream == 0, "the connection is still open"
 
@@ -101,22 +101,24 @@ def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, 
 
 def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
-        _, client, server = await stage.pair(**NODES)
+        running, client, server = await stage.pair(**NODES)
+        [connection] = running.connections.values()
+        assert connection.downstream.sink is not None
+        ours = connection.downstream.sink.get_extra_info("socket")
         cut(stage, **CLIENT_TO_SERVER, acks="drop")
         back = os.urandom(30_000_000)
         sending = asyncio.ensure_future(send(server, back))
         got = bytearray()
-        try:
-            async with asyncio.timeout(2):
-                while True:
-                    got += await asyncio.get_running_loop().sock_recv(client, 2**18)
-        except TimeoutError:
-            pass
+
+        async def read() -> None:
+            while len(got) < len(back):
+                got.extend(await asyncio.get_running_loop().sock_recv(client, 2**18))
+
+        reading = asyncio.ensure_future(read())
+        await until(lambda: info(ours).backoff >= 1)  # nothing was acknowledged for a retransmission time-out
         assert 0 < len(got) < len(back), "what the window holds arrives, and no more"
         heal(stage)
-        async with asyncio.timeout(10):
-            got += await receive(client, len(back) - len(got))
-            await sending
+        await asyncio.gather(sending, reading)
         assert got == back
 
     run(loop_name, scenario)
@@ -127,16 +129,12 @@ def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_
         _, client, _ = await stage.pair(**NODES)
         client.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, 1500)
         cut(stage, **CLIENT_TO_SERVER)
-        # Linux counts it from the first retransmission; without a tail loss probe that is one time-out away.
-        Path("/proc/sys/net/ipv4/tcp_early_retrans").write_text("0")
-        await send(client, b"are you there?")
-        await until(lambda: info(client).retransmits > 0)
         async with timed() as elapsed:
-            with pytest.raises(TimeoutError) as caught:
+            await send(client, b"are you there?")
+            with pytest.raises(TimeoutError) as caught:  # without the option it would take 15 minutes
                 await receive(client, 1)
-            took = elapsed()
+            assert elapsed() >= 1.49
         assert caught.value.errno == errno.ETIMEDOUT
-        assert 1.35 <= took <= 1.65
 
     run(loop_name, scenario)
 
@@ -147,9 +145,11 @@ def test_keepalive_ends_an_idle_connection_that_is_cut_both_ways(loop_name: str)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
             client.setsockopt(socket.IPPROTO_TCP, option, value)
-        assert await quiet(client, 2.5), "while it is whole, probes are answered"
+        asked = segments_received(client)
+        await until(lambda: segments_received(client) >= asked + 2)
+        assert is_empty(client), "while it is whole, probes are answered"
         cut(stage, **NODES)
-        async with timed() as elapsed, asyncio.timeout(6):
+        async with timed() as elapsed:
             with pytest.raises(TimeoutError) as caught:
                 await receive(client, 1)
             assert elapsed() > 1.5
@@ -175,10 +175,11 @@ def test_unreachable_lets_connecting_time_out_and_a_syn_sent_again_gets_through(
             await asyncio.sleep(0.3)
             assert not connecting.done()
             stage.supervisor.remove_fault("proxy", "off", "test")
-            async with asyncio.timeout(5):
-                await connecting
-            assert 0.8 < elapsed() < 2.5, "the second SYN is sent after a second"
-        assert running.tally.opened == 2, "our own connections are no clients"
+            await connecting
+            assert elapsed() > 0.8, "the second SYN is sent after a second"
+        host, port = patient.getsockname()
+        await until(lambda: any(one.client_address == f"{host}:{port}" for one in running.connections.values()))
+        assert running.tally.opened == 2, "the connections that fill the backlog, accepted before it, are no clients"
 
     run(loop_name, scenario)
 
@@ -256,13 +257,12 @@ def test_overlapping_cuts_heal_one_by_one(loop_name: str) -> None:
         cut(stage, "both", **NODES)
         heal(stage, "both")
         await send(server, b"this way is whole again")
-        async with asyncio.timeout(3):
-            assert await receive(client, 23) == b"this way is whole again"
+        assert await receive(client, 23) == b"this way is whole again"
         await send(client, b"x")
-        assert await quiet(server, 0.3), "the other partition still cuts this way"
+        await sent_again(client)
+        assert is_empty(server), "the other partition still cuts this way"
         heal(stage, "one")
-        async with asyncio.timeout(3):
-            assert await receive(server, 1) == b"x"
+        assert await receive(server, 1) == b"x"
 
     run(loop_name, scenario)
 
@@ -274,10 +274,9 @@ def test_closing_during_a_cut_ends_both_sides_in_good_order(loop_name: str) -> N
         running, client, server = await stage.pair(**NODES)
         cut(stage, **NODES)
         running.end_connections("close")
-        async with asyncio.timeout(2):
-            assert await receive(client, 1) == b""
-            assert await receive(server, 1) == b""
-            await stage.event("connection_closed")
+        assert await receive(client, 1) == b""
+        assert await receive(server, 1) == b""
+        await stage.event("connection_closed")
 
     run(loop_name, scenario)
 
@@ -289,11 +288,12 @@ def test_a_peer_that_left_while_its_reset_was_lost_is_missed_after_healing(loop_
         running, client, server = await stage.pair(**NODES)
         cut(stage, **NODES)
         close_with_reset(client)
-        assert await quiet(server, 0.3)
+        await until(lambda: running.dropped("upstream") > 0)
+        assert is_empty(server)
         heal(stage)
-        async with asyncio.timeout(4):
-            with pytest.raises(ConnectionResetError):
-                await receive(server, 1)
+        with pytest.raises(ConnectionResetError):
+            await receive(server, 1)
+        await stage.event("connection_closed")
         assert not running.connections
 
     run(loop_name, scenario)
@@ -340,14 +340,14 @@ def test_a_pause_leaves_data_in_the_kernel_and_clients_in_the_backlog(loop_name:
         sending = asyncio.ensure_future(send(client, flood))
         late = await stage.connect(running)  # the kernel accepts for a process that is stopped
         await send(late, b"hello")
-        assert await quiet(server, 0.3)
+        await until(lambda: not can_send(client))
+        assert is_empty(server)
         assert not sending.done(), "its window is closed: nobody reads"
         assert running.held("upstream") <= 2**18, "what had been read when it began"
         assert running.tally.opened == 1
         stage.supervisor.remove_fault("proxy", "stopped", "test")
-        async with asyncio.timeout(5):
-            assert await receive(server, len(flood)) == flood
-            await sending
+        assert await receive(server, len(flood)) == flood
+        await sending
         await until(lambda: running.tally.opened == 2)
 
     run(loop_name, scenario)
@@ -362,13 +362,9 @@ def test_bandwidth_in_mode_packet_is_paced_by_the_kernel(loop_name: str) -> None
         sock = connection.upstream.source.get_extra_info("socket")
         assert struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, 47, 8)) == (100_000_000,)
         size = 40_000_000
-        sending = asyncio.ensure_future(send(server, bytes(size)))
-        first = await receive(client, 2_000_000)
         async with timed() as elapsed:
-            await receive(client, size - len(first))
-            rate = (size - len(first)) / elapsed()
-        await sending
-        assert rate < 110e6  # how exact it is, the benchmark says
+            await asyncio.gather(send(server, bytes(size)), receive(client, size))
+            assert size / elapsed() < 110e6  # how exact it is, the benchmark says
         stage.supervisor.heal("test")
         assert struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, 47, 8)) == (2**64 - 1,)
 
@@ -381,12 +377,11 @@ def test_ipv6_is_cut_too(loop_name: str) -> None:
         assert client.family == socket.AF_INET6
         cut(stage, **CLIENT_TO_SERVER)
         await send(client, b"x")
-        assert await quiet(server, 0.3)
+        await sent_again(client)
+        assert is_empty(server)
         await send(server, b"back")
-        async with asyncio.timeout(3):
-            assert await receive(client, 4) == b"back"
+        assert await receive(client, 4) == b"back"
         heal(stage)
-        async with asyncio.timeout(3):
-            assert await receive(server, 1) == b"x"
+        assert await receive(server, 1) == b"x"
 
     run(loop_name, scenario)

@@ -9,9 +9,9 @@ import ssl
 import pytest
 
 from chaosproxy.events import ClientHello
-from chaosproxy.net.tls import handshake as securing
+from chaosproxy.net import front
 from tests.net.building import fault
-from tests.net.harness import Stage, quiet, receive, run, send
+from tests.net.harness import Stage, is_empty, receive, run, send, taken
 from tests.net.tls_peers import Certs, Peer
 
 
@@ -77,7 +77,8 @@ def test_a_hello_in_pieces_is_waited_for_and_arrives_whole(loop_name: str, certs
         server = await stage.accept(listener)
         assert await receive(server, len(hello)) == hello
         await send(server, b"answer")
-        assert await quiet(client, 0.1)
+        await taken(running, downstream=6)
+        assert is_empty(client)
 
     run(loop_name, scenario)
 
@@ -85,7 +86,7 @@ def test_a_hello_in_pieces_is_waited_for_and_arrives_whole(loop_name: str, certs
 def test_a_client_that_waits_for_the_server_to_begin_is_served_without_a_name(
     loop_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(securing, "HELLO_WITHIN", 0.05)
+    monkeypatch.setattr(front, "HELLO_WITHIN", 0.05)
 
     async def scenario(stage: Stage) -> None:
         faults = {"dead": {"type": "blackhole", "match": {"sni": "*"}}}

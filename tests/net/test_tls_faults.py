@@ -15,7 +15,7 @@ from chaosproxy.events import ConnectionClosed, TlsFailed
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.tls.peek import Peek
 from tests.net.building import fault
-from tests.net.harness import Stage, quiet, receive, run
+from tests.net.harness import Stage, is_empty, receive, run, turns, until
 from tests.net.tls_peers import Certs, Peer, connect
 
 
@@ -109,7 +109,9 @@ def test_stall_never_answers_until_it_is_healed(loop_name: str, certs: Certs) ->
         with pytest.raises(ssl.SSLWantReadError):
             peer.tls.do_handshake()
         await peer.flush()
-        assert await quiet(peer.sock, 0.2)
+        await until(lambda: bool(running.fault_tallies()["wrong"].chunks))
+        await turns()
+        assert is_empty(peer.sock)
         assert running.fault_tallies()["wrong"].chunks == 1
         stage.supervisor.heal("test")
         await peer.handshake()
@@ -148,7 +150,7 @@ def test_a_stalled_client_may_leave_in_the_turn_in_which_it_is_healed(
         while not running.connections:
             await asyncio.sleep(0)
         client.shutdown(socket.SHUT_WR)
-        assert await closed(stage) == ("peer", "client closed the connection during the TLS handshake")
+        assert await closed(stage) == ("client", "client closed the connection during the TLS handshake")
 
     run(loop_name, scenario)
 
@@ -157,7 +159,9 @@ def test_reset_comes_after_the_hello(loop_name: str, certs: Certs) -> None:
     async def scenario(stage: Stage) -> None:
         running = await wrong(stage, certs, "reset")
         client = await stage.connect(running)
-        assert await quiet(client, 0.05), "not before the hello"
+        await until(lambda: bool(running.connections))
+        await turns()
+        assert is_empty(client), "not before the hello"
         with pytest.raises(ConnectionResetError):
             await Peer(client, certs.client_context(), "api.test").handshake()
         assert await closed(stage) == ("injected", "reset by fault wrong during the TLS handshake")

@@ -31,7 +31,7 @@ async def openssl_server(certs: Certs, directory: Path, *words: str) -> AsyncIte
     )  # fmt: skip
     try:
         assert server.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while b"ACCEPT" not in await server.stdout.readline():
                 pass
         yield port
@@ -42,7 +42,7 @@ async def openssl_server(certs: Certs, directory: Path, *words: str) -> AsyncIte
 
 async def said(*words: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
     process = await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE, stderr=PIPE)
-    out, err = await asyncio.wait_for(process.communicate(stdin), 20)
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
     assert process.returncode is not None
     return process.returncode, out, err
 
@@ -60,7 +60,7 @@ def test_openssl_to_openssl(loop_name: str, certs: Certs, tmp_path: Path, versio
             )  # fmt: skip
             assert client.stdin is not None and client.stdout is not None
             client.stdin.write(b"hello\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert await client.stdout.readline() == b"olleh\n"
             client.terminate()
             await client.communicate()
@@ -102,7 +102,7 @@ def test_openssl_may_change_its_keys(loop_name: str, certs: Certs, tmp_path: Pat
             )  # fmt: skip
             assert client.stdin is not None and client.stdout is not None and client.stderr is not None
             await stage.event("connection_opened")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 for words in (b"one\n", b"K\n", b"two\n", b"k\n", b"three\n"):
                     client.stdin.write(words)
                     # A command is one only if nothing else comes with it: so each is waited for.

@@ -53,7 +53,7 @@ class Watch:
         supervisor.bus.subscribe(self._events.put_nowait)
 
     async def until(self, kind: type[Event]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not isinstance(await self._events.get(), kind):
                 pass
 
@@ -92,17 +92,17 @@ def test_connections_and_bytes_are_counted() -> None:
             seen = scrape()
             assert seen.value("chaosproxy_connections", proxy="db") == 1
             assert seen.value("chaosproxy_connections_opened_total", proxy="db") == 1
-            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="peer") == 0
+            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="client") == 0
             assert seen.value("chaosproxy_bytes_total", proxy="db", direction="upstream") == 5
             assert seen.value("chaosproxy_bytes_total", proxy="db", direction="downstream") == 5
             assert seen.value("chaosproxy_dial_seconds_count", proxy="db") == 1
-            assert 0 < seen.value("chaosproxy_dial_seconds_sum", proxy="db") < 1
+            assert seen.value("chaosproxy_dial_seconds_sum", proxy="db") > 0
 
             await end(writer)
             await watch.until(ConnectionClosed)
             seen = scrape()
             assert seen.value("chaosproxy_connections", proxy="db") == 0
-            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="peer") == 1
+            assert seen.value("chaosproxy_connections_closed_total", proxy="db", cause="client") == 1
             assert seen.value("chaosproxy_bytes_total", proxy="db", direction="upstream") == 5
 
     with_supervisor(scenario)
@@ -127,7 +127,7 @@ def test_a_fault_shows_what_it_touched_held_and_delayed() -> None:
 
             supervisor.put_fault("db", fault("hold", type="latency", delay="1h", direction="upstream"), "test")
             writer.write(b"12345678")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 held = {"proxy": "db", "direction": "upstream"}
                 while scrape().value("chaosproxy_held_bytes", **held) != 8:
                     await asyncio.sleep(0.005)  # what is held is a count, and nobody tells when it grows

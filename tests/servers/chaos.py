@@ -23,8 +23,9 @@ __all__ = ["ApiError", "ChaosproxyServer", "chaosproxy_command", "serving"]
 
 READY = re.compile(r"ready control=(http://\S+) proxies=(\d+)\n")
 START_SECONDS = 30.0
-STOP_SECONDS = 10.0
-LONGEST_SECONDS = 100.0
+STOP_SECONDS = 30.0
+ANSWER_SECONDS = 30.0
+LONGEST_SECONDS = 200.0
 
 
 def chaosproxy_command() -> list[str]:
@@ -65,7 +66,7 @@ class ChaosproxyServer:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=5.0) as answer:
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -73,7 +74,7 @@ class ChaosproxyServer:
         return json.loads(text) if text else None
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"{self.control}/metrics", timeout=5.0) as answer:
+        with urllib.request.urlopen(f"{self.control}/metrics", timeout=ANSWER_SECONDS) as answer:
             return str(answer.read().decode())
 
     def add_proxy(self, name: str, upstream_port: int, **fields: object) -> int:

@@ -19,7 +19,7 @@ __all__ = ["Child", "do_without", "find", "free_port", "is_listening", "started"
 
 HOST = "127.0.0.1"
 START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 
 
 def find(program: str) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 from chaosproxy.http.context import HttpContext
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
-from chaosproxy.net.sockets.dial import DialError, dial
-from chaosproxy.net.tls.handshake import dial_tls
+from chaosproxy.net.sockets.dial import DialError
 from chaosproxy.tallies import ProxyTally
-
-if TYPE_CHECKING:
-    from chaosproxy.net.proxy import Proxy
+from chaosproxy.tasks import TaskOwner
 
 __all__ = ["Copies"]
 
@@ -30,8 +27,13 @@ logger = logging.getLogger(__name__)
 class Copies:
     """The copies of one proxy that are under way."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
+    def __init__(
+        self, name: str, tasks: TaskOwner, dial: Callable[[Callable[[], asyncio.Protocol]], Awaitable[None]]
+    ) -> None:
+        """`dial` reaches the proxy's upstream, and raises DialError."""
+        self._name = name
+        self._tasks = tasks
+        self._reach = dial
         self._open: set[_Copy] = set()
         """Strong references, until each connection is gone: see `connection`."""
         self._count = 0
@@ -41,24 +43,20 @@ class Copies:
         """Send a request to the upstream, on a connection of its own."""
         if len(self._open) >= _MOST:
             if not self._is_full:
-                logger.warning("%s: %d copies are under way; no more are sent meanwhile", self._proxy.spec.name, _MOST)
+                logger.warning("%s: %d copies are under way; no more are sent meanwhile", self._name, _MOST)
             self._is_full = True
             return
         self._is_full = False
         self._count += 1
         copy = _Copy(request, self._open)
         self._open.add(copy)
-        self._proxy.tasks.start(self._dial(copy), f"copy-{self._count}")
+        self._tasks.start(self._dial(copy), f"copy-{self._count}")
 
     async def _dial(self, copy: _Copy) -> None:
-        proxy, spec = self._proxy, self._proxy.spec
         try:
-            if proxy.tls is not None and proxy.tls.originates:
-                await dial_tls(proxy, None, lambda: copy, lambda reason: None)
-            else:
-                await dial(spec.upstream, spec.connect_timeout, lambda: copy)
+            await self._reach(lambda: copy)
         except DialError as error:
-            logger.warning("a copy of a request did not reach %s: %s", spec.upstream, error)
+            logger.warning("a copy of a request did not reach %s: %s", error.upstream, error.reason)
         finally:
             copy.dialled()
 

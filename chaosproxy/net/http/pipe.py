@@ -6,39 +6,74 @@ any other, with Forward and Disturb.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import Protocol, assert_never, cast
 
+from chaosproxy.endings import Ending
 from chaosproxy.faults.base import Close, Direction, Send, Step
-from chaosproxy.faults.chain import Link
+from chaosproxy.faults.chain import Link, Marker
 from chaosproxy.http.caller import CallerStage
 from chaosproxy.http.conversation import Conversation
+from chaosproxy.http.effects import (
+    Effect,
+    EndAt,
+    GoPlain,
+    PauseClient,
+    Refuse,
+    ResumeClient,
+    SendCopies,
+    WakeDownstream,
+)
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate, MessageStage
-from chaosproxy.net.http.readers import HttpReader, RequestReader, ResponseReader
 from chaosproxy.net.stream.pipe import Pipe
-from chaosproxy.net.stream.readers import ChainedReader, PlainReader, Reader
+from chaosproxy.net.stream.ports import Ends, Readers
+from chaosproxy.net.stream.readers import STREAM_READERS
 from chaosproxy.tallies import FaultTally
 
-if TYPE_CHECKING:
-    from chaosproxy.net.stream.connection import Connection
-
-__all__ = ["HttpPipe"]
+__all__ = ["HttpPipe", "Service"]
 
 _OUTSTANDING = 8
 """Too many requests wait for their answers: a reason to pause, beside those in `pipe`."""
 
 
+_FRAMING, _GATE = Marker("framing"), Marker("gate")
+
+
+class Service(Protocol):
+    """The HTTP side of the proxy, as a pipe sees it."""
+
+    @property
+    def are_watched(self) -> bool:
+        """Some fault treats messages."""
+
+    def caller_link(self, conversation: Conversation, connection: int, before: Link | None) -> Link | None:
+        """Return the link that obeys requests which ask for faults; `before` is the one that did so until now."""
+
+    def send_copies(self, copies: Iterable[bytes]) -> None:
+        """Send each request to the server once more."""
+
+
 class HttpPipe(Pipe):
     """One direction of a connection in HTTP mode."""
 
-    __slots__ = ("_frame", "bypass", "conversation", "stream")
+    __slots__ = ("_frame", "_ordinal", "_service", "bypass", "conversation", "stream")
 
     def __init__(
-        self, connection: Connection, direction: Direction, limit: int, stream: Requests | Responses
+        self,
+        ends: Ends[Pipe],
+        direction: Direction,
+        limit: int,
+        readers: Readers[Pipe],
+        stream: Requests | Responses,
+        service: Service,
+        ordinal: int,
     ) -> None:
-        super().__init__(connection, direction, limit)
+        super().__init__(ends, direction, limit, readers)
+        self._service = service
+        self._ordinal = ordinal
+        """The number of its connection."""
         self.stream = stream
         self.conversation: Conversation = stream.conversation
         self.bypass = False
@@ -55,7 +90,7 @@ class HttpPipe(Pipe):
         if is_framed:
             self._drain(now)
         if message or self._treats_messages or self._holds_unframed:
-            self.conversation.spell_out()
+            self.conversation.unfold()
             before, behind = self._framing()
             links = [before, *self._caller(), *message, behind, *stream]
             self.bypass = not stream
@@ -64,28 +99,28 @@ class HttpPipe(Pipe):
         super().arrange(links, now)
         if is_framed and not self._is_framed and self.direction == "downstream":
             self.conversation.let_pass(now)
+        self._react(now)
 
     @property
     def _treats_messages(self) -> bool:
         """A fault treats messages, of this direction or the other, or has begun to and must come to an end."""
-        connection = self.connection
-        if connection is None:
+        if self.ends is None:
             return False
         conversation = self.conversation
-        return conversation.is_treated or (conversation.over is None and connection.proxy.http.are_watched)
+        return conversation.is_treated or (conversation.is_framed and self._service.are_watched)
 
     def _caller(self) -> list[Link]:
         """What obeys requests that ask for faults themselves."""
-        if self.direction == "downstream" or self.connection is None:
+        if self.direction == "downstream" or self.ends is None:
             return []
         standing = [] if self.chain is None else [one for one in self.chain.links if isinstance(one.stage, CallerStage)]
-        link = self.connection.proxy.http.caller_link(self.connection, standing[0] if standing else None)
+        link = self._service.caller_link(self.conversation, self._ordinal, standing[0] if standing else None)
         return [] if link is None else [link]
 
     def _framing(self) -> tuple[Link, Link]:
         if self._frame is None:
             gate = Gate(self.conversation, self.stream.on)
-            self._frame = (Link("", Framing(self.stream), FaultTally()), Link(" ", gate, FaultTally()))
+            self._frame = (Link(_FRAMING, Framing(self.stream), FaultTally()), Link(_GATE, gate, FaultTally()))
         return self._frame
 
     @property
@@ -105,35 +140,34 @@ class HttpPipe(Pipe):
         """An answer that a request asked for, and asked to be late, holds what follows: framing cannot end yet."""
         return self._is_framed and self.chain is not None and bool(self.chain.links[0].timed)
 
-    def _protocol(self, protocol: type[Reader]) -> type[Reader]:
-        if self.conversation.over is None and protocol in (PlainReader, ChainedReader):
-            return RequestReader if self.direction == "upstream" else ResponseReader
-        return protocol
+    @property
+    def readers(self) -> Readers[Pipe]:
+        """Readers of HTTP while the connection speaks it, then those of a plain stream."""
+        return self._readers if self.conversation.is_framed else STREAM_READERS
 
     # ── what flows ────────────────────────────────────────────────────────────────────
 
     def take_in(self, data: bytes) -> None:
         """Frame what arrived, and pass it on, through the chain where there is one."""
-        connection, chain = self.connection, self.chain
-        if connection is None:
+        ends, chain = self.ends, self.chain
+        if ends is None:
             return
-        now = connection.scheduler.clock()
+        now = ends.scheduler.clock()
         try:
-            if not self._is_framed:
-                self.stream.account(data, now)
-            if self.conversation.reset_over:
-                self._refuse()
-            elif chain is not None:
-                self.take(Send(now, data))
-            elif self.sink is not None:
-                self.sink.write(data)
-                self._react(now)
+            if not self.conversation.is_framed:
+                self.go_plain(now)  # the reader was made before that, for a socket that was not yet there
+            if self._is_framed or self.stream.account(data, now):
+                if chain is not None:
+                    self.take(Send(now, data))
+                elif self.sink is not None:
+                    self.sink.write(data)
+            self._react(now)
         except Exception:  # a defect ends this connection and no other
-            connection.log_bug()
+            ends.log_bug()
             self.on_bug()
 
     def end_of_stream(self) -> None:
-        if self.connection is None:
+        if self.ends is None:
             return
         now = self._scheduler.clock()
         if not self._is_framed:
@@ -146,68 +180,72 @@ class HttpPipe(Pipe):
         self._react(now)
 
     def _leave(self, step: Step) -> None:
-        conversation, connection = self.conversation, self.connection
-        if isinstance(step, Close) and conversation.client_ended and conversation.obligations.is_silent and connection:
-            # It is the client that has waited no longer: that is what its time-out is measured by.
-            fault = conversation.obligations.silenced_by
-            connection.close("peer", f"client closed first, unanswered for fault {fault}")
+        conversation, ends = self.conversation, self.ends
+        if isinstance(step, Close) and conversation.client_gave_up and ends:
+            # The client ended this connection: its time-out is measured by when it left.
+            ends.close(Ending("client", "fin", conversation.silence.fault))
         else:
             super()._leave(step)
 
     def _react(self, now: float) -> None:
-        """See to what this direction's messages mean for the other one, and for the server."""
-        conversation, connection = self.conversation, self.connection
-        if connection is None:
-            return
-        if conversation.reset_over:
-            self._refuse()
-            return
-        if conversation.over is not None:
-            self._go_plain(now)
-        if conversation.wakes_downstream:
-            conversation.wakes_downstream = False
-            connection.downstream.wake(now)  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
-        if conversation.copies:
-            copies, conversation.copies = conversation.copies, None
-            connection.proxy.http.send_copies(copies)
-        self._slow_client()
+        """Perform the effects of what has just been framed, in either direction."""
+        while self.ends is not None and (effect := self.conversation.next_effect()) is not None:
+            self._perform(effect, self.ends, now)
+
+    def _perform(self, effect: Effect, ends: Ends[Pipe], now: float) -> None:
+        upstream, downstream = (self, self._other) if self.direction == "upstream" else (self._other, self)
+        match effect:
+            case GoPlain():
+                upstream.go_plain(now)
+                downstream.go_plain(now)
+            case Refuse():
+                ends.reset(Ending("operator", "reset", error=f"strict: {self.conversation.stream_reason}"))
+            case WakeDownstream():
+                downstream.wake(now)
+            case EndAt():
+                downstream.end_at(effect, now)
+            case SendCopies(request, copies):
+                self._service.send_copies([request] * copies)
+            case PauseClient():
+                upstream.pause(_OUTSTANDING)
+            case ResumeClient():
+                upstream.resume(_OUTSTANDING)
+            case other:
+                assert_never(other)
+
+    def go_plain(self, now: float) -> None:
+        """Forward this direction as a plain stream, and release the beginning of a head that was kept back."""
+        source = self.source
+        if source is not None and type(source.get_protocol()) in (self._readers.plain, self._readers.chained):
+            source.set_protocol(self.reader())
+        if self.stream.framer.kept:
+            self.wake(now)
 
     def wake(self, now: float) -> None:
-        """An answer that a fault gives may be ready, or the end be near."""
+        """Let the framing put in what is ready."""
         if self._is_framed:
-            framing, gate = (link.stage for link in self._framing())
-            assert isinstance(framing, Framing) and isinstance(gate, Gate)
-            gate.wake()
-            if framing.alarm > now:  # not from within
-                framing.wake(now)
-                self.advance(now)
+            framing, _ = self._stages()
+            framing.wake(now)
+            self.advance(now)
 
-    def _slow_client(self) -> None:
-        """A client that asks much faster than it is answered has to wait."""
-        assert self.connection is not None
-        waiting, limit = self.conversation.outstanding, self.conversation.context.settings.pipeline_limit
-        if self.conversation.obligations.is_silent or self.conversation.over is not None:
-            # Silent, it would wait for ever, and its end not be seen; of a stream nobody counts answers.
-            self.connection.upstream.resume(_OUTSTANDING)
-        elif waiting > limit:
-            self.connection.upstream.pause(_OUTSTANDING)
-        elif waiting <= limit // 2:
-            self.connection.upstream.resume(_OUTSTANDING)
+    def end_at(self, end: EndAt, now: float) -> None:
+        """Close the connection at that time."""
+        _, gate = self._stages()
+        gate.end_at(end)
+        self.advance(now)
 
-    def _go_plain(self, now: float) -> None:
-        """These are no messages any more: both directions go on as streams."""
-        assert self.connection is not None
-        for pipe in (self.connection.upstream, self.connection.downstream):
-            if pipe.source is not None and isinstance(pipe.source.get_protocol(), HttpReader):
-                pipe.source.set_protocol(pipe.reader())
-            if pipe.stream.framer.kept:  # type: ignore[attr-defined]  # in HTTP mode both are MessagePipes
-                pipe.wake(now)  # type: ignore[attr-defined]
+    def _stages(self) -> tuple[Framing, Gate]:
+        framing, gate = (link.stage for link in self._framing())
+        assert isinstance(framing, Framing) and isinstance(gate, Gate)
+        return framing, gate
 
-    def _refuse(self) -> None:
-        """The proxy is strict."""
-        if self.connection is not None:
-            self.connection.reset("operator", f"reset by strict: {self.conversation.over}")
+    @property
+    def _other(self) -> HttpPipe:
+        """The other direction, which is an HttpPipe too."""
+        assert self.ends is not None
+        return cast(HttpPipe, self.ends.opposite(self))
 
     def dispose(self) -> None:
+        self.conversation.close()
         super().dispose()
         self._frame = None

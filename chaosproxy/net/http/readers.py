@@ -9,18 +9,17 @@ of the 1 to 3 µs that HTTP mode adds to an exchange.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import cast
 
 from chaosproxy.http.context import KEPT_EACH, LONGEST_KEPT, Line
 from chaosproxy.http.glance import BEGIN_AND_END, NOT_ONE, REQUEST, RESPONSE, STATUS_CLASSES
-from chaosproxy.net.stream.readers import Reader
+from chaosproxy.net.http.pipe import HttpPipe
+from chaosproxy.net.stream.pipe import Pipe
+from chaosproxy.net.stream.ports import Readers
+from chaosproxy.net.stream.readers import DiscardingReader, Reader
 from chaosproxy.tallies import EXCHANGE_BOUNDS
 
-if TYPE_CHECKING:
-    from chaosproxy.net.http.pipe import HttpPipe
-    from chaosproxy.net.stream.pipe import Pipe
-
-__all__ = ["HttpReader", "RequestReader", "ResponseReader"]
+__all__ = ["REQUEST_READERS", "RESPONSE_READERS", "HttpReader", "RequestReader", "ResponseReader"]
 
 
 class HttpReader(Reader):
@@ -30,12 +29,13 @@ class HttpReader(Reader):
 
     out: HttpPipe
 
-    def __init__(self, out: HttpPipe, back: Pipe) -> None:
+    def __init__(self, out: Pipe, back: Pipe) -> None:
         super().__init__(out, back)
-        assert out.connection is not None
-        self._conversation = out.conversation
-        self._context = out.conversation.context
-        self._clock = out.connection.scheduler.clock
+        pipe = cast(HttpPipe, out)  # HttpPipes alone are made with these readers
+        assert pipe.ends is not None
+        self._conversation = pipe.conversation
+        self._context = pipe.conversation.context
+        self._clock = pipe.ends.scheduler.clock
 
 
 class RequestReader(HttpReader):
@@ -129,3 +129,7 @@ class ResponseReader(HttpReader):
         if status_class and self._conversation.count % KEPT_EACH == 1 and len(data) <= LONGEST_KEPT:
             context.latest_responses[len(data)] = (data, status_class)
         return status_class
+
+
+REQUEST_READERS: Readers[Pipe] = Readers(RequestReader, RequestReader, DiscardingReader)
+RESPONSE_READERS: Readers[Pipe] = Readers(ResponseReader, ResponseReader, DiscardingReader)

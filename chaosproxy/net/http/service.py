@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
-from chaosproxy.events import MessageTouched, NotFramed
-from chaosproxy.faults.chain import Link
+from chaosproxy.events import Event, MessageTouched, NotFramed
+from chaosproxy.faults.chain import Link, Marker
 from chaosproxy.http.caller import CALLER, CallerFaults, CallerStage, asks
 from chaosproxy.http.context import HttpContext, HttpSettings
+from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.exchange import Exchange
 from chaosproxy.http.match import Rules
 from chaosproxy.http.part import MessageKind
+from chaosproxy.http.requests import Requests
+from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import MessageOpening
+from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.http.copies import Copies
+from chaosproxy.net.http.pipe import HttpPipe
+from chaosproxy.net.http.readers import REQUEST_READERS, RESPONSE_READERS
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
+from chaosproxy.net.stream.connection import Connection
+from chaosproxy.net.stream.pipe import DIAL_QUEUE
+from chaosproxy.net.timer.scheduler import Clock
 from chaosproxy.seed import Seed
-from chaosproxy.tallies import FaultTally
-
-if TYPE_CHECKING:
-    from chaosproxy.model.proxy import ProxySpec
-    from chaosproxy.net.proxy import Proxy
-    from chaosproxy.net.stream.connection import Connection
+from chaosproxy.tallies import FaultTally, ProxyTally
 
 __all__ = ["HttpService"]
 
 _TOLD = 20
 """Messages per second and fault that events tell of."""
 _LONGEST_PATH = 200
+_CALLER_KEY = Marker(CALLER)
 
 
 class HttpService:
     """What HTTP mode adds to a proxy."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-        self.context = HttpContext(proxy.tally, self._not_framed)
+    def __init__(
+        self, name: str, tally: ProxyTally, clock: Clock, publish: Callable[[Event], None], copies: Copies
+    ) -> None:
+        self._name = name
+        self._tally = tally
+        self._clock = clock
+        self._publish_event = publish
+        self._copies = copies
+        self.context = HttpContext(tally, self._not_framed)
         self._watching = False
-        self._copies = Copies(proxy)
         self._quotas: dict[str, _Quota] = {}
         self._caller = CallerFaults()
         self._caller_tally = FaultTally()
@@ -72,14 +81,33 @@ class HttpService:
 
     def are_treated(self, connection: Connection) -> bool:
         """A fault treats messages of that connection, or has begun to."""
-        conversation = connection.conversation
+        conversation = self.conversation_of(connection)
         return conversation is not None and (self.are_watched or conversation.is_treated)
 
     # ── for connections ───────────────────────────────────────────────────────────────
 
+    def make_pipes(self, connection: Connection) -> tuple[HttpPipe, HttpPipe]:
+        """Return the pipes upstream and downstream of a connection that speaks HTTP."""
+        conversation, ordinal = Conversation(self.context), connection.ordinal
+        requests, responses = Requests(conversation), Responses(conversation)
+        return (
+            HttpPipe(connection, "upstream", DIAL_QUEUE, REQUEST_READERS, requests, self, ordinal),
+            HttpPipe(connection, "downstream", connection.owner.queue, RESPONSE_READERS, responses, self, ordinal),
+        )
+
+    def conversation_of(self, connection: Connection) -> Conversation | None:
+        """Return the messages of a connection; None where it never spoke HTTP."""
+        pipe = connection.upstream
+        return pipe.conversation if isinstance(pipe, HttpPipe) else None
+
+    def in_flight(self, connections: Iterable[Connection]) -> int:
+        """Count the requests of these connections that have no complete response yet."""
+        conversations = map(self.conversation_of, connections)
+        return sum(one.outstanding for one in conversations if one is not None)
+
     def of(self, connection: Connection) -> MessageContext | None:
         """What message faults are told of a connection; None where it is no HTTP."""
-        conversation = connection.conversation
+        conversation = self.conversation_of(connection)
         if conversation is None:
             return None
         ordinal, client = connection.ordinal, connection.client_address
@@ -92,24 +120,22 @@ class HttpService:
 
         return MessageContext(conversation, choose)
 
-    def caller_link(self, connection: Connection, before: Link | None) -> Link | None:
+    def caller_link(self, conversation: Conversation, connection: int, before: Link | None) -> Link | None:
         """What obeys requests that ask for faults themselves; `before` is what did so until now."""
-        conversation = connection.conversation
-        if not self._caller.headers or conversation is None or conversation.over is not None:
+        if not self._caller.headers or not conversation.is_framed:
             return None
         if before is not None and before.owner is self._caller:
             return before
-        ordinal = connection.ordinal
 
         def choose(exchange: Exchange) -> bool:
             if exchange.request is None or not asks(exchange.request.fields):
                 return False
             self._caller_tally.messages += 1
-            self._publish(CALLER, CALLER, exchange, ordinal)
+            self._publish(CALLER, CALLER, exchange, connection)
             return True
 
         opening = MessageOpening(Seed(0).at, 0.0, None, conversation, CALLER, "request", 0.0, choose)
-        return Link(" caller", CallerStage(self._caller, opening), self._caller_tally, self._caller)
+        return Link(_CALLER_KEY, CallerStage(self._caller, opening), self._caller_tally, self._caller)
 
     def caller_tallies(self) -> dict[str, FaultTally]:
         """What requests have asked for, where they may."""
@@ -127,14 +153,14 @@ class HttpService:
     # ── what is told ──────────────────────────────────────────────────────────────────
 
     def _publish(self, fault: str, kind: str, exchange: Exchange, connection: int) -> None:
-        now = self._proxy.scheduler.clock()
+        now = self._clock()
         quota = self._quotas.setdefault(fault, _Quota())
         if not quota.allows(now):
             return
         target = "" if exchange.request is None else exchange.request.target
-        self._proxy.bus.publish(
+        self._publish_event(
             MessageTouched(
-                proxy=self._proxy.spec.name,
+                proxy=self._name,
                 at=now,
                 fault=fault,
                 type=kind,
@@ -147,9 +173,8 @@ class HttpService:
         )
 
     def _not_framed(self, reason: str) -> None:
-        if self._proxy.tally.not_framed == 1:
-            event = NotFramed(proxy=self._proxy.spec.name, at=self._proxy.scheduler.clock(), reason=reason)
-            self._proxy.bus.publish(event)
+        if self._tally.not_framed == 1:
+            self._publish_event(NotFramed(proxy=self._name, at=self._clock(), reason=reason))
 
 
 class _Quota:

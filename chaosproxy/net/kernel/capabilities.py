@@ -12,7 +12,7 @@ from chaosproxy.net.kernel.bpf import KEEP_ALL
 from chaosproxy.net.kernel.sockopts import attach, detach, dropped, limit_pacing, tcp_info
 from chaosproxy.net.kernel.tap import try_tap
 
-__all__ = ["Capabilities", "Capability", "probe"]
+__all__ = ["Capabilities", "Capability", "anywhere", "probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,14 @@ _GRANT = (
     "and `user: root` for a container, or `unshare -Urn` for a network namespace of your own"
 )
 _LINUX = "run it on Linux"
+
+
+def anywhere() -> Capabilities:
+    """The capabilities of a machine that has all of them: to check a configuration, and not the machine."""
+    return Capabilities(
+        Capability("filters", _FILTERS), Capability("pacing", _PACING), Capability("tcp_info", _TELLS),
+        Capability("tap", _TAP),
+    )  # fmt: skip
 
 
 @functools.cache

@@ -14,14 +14,11 @@ import contextlib
 import errno
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from chaosproxy.faults.base import NEVER, Loss
 from chaosproxy.net.kernel.bpf import Program, losing
 from chaosproxy.net.kernel.sockopts import ask_if_alive, attach, detach, dropped, lent_socket, reset_on_exit, tcp_socket
-
-if TYPE_CHECKING:
-    from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Filter"]
 

@@ -1,15 +1,18 @@
-"""Reaching an upstream: a name's addresses in turn, within a time-out."""
+"""Dial an upstream: the addresses of its name in turn, within a time-out."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 
 import aiohappyeyeballs
 
+from chaosproxy.endings import Cause, Ending, How
 from chaosproxy.model.address import Address
 
 __all__ = ["DialError", "dial"]
@@ -18,8 +21,20 @@ _ATTEMPT_DELAY = 0.25
 """Seconds before the next address is tried beside one that does not answer (RFC 8305 §5)."""
 
 
+_BY_SERVER = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT}
+"""The server's host answered, or the path of a unix socket shows that nobody listens there."""
+
+
 class DialError(Exception):
-    """The upstream was not reached; the message is the reason in words."""
+    """The upstream was not reached."""
+
+    def __init__(self, upstream: Address, reason: str, by: Cause = "network", how: How = "timeout") -> None:
+        super().__init__(reason)
+        self.upstream = str(upstream)
+        self.reason = reason
+        """In words."""
+        self.ending = Ending(by, how, error=f"upstream {upstream} not reached: {reason}", during="dial")
+        """How the connection ends that needed it."""
 
 
 async def dial(address: Address, within: float, make_protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -31,9 +46,12 @@ async def dial(address: Address, within: float, make_protocol: Callable[[], asyn
         async with asyncio.timeout(within):
             await _connect(address, make_protocol)
     except TimeoutError as error:
-        raise DialError(f"no answer within {within:g} s") from error
+        raise DialError(address, f"no answer within {within:g} s") from error
     except OSError as error:
-        raise DialError(error.strerror or str(error)) from error
+        reason = _reason(error)
+        if error.errno in _BY_SERVER:
+            raise DialError(address, reason, "server", "reset") from error
+        raise DialError(address, reason) from error
 
 
 async def _connect(address: Address, make_protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -53,6 +71,13 @@ async def _connect(address: Address, make_protocol: Callable[[], asyncio.Protoco
     except BaseException:
         sock.close()
         raise
+
+
+def _reason(error: OSError) -> str:
+    """Say in the system's words why a connect failed; asyncio has words of its own, with the address."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 @functools.lru_cache(maxsize=1024)

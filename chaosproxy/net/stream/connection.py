@@ -1,9 +1,15 @@
 """One client and its upstream, from accept to the end of both sockets.
 
-A connection stays in its proxy's registry until both its sockets are gone, whatever
-happens: uvloop corrupts memory when an open transport is garbage-collected while a
-`write_eof()` is pending, and it does not keep a transport alive that is not reading.
-At the end every link is cut, so that nothing here is ever cyclic garbage.
+A Connection owns two Pipes, one per direction, and is their `Ends`. It knows its proxy as an
+`Owner`, which makes its pipes, attaches the client, dials the upstream and arranges the faults.
+
+What must stay true:
+- A connection stays in its owner's registry until both its sockets are gone, whatever happens:
+  uvloop corrupts memory when an open transport is garbage-collected while a `write_eof()` is
+  pending, and it does not keep a transport alive that is not reading.
+- There is one Ending. The first arrival of an end, from either side, is noted when it arrives and
+  is not overwritten by what follows; an ending that a fault or an operator makes stands as it is.
+- At the end every link is cut, so that nothing here is ever cyclic garbage.
 """
 
 from __future__ import annotations
@@ -12,30 +18,33 @@ import asyncio
 import contextlib
 import logging
 import socket
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
-from chaosproxy.events import Cause, ConnectionClosed, ConnectionOpened, DialFailed
-from chaosproxy.http.conversation import Conversation
-from chaosproxy.http.requests import Requests
-from chaosproxy.http.responses import Responses
-from chaosproxy.net.http.pipe import HttpPipe
-from chaosproxy.net.kernel.sockopts import abort_with_reset, reset_socket
+from chaosproxy.endings import Cause, Ending, How, describe, ending_of
+from chaosproxy.events import (
+    ClientEnded,
+    ConnectionClosed,
+    ConnectionOpened,
+    DialFailed,
+    PeerEnded,
+    ServerEnded,
+)
+from chaosproxy.faults.base import NEVER
+from chaosproxy.net.kernel.bpf import Program
+from chaosproxy.net.kernel.sockopts import abort_with_reset
 from chaosproxy.net.sockets.binding import peer_name
-from chaosproxy.net.sockets.dial import DialError, dial
-from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
-from chaosproxy.net.tls.handshake import accept_peeked, accept_tls, dial_tls, publish_tls_failure
-from chaosproxy.net.tls.transport import pass_truncation
-
-if TYPE_CHECKING:
-    from chaosproxy.net.kernel.bpf import Program
-    from chaosproxy.net.proxy import Proxy
-    from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.sockets.dial import DialError
+from chaosproxy.net.stream.arrivals import Arrivals, SideEnd
+from chaosproxy.net.stream.pipe import Pipe
+from chaosproxy.net.stream.ports import Owner
+from chaosproxy.tallies import Side
 
 __all__ = ["Connection"]
 
+_FIN: dict[Side, Ending] = {"client": Ending("client", "fin"), "server": Ending("server", "fin")}
 CLOSE_GRACE = 2.0
-"""Seconds for which a close waits for peers to take what is written before it cuts."""
+"""Seconds for which a close waits for peers to take what is written before it aborts."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,72 +53,58 @@ class Connection:
     """One accepted client and its upstream socket."""
 
     __slots__ = (
-        "_beginning", "_cause", "_cut_off", "_detail", "_dialling", "_sockets", "_client", "accepted_at",
-        "alpn", "conversation", "downstream", "scheduler", "ordinal", "proxy", "sni", "upstream",
+        "_beginning", "_client", "_dialling", "_ending", "_sockets", "_unpublished", "accepted_at", "alpn", "arrivals",
+        "downstream", "ordinal", "owner", "scheduled_at", "scheduler", "sni", "upstream",
     )  # fmt: skip
 
-    def __init__(self, proxy: Proxy, ordinal: int, client: object) -> None:
-        self.proxy = proxy
+    def __init__(self, owner: Owner[Connection, Pipe], ordinal: int, client: object) -> None:
+        self.owner = owner
         self.ordinal = ordinal
         """Its number on its proxy, from 1."""
         self._client = client
-        self.scheduler: Scheduler = proxy.scheduler
+        self.scheduler = owner.scheduler
+        self.scheduled_at = NEVER
         self.accepted_at = self.scheduler.clock()
-        self.conversation: Conversation | None = None
-        """None where it is no HTTP."""
-        if proxy.spec.protocol == "http":
-            self.conversation = conversation = Conversation(proxy.http.context)
-            self.upstream: Pipe = HttpPipe(self, "upstream", DIAL_QUEUE, Requests(conversation))
-            self.downstream: Pipe = HttpPipe(self, "downstream", proxy.spec.queue, Responses(conversation))
-        else:
-            self.upstream = Pipe(self, "upstream", DIAL_QUEUE)
-            self.downstream = Pipe(self, "downstream", proxy.spec.queue)
+        self.upstream, self.downstream = owner.make_pipes(self)
         self._sockets = 0
-        self._cause: Cause | None = None
-        self._detail = ""
-        self._cut_off: asyncio.TimerHandle | None = None
+        self._ending: Ending | None = None
+        self.arrivals = Arrivals()
+        self._unpublished: SideEnd | None = None
         self._beginning = True
         """`_begin` still runs."""
         self._dialling: asyncio.Task[None] | None = None
-        """Its task, while cancelling it is safe."""
+        """The task of `_begin`, while cancelling it is safe."""
         self.alpn: str | None = None
-        """The application protocol that a client of our TLS has chosen."""
+        """The application protocol that a client has chosen in its TLS with the proxy."""
         self.sni: str | None = None
-        """The server that a client asked for by name, where the proxy looks."""
+        """The server that a client asked for by name, where the proxy reads the ClientHello."""
 
     def opposite(self, pipe: Pipe) -> Pipe:
-        """The other direction."""
+        """Return the other direction."""
         return self.downstream if pipe is self.upstream else self.upstream
 
     @property
     def client_address(self) -> str:
-        """Where the client came from."""
+        """The address that the client connected from."""
         return peer_name(self._client)
 
     # ── its beginning ─────────────────────────────────────────────────────────────────
 
     def start(self, accepted: socket.socket, delay: float, inherited: Program | None) -> None:
-        """Attach the client, wait `delay` seconds if a fault says so, and dial.
+        """Attach the client, wait `delay` seconds if a fault asks for it, and dial.
 
         `inherited` is the filter that the accepted socket has from the listening one.
         """
         self.upstream.hold()
         if inherited is not None:
             self.upstream.inherit(inherited)
-        self.proxy.arrange(self)
-        self.proxy.tasks.start(self._begin(accepted, delay), f"connection-{self.ordinal}")
+        self.owner.arrange(self)
+        self.owner.start_task(self._begin(accepted, delay), f"connection-{self.ordinal}")
 
     async def _begin(self, accepted: socket.socket, delay: float) -> None:
         try:
-            tls = self.proxy.tls
-            if tls is not None and tls.terminates:
-                await accept_tls(self, accepted, delay, self.upstream.reader)
-                delay = 0.0
-            elif self.proxy.looks_at_hellos:
-                await accept_peeked(self, accepted, self.upstream.reader)
-            else:
-                await self._attach(accepted)
-            if self._cause is None:
+            delay = await self.owner.attach_client(self, accepted, delay)
+            if self._ending is None:
                 self.may_cancel(True)
                 if delay:
                     await asyncio.sleep(delay)
@@ -119,74 +114,123 @@ class Connection:
             self._beginning = False
             self._end_if_over()
 
-    async def _attach(self, accepted: socket.socket) -> None:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(self.upstream.reader, accepted)
-        except OSError as error:
-            reset_socket(accepted)
-            self.note("peer", f"client gone while it was accepted ({error})")
-
     async def _dial(self) -> None:
-        proxy, clock = self.proxy, self.scheduler.clock
+        owner, clock = self.owner, self.scheduler.clock
         started = clock()
         try:
-            if proxy.tls is not None and proxy.tls.originates:
-                await dial_tls(
-                    proxy, self.alpn, self.downstream.reader, partial(publish_tls_failure, self, "server")
-                )
-            else:
-                await dial(proxy.spec.upstream, proxy.spec.connect_timeout, self.downstream.reader)
+            await owner.dial(self)
         except DialError as error:
             self._dialling = None
-            self._dial_failed(str(error), clock() - started)
+            self._fail_dial(error, clock() - started)
             return
         except asyncio.CancelledError:
             self._drop_new_socket()
             raise
         self._dialling = None
-        if self._cause is None:
+        if self._ending is None:
             now = clock()
-            proxy.tally.dial.add(now - started)
-            proxy.bus.publish(
-                ConnectionOpened(proxy=proxy.spec.name, at=now, connection=self.ordinal, dial_s=now - started)
-            )
-            self.upstream.flow(proxy.spec.queue, now)
+            took = now - started
+            owner.publish(ConnectionOpened(proxy=owner.name, at=now, connection=self.ordinal, dial_s=took))
+            self.upstream.flow(owner.queue, now)
 
     def _drop_new_socket(self) -> None:
-        """The dial was cancelled the moment it succeeded: nobody else ends the socket it made."""
+        """End the socket of a dial that was cancelled the moment it succeeded; nobody else does."""
         made = self.downstream.source
         if made is None:
             return
-        if made.is_closing():  # by uvloop's own clean-up, which tells no protocol
+        if made.is_closing():  # by uvloop's own clean-up, which calls no protocol
             self._forget_side(self.downstream)
         else:
             abort_with_reset(made)
 
-    def _dial_failed(self, reason: str, after_s: float) -> None:
-        proxy, upstream = self.proxy, str(self.proxy.spec.upstream)
-        proxy.tally.dial_failures += 1
-        proxy.bus.publish(
+    def _fail_dial(self, error: DialError, after_s: float) -> None:
+        now, owner = self.scheduler.clock(), self.owner
+        owner.publish(
             DialFailed(
-                proxy=proxy.spec.name,
-                at=self.scheduler.clock(),
+                proxy=owner.name,
+                at=now,
                 connection=self.ordinal,
-                upstream=upstream,
-                reason=reason,
+                upstream=error.upstream,
+                reason=error.reason,
                 after_s=after_s,
             )
         )
-        self.reset("peer", f"upstream {upstream} not reached: {reason}")
+        self.reset(error.ending)
 
-    def side_made(self, out: Pipe, transport: asyncio.Transport) -> None:
-        """A socket is there; `out` is the direction it feeds."""
+    def source_made(self, pipe: Pipe, transport: asyncio.Transport) -> None:
+        """Take the transport of the socket that feeds `pipe`."""
         self._sockets += 1
-        out.source_made(transport, self.scheduler.clock())
-        back = self.opposite(out)
+        pipe.source_made(transport, self.scheduler.clock())
+        back = self.opposite(pipe)
         back.sink_made(transport)
-        if self._cause is not None:
+        if self._ending is not None:
             abort_with_reset(transport)
-        elif out is self.upstream:
-            back.unblock()  # the server's own sink opens with `flow`, once the dial is told
+        elif pipe is self.upstream and back.chain is not None:
+            back.sink_ready()  # the server's own sink opens with `flow`, once the dial is published
+
+    # ── the arrival of ends ───────────────────────────────────────────────────────────
+
+    def note_end_of_stream(self, pipe: Pipe) -> None:
+        """Note that the end-of-stream of the socket that feeds `pipe` has arrived."""
+        self._note(pipe.sender, _FIN[pipe.sender])
+
+    def watch_hangup(self, pipe: Pipe, source: asyncio.Transport) -> None:
+        self.owner.hangups.watch(pipe, source, partial(self.note_leaving, pipe.sender))
+
+    def forget_hangup(self, pipe: Pipe) -> None:
+        self.owner.hangups.forget(pipe)
+
+    def note_leaving(self, side: Side, how: How) -> None:
+        """Note an end that was seen outside the stream: of a socket that is not read, or that a filter hides."""
+        if (self.arrivals.client if side == "client" else self.arrivals.server) is None:
+            self._note(side, Ending(side, how))
+            self.publish_ended(self.upstream if side == "client" else self.downstream)
+
+    def _note(self, side: Side, ending: Ending) -> None:
+        if self._ending is None:
+            self._unpublished = self.arrivals.note(side, ending, self.scheduler.clock() - self.accepted_at)
+
+    def publish_ended(self, pipe: Pipe) -> None:
+        """Publish the end just noted of the side that feeds `pipe`, with the fault that holds it back."""
+        end, self._unpublished = self._unpublished, None
+        if end is None:
+            return
+        end.held_by = pipe.holder
+        kind: type[PeerEnded] = ClientEnded if pipe is self.upstream else ServerEnded
+        self.owner.publish(
+            kind(
+                proxy=self.owner.name,
+                at=self.scheduler.clock(),
+                connection=self.ordinal,
+                how=end.ending.how,
+                after_s=end.after_s,
+                held_by=end.held_by,
+                error=end.ending.error,
+                bytes_upstream=self.upstream.bytes,
+                bytes_downstream=self.downstream.bytes,
+            )
+        )
+
+    def source_lost(self, pipe: Pipe, error: Exception | None) -> None:
+        """Note that the socket that feeds `pipe` is gone, and pass it on."""
+        self._count_drops()
+        if not self._forget_side(pipe):
+            return
+        back = self.opposite(pipe)
+        if self._ending is not None:
+            back.sink = None
+        elif self._beginning:
+            ending = ending_of(pipe.sender, error)
+            self._note(pipe.sender, ending)
+            self.note_ending(replace(ending, during="dial") if pipe is self.upstream else ending)
+            self._cancel_dial()
+            self.publish_ended(pipe)
+        else:
+            self._note(pipe.sender, ending_of(pipe.sender, error))
+            back.lose_sink()
+            pipe.break_off()
+            self.publish_ended(pipe)
+        self._end_if_over()
 
     # ── its end ───────────────────────────────────────────────────────────────────────
 
@@ -195,28 +239,30 @@ class Connection:
         if pipe.finished:
             return
         pipe.finished = True
-        if not self._detail:
-            self._detail = f"{'client' if pipe is self.upstream else 'server'} closed first"
-        pass_truncation(pipe.source, pipe.sink)
+        self.owner.pass_end(pipe)
         if self.opposite(pipe).finished:
-            self.note("peer", self._detail)
+            self.note_ending(self.arrivals.ending)
             self._close_sockets()
         elif pipe.sink is not None and not pipe.sink.is_closing():
-            with contextlib.suppress(OSError):  # asyncio raises where the peer has reset; that is told in a moment
+            with contextlib.suppress(OSError):  # asyncio raises where the peer has reset; connection_lost follows
                 pipe.sink.write_eof()
 
-    def close(self, cause: Cause, detail: str) -> None:
-        """End both sides cleanly; what is written goes out first, for as long as CLOSE_GRACE."""
-        if self._cause is None:
-            self.note(cause, detail)
+    def break_off(self) -> None:
+        """End both sides with RST, since a peer's reset has passed every fault."""
+        self.reset(self.arrivals.ending)
+
+    def close(self, ending: Ending) -> None:
+        """End both sides in good order; what is written goes out first, for as long as CLOSE_GRACE."""
+        if self._ending is None:
+            self.note_ending(ending)
             self._close_sockets()
-            self._cut_off = asyncio.get_running_loop().call_later(CLOSE_GRACE, self.abort)
+            self.scheduler.schedule(self, self.scheduler.clock() + CLOSE_GRACE)
             self._cancel_dial()
 
-    def reset(self, cause: Cause, detail: str) -> None:
+    def reset(self, ending: Ending) -> None:
         """End both sides with RST."""
-        if self._cause is None:
-            self.note(cause, detail)
+        if self._ending is None:
+            self.note_ending(ending)
         self._count_drops()
         for transport in (self.upstream.source, self.downstream.source):
             if transport is not None:
@@ -229,44 +275,40 @@ class Connection:
             if transport is not None:
                 transport.abort()
 
-    def side_lost(self, out: Pipe, error: Exception | None) -> None:
-        """A socket is gone; `out` is the direction it fed."""
-        self._count_drops()
-        if not self._forget_side(out):
-            return
-        back = self.opposite(out)
-        if self._cause is not None:
-            back.sink = None
-        elif self._beginning:
-            self.note("peer", "client left while its upstream was being reached")
-            self._cancel_dial()
-        else:
-            back.lose_sink()
-            out.break_off()
-        self._end_if_over()
+    def on_due(self, now: float) -> None:
+        """Abort: the grace of a close is over."""
+        self.abort()
 
-    def _forget_side(self, out: Pipe) -> bool:
-        """Count a socket as gone; False when it already is, or never was."""
-        if out.source is None:
-            return False
-        self._sockets -= 1
-        out.source = None
-        return True
+    def on_bug(self) -> None:
+        self.abort()
+
+    def note_ending(self, ending: Ending) -> None:
+        """Note why the connection ends; to be called by whoever ends it."""
+        self._ending = ending
 
     def log_bug(self) -> None:
         """Log the exception being handled as a defect that ends this connection."""
-        logger.exception("connection %d of %s failed and is reset", self.ordinal, self.proxy.spec.name)
-
-    def note(self, cause: Cause, detail: str) -> None:
-        """Say why it ends; to be called by whoever ends it."""
-        self._cause, self._detail = cause, detail
+        logger.exception("connection %d of %s failed and is reset", self.ordinal, self.owner.name)
 
     def may_cancel(self, it: bool) -> None:
-        """Whether the task that calls may be cancelled where it waits now."""
+        """Mark the calling task as cancellable at its current await, or not."""
         self._dialling = asyncio.current_task() if it else None
 
+    @property
+    def cause(self) -> Cause:
+        """Who ended it."""
+        return (self._ending or self.arrivals.ending).by
+
+    def _forget_side(self, pipe: Pipe) -> bool:
+        """Count a socket as gone; False when it already is, or never was."""
+        if pipe.source is None:
+            return False
+        self._sockets -= 1
+        pipe.source = None
+        return True
+
     def _count_drops(self) -> None:
-        """While the sockets are there: what the kernel dropped is known to them alone."""
+        """Count the packets that the kernel has dropped, while the sockets that know are there."""
         for pipe in (self.upstream, self.downstream):
             if pipe.filter is not None:
                 pipe.filter.count()
@@ -285,30 +327,27 @@ class Connection:
             self._dialling = None
 
     def _end_if_over(self) -> None:
-        if self._sockets or self._beginning or self.upstream.connection is None:
+        if self._sockets or self._beginning or self.upstream.ends is None:
             return
-        now, proxy = self.scheduler.clock(), self.proxy
-        proxy.forget(self)
-        proxy.bus.publish(
+        now, owner, arrivals = self.scheduler.clock(), self.owner, self.arrivals
+        ending = self._ending = self._ending or arrivals.ending
+        self.scheduler.schedule(self, NEVER)
+        owner.forget(self)
+        owner.publish(
             ConnectionClosed(
-                proxy=proxy.spec.name,
+                proxy=owner.name,
                 at=now,
                 connection=self.ordinal,
-                cause=self._cause or "peer",
-                detail=self._detail,
+                client=self.client_address,
+                cause=ending.by,
+                first=arrivals.first_side,
+                client_ended_s=None if arrivals.client is None else arrivals.client.after_s,
+                server_ended_s=None if arrivals.server is None else arrivals.server.after_s,
+                detail=describe(ending, None if arrivals.then is None else arrivals.then.ending),
                 lasted_s=now - self.accepted_at,
                 bytes_upstream=self.upstream.bytes,
                 bytes_downstream=self.downstream.bytes,
             )
         )
-        if self._cut_off is not None:
-            self._cut_off.cancel()
-        if self.conversation is not None:
-            self.conversation.close()
         self.upstream.dispose()
         self.downstream.dispose()
-
-    @property
-    def cause(self) -> Cause:
-        """Who ended it; a peer unless something else is known."""
-        return self._cause or "peer"

@@ -1,6 +1,17 @@
 """One direction of a connection: from one socket, through the faults, to the other.
 
-A pause of reading has a reason, and reading resumes when the last reason goes.
+A Pipe is read from its `source` and written to its `sink`, the transports of the two sockets.
+Where faults act it owns a Chain, and asks the scheduler to be woken when the next step is due.
+It asks its connection through `Ends`, and its `Readers`, the protocols that feed it, are handed in.
+A live pipe changes behaviour by swapping one for another with `set_protocol`: uvloop keeps the bound
+`data_received`, so rebinding that attribute would silently do nothing.
+
+What must stay true:
+- Reading pauses for a reason, and resumes when the last reason goes.
+- Steps leave in the order in which they came, through `_leave` alone.
+- The queue of a chain is bounded in bytes; beyond it, TCP itself slows the sender.
+- The arrival of an end-of-stream or a lost socket is reported to `Ends` at once, whatever faults
+  do with it later.
 """
 
 from __future__ import annotations
@@ -8,23 +19,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
+from chaosproxy.endings import Ending
 from chaosproxy.faults.base import NEVER, Close, Direction, HalfClose, Loss, Reset, Send, Step
 from chaosproxy.faults.chain import Chain, Link
 from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.filter import Filter
 from chaosproxy.net.kernel.sockopts import limit_pacing, tcp_socket
-from chaosproxy.net.stream.readers import ChainedReader, DiscardingReader, PlainReader, Reader
-
-if TYPE_CHECKING:
-    from chaosproxy.net.stream.connection import Connection
-    from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.stream.ports import Ends, ReaderKind, Readers
+from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.tallies import Side
 
 __all__ = ["DIAL_QUEUE", "Pipe"]
 
 DIAL_QUEUE = 64 * 1024
-"""Bytes a client may send ahead while its upstream is being reached."""
+"""Bytes a client may send ahead while its upstream is being dialled."""
 
 _SINK_FULL, _QUEUE_FULL, _UNREAD = 1, 2, 4
 
@@ -33,17 +43,19 @@ class Pipe:
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_pacing", "_paused", "_sink_is_full", "bytes", "chain", "connection", "direction", "ended", "filter",
-        "finished", "limit", "sink", "source", "scheduled_at",
+        "_pacing", "_paused", "_readers", "_sink_is_full", "bytes", "chain", "direction", "ended", "ends", "filter",
+        "finished", "limit", "scheduled_at", "sink", "source",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, direction: Direction, limit: int) -> None:
-        self.connection: Connection | None = connection
+    def __init__(self, ends: Ends[Pipe], direction: Direction, limit: int, readers: Readers[Pipe]) -> None:
+        self.ends: Ends[Pipe] | None = ends
+        """The connection; None once it is over."""
         self.direction: Direction = direction
         self.limit = limit
-        """Bytes that may be held before the sender is slowed by TCP itself."""
+        """Bytes that may be held before TCP itself slows the sender."""
+        self._readers = readers
         self.source: asyncio.Transport | None = None
-        """None before it is there and after it is gone."""
+        """None before the socket is there and after it is gone."""
         self.sink: asyncio.Transport | None = None
         self.chain: Chain | None = None
         """None when nothing acts on this direction."""
@@ -55,23 +67,32 @@ class Pipe:
         """The sink has been given its end-of-stream."""
         self.scheduled_at = NEVER
         self.filter: Filter | None = None
-        """None while the kernel has never been asked to lose anything of this direction."""
+        """None while the kernel has never been asked to lose packets of this direction."""
         self._pacing: float | None = None
         self._paused = 0
         self._sink_is_full = False
 
+    @property
+    def sender(self) -> Side:
+        """The side whose socket this direction is read from."""
+        return "client" if self.direction == "upstream" else "server"
+
     # ── what flows ────────────────────────────────────────────────────────────────────
 
     def end_of_stream(self) -> None:
-        """The source will send no more."""
+        """Send the source's end-of-stream through the chain."""
+        ends = self.ends
+        assert ends is not None
         self.ended = True
+        ends.note_end_of_stream(self)
         if self.chain is None:
             self._leave(HalfClose(0.0))
         else:
-            self.take(HalfClose(self._scheduler.clock()))
+            self.take(HalfClose(ends.scheduler.clock()))
+        ends.publish_ended(self)
 
     def break_off(self) -> None:
-        """The source is gone without an end-of-stream, or after it: the sink is to be reset."""
+        """Send a reset through the chain: the source is gone without an end-of-stream, or after it."""
         if self.chain is None:
             self._leave(Reset(0.0))
         else:
@@ -85,11 +106,11 @@ class Pipe:
         self.advance(step.due)
 
     def advance(self, now: float) -> None:
-        """Move what is due, ask to be woken for the rest, and keep the queue bounded."""
-        connection, chain = self.connection, self.chain
-        if connection is None or chain is None:
+        """Move what is due, schedule the rest, and keep the queue bounded."""
+        ends, chain = self.ends, self.chain
+        if ends is None or chain is None:
             return
-        connection.scheduler.schedule(self, chain.advance(now))
+        ends.scheduler.schedule(self, chain.advance(now))
         cost = chain.cost
         if cost > self.limit or (chain.blocked and cost + self._backlog() > self.limit):
             self.pause(_QUEUE_FULL)
@@ -100,29 +121,38 @@ class Pipe:
         self.advance(now)
 
     def on_bug(self) -> None:
-        if self.connection is not None:
-            self.connection.reset("bug", "a fault failed; the log has the traceback")
+        if self.ends is not None:
+            self.ends.reset(Ending("bug", "reset"))
 
     def _leave(self, step: Step) -> None:
         """Perform a step that has passed every fault."""
-        connection = self.connection
-        if connection is None:
+        ends = self.ends
+        if ends is None:
             return
         match step:
             case Send(_, data):
                 if self.sink is not None and not self.finished and not self.sink.is_closing():
                     self.sink.write(data)
             case HalfClose():
-                connection.half_close(self)
+                ends.half_close(self)
             case Close(_, origin):
-                connection.close("injected", f"closed by fault {origin}")
+                ends.close(Ending("injected", "closed", origin or ""))
             case Reset(_, None):
-                side = "client" if self.direction == "upstream" else "server"
-                connection.reset("peer", f"{side} reset")
+                ends.break_off()
             case Reset(_, origin):
-                connection.reset("injected", f"reset by fault {origin}")
+                ends.reset(Ending("injected", "reset", origin or ""))
             case other:
                 assert_never(other)
+
+    @property
+    def held(self) -> int:
+        """Bytes that faults hold; bytes that wait for the dial or for a slow sink alone are not counted."""
+        return 0 if self.chain is None else self.chain.held_by_stages
+
+    @property
+    def holder(self) -> str | None:
+        """The fault that holds the last step which came in; None where it has passed every fault."""
+        return None if self.chain is None else self.chain.holder
 
     @property
     def is_plain(self) -> bool:
@@ -149,14 +179,14 @@ class Pipe:
         else:
             self.resume(_UNREAD)
         if links or self.sink is None:
-            self._speak(ChainedReader)
+            self.use_reader("chained")
             # In the loop's next turn: whoever asked for the change does not wait for this work.
             self._scheduler.schedule(self, now)
         else:
-            self._undisturb(now)
+            self._release(now)
 
     def lose(self, losses: Mapping[object, Loss], now: float) -> None:
-        """Have the kernel lose exactly this of what the source sends."""
+        """Have the kernel lose exactly these packets of the source."""
         if self.filter is None:
             if not losses:
                 return
@@ -166,11 +196,11 @@ class Pipe:
         self.filter.use(losses, now)
 
     def inherit(self, program: Program) -> None:
-        """The source's socket was accepted with a filter that the listening socket had."""
+        """Take over the filter that the source's socket has from its listening socket."""
         self.filter = Filter(self._scheduler, program)
 
     def pace(self, rate: float | None) -> None:
-        """Have the kernel send to the sink at `rate` bytes per second; None as fast as TCP can."""
+        """Have the kernel send to the sink at `rate` bytes per second; None: as fast as TCP can."""
         if rate != self._pacing:
             self._pacing = rate
             self._pace_sink()
@@ -182,15 +212,15 @@ class Pipe:
                 limit_pacing(sock, self._pacing)
 
     def source_made(self, source: asyncio.Transport, now: float) -> None:
-        """The socket that this direction is read from is there."""
+        """Take the socket that this direction is read from."""
         self.source = source
         if self.filter is not None:
             self.filter.watch(source, now)
         if self._paused:  # in a moment: uvloop ignores it while the connection is being made
-            asyncio.get_running_loop().call_soon(self._pause_if_told)
+            asyncio.get_running_loop().call_soon(self._pause_source)
 
     def sink_made(self, sink: asyncio.Transport) -> None:
-        """The socket that this direction is written to is there."""
+        """Take the socket that this direction is written to."""
         self.sink = sink
         if self._pacing is not None:
             self._pace_sink()
@@ -200,13 +230,8 @@ class Pipe:
         self.chain = Chain(self._leave)
         self.chain.blocked = True
 
-    def unblock(self) -> None:
-        """The sink's socket is there; used where nothing else has to happen first."""
-        if self.chain is not None:
-            self.sink_ready()
-
     def flow(self, limit: int, now: float) -> None:
-        """The sink is there: let go what was held for it."""
+        """Release what was held for the sink's socket, which is there now."""
         self.limit = limit
         chain = self.chain
         if chain is None:
@@ -215,46 +240,47 @@ class Pipe:
             chain.blocked = self._sink_is_full
             self.advance(now)
         else:
-            self._undisturb(now)
+            self._release(now)
 
-    def _undisturb(self, now: float) -> None:
-        """No fault is left: everything held leaves at once, even toward a sink that is full."""
+    def _release(self, now: float) -> None:
+        """End the chain: no fault is left, and everything held leaves at once, even toward a full sink."""
         chain = self.chain
         assert chain is not None
         chain.advance(now)
         chain.flush()
-        if self.connection is None:
-            return  # what left has ended the connection
+        if self.ends is None:
+            return  # a step that left has ended the connection
         self.chain = None
-        self.connection.scheduler.schedule(self, NEVER)
-        self._speak(PlainReader)
+        self.ends.scheduler.schedule(self, NEVER)
+        self.use_reader("plain")
         self.resume(_QUEUE_FULL)
         if self._sink_is_full:
             self.pause(_SINK_FULL)
 
-    def reader(self) -> Reader:
-        """A protocol for the source's socket that feeds this pipe as its faults want it now."""
-        assert self.connection is not None
-        if self.chain is not None:
-            protocol: type[Reader] = ChainedReader
-        else:
-            protocol = DiscardingReader if self.sink is None else PlainReader
-        return self._protocol(protocol)(self, self.connection.opposite(self))
+    # ── who feeds it ──────────────────────────────────────────────────────────────────
 
-    def _speak(self, protocol: type[Reader]) -> None:
-        """Have the source's socket feed this pipe in that way."""
-        source, connection, protocol = self.source, self.connection, self._protocol(protocol)
-        if source is not None and connection is not None and type(source.get_protocol()) is not protocol:
-            source.set_protocol(protocol(self, connection.opposite(self)))
+    def reader(self) -> asyncio.Protocol:
+        """Return a protocol for the source's socket that feeds this pipe as its faults need it now."""
+        assert self.ends is not None
+        kind: ReaderKind = "chained"
+        if self.chain is None:
+            kind = "discarding" if self.sink is None else "plain"
+        return self.readers.of(kind)(self, self.ends.opposite(self))
 
-    def _protocol(self, protocol: type[Reader]) -> type[Reader]:
-        """The protocol that is used in place of that one."""
-        return protocol
+    def use_reader(self, kind: ReaderKind) -> None:
+        """Have the source's socket feed this pipe through a reader of that kind."""
+        source, ends, reader = self.source, self.ends, self.readers.of(kind)
+        if source is not None and ends is not None and type(source.get_protocol()) is not reader:
+            source.set_protocol(reader(self, ends.opposite(self)))
+
+    @property
+    def readers(self) -> Readers[Pipe]:
+        return self._readers
 
     # ── back-pressure ─────────────────────────────────────────────────────────────────
 
     def sink_full(self) -> None:
-        """The sink's socket takes no more for now."""
+        """Stop writing: the sink's socket takes no more for now."""
         self._sink_is_full = True
         if self.chain is None:
             self.pause(_SINK_FULL)
@@ -262,39 +288,51 @@ class Pipe:
             self.chain.blocked = True
 
     def sink_ready(self) -> None:
-        """The sink's socket takes bytes again."""
+        """Go on writing: the sink's socket takes bytes again."""
         self._sink_is_full = False
         if self.chain is None:
             self.resume(_SINK_FULL)
-        elif self.chain.blocked and self.connection is not None:
+        elif self.chain.blocked and self.ends is not None:
             self.chain.blocked = False
-            self.advance(self.connection.scheduler.clock())
+            self.advance(self.ends.scheduler.clock())
 
     def pause(self, reason: int) -> None:
         """Stop reading from the source, so that TCP slows its sender."""
-        if not self._paused:
-            self._pause_source()
+        is_paused = self._paused
         self._paused |= reason
-
-    def _pause_if_told(self) -> None:
-        if self._paused:
+        if not is_paused:
             self._pause_source()
+        elif reason != _SINK_FULL:
+            self._watch_hangup()
 
     def _pause_source(self) -> None:
-        if self.source is not None and not self.ended and not self.source.is_closing():
+        if self._paused and self.source is not None and not self.ended and not self.source.is_closing():
             with contextlib.suppress(RuntimeError):  # see `resume`
                 self.source.pause_reading()
+            self._watch_hangup()
+
+    def _watch_hangup(self) -> None:
+        """Have the end of a source that a fault leaves unread reported; a full sink alone is not worth the calls."""
+        if self._paused & ~_SINK_FULL and not self.ended and self.source is not None and self.ends is not None:
+            self.ends.watch_hangup(self, self.source)
 
     def resume(self, reason: int) -> None:
         """Take back a reason to pause."""
         if not self._paused & reason:
             return
         self._paused &= ~reason
+        if not self._paused & ~_SINK_FULL and self.ends is not None:
+            self.ends.forget_hangup(self)
         if not self._paused and self.source is not None and not self.ended and not self.source.is_closing():
-            # uvloop closes the socket of a dial that is cancelled as it succeeds; is_closing() does not tell, and a
-            # turn may pass before we hear of it: a change of faults in that turn must not fail by halves.
+            # uvloop closes the socket of a dial that is cancelled as it succeeds. is_closing() does not show it, and a
+            # turn may pass before connection_lost: a change of faults in that turn must not be half applied.
             with contextlib.suppress(RuntimeError):
                 self.source.resume_reading()
+
+    @property
+    def is_paused(self) -> bool:
+        """The source is not read now."""
+        return self._paused != 0
 
     def _backlog(self) -> int:
         return 0 if self.sink is None else self.sink.get_write_buffer_size()
@@ -302,27 +340,28 @@ class Pipe:
     # ── its end ───────────────────────────────────────────────────────────────────────
 
     def lose_sink(self) -> None:
-        """The receiver is gone for good: whatever comes for it is dropped."""
+        """Drop everything from now on: the receiver is gone for ever."""
         self.sink = None
         if self.chain is not None:
             self.chain.clear()
             self.chain = None
             self._scheduler.schedule(self, NEVER)
-        self._speak(DiscardingReader)
+        self.use_reader("discarding")
         self.resume(_SINK_FULL)
         self.resume(_QUEUE_FULL)
 
     def dispose(self) -> None:
-        """Cut every link, so that nothing of a closed connection is cyclic garbage."""
+        """Cut every link, so that a closed connection leaves no cyclic garbage."""
         if self.chain is not None:
             self.chain.clear()
         if self.filter is not None:
             self.filter.end()
-        if self.connection is not None:
-            self.connection.scheduler.schedule(self, NEVER)
-        self.chain = self.connection = self.source = self.sink = None
+        if self.ends is not None:
+            self.ends.scheduler.schedule(self, NEVER)
+            self.ends.forget_hangup(self)
+        self.chain = self.ends = self.source = self.sink = None
 
     @property
     def _scheduler(self) -> Scheduler:
-        assert self.connection is not None
-        return self.connection.scheduler
+        assert self.ends is not None
+        return self.ends.scheduler

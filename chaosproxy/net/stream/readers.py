@@ -1,28 +1,18 @@
-"""What feeds a pipe: the protocols on its sockets.
-
-Swapped on a live socket with `set_protocol` when faults come and go (uvloop keeps the bound
-`data_received`: rebinding it would silently do nothing):
-
-    Forward   nothing acts on this direction: count and write
-    Disturb   bytes, end-of-stream and reset go through a chain of faults
-    Discard   the receiver is gone for good: count and drop
-"""
+"""Readers: the protocols on the sockets of a connection, which feed its pipes."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from chaosproxy.faults.base import Send
+from chaosproxy.net.stream.pipe import Pipe
+from chaosproxy.net.stream.ports import Readers
 
-if TYPE_CHECKING:
-    from chaosproxy.net.stream.pipe import Pipe
-
-__all__ = ["DiscardingReader", "ChainedReader", "PlainReader", "Reader"]
+__all__ = ["STREAM_READERS", "ChainedReader", "DiscardingReader", "PlainReader", "Reader"]
 
 
 class Reader(asyncio.Protocol):
-    """One socket of a connection: what it reads goes `out`, what it is written comes `back`."""
+    """The protocol on one socket of a connection: it feeds `out`; `back` is written to that socket."""
 
     __slots__ = ("back", "out")
 
@@ -32,19 +22,19 @@ class Reader(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         made: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's have its methods, not its class
-        if self.out.connection is None:  # should a cancelled dial still announce its socket
+        if self.out.ends is None:  # a cancelled dial may still announce its socket
             made.abort()
         else:
-            self.out.connection.side_made(self.out, made)
+            self.out.ends.source_made(self.out, made)
 
     def eof_received(self) -> bool:
-        if self.out.connection is not None:
+        if self.out.ends is not None:
             self.out.end_of_stream()
         return True  # keep the other direction open
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.out.connection is not None:
-            self.out.connection.side_lost(self.out, exc)
+        if self.out.ends is not None:
+            self.out.ends.source_lost(self.out, exc)
 
     def pause_writing(self) -> None:
         self.back.sink_full()
@@ -75,23 +65,26 @@ class ChainedReader(Reader):
 
     def data_received(self, data: bytes) -> None:
         pipe = self.out
-        connection, chain = pipe.connection, pipe.chain
-        if connection is None or chain is None:
+        ends, chain = pipe.ends, pipe.chain
+        if ends is None or chain is None:
             return
         pipe.bytes += len(data)
-        now = connection.scheduler.clock()
+        now = ends.scheduler.clock()
         try:
             chain.push(Send(now, data))
             pipe.advance(now)
         except Exception:  # a fault's defect ends this connection and no other
-            connection.log_bug()
+            ends.log_bug()
             pipe.on_bug()
 
 
 class DiscardingReader(Reader):
-    """The receiver is gone: what still comes is counted and dropped."""
+    """The receiver is gone: count and drop."""
 
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
         self.out.bytes += len(data)
+
+
+STREAM_READERS: Readers[Pipe] = Readers(PlainReader, ChainedReader, DiscardingReader)

@@ -107,7 +107,8 @@ class Scheduler:
                 self._timer.arm(self._armed)
 
     def _compact(self) -> None:
-        self._heap = [entry for entry in self._heap if entry[0] == entry[2].scheduled_at]
+        """Remove stale entries, in place: `_fire` may be iterating over the heap."""
+        self._heap[:] = [entry for entry in self._heap if entry[0] == entry[2].scheduled_at]
         heapq.heapify(self._heap)
         self._stale = 0
 

@@ -91,8 +91,8 @@ def client_context(tls: UpstreamTls, alpn: Iterable[str] = ()) -> ssl.SSLContext
 class Renewed(Generic[T]):
     """Something made from files, made anew when they change."""
 
-    def __init__(self, make: Callable[[], T], files: Iterable[str | None], what: str, now: float) -> None:
-        """`what` names it in the log.
+    def __init__(self, make: Callable[[], T], files: Iterable[str | None], what: str) -> None:
+        """`what` names it in the log. The first `get` looks at the files, since they may be older than it by then.
 
         :raises InvalidInput: as `make` does.
         """
@@ -100,7 +100,7 @@ class Renewed(Generic[T]):
         self._files = [name for name in files if name is not None]
         self._what = what
         self._dates = self._look()
-        self._looked_at = now
+        self._looked_at = -math.inf
         self._made = make()
 
     def get(self, now: float) -> T:

@@ -1,0 +1,38 @@
+"""/v1/status, /v1/capabilities and /v1/fault-types: the program itself."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+
+from chaosproxy import __version__
+from chaosproxy.control.v1.context import Api
+from chaosproxy.control.v1.views import capabilities_view, fault_type_view, status_view
+from chaosproxy.control.web.body import read_query
+from chaosproxy.model.types import FAULT_TYPES
+
+__all__ = ["show_capabilities", "show_fault_types", "show_status"]
+
+
+async def show_status(api: Api, request: web.Request) -> web.StreamResponse:
+    read_query(request)
+    about = {
+        "version": __version__,
+        "seed": api.supervisor.seed.value,
+        "uptime_s": round(time.monotonic() - api.started_at, 3),
+        "loop": api.loop_name,
+    }
+    supervisor = api.supervisor
+    now = status_view(supervisor.proxies(), supervisor.partitions.all(), supervisor.kernel)
+    return web.json_response({**about, **now})
+
+
+async def show_capabilities(api: Api, request: web.Request) -> web.StreamResponse:
+    read_query(request)
+    return web.json_response(capabilities_view(api.supervisor.kernel))
+
+
+async def show_fault_types(_api: Api, request: web.Request) -> web.StreamResponse:
+    read_query(request)
+    return web.json_response({"fault_types": [fault_type_view(fault) for fault in FAULT_TYPES.values()]})

@@ -1,0 +1,31 @@
+"""The routes of the native API, bound to the program they speak for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from aiohttp import web
+
+from chaosproxy.control.v1.context import Api
+from chaosproxy.control.v1.openapi import openapi_document
+from chaosproxy.control.v1.routes import ROUTES
+from chaosproxy.control.web import Route
+
+__all__ = ["INDEX", "v1_routes"]
+
+INDEX = "/v1/openapi.json"
+
+
+def v1_routes(api: Api) -> Iterator[Route]:
+    """Yield every route of /v1, for `web.make_app`. A GET only reads, so HEAD runs its handler unless it streams."""
+    for route in ROUTES:
+        handler = partial(route.handler, api)
+        head = handler if route.method == "GET" and not route.streams else None
+        yield Route(method=route.method, path=route.path, handler=handler, head=head, media=route.media)
+    document = openapi_document()
+
+    async def show_openapi(_request: web.Request) -> web.StreamResponse:
+        return web.json_response(document)
+
+    yield Route(method="GET", path=INDEX, handler=show_openapi, head=show_openapi)

@@ -1,0 +1,32 @@
+"""What every handler of the native API is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from aiohttp import web
+
+from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.model import PolicySpec
+
+__all__ = ["BY", "Api", "Handler"]
+
+BY = "rest"
+"""Who asked, in events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The parts of the running program that the API speaks for."""
+
+    supervisor: Supervisor
+    policy: PolicySpec
+    loop_name: str
+    """`uvloop` or `asyncio`."""
+    started_at: float = field(default_factory=time.monotonic)
+
+
+Handler: TypeAlias = Callable[[Api, web.Request], Awaitable[web.StreamResponse]]

@@ -1,0 +1,225 @@
+"""Request bodies become desired state: the same readers as for YAML, and a few words more.
+
+A proxy's `faults` may be a mapping by name, as in YAML, or a list of objects with `name`,
+as answers have it. What an answer shows and nobody can set (`connections`) is ignored when
+it is sent back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+
+from chaosproxy.control.v1.views import bound_address
+from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
+from chaosproxy.errors import InvalidInput, Path, Problem
+from chaosproxy.model import (
+    FaultSpec,
+    PartitionSpec,
+    ProxySpec,
+    names,
+    read_fault,
+    read_partition,
+    read_proxy,
+    write_fault,
+    write_proxy,
+)
+from chaosproxy.net.proxy import Proxy
+
+__all__ = [
+    "duration_from", "fault_from", "free_name", "merged_proxy", "new_proxy", "partition_from", "read_name",
+    "same_name",
+]  # fmt: skip
+
+Json = dict[str, object]
+READ_ONLY = ("connections", "partitions")
+READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", "attempts_visible", "attempts_reason")
+READ_ONLY_OF_PARTITION = (*READ_ONLY_OF_FAULT, "cut", "proxies", "is_cut", "by", "age_s", "heals_after_s")
+
+
+def new_proxy(body: Json) -> ProxySpec:
+    """The proxy a POST asks for.
+
+    :raises InvalidInput: with every field that is wrong.
+    """
+    if "name" not in body:
+        raise InvalidInput([Problem(("name",), "name is missing; give the proxy one, such as db-primary")])
+    return _read(body, read_name(body["name"]))
+
+
+def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
+    """The proxy a PATCH asks for: `patch` merged into what there is (RFC 7396).
+
+    Faults given as a mapping are merged by name, null removes one, and one whose type
+    changes starts anew; a list replaces all of them. A listen address that is the one
+    bound now is no change, though port 0 was asked for.
+
+    :raises InvalidInput: with every field that is wrong.
+    """
+    spec = proxy.spec
+    present = write_proxy(spec)
+    wanted = {key: value for key, value in {**present, **patch}.items() if key not in READ_ONLY}
+    if wanted.get("listen") == str(bound_address(proxy)):
+        wanted["listen"] = str(spec.listen)
+    for key in [param.name for param in params_of(ProxySpec) if isinstance(param.kind, Struct)]:
+        if isinstance(before := present.get(key), dict) and isinstance(change := patch.get(key), dict):
+            wanted[key] = {name: value for name, value in {**before, **change}.items() if value is not None}
+    if "faults" in patch:
+        wanted["faults"] = _merged_faults({fault.name: write_fault(fault) for fault in spec.faults}, patch["faults"])
+    return _read(wanted, same_name(wanted, spec.name))
+
+
+def fault_from(body: Json, name: str, protocol: str) -> FaultSpec:
+    """The fault a body asks for, under `name`.
+
+    :raises InvalidInput: with every field that is wrong.
+    """
+    problems = Problems()
+    fault = read_fault(_settable(body), name, problems, (), protocol)
+    problems.raise_if_any()
+    assert fault is not None
+    return fault
+
+
+def partition_from(body: Json, id: str) -> PartitionSpec:
+    """The partition a body asks for, under `id`; whether its nodes exist is asked when it is added.
+
+    :raises InvalidInput: with every field that is wrong.
+    """
+    problems = Problems()
+    wanted = {key: value for key, value in body.items() if key not in ("id", *READ_ONLY_OF_PARTITION)}
+    spec = read_partition(wanted, id, problems)
+    problems.raise_if_any()
+    assert spec is not None
+    return spec
+
+
+def read_name(value: object, path: Path = ("name",)) -> str:
+    """The name of a proxy or fault.
+
+    :raises InvalidInput: if it could not stand in a URL's path, a log line and a metric's label.
+    """
+    problems = Problems()
+    names.read_name(value, problems, path)
+    problems.raise_if_any()
+    assert isinstance(value, str)
+    return value
+
+
+def duration_from(body: Json, field: str) -> float | None:
+    """The one duration that a body may hold, in seconds; None where it does not.
+
+    :raises InvalidInput: it is none, or the body holds something else.
+    """
+    problems = [
+        Problem((key,), f"unknown key{nearest(key, (field,))}; known keys: {field}") for key in body if key != field
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    if body.get(field) is None:
+        return None
+    try:
+        return Duration(above_zero=True).read(body[field])
+    except ValueError as error:
+        raise InvalidInput([Problem((field,), str(error))]) from None
+
+
+def _settable(fault: Json) -> Json:
+    """What can be set of a fault as an answer shows it, but its name."""
+    return {key: value for key, value in fault.items() if key not in ("name", *READ_ONLY_OF_FAULT)}
+
+
+def same_name(body: Json, name: str) -> str:
+    """`name`, which is also the one in the body, if there is one.
+
+    :raises InvalidInput: when they differ.
+    """
+    if body.get("name", name) != name:
+        raise InvalidInput([Problem(("name",), f"{body['name']!r} is not {name!r} of the path; names do not change")])
+    return name
+
+
+def free_name(kind: object, taken: Container[str]) -> str:
+    """`latency-1`, or the first such name that is free."""
+    stem = kind if isinstance(kind, str) and kind and kind.isprintable() else "fault"
+    number = 1
+    while f"{stem[:80]}-{number}" in taken:
+        number += 1
+    return f"{stem[:80]}-{number}"
+
+
+def _read(body: Json, name: str) -> ProxySpec:
+    data = {key: value for key, value in body.items() if key not in ("name", *READ_ONLY)}
+    problems = Problems()
+    places: dict[str, int] = {}
+    if isinstance(data.get("faults"), list):
+        data["faults"], places = _by_name(data["faults"], problems)
+    elif isinstance(faults := data.get("faults"), dict):
+        _check_names(faults, problems)
+        data["faults"] = {key: _settable(one) if isinstance(one, dict) else one for key, one in faults.items()}
+    spec = read_proxy(data, name, problems)
+    if len(problems):
+        raise InvalidInput([Problem(_as_sent(problem.path, places), problem.message) for problem in problems])
+    assert spec is not None
+    return spec
+
+
+def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dict[str, int]]:
+    """A list of faults as a mapping by name, and at which index each stood."""
+    assert isinstance(faults, list)
+    named: dict[str, object] = {}
+    places: dict[str, int] = {}
+    taken = {fault["name"] for fault in faults if isinstance(fault, dict) and isinstance(fault.get("name"), str)}
+    for index, fault in enumerate(faults):
+        where: Path = ("faults", index)
+        if not isinstance(fault, dict):
+            problems.add(where, "is not an object; give a fault such as {name: slow, type: latency, delay: 100ms}")
+            continue
+        name = fault["name"] if "name" in fault else free_name(fault.get("type"), taken | named.keys())
+        try:
+            read_name(name, (*where, "name"))
+        except InvalidInput as invalid:
+            _add_all(problems, invalid.problems)
+            continue
+        if name in named:
+            problems.add((*where, "name"), f"{name!r} is taken by the fault at {places[name]}; give another")
+            continue
+        named[name] = _settable(fault)
+        places[name] = index
+    return named, places
+
+
+def _check_names(faults: Iterable[str], problems: Problems) -> None:
+    for name in faults:
+        try:
+            read_name(name, ("faults", name))
+        except InvalidInput as invalid:
+            _add_all(problems, invalid.problems)
+
+
+def _add_all(problems: Problems, found: Iterable[Problem]) -> None:
+    for problem in found:
+        problems.add(problem.path, problem.message)
+
+
+def _as_sent(path: Path, places: dict[str, int]) -> Path:
+    """`faults.slow.delay` as `faults.0.delay` where the faults were sent as a list."""
+    if len(path) > 1 and path[0] == "faults" and isinstance(path[1], str) and path[1] in places:
+        return ("faults", places[path[1]], *path[2:])
+    return path
+
+
+def _merged_faults(present: dict[str, Json], patch: object) -> object:
+    if patch is None:
+        return {}
+    if not isinstance(patch, dict):
+        return patch
+    merged: dict[str, object] = dict(present)
+    for name, change in patch.items():
+        before = present.get(name)
+        if change is None:
+            merged.pop(name, None)
+        elif before is None or not isinstance(change, dict) or change.get("type", before["type"]) != before["type"]:
+            merged[name] = change
+        else:
+            merged[name] = {**before, **change}
+    return merged

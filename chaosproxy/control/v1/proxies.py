@@ -1,0 +1,113 @@
+"""/v1/proxies: proxies and their connections."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from aiohttp import web
+
+from chaosproxy.control.policy import forbidden
+from chaosproxy.control.v1.context import BY, Api
+from chaosproxy.control.v1.parsing import merged_proxy, new_proxy
+from chaosproxy.control.v1.views import connection_id, connection_view, proxy_view
+from chaosproxy.control.web.body import read_object, read_query
+from chaosproxy.control.web.problem import Refused
+from chaosproxy.declare import Choice, nearest
+from chaosproxy.endings import Ending
+from chaosproxy.errors import InvalidInput, NotFound, Problem
+from chaosproxy.model import ProxySpec
+from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.stream.connection import Connection
+
+__all__ = [
+    "add_proxy",
+    "change_proxy",
+    "close_connection",
+    "find_proxy",
+    "list_connections",
+    "list_proxies",
+    "remove_proxy",
+    "show_proxy",
+]
+
+
+async def list_proxies(api: Api, request: web.Request) -> web.StreamResponse:
+    read_query(request)
+    return web.json_response({"proxies": [proxy_view(proxy) for proxy in api.supervisor.proxies()]})
+
+
+async def add_proxy(api: Api, request: web.Request) -> web.StreamResponse:
+    spec = new_proxy(await read_object(request))
+    _obey_policy(api, spec, None)
+    proxy = await api.supervisor.add_proxy(spec, BY)
+    location = f"/v1/proxies/{quote(spec.name, safe='')}"
+    return web.json_response(proxy_view(proxy), status=201, headers={"Location": location})
+
+
+async def show_proxy(api: Api, request: web.Request) -> web.StreamResponse:
+    read_query(request)
+    return web.json_response(proxy_view(find_proxy(api, request.match_info["proxy"])))
+
+
+async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
+    patch = await read_object(request)
+    proxy = find_proxy(api, request.match_info["proxy"])
+    wanted = merged_proxy(proxy, patch)
+    _obey_policy(api, wanted, proxy.spec)
+    return web.json_response(proxy_view(await api.supervisor.change_proxy(wanted, BY)))
+
+
+async def remove_proxy(api: Api, request: web.Request) -> web.StreamResponse:
+    read_query(request)
+    proxy = find_proxy(api, request.match_info["proxy"])
+    await api.supervisor.remove_proxy(proxy.spec.name, BY)
+    return web.Response(status=204)
+
+
+async def list_connections(api: Api, request: web.Request) -> web.StreamResponse:
+    query = read_query(request, "proxy")
+    proxies = [find_proxy(api, query["proxy"])] if "proxy" in query else api.supervisor.proxies()
+    connections = [connection_view(connection) for proxy in proxies for connection in proxy.connections.values()]
+    return web.json_response({"connections": connections})
+
+
+async def close_connection(api: Api, request: web.Request) -> web.StreamResponse:
+    how = read_query(request, "how").get("how", "close")
+    try:
+        Choice("close", "reset").read(how)
+    except ValueError as error:
+        raise InvalidInput([Problem(("how",), str(error))]) from None
+    connection = _find_connection(api, request.match_info["connection"])
+    if how == "reset":
+        connection.reset(Ending("operator", "reset"))
+    else:
+        connection.close(Ending("operator", "closed"))
+    return web.Response(status=204)
+
+
+def find_proxy(api: Api, name: str) -> Proxy:
+    """The proxy of that name.
+
+    :raises NotFound: naming the nearest there is.
+    """
+    known = {proxy.spec.name: proxy for proxy in api.supervisor.proxies()}
+    if name not in known:
+        has = f"there are: {', '.join(list(known)[:20])}" if known else "there are none yet"
+        raise NotFound(f"no proxy is called {name[:100]!r}{nearest(name, known)}; {has}")
+    return known[name]
+
+
+def _find_connection(api: Api, given: str) -> Connection:
+    proxy, colon, ordinal = given.rpartition(":")
+    if not colon:
+        raise NotFound(f"{given[:100]!r} is no connection's id; GET /v1/connections lists them, such as db-primary:7")
+    for number, connection in find_proxy(api, proxy).connections.items():
+        if connection_id(proxy, number) == f"{proxy}:{ordinal}":
+            return connection
+    raise NotFound(f"connection {given[:100]!r} is not open; GET /v1/connections lists those that are")
+
+
+def _obey_policy(api: Api, wanted: ProxySpec, present: ProxySpec | None) -> None:
+    if problems := forbidden(api.policy, wanted, present):
+        detail = "; ".join(str(problem) for problem in problems)
+        raise Refused(403, "Forbidden by policy", detail, errors=problems)

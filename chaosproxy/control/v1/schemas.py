@@ -1,0 +1,221 @@
+"""JSON Schema (2020-12) of every body the API takes or gives, from the declarations themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from chaosproxy.control.selection import SELECTORS
+from chaosproxy.declare import Duration, struct_schema
+from chaosproxy.faults.base import Fault
+from chaosproxy.model import PartitionSpec, ProxySpec
+from chaosproxy.model.fault import placement_schema
+from chaosproxy.model.names import LONGEST
+from chaosproxy.model.types import FAULT_TYPES
+
+__all__ = ["Json", "components", "fault_schema", "reference"]
+
+Json = dict[str, Any]  # Any: JSON
+
+TEXT: Json = {"type": "string"}
+COUNT: Json = {"type": "integer", "minimum": 0}
+SECONDS: Json = {"type": "number", "minimum": 0}
+NAME: Json = {"type": "string", "minLength": 1, "maxLength": LONGEST}
+
+
+def _nullable(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def _object(**properties: Json) -> Json:
+    """An object that has all these properties and no others."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _and_perhaps(optional: Json, schema: Json) -> Json:
+    """An object that may have these properties, too."""
+    return {**schema, "properties": {**schema["properties"], **optional}}
+
+
+CAPABILITY = _object(
+    name=TEXT, available={"type": "boolean"}, purpose=TEXT, lacking=_nullable(TEXT), remedy=_nullable(TEXT)
+)
+_MODE_FOUND: Json = {
+    "effective_mode": {"enum": ["packet", "stream", "mixed", None], "readOnly": True},
+    "mode_reason": {**_nullable(TEXT), "readOnly": True},
+}
+"""What `mode: auto` has become, and why it became stream."""
+_VISIBILITY: Json = {
+    "attempts_visible": {"type": "boolean", "readOnly": True},
+    "attempts_reason": {**_nullable(TEXT), "readOnly": True},
+}
+"""Whether connection attempts that a fault hides are seen all the same, and why they are not."""
+
+
+def reference(name: str) -> Json:
+    """A reference to one of the components."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def components() -> dict[str, Json]:
+    """Every named schema."""
+    return {
+        "Proxy": _proxy(required=("name", "listen", "upstream")),
+        "ProxyPatch": _proxy(required=()),
+        "ProxyList": _object(proxies=_list(reference("Proxy"))),
+        "Fault": {
+            "oneOf": [reference(_title(kind)) for kind in FAULT_TYPES],
+            "discriminator": {
+                "propertyName": "type",
+                "mapping": {kind: reference(_title(kind))["$ref"] for kind in FAULT_TYPES},
+            },
+        },
+        "FaultList": _object(faults=_list(reference("Fault"))),
+        **{_title(kind): fault_schema(kind) for kind in FAULT_TYPES},
+        "FaultTypeList": _object(
+            fault_types=_list(
+                _object(type=TEXT, depth=TEXT, summary=TEXT, models=TEXT, example=TEXT, schema={"type": "object"})
+            )
+        ),
+        "FaultsRequest": {
+            "description": "one fault, and the selector of the proxies it is added to",
+            "allOf": [{"oneOf": [{"required": [selector]} for selector in SELECTORS]}],
+            "oneOf": [_with_selectors(fault_schema(kind)) for kind in FAULT_TYPES],
+        },
+        "FaultsAnswer": _object(name=NAME, faults=_list(_object(proxy=NAME, fault=reference("Fault")))),
+        "HealRequest": _with_selectors({
+            "type": "object",
+            "properties": {"proxy": _nullable(TEXT), "fault": _nullable(TEXT), "partition": _nullable(TEXT)},
+            "additionalProperties": False,
+        }),
+        "HealAnswer": _object(
+            removed=_list(_object(proxy=TEXT, fault=TEXT, type=TEXT)), partitions=_list(TEXT)
+        ),
+        "PartitionRequest": _partition(answered=False),
+        "Partition": _partition(answered=True),
+        "PartitionList": _object(partitions=_list(reference("Partition"))),
+        "Nodes": _object(
+            nodes=_list(
+                _object(
+                    name=TEXT, state={"enum": ["up", "crashed", "paused"]}, serves=_list(TEXT), uses=_list(TEXT)
+                )
+            ),
+            reach=_map(_map(_nullable({"type": "boolean"}))),
+        ),
+        "CrashRequest": _one_duration("down"),
+        "PauseRequest": _one_duration("for"),
+        "VerbAnswer": _and_perhaps(
+            _VISIBILITY, _object(fault=TEXT, type=TEXT, ttl=_nullable(TEXT), proxies=_list(TEXT))
+        ),
+        "Capabilities": _object(capabilities=_list(CAPABILITY)),
+        "Connection": _object(
+            id=TEXT, proxy=TEXT, ordinal=COUNT, client=TEXT, open_for_s=SECONDS,
+            bytes_upstream=COUNT, bytes_downstream=COUNT,
+            first_ended=_nullable({"enum": ["client", "server"]}),
+            client_ended_s=_nullable(SECONDS), server_ended_s=_nullable(SECONDS), held_by=_nullable(TEXT),
+        ),
+        "ConnectionList": _object(connections=_list(reference("Connection"))),
+        "Status": _object(
+            version=TEXT, seed={"type": "integer"}, uptime_s=SECONDS, loop=TEXT, connections=COUNT, faults=COUNT,
+            capabilities=_list(CAPABILITY), partitions=_list(TEXT),
+            proxies=_list(
+                _object(
+                    name=TEXT, protocol=TEXT, listen=TEXT, listening_on=_list(TEXT), upstream=TEXT,
+                    enabled={"type": "boolean"}, connections=COUNT, faults=_list(reference("Fault")),
+                    bytes_upstream=COUNT, bytes_downstream=COUNT, partitions=_list(TEXT),
+                )
+            ),
+        ),
+        "Health": _object(status=TEXT),
+        "Readiness": _object(status=TEXT, waiting_for=_list(TEXT)),
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457 problem details; `errors` names the fields that are wrong",
+            "properties": {
+                "type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT,
+                "errors": _list(_object(path=TEXT, message=TEXT)),
+            },
+            "required": ["type", "title", "status", "detail"],
+        },
+    }  # fmt: skip
+
+
+def fault_schema(kind: str) -> Json:
+    """A fault of one type: its placement and parameters side by side."""
+    parameters, placement = struct_schema(FAULT_TYPES[kind]), placement_schema(FAULT_TYPES[kind])
+    properties = {
+        "type": {"const": kind},
+        "name": NAME,
+        **{name: _nullable(schema) for name, schema in placement.items()},
+        **_optional_nullable(parameters),
+        **(_MODE_FOUND if "mode" in parameters["properties"] else {}),
+        **(_VISIBILITY if FAULT_TYPES[kind].admission is not Fault.admission else {}),
+    }
+    required = ["type", *parameters["required"]]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _with_selectors(schema: Json) -> Json:
+    """The same object, which may also select proxies."""
+    selectors = {name: kind.schema() for name, kind in SELECTORS.items()}
+    return {**schema, "properties": {**schema["properties"], **selectors}}
+
+
+def _proxy(required: Iterable[str]) -> Json:
+    faults = [_list(reference("Fault")), {"type": "object", "additionalProperties": reference("Fault")}]
+    if not required:  # in a merge patch a fault may be given in part, and null removes it
+        faults[1] = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
+    properties = {
+        "name": NAME,
+        **_optional_nullable(struct_schema(ProxySpec)),
+        "connections": {**COUNT, "readOnly": True},
+        "partitions": {**_list(TEXT), "readOnly": True},
+        "faults": {"anyOf": [*faults, {"type": "null"}]},
+    }
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def _partition(answered: bool) -> Json:
+    """What a POST takes; and what is answered, which can be sent back: what nobody can set is ignored then."""
+    struct = struct_schema(PartitionSpec)
+    properties = {
+        "id": _nullable(NAME),
+        **_optional_nullable(struct),
+        **_MODE_FOUND,
+        **_VISIBILITY,
+        "is_cut": {"type": "boolean", "readOnly": True},
+        "cut": {**_list(_list(TEXT)), "readOnly": True},
+        "proxies": {
+            **_list(_object(proxy=TEXT, effective_mode=_nullable(TEXT), mode_reason=_nullable(TEXT))),
+            "readOnly": True,
+        },
+        "by": {**TEXT, "readOnly": True},
+        "age_s": {**SECONDS, "readOnly": True},
+        "heals_after_s": {**_nullable(SECONDS), "readOnly": True},
+    }
+    required = list(properties) if answered else []
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _one_duration(field: str) -> Json:
+    properties = {field: _nullable(Duration(above_zero=True).schema())}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _map(items: Json) -> Json:
+    return {"type": "object", "additionalProperties": items}
+
+
+def _optional_nullable(struct: Json) -> Json:
+    """A struct's properties, where null stands for the default."""
+    required = struct["required"]
+    return {name: one if name in required else _nullable(one) for name, one in struct["properties"].items()}
+
+
+def _title(kind: str) -> str:
+    """`slow_close` → `SlowCloseFault`."""
+    return "".join(word.capitalize() for word in kind.split("_")) + "Fault"

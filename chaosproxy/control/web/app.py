@@ -1,0 +1,48 @@
+"""The application: guards and problem documents around sets of routes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from aiohttp import hdrs, web
+
+from chaosproxy.control.web.body import MAX_BODY
+from chaosproxy.control.web.guards import guard_browser, guard_token, is_loopback
+from chaosproxy.control.web.problem import answer_problems, note_begun
+from chaosproxy.control.web.route import Handler, Route, headers_only
+from chaosproxy.model import ControlSpec
+
+__all__ = ["make_app"]
+
+logger = logging.getLogger(__name__)
+
+
+def make_app(*sets: Iterable[Route], control: ControlSpec, index: str) -> web.Application:
+    """Return the application that serves every route of `sets`, for `listening`.
+
+    `index` is the path of a description of them, which the problem document of an unknown path names.
+    """
+    if not is_loopback(control.listen):
+        protection = "with a token" if control.token else "without a token: anybody who reaches it can break things"
+        logger.warning("the control API listens on %s, beyond this machine, %s", control.listen, protection)
+    app = web.Application(
+        client_max_size=MAX_BODY,
+        middlewares=[answer_problems(index), guard_browser(control), guard_token(control.token)],
+    )
+    app.on_response_prepare.append(note_begun)
+    for routes in sets:
+        for route in routes:
+            app.router.add_route(route.method, route.path, route.handler)
+            if route.method == hdrs.METH_GET:
+                app.router.add_route(hdrs.METH_HEAD, route.path, route.head or _head_without(route))
+    return app
+
+
+def _head_without(route: Route) -> Handler:
+    """Answer HEAD without running the route's handler."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return headers_only(route.media)
+
+    return answer

@@ -1,0 +1,147 @@
+"""Errors as answers: RFC 9457 problem details, and the one table of HTTP status codes.
+
+Whatever a handler raises becomes `application/problem+json` here; only a defect of ours
+becomes a 500, and it is logged with its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from chaosproxy.errors import (
+    CannotListen,
+    ChaosproxyError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Problem,
+    Unsupported,
+)
+
+__all__ = ["Refused", "answer_problems", "note_begun", "problem_response"]
+
+logger = logging.getLogger(__name__)
+
+_begun: ContextVar[list[web.StreamResponse]] = ContextVar("begun")
+"""The response that the request at hand has begun to send; empty before."""
+
+STATUS: dict[type[ChaosproxyError], tuple[int, str]] = {
+    InvalidInput: (400, "Invalid input"),
+    NotFound: (404, "Not found"),
+    Unsupported: (409, "Unsupported here"),
+    Conflict: (409, "Conflict"),
+    CannotListen: (409, "Cannot listen"),
+}
+
+
+class Refused(Exception):
+    """A request that is refused for reasons of HTTP, access or policy."""
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        errors: Iterable[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+def problem_response(
+    status: int,
+    title: str,
+    detail: str,
+    errors: Iterable[Problem] = (),
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """An answer that says what is wrong; `errors` names the fields."""
+    body: dict[str, object] = {
+        "type": "urn:chaosproxy:problem:" + title.lower().replace(" ", "-"),
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    if fields := [{"path": problem.field, "message": problem.message} for problem in errors]:
+        body["errors"] = fields
+    return web.Response(
+        status=status, text=json.dumps(body), content_type="application/problem+json", headers=dict(headers or {})
+    )
+
+
+def answer_problems(index: str) -> Middleware:
+    """Turn whatever a handler raises into a problem document; `index` is the path that a 404 names.
+
+    Once a handler has begun to send its response, no other can follow: the connection is
+    then cut, so that the client does not take the response for a whole one.
+    """
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begun: list[web.StreamResponse] = []
+        _begun.set(begun)
+        try:
+            return await handler(request)
+        except Exception as error:
+            if not begun:
+                return _problem_of(request, error, index)
+            if not isinstance(error, ConnectionError):  # which is a client that has left
+                logger.exception("a defect: %s %s failed during its response", request.method, request.path)
+            if request.transport is not None:
+                request.transport.abort()
+            return begun[0]
+
+    return answer
+
+
+async def note_begun(_request: web.Request, response: web.StreamResponse) -> None:
+    """Note that `response` begins to be sent (aiohttp's signal `on_response_prepare`)."""
+    _begun.get([]).append(response)
+
+
+def _problem_of(request: web.Request, error: Exception, index: str) -> web.Response:
+    match error:
+        case Refused():
+            return problem_response(error.status, error.title, error.detail, error.errors, error.headers)
+        case InvalidInput():
+            return problem_response(*STATUS[InvalidInput], detail=str(error), errors=error.problems)
+        case Unsupported():
+            return problem_response(*STATUS[Unsupported], detail=str(error), errors=error.problems)
+        case ChaosproxyError():
+            return problem_response(*_status_of(error), detail=str(error))
+        case web.HTTPException():
+            return _http_problem(request, error, index)
+        case _:
+            logger.error("a defect: %s %s failed", request.method, request.path, exc_info=error)
+            return problem_response(500, "Internal error", "a defect of chaosproxy; its log has the traceback")
+
+
+def _status_of(error: ChaosproxyError) -> tuple[int, str]:
+    return next((entry for kind, entry in STATUS.items() if isinstance(error, kind)), (400, "Refused"))
+
+
+def _http_problem(request: web.Request, error: web.HTTPException, index: str) -> web.Response:
+    """What aiohttp itself refuses, in our form."""
+    headers: dict[str, str] = {}
+    detail = error.text or error.reason
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
+        detail = f"{request.method} is not possible on {request.path}; use {headers[hdrs.ALLOW]}"
+    elif isinstance(error, web.HTTPRequestEntityTooLarge):
+        detail = f"the body is larger than {request.client_max_size} bytes; send less"
+    elif isinstance(error, web.HTTPNotFound):
+        detail = f"there is nothing at {request.path}; GET {index} lists what there is"
+    return problem_response(error.status, HTTPStatus(error.status).phrase.capitalize(), detail, headers=headers)

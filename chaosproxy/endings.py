@@ -1,0 +1,97 @@
+"""How a connection ended, as one value from the socket to event, log, metric and REST.
+
+The prose of an ending is made here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from chaosproxy.tallies import Side
+
+__all__ = ["CAUSES", "Cause", "Ending", "How", "Phase", "describe", "ending_of"]
+
+Cause = Literal["client", "server", "network", "injected", "operator", "bug"]
+"""Who ended something: one of the peers, the path to them, a fault, whoever runs chaosproxy, or a defect of its own."""
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+
+How = Literal["fin", "reset", "timeout", "tls", "closed"]
+"""`fin`: end-of-stream; `reset`: RST; `timeout`: the kernel gave up or there is no route; `tls`: TLS failed;
+`closed`: chaosproxy closed both sides in good order."""
+
+Phase = Literal["", "accept", "dial", "handshake"]
+"""When a connection ended that never carried bytes; empty for one that did."""
+
+_UNREACHABLE = {
+    errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Who ended a connection, or one side of it, and how."""
+
+    by: Cause
+    how: How
+    fault: str = ""
+    """The fault that ended it, or that kept a client waiting until it left; empty where there is none."""
+    error: str = ""
+    """The reason in words, where the kernel, TLS or a setting gives one."""
+    during: Phase = ""
+
+
+def ending_of(side: Side, error: Exception | None) -> Ending:
+    """Return how the socket to `side` ended, from the error its transport was closed with.
+
+    A lost socket without an error, and without an end-of-stream before, counts as reset.
+    """
+    match error:
+        case ssl.SSLError():
+            return Ending(side, "tls", error=getattr(error, "reason", None) or str(error))
+        case OSError(errno=number) if number in _UNREACHABLE:
+            return Ending("network", "timeout", error=f"connection to the {side} lost: {error.strerror}")
+        case OSError(errno=number) if number == errno.ECONNRESET:
+            return Ending(side, "reset")
+        case OSError():
+            return Ending(side, "reset", error=error.strerror or str(error))
+        case _:
+            return Ending(side, "reset")
+
+
+def describe(ending: Ending, then: Ending | None = None) -> str:
+    """Return an ending in words; `then` is what the other side did after it."""
+    verb = "reset" if ending.how == "reset" else "closed"
+    match ending.by:
+        case "injected":
+            if ending.how == "tls":
+                return f"{ending.error} (fault {ending.fault})"
+            return f"{verb} by fault {ending.fault}" + (" during the TLS handshake" if ending.during else "")
+        case "operator":
+            return f"{verb} by {ending.error or 'the operator'}"
+        case "bug":
+            return "a fault failed; the log has the traceback"
+        case "network":
+            return ending.error
+        case "client" | "server":
+            return _describe_peer(ending, then)
+
+
+def _describe_peer(ending: Ending, then: Ending | None) -> str:
+    if ending.how == "tls" or (ending.during == "dial" and ending.error):
+        return ending.error
+    because = f" ({ending.error})" if ending.error else ""
+    if ending.during == "accept":
+        return f"{ending.by} left while it was accepted{because}"
+    if ending.during == "dial":
+        return f"{ending.by} left while its upstream was dialled"
+    if ending.how == "reset":
+        return f"{ending.by} reset{because}"
+    text = f"{ending.by} closed first"
+    if ending.fault:
+        text += f", unanswered for fault {ending.fault}"
+    if then is not None and then.how != "fin":
+        text += f", then {describe(then)}"
+    return text

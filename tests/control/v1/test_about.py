@@ -1,0 +1,71 @@
+"""The native API about itself: status, fault types and its description."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import jsonschema
+
+from chaosproxy import __version__
+from chaosproxy.control.v1.routes import BESIDE, ROUTES
+from chaosproxy.model.types import FAULT_TYPES
+from tests.control.serving import DOCUMENT, serving
+
+
+def test_status_says_what_runs() -> None:
+    async def scenario() -> None:
+        async with serving(seed=7) as api:
+            wish = {"name": "db", "listen": "localhost:0", "upstream": "127.0.0.1:9"}
+            listen = (await api.ask("POST", "/v1/proxies", wish)).body["listen"]
+            status = (await api.ask("GET", "/v1/status")).body
+            assert (status["version"], status["seed"], status["loop"]) == (__version__, 7, "asyncio")
+            [proxy] = status["proxies"]
+            assert proxy["listen"] == listen
+            assert f"127.0.0.1:{listen.rpartition(':')[2]}" in proxy["listening_on"]
+
+    asyncio.run(scenario())
+
+
+def test_every_fault_type_is_listed_with_a_schema_that_is_one() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            listed = (await api.ask("GET", "/v1/fault-types")).body["fault_types"]
+            assert [one["type"] for one in listed] == list(FAULT_TYPES)
+            for one in listed:
+                jsonschema.Draft202012Validator.check_schema(one["schema"])
+
+    asyncio.run(scenario())
+
+
+def test_the_description_is_whole() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            document = (await api.ask("GET", "/v1/openapi.json")).body
+            assert document == DOCUMENT
+            assert document["openapi"] == "3.1.0"
+            operations = [one for methods in document["paths"].values() for one in methods.values()]
+            names = [one["operationId"] for one in operations]
+            assert len(set(names)) == len(names) > 15
+            for name, schema in document["components"]["schemas"].items():
+                jsonschema.Draft202012Validator.check_schema(schema)
+                known = {f"#/components/schemas/{one}" for one in document["components"]["schemas"]}
+                assert set(references(schema)) <= known, name
+
+    asyncio.run(scenario())
+
+
+def test_the_documentation_lists_every_route() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "rest.md").read_text()
+    table = text.split("## A tour")[0]
+    documented = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w./{}-]*)", table)
+    here = {(route.method, route.path.replace("{connection}", "{id}")) for route in (*ROUTES, *BESIDE.values())}
+    assert set(documented) == here | {("GET", "/v1/openapi.json")}
+
+
+def references(value: object) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [ref for one in value.values() for ref in references(one)]
+    return [ref for one in value for ref in references(one)] if isinstance(value, list) else []
