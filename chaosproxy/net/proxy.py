@@ -20,6 +20,7 @@ from chaosproxy.faults.base import Direction
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.front import Front
 from chaosproxy.net.http.copies import Copies
 from chaosproxy.net.http.service import HttpService
@@ -28,8 +29,9 @@ from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
 from chaosproxy.net.placement.active_fault import ActiveFault
-from chaosproxy.net.placement.active_faults import ActiveFaults, arrange_pipe
+from chaosproxy.net.placement.active_faults import ActiveFaults, Hiding, arrange_pipe
 from chaosproxy.net.placement.modes import ResolvedMode
+from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
@@ -60,6 +62,7 @@ class Proxy:
         bus: Bus,
         scheduler: Scheduler,
         hangups: Hangups,
+        tap: SharedTap,
         tasks: TaskOwner,
         kernel: Capabilities,
     ) -> None:
@@ -77,6 +80,7 @@ class Proxy:
         self._tasks = tasks
         self._listener: Listener | None = None
         own = replace(spec, faults=())
+        self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
         self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish)
         copies = Copies(spec.name, tasks, self._front.dial_for)
         self.http = HttpService(spec.name, self.tally, scheduler.clock, bus.publish, copies)
@@ -127,15 +131,20 @@ class Proxy:
         if refused_by is not None:
             self.tally.closed["injected"] += 1
             reset_socket(client)
+            self.attempts.count(Hiding("reset", refused_by.spec.name), peer_name(address), self.scheduler.clock())
             return
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
         connection.start(client, delay, None if self._listener is None else self._listener.inherited)
 
     def _update_admission(self) -> None:
         """Have new clients met as the strongest of the faults says."""
-        if self._listener is not None:
-            reply, drops = self.faults.admission()
-            self._listener.meet(reply, losing(drops) if drops else None)
+        if self._listener is None:
+            self.attempts.hide(None, None)
+            return
+        reply, drops = self.faults.admission()
+        self.attempts.catch_up()
+        self._listener.meet(reply, losing(drops) if drops else None)
+        self.attempts.hide(self.faults.hiding(reply), self._listener)
 
     # ── the owner of its connections ──────────────────────────────────────────────────
 
@@ -228,6 +237,13 @@ class Proxy:
         """Return its own fault of that name."""
         return self.faults.own.get(fault)
 
+    def attempts_obstacle(self) -> str:
+        """Return the reason why attempts that a fault hides are not visible here; empty where they are."""
+        if self.spec.listen.is_unix:
+            return "a unix socket has no packets to be seen"
+        tap = self.attempts.capability
+        return "" if tap.available else f"{tap.lacking}; {tap.remedy}"
+
     def is_active(self, fault: str) -> bool:
         """Whether a fault, or a partition's part in this proxy, of that name is on."""
         return fault in self.http.caller_tallies() or any(active.spec.name == fault for active in self.faults)
@@ -292,6 +308,7 @@ class Proxy:
     def close(self) -> None:
         """Take no more clients and close every connection."""
         self.use_listener(None)
+        self.attempts.close()
         self.end_connections("close")
         self.http.close()
 
