@@ -28,6 +28,7 @@ from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
+from chaosproxy.net.kernel.tap import PacketKind
 from chaosproxy.net.placement.active_fault import ActiveFault
 from chaosproxy.net.placement.active_faults import ActiveFaults, Hiding, arrange_pipe
 from chaosproxy.net.placement.modes import ResolvedMode
@@ -80,7 +81,10 @@ class Proxy:
         self._tasks = tasks
         self._listener: Listener | None = None
         own = replace(spec, faults=())
+        self._by_client: dict[object, Connection] = {}
+        """Connections by the address and port of their client."""
         self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
+        self.attempts.on_packet = self._packet_seen
         self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish)
         copies = Copies(spec.name, tasks, self._front.dial_for)
         self.http = HttpService(spec.name, self.tally, scheduler.clock, bus.publish, copies)
@@ -134,7 +138,17 @@ class Proxy:
             self.attempts.count(Hiding("reset", refused_by.spec.name), peer_name(address), self.scheduler.clock())
             return
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
+        self._by_client[connection.client_key] = connection
         connection.start(client, delay, None if self._listener is None else self._listener.inherited)
+
+    def _packet_seen(self, kind: PacketKind, source: tuple[str, int], _port: int, _at: float) -> None:
+        """Note the end of a client whose packets a filter drops before its socket sees them."""
+        connection = self._by_client.get(source)
+        if kind == "syn" or connection is None or connection.upstream.filter is None:
+            return
+        losing = [one.spec.name for one in self.faults.touching(connection) if one in connection.upstream.filter.losses]
+        if losing:
+            connection.note_leaving("client", "reset" if kind == "rst" else "fin", losing[0])
 
     def _update_admission(self) -> None:
         """Have new clients met as the strongest of the faults says."""
@@ -189,6 +203,8 @@ class Proxy:
 
     def forget(self, connection: Connection) -> None:
         del self.connections[connection.ordinal]
+        if self._by_client.get(connection.client_key) is connection:
+            del self._by_client[connection.client_key]
         self.faults.forget(connection.ordinal)
         tally, up, down = self.tally, connection.upstream, connection.downstream
         tally.closed[connection.cause] += 1
