@@ -9,7 +9,7 @@ import click
 
 from chaosproxy.cli.client import Client
 from chaosproxy.cli.exits import BadInput, described
-from chaosproxy.cli.live import talks_to_server, url_option
+from chaosproxy.cli.live import show_visibility, talks_to_server, url_option
 from chaosproxy.cli.printing import print_json
 from chaosproxy.declare import Problems, nearest
 from chaosproxy.model import read_partition
@@ -72,6 +72,7 @@ def partition(
     click.echo(f"cut {_cut_line(made['cut'])}, on {_counted(made['proxies'])}, as {made['id']}")
     if made["mode_reason"]:
         click.echo(f"mode {made['effective_mode']}: {made['mode_reason']}")
+    show_visibility(made)
     click.echo(f"heal it with: chaosproxy heal --partition {made['id']}{url_option(client)}")
 
 
@@ -152,6 +153,7 @@ def _do(verb: str, name: str, body: Json, kind: str | None, client: Client, as_j
         return
     until = f"for {done['ttl']}" if done["ttl"] else "until healed"
     click.echo(f"{'crashed' if verb == 'crash' else 'paused'} {where} {name} {until}: {', '.join(done['proxies'])}")
+    show_visibility(done)
 
 
 def _kind_of(name: str, client: Client) -> str:
