@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from chaosproxy.endings import Cause, How
 from chaosproxy.tallies import Side
@@ -21,6 +21,7 @@ __all__ = [
     "Bus",
     "ClientEnded",
     "ClientHello",
+    "ConnectionAttempt",
     "ConnectionClosed",
     "ConnectionOpened",
     "DialFailed",
@@ -30,6 +31,7 @@ __all__ = [
     "FaultExpired",
     "FaultRemoved",
     "MessageTouched",
+    "Met",
     "NotFramed",
     "PartitionAdded",
     "PartitionEvent",
@@ -44,6 +46,9 @@ __all__ = [
     "ServerEnded",
     "TlsFailed",
 ]
+
+Met = Literal["refused", "unanswered", "reset"]
+"""How a fault answers a connection attempt: with RST, not at all, or with RST once it is accepted."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +83,19 @@ class ConnectionOpened(ProxyEvent):
     kind: ClassVar[str] = "connection_opened"
     connection: int
     dial_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class ConnectionAttempt(ProxyEvent):
+    """A fault kept a client from connecting; some per second are published, so that a storm stays readable."""
+
+    kind: ClassVar[str] = "connection_attempt"
+    client: str
+    """The client's address and port."""
+    met: Met
+    fault: str
+    suppressed: int
+    """Attempts before this one that met the same and were not published."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from chaosproxy.model import read_fault
 from chaosproxy.model.fault import placing
 from chaosproxy.model.types import FAULT_TYPES
 
-__all__ = ["heal", "inject", "status", "talks_to_server", "url_option"]
+__all__ = ["heal", "inject", "show_visibility", "status", "talks_to_server", "url_option"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -53,6 +53,7 @@ def status(client: Client, as_json: bool) -> None:
     lacking = [one["name"] for one in now["capabilities"] if not one["available"]]
     if lacking:
         click.echo(f"the kernel does not give it: {', '.join(lacking)} (`chaosproxy doctor` explains)")
+    show_visibility(next(_invisible(now), {}))
     if not proxies:
         click.echo("no proxies")
         return
@@ -119,6 +120,7 @@ def inject(
     click.echo(f"{verb} {_fault_line(placed[0]['fault'])} on {', '.join(one['proxy'] for one in placed)}")
     for line in _mode_lines(placed):
         click.echo(line)
+    show_visibility(next((one["fault"] for one in placed if one["fault"].get("attempts_reason")), {}))
     heal_it = f"chaosproxy heal {shlex.quote(target)} {shlex.quote(answer.body['name'])}{url_option(client)}"
     click.echo(f"heal it with: {heal_it}")
 
@@ -152,6 +154,21 @@ def _mode_lines(placed: Iterable[Json]) -> list[str]:
         for (mode, reason), proxies in found.items()
         if reason
     ]
+
+
+def show_visibility(answer: Json) -> None:
+    """Say so where connection attempts that a fault refuses or leaves unanswered are not seen."""
+    if answer.get("attempts_reason"):
+        click.echo(f"connection attempts are not visible: {answer['attempts_reason']}")
+
+
+def _invisible(status: Json) -> Iterator[Json]:
+    """The faults and partitions whose connection attempts are not seen."""
+    for proxy in status["proxies"]:
+        yield from (fault for fault in proxy["faults"] if fault.get("attempts_reason"))
+        for one in status["capabilities"]:
+            if one["name"] == "tap" and not one["available"] and proxy["partitions"]:
+                yield {"attempts_reason": f"{one['lacking']}; {one['remedy']}"}
 
 
 def url_option(client: Client) -> str:
@@ -220,7 +237,7 @@ def _acting_lines(proxy: Json) -> list[str]:
 
 def _fault_line(fault: Json) -> str:
     """`slow: latency delay=100ms downstream`, without what is default."""
-    plain = {"name", "type", "direction", "effective_mode", "mode_reason"}
+    plain = {"name", "type", "direction", "effective_mode", "mode_reason", "attempts_visible", "attempts_reason"}
     shown = {key: value for key, value in fault.items() if key not in plain and value is not None}
     if shown.get("probability") in (1, 1.0):
         del shown["probability"]

@@ -9,7 +9,7 @@ import click
 
 from chaosproxy.cli.client import Client
 from chaosproxy.cli.exits import BadInput
-from chaosproxy.cli.live import talks_to_server, url_option
+from chaosproxy.cli.live import show_visibility, talks_to_server, url_option
 from chaosproxy.cli.printing import print_json
 from chaosproxy.declare import Problems, nearest
 from chaosproxy.model import read_partition
@@ -70,6 +70,7 @@ def partition(
     click.echo(f"cut {_cut_line(answer['cut'])}, on {_counted(answer['proxies'])}, as {answer['id']}")
     if answer["mode_reason"]:
         click.echo(f"mode {answer['effective_mode']}: {answer['mode_reason']}")
+    show_visibility(answer)
     click.echo(f"heal it with: chaosproxy heal --partition {answer['id']}{url_option(client)}")
 
 
@@ -144,6 +145,7 @@ def _do(verb: str, name: str, body: Json, kind: str | None, client: Client, as_j
         return
     until = f"for {answer['ttl']}" if answer["ttl"] else "until healed"
     click.echo(f"{'crashed' if verb == 'crash' else 'paused'} {where} {name} {until}: {', '.join(answer['proxies'])}")
+    show_visibility(answer)
 
 
 def _kind_of(name: str, client: Client) -> str:

@@ -1,6 +1,7 @@
 """`partition`, `crash`, `pause`, `nodes`, and what `status` and `heal` say of them, against a running server.
 
-It runs without CAP_NET_ADMIN, so that what the kernel lacks is the same for everybody who runs the tests.
+It runs without CAP_NET_ADMIN and CAP_NET_RAW, so that what the kernel lacks is the same for everybody who runs
+the tests.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from click.testing import CliRunner, Result
 from chaosproxy.cli import main
 from chaosproxy.cli.network import draw_matrix
 from tests.servers.chaos import ChaosproxyServer, chaosproxy_command, serving
-from tests.servers.namespace import without_net_admin
+from tests.servers.namespace import without_privileges
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what a Linux kernel allows")
 
@@ -34,7 +35,7 @@ proxies:
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosproxyServer]:
     directory = tmp_path_factory.mktemp("network")
     (directory / "chaos.yaml").write_text(CONFIG)
-    unprivileged = without_net_admin() if sys.platform == "linux" else []
+    unprivileged = without_privileges() if sys.platform == "linux" else []
     with serving(directory, "chaos.yaml", command=[*unprivileged, *chaosproxy_command()]) as server:
         yield server
 
@@ -52,6 +53,12 @@ def poor(server: ChaosproxyServer) -> ChaosproxyServer:
     if filters["available"]:
         pytest.skip("this kernel gives filters to everybody")
     return server
+
+
+def why_invisible(server: ChaosproxyServer) -> str:
+    """The reason why connection attempts are not visible."""
+    [tap] = [one for one in capabilities(server) if one["name"] == "tap"]
+    return f"{tap['lacking']}; {tap['remedy']}"
 
 
 def capabilities(server: ChaosproxyServer) -> list[dict[str, Any]]:
@@ -84,6 +91,7 @@ def test_a_partition_is_made_of_two_words(server: ChaosproxyServer) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "cut app ⇄ db, on 2 proxies, as partition-1",
+        f"connection attempts are not visible: {why_invisible(server)}",
         f"heal it with: chaosproxy heal --partition partition-1 --url {server.control}",
     ]
     assert cuts(server) == {"wire": ["partition-1"], "back": ["partition-1"]}
@@ -231,7 +239,8 @@ def test_a_node_or_a_proxy_is_crashed_or_paused(
     server: ChaosproxyServer, words: tuple[str, ...], says: str, left: dict[str, list[str]]
 ) -> None:
     result = run(server, *words)
-    assert (result.exit_code, result.stderr, result.stdout) == (0, "", f"{says}\n")
+    hidden = [f"connection attempts are not visible: {why_invisible(server)}"] if words[0] == "crash" else []
+    assert (result.exit_code, result.stderr, result.stdout.splitlines()) == (0, "", [says, *hidden])
     assert faults(server) == left
 
 
@@ -331,8 +340,9 @@ def test_status_shows_partitions_and_what_the_kernel_lacks(poor: ChaosproxyServe
     run(poor, "partition", "app", "db", "--id", "dark")
     run(poor, "crash", "wire")
     lines = run(poor, "status").stdout.splitlines()
-    assert lines[1] == "the kernel does not give it: filters (`chaosproxy doctor` explains)"
-    shown = "\n".join(lines[2:])
+    assert lines[1] == "the kernel does not give it: filters, tap (`chaosproxy doctor` explains)"
+    assert lines[2].startswith("connection attempts are not visible: packet sockets need CAP_NET_RAW")
+    shown = "\n".join(lines[3:])
     assert shown.count("partition dark") == 2
     first = next(at for at, line in enumerate(lines) if line.startswith("wire"))
     assert lines[first].rstrip().endswith("partition dark")
@@ -365,7 +375,10 @@ def test_everything_is_told_as_json(server: ChaosproxyServer) -> None:
 
     made = told("partition", "app", "db", "--id", "dark", "--mode", "stream")
     assert (made["id"], made["cut"], made["effective_mode"]) == ("dark", [["app", "db"], ["db", "app"]], "stream")
-    assert told("crash", "wire") == {"fault": "crash", "type": "refuse", "ttl": None, "proxies": ["wire"]}
+    assert told("crash", "wire") == {
+        "fault": "crash", "type": "refuse", "ttl": None, "proxies": ["wire"],
+        "attempts_visible": False, "attempts_reason": why_invisible(server),
+    }  # fmt: skip
     assert told("pause", "db", "--for", "1h") == {
         "fault": "pause:db", "type": "pause", "ttl": "1h", "proxies": ["wire", "back"],
     }  # fmt: skip

@@ -20,7 +20,9 @@ from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
-NO_FILTERS = Capabilities(Capability("filters", "", "no"), Capability("pacing", ""), Capability("tcp_info", ""))
+NO_FILTERS = Capabilities(
+    Capability("filters", "", "no"), Capability("pacing", ""), Capability("tcp_info", ""), Capability("tap", "")
+)
 
 
 def play(scenario: Scenario) -> None:

@@ -40,7 +40,7 @@ from tests.net.building import fault, proxy
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
 
-ALL = Capabilities(Capability("filters", "drops"), Capability("pacing", "paces"), Capability("tcp_info", "tells"))
+ALL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
 WHY = "no privilege; grant it, or give mode: stream (`chaosproxy doctor` explains)"
 SEED = Seed(1)
@@ -341,7 +341,7 @@ def test_where_one_proxy_cannot_be_cut_none_is(tmp_path: Path) -> None:
         }  # fmt: skip
         assert active.modes == ["packet", "stream"]
         assert active.why == "its listen address is a unix socket, which has no packets; give mode: stream"
-        assert partition_view(active, supervisor.now())["effective_mode"] == "mixed"
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["effective_mode"] == "mixed"
 
     jump(scenario)
 
@@ -442,7 +442,7 @@ def test_what_auto_has_become_is_in_event_view_and_metric(
                 at=0.0, partition="cut", cut="app<>db", proxies=2, effective_mode=mode, mode_reason=why, by="somebody"
             )
         ]
-        view = partition_view(active, supervisor.now())
+        view = partition_view(active, supervisor.now(), supervisor.proxies())
         assert (view["effective_mode"], view["mode_reason"]) == (mode, why or None)
         assert view["proxies"] == [
             {"proxy": name, "effective_mode": mode, "mode_reason": why or None} for name in ("app-db", "db-app")
@@ -559,10 +559,10 @@ def test_a_partition_heals_itself_when_its_ttl_is_over() -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition("stays", **APP_DB), "test")
         active = supervisor.partitions.add(partition("brief", ttl="90s", **APP_DB), "test")
-        assert partition_view(active, supervisor.now())["heals_after_s"] == 90.0
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == 90.0
         await asyncio.sleep(89.0)
         assert cuts(supervisor) == {"app-db": ["stays", "brief"]}
-        assert partition_view(active, supervisor.now())["heals_after_s"] == 1.0
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == 1.0
         told = listen(supervisor)
         [expired] = await heard(supervisor, PartitionExpired)
         assert expired.at == pytest.approx(90.0)
@@ -603,7 +603,7 @@ def test_a_flaky_link_is_cut_and_whole_on_its_seeded_schedule_until_it_is_healed
 
         await heard(supervisor, PartitionFlapped)
         assert (active.is_cut, cuts(supervisor), supervisor.partitions.cut_now()) == (False, {}, frozenset())
-        assert partition_view(active, supervisor.now())["is_cut"] is False
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["is_cut"] is False
         assert list(active.parts) == ["app-db", "db-app"], "it goes through them all the same"
         told = listen(supervisor)
         supervisor.partitions.remove("flaky", "test")
@@ -652,7 +652,7 @@ def test_a_bad_switch_ends_by_itself_after_a_seeded_time(ttl: str | None, longes
         active = supervisor.partitions.add(partition("switch", preset="bad-switch", ttl=ttl, **APP_DB), "test")
         lasts = bad_switch(SEED.at("partition", "switch", "bad-switch"), longest)
         assert 0 < lasts <= longest
-        assert partition_view(active, supervisor.now())["heals_after_s"] == round(lasts, 3)
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == round(lasts, 3)
         [expired] = await heard(supervisor, PartitionExpired)
         assert expired.at == pytest.approx(lasts)
         assert cuts(supervisor) == {}

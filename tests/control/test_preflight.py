@@ -27,7 +27,7 @@ from tests.net.building import fault, proxy
 from tests.net.harness import Stage, open_descriptors, run
 from tests.net.tls_peers import Certs, connect
 
-ALL = Capabilities(Capability("filters", "drops"), Capability("pacing", "paces"), Capability("tcp_info", "tells"))
+ALL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
 NO_PACING = replace(ALL, pacing=Capability("pacing", "paces", "no pacing", "newer Linux"))
 

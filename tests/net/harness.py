@@ -118,6 +118,12 @@ class Stage:
             self._news.clear()
             await self._news.wait()
 
+    async def until_event_makes(self, true: Callable[[], bool]) -> None:
+        """Wait for something that is true as soon as some event has come."""
+        while not true():
+            self._news.clear()
+            await self._news.wait()
+
     async def proxy_to(self, upstream: str, **settings: object) -> Proxy:
         return await self.supervisor.add_proxy(proxy("proxy", upstream=upstream, **settings), "test")
 

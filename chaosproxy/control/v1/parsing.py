@@ -32,8 +32,8 @@ __all__ = [
 
 Json = dict[str, object]
 READ_ONLY = ("connections", "partitions")
-READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason")
-READ_ONLY_OF_PARTITION = ("effective_mode", "mode_reason", "cut", "proxies", "is_cut", "by", "age_s", "heals_after_s")
+READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", "attempts_visible", "attempts_reason")
+READ_ONLY_OF_PARTITION = (*READ_ONLY_OF_FAULT, "cut", "proxies", "is_cut", "by", "age_s", "heals_after_s")
 
 
 def new_proxy(body: Json) -> ProxySpec:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from chaosproxy.events import Event, FaultExpired
+from chaosproxy.net.kernel.capabilities import probe
 from tests.control.serving import Api, echo_server, serving
 
 Json: TypeAlias = dict[str, Any]
@@ -134,7 +135,12 @@ def test_a_crashed_node_resets_and_refuses_until_it_is_healed() -> None:
         assert await echo(there, b"hello") == b"hello"
         answer = await api.ask("POST", "/v1/nodes/db/crash")
         assert (answer.status, answer.body) == (
-            200, {"fault": "crash:db", "type": "refuse", "ttl": None, "proxies": ["app-db", "cache-db"]},
+            200,
+            {
+                "fault": "crash:db", "type": "refuse", "ttl": None, "proxies": ["app-db", "cache-db"],
+                "attempts_visible": probe().tap.available,
+                "attempts_reason": None if probe().tap.available else f"{probe().tap.lacking}; {probe().tap.remedy}",
+            },
         )  # fmt: skip
         with pytest.raises(ConnectionResetError):
             await there[0].read()

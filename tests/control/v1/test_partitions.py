@@ -20,6 +20,7 @@ NO_FILTERS = Capabilities(
     Capability("filters", "drops packets", LACKING, REMEDY),
     Capability("pacing", "keeps a rate"),
     Capability("tcp_info", "tells"),
+    Capability("tap", "shows", "no packet sockets", "take a kernel that has them"),
 )
 WHY = f"{LACKING}; {REMEDY}, or give mode: stream (`chaosproxy doctor` explains)"
 APP_DB = {"from": "app", "to": "db-primary"}
@@ -360,8 +361,36 @@ def test_capabilities_are_told_with_the_remedy() -> None:
             {"name": "filters", "available": False, "purpose": "drops packets", "lacking": LACKING, "remedy": REMEDY},
             {"name": "pacing", "available": True, "purpose": "keeps a rate", "lacking": None, "remedy": None},
             {"name": "tcp_info", "available": True, "purpose": "tells", "lacking": None, "remedy": None},
-        ]
+            {
+                "name": "tap", "available": False, "purpose": "shows",
+                "lacking": "no packet sockets", "remedy": "take a kernel that has them",
+            },
+        ]  # fmt: skip
         assert (await api.ask("GET", "/v1/status")).body["capabilities"] == told
+
+    play(scenario)
+
+
+def test_where_attempts_are_not_visible_the_answers_say_so() -> None:
+    hidden = {"attempts_visible": False, "attempts_reason": "no packet sockets; take a kernel that has them"}
+
+    async def scenario(api: Api) -> None:
+        for name, wish, hides in (
+            ("down", {"type": "refuse"}, True),
+            ("off", {"type": "unreachable"}, True),
+            ("some", {"type": "refuse", "probability": 0.5}, False),
+            ("slow", {"type": "latency", "delay": "1ms"}, False),
+        ):
+            shown = (await api.ask("PUT", f"/v1/proxies/db/faults/{name}", wish)).body
+            assert {key: shown[key] for key in hidden if key in shown} == (hidden if hides else {})
+            again = await api.ask("PUT", f"/v1/proxies/db/faults/{name}", shown)
+            assert (again.status, again.body) == (200, shown), "what is answered can be sent back"
+        cut = (await api.ask("POST", HERE, {"from": "app", "to": "cache", "id": "cut"})).body
+        crash = (await api.ask("POST", "/v1/proxies/plain/crash")).body
+        pause = (await api.ask("POST", "/v1/proxies/plain/pause")).body
+        assert (cut | hidden, crash | hidden) == (cut, crash)
+        assert not hidden.keys() & pause.keys(), "it hides none"
+        assert (await api.ask("GET", f"{HERE}/cut")).body["attempts_visible"] is False
 
     play(scenario)
 
