@@ -246,23 +246,23 @@ def test_a_cut_that_the_seed_draws_through_no_proxy_is_located_in_the_file(tmp_p
 
 
 @pytest.mark.namespace
-@pytest.mark.parametrize("seed", range(4))
-def test_what_a_seed_makes_impossible_is_no_defect(tmp_path: Path, seed: int) -> None:
+def test_what_a_seed_makes_impossible_is_no_defect(tmp_path: Path) -> None:
     """Which proxies a drawn cut goes through follows from the seed; one on a unix socket has no packets."""
-    proxies = "".join(
-        f"  {one}{other}: {{listen: '{listen}', upstream: 'a:1', from: {one}, to: {other}}}\n"
-        for one, other, listen in (
-            ("a", "b", "127.0.0.1:0"), ("c", "d", "127.0.0.1:0"), ("a", "d", f"unix:{tmp_path}/{seed}.sock"),
-        )
-    )  # fmt: skip
-    path = config(tmp_path, f"proxies:\n{proxies}partitions:\n  dark: {{topology: random-halves, mode: packet}}\n")
-    words = [*chaosproxy_command(), "serve", str(path), "--control", "127.0.0.1:0", "--seed", str(seed)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        process.terminate()
-        _, errors = process.communicate(timeout=60.0)
-    assert "Traceback" not in errors
-    if not ready:
-        assert process.returncode == 3
-        assert "its listen address is a unix socket, which has no packets; give mode: stream" in errors
+    for seed in range(4):
+        proxies = "".join(
+            f"  {one}{other}: {{listen: '{listen}', upstream: 'a:1', from: {one}, to: {other}}}\n"
+            for one, other, listen in (
+                ("a", "b", "127.0.0.1:0"), ("c", "d", "127.0.0.1:0"), ("a", "d", f"unix:{tmp_path}/{seed}.sock"),
+            )
+        )  # fmt: skip
+        path = config(tmp_path, f"proxies:\n{proxies}partitions:\n  dark: {{topology: random-halves, mode: packet}}\n")
+        words = [*chaosproxy_command(), "serve", str(path), "--control", "127.0.0.1:0", "--seed", str(seed)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            process.terminate()
+            _, errors = process.communicate(timeout=60.0)
+        assert "Traceback" not in errors, seed
+        if not ready:
+            assert process.returncode == 3
+            assert "its listen address is a unix socket, which has no packets; give mode: stream" in errors, seed
