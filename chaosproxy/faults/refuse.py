@@ -16,7 +16,8 @@ class Refuse(Fault):
     """Connecting fails with ECONNREFUSED: the listening socket is closed while the fault is on.
 
     It comes back on the same port when the fault is removed. `existing` says what becomes
-    of the connections that are open when the fault begins.
+    of the connections that are open when the fault begins. Clients that try to connect
+    meanwhile are counted (`chaosproxy_connection_attempts_total`).
     """
 
     type: ClassVar[str] = "refuse"

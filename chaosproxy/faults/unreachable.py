@@ -21,6 +21,7 @@ class Unreachable(Fault):
     is served when it ends. After it a client that is still trying gets through with its
     next SYN. Linux 6.5 and later repeats one after 1, 2, 3, 4, 5, 7, 11, 20, 36 and 69 seconds
     and gives up after 134; older kernels after 1, 3, 7, 15, 31 and 63, and give up after 127.
+    Clients that try to connect meanwhile are counted (`chaosproxy_connection_attempts_total`).
     A unix socket has no SYN: connecting to it succeeds or waits, and nobody serves it.
     """
 
