@@ -16,7 +16,8 @@ class Refuse(Fault):
     """Makes connecting fail with ECONNREFUSED: the listening socket is closed while the fault is on.
 
     It is opened again on the same port when the fault is removed. `existing` decides about the
-    connections that are open when the fault begins.
+    connections that are open when the fault begins. Clients that try to connect meanwhile are
+    counted (`chaosproxy_connection_attempts_total`).
     """
 
     type: ClassVar[str] = "refuse"

@@ -21,7 +21,8 @@ class Unreachable(Fault):
     fault ends. After the fault a client that is still trying connects with its next SYN. Linux
     6.5 and later repeats it after 1, 2, 3, 4, 5, 7, 11, 20, 36 and 69 seconds and gives up after
     134; older kernels after 1, 3, 7, 15, 31 and 63, and give up after 127. A unix socket has no
-    SYN: connecting succeeds or waits, and the client is not served.
+    SYN: connecting succeeds or waits, and the client is not served. Clients that try to connect
+    meanwhile are counted (`chaosproxy_connection_attempts_total`).
     """
 
     type: ClassVar[str] = "unreachable"
