@@ -45,7 +45,7 @@ _WINDOW = 1.0
 _REMEMBERED = 2048
 """Attempts per proxy whose SYNs are recognised when they are sent again."""
 _TWICE = 0.1
-"""Seconds within which a SYN is not sent again: it is shown by a bridge, bond or VLAN, and by the port below it."""
+"""Seconds within which a second SYN is no retransmission: a bridge, bond or VLAN and the port below it show each."""
 _MOST_HOSTS = 1024
 
 logger = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ class Attempts:
         self._tap.catch_up()
 
     def hide(self, hiding: Hiding | None, listening: Listening | None) -> None:
-        """From now on that fault keeps clients from these sockets; None lets them through, or there are no sockets."""
+        """Note the fault that keeps clients from these sockets from now on; None where no fault does."""
         if listening is None:
             hiding = None
         addresses = () if listening is None else listening.addresses
@@ -247,7 +247,7 @@ class Attempts:
         self._hiding, self._listening = hiding, listening
 
     def count(self, hiding: Hiding, client: str, at: float) -> None:
-        """A client has met that: count it, and publish it unless too many were published within a second."""
+        """Count a client that met this fault, and publish it unless too many were published within a second."""
         self._tally.attempts[hiding.met] += 1
         now = self._scheduler.clock()
         if now >= self._window_ends:
@@ -260,7 +260,7 @@ class Attempts:
         self._scheduler.schedule(self, self._window_ends)
 
     def on_arrival(self, packet: Packet) -> None:
-        """A packet to one of the proxy's ports."""
+        """Handle a packet to one of the proxy's ports."""
         if self._hiding is None or self._listening is None or self._listening.is_filler(packet.source):
             return
         port = packet.destination[1]
@@ -294,7 +294,7 @@ class Attempts:
         self.count(hiding, str(Address(*packet.source)), packet.at)
 
     def _begin_window(self, now: float) -> None:
-        """Let events be published again; first the latest of each kind that was suppressed, for all of them."""
+        """Allow events again; publish the latest suppressed attempt of each kind, which stands for all of them."""
         suppressed, self._suppressed = self._suppressed, {}
         self._window_ends, self._published = now + _WINDOW, 0
         for hiding, latest in suppressed.items():

@@ -22,13 +22,15 @@ from chaosproxy.control.nodes import verb_fault
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.events import Bus, ConnectionAttempt, ConnectionClosed, Event
 from chaosproxy.faults.base import Fault
+from chaosproxy.model.address import Address
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.kernel.capabilities import Capability, probe
-from chaosproxy.net.kernel.tap import PacketKind
+from chaosproxy.net.kernel.tap import Packet, PacketKind
 from chaosproxy.net.placement.active_faults import Hiding
 from chaosproxy.net.proxy import Proxy
-from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.sockets.listener import Listener
+from chaosproxy.net.timer.scheduler import LoopTimer, Scheduler
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import ProxyTally
@@ -262,6 +264,25 @@ def test_so_many_are_published_in_a_second_and_the_last_stands_for_the_rest() ->
         attempts.close()
         assert (len(events), events[-1].suppressed) == (41, 11)
         assert sum(1 + one.suppressed for one in events) == tally.attempts.total() == 81
+
+    asyncio.run(main())
+
+
+def test_a_syn_that_two_interfaces_show_is_neither_a_second_attempt_nor_sent_again() -> None:
+    async def main() -> None:
+        lacking = Capability("tap", "", "none is needed here", "")
+        scheduler = Scheduler(lambda: 0.0, lambda fire: LoopTimer(fire, asyncio.get_running_loop(), lambda: 0.0))
+        tally = ProxyTally()
+        attempts = Attempts("proxy", tally, Bus(), scheduler, SharedTap(lacking, lambda: 0.0))
+        listener = await Listener.bind(Address("127.0.0.1", 0), lambda *_: None)
+        attempts.hide(Hiding("unanswered", "dark"), listener)
+        for at, retransmits in ((5.0, 0), (5.002, 0), (6.0, 1), (6.001, 1), (8.0, 2)):
+            attempts.on_arrival(Packet("syn", ("192.0.2.7", 40000), ("127.0.0.1", 5432), 7, at))
+            assert (tally.attempts["unanswered"], tally.syn_retransmits) == (1, retransmits)
+        attempts.on_arrival(Packet("syn", ("192.0.2.7", 40000), ("127.0.0.1", 5432), 8, 8.0))
+        assert tally.attempts["unanswered"] == 2, "another sequence number is another attempt"
+        attempts.close()
+        listener.close()
 
     asyncio.run(main())
 
