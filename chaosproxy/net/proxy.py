@@ -134,6 +134,7 @@ class Proxy:
         refused_by, delay = self.faults.admit(ordinal)
         if refused_by is not None:
             self.tally.closed["injected"] += 1
+            self.faults.forget(ordinal)
             reset_socket(client)
             self.attempts.count(Hiding("reset", refused_by.spec.name), peer_name(address), self.scheduler.clock())
             return

@@ -233,3 +233,19 @@ def test_an_end_that_a_filter_hides_is_seen_by_the_tap(how: str, loop_name: str)
         assert over.client_ended_s == event.after_s
 
     run(loop_name, scenario)
+
+
+def test_a_refused_client_leaves_nothing_behind(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, _client, _server = await stage.pair()
+        stage.supervisor.put_fault("proxy", fault("picky", type="refuse", probability="99.99%"), "test")
+        [picky] = running.faults.own.values()
+        before = len(picky._chosen)
+        for _ in range(5):
+            refused = await stage.connect(running)
+            with pytest.raises(ConnectionResetError):
+                await receive(refused, 1)
+        assert running.tally.closed["injected"] == 5
+        assert len(picky._chosen) == before, "it keeps what it chose for open connections alone"
+
+    run(loop_name, scenario)
