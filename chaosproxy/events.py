@@ -1,6 +1,8 @@
 """What happened, in the past tense, and a small synchronous bus that tells it.
 
 An event is made per connection, dial or change of a fault; never per chunk of data.
+Events are not changed once made. They are not frozen dataclasses, because four are made per
+connection, and a frozen one takes 3 µs to make where these take 1.
 Listeners are called in the order they subscribed, in the loop's own thread; one that
 raises is logged and does not keep the others from hearing.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from chaosproxy.endings import Cause, How
 from chaosproxy.tallies import Side
@@ -19,6 +21,7 @@ __all__ = [
     "Bus",
     "ClientEnded",
     "ClientHello",
+    "ConnectionAttempt",
     "ConnectionClosed",
     "ConnectionOpened",
     "DialFailed",
@@ -28,6 +31,7 @@ __all__ = [
     "FaultExpired",
     "FaultRemoved",
     "MessageTouched",
+    "Met",
     "NotFramed",
     "PartitionAdded",
     "PartitionEvent",
@@ -43,10 +47,13 @@ __all__ = [
     "TlsFailed",
 ]
 
+Met = Literal["refused", "unanswered", "reset"]
+"""How a fault answers a connection attempt: with RST, not at all, or with RST once it is accepted."""
+
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
     """A past-tense fact."""
 
@@ -55,21 +62,21 @@ class Event:
     """Seconds on the data plane's clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ProxyEvent(Event):
     """A past-tense fact about one proxy."""
 
     proxy: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PartitionEvent(Event):
     """A past-tense fact about one partition."""
 
     partition: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ConnectionOpened(ProxyEvent):
     """A client was accepted and its upstream reached."""
 
@@ -78,7 +85,20 @@ class ConnectionOpened(ProxyEvent):
     dial_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
+class ConnectionAttempt(ProxyEvent):
+    """A fault kept a client from connecting; some per second are published, so that a storm stays readable."""
+
+    kind: ClassVar[str] = "connection_attempt"
+    client: str
+    """The client's address and port."""
+    met: Met
+    fault: str
+    suppressed: int
+    """Attempts before this one that met the same and were not published."""
+
+
+@dataclass(slots=True, kw_only=True)
 class ConnectionClosed(ProxyEvent):
     """Both sockets of a connection are gone."""
 
@@ -99,7 +119,7 @@ class ConnectionClosed(ProxyEvent):
     bytes_downstream: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PeerEnded(ProxyEvent):
     """One side ended by itself; published when the end arrives, even while a fault holds it back.
 
@@ -119,21 +139,21 @@ class PeerEnded(ProxyEvent):
     bytes_downstream: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ClientEnded(PeerEnded):
     """The client closed its side, or its socket is gone."""
 
     kind: ClassVar[str] = "client_ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ServerEnded(PeerEnded):
     """The server closed its side, or its socket is gone."""
 
     kind: ClassVar[str] = "server_ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class DialFailed(ProxyEvent):
     """The upstream could not be reached; the client was reset."""
 
@@ -144,7 +164,7 @@ class DialFailed(ProxyEvent):
     after_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class MessageTouched(ProxyEvent):
     """A fault touched an HTTP message; told of some per second, so that a storm of them stays readable."""
 
@@ -160,7 +180,7 @@ class MessageTouched(ProxyEvent):
     """Messages that the fault touched since the last event of this kind, and that were not told of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class NotFramed(ProxyEvent):
     """The first connection of a proxy in HTTP mode that carries something else; it goes on as a stream, or is reset."""
 
@@ -168,7 +188,7 @@ class NotFramed(ProxyEvent):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TlsFailed(ProxyEvent):
     """TLS with a client came to nothing, or TLS with either side broke off later."""
 
@@ -182,7 +202,7 @@ class TlsFailed(ProxyEvent):
     """The fault that brought it about; empty where none did."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ClientHello(ProxyEvent):
     """A client asked for a server by name; TLS itself passed through untouched."""
 
@@ -194,7 +214,7 @@ class ClientHello(ProxyEvent):
     """The application protocols it offers, with commas between."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class FaultAdded(ProxyEvent):
     """A fault began to act."""
 
@@ -209,7 +229,7 @@ class FaultAdded(ProxyEvent):
     """Who asked: rest, file, cli, scenario, ttl …"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class FaultChanged(ProxyEvent):
     """A fault got new settings; what it held was timed anew."""
 
@@ -223,7 +243,7 @@ class FaultChanged(ProxyEvent):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class FaultRemoved(ProxyEvent):
     """A fault ended because somebody asked; what it held was released."""
 
@@ -233,7 +253,7 @@ class FaultRemoved(ProxyEvent):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class FaultExpired(ProxyEvent):
     """A fault's ttl ran out; what it held was released."""
 
@@ -242,7 +262,7 @@ class FaultExpired(ProxyEvent):
     type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ProxyAdded(ProxyEvent):
     """A proxy began to exist."""
 
@@ -252,7 +272,7 @@ class ProxyAdded(ProxyEvent):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ProxyChanged(ProxyEvent):
     """A proxy got a new listen address or upstream, or was enabled or disabled."""
 
@@ -263,7 +283,7 @@ class ProxyChanged(ProxyEvent):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ProxyRemoved(ProxyEvent):
     """A proxy and its connections ended because somebody asked."""
 
@@ -271,7 +291,7 @@ class ProxyRemoved(ProxyEvent):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PartitionAdded(PartitionEvent):
     """A partition began, on all its proxies at once."""
 
@@ -287,7 +307,7 @@ class PartitionAdded(PartitionEvent):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PartitionFlapped(PartitionEvent):
     """A flaky link came back for a while, or was cut again."""
 
@@ -295,7 +315,7 @@ class PartitionFlapped(PartitionEvent):
     is_cut: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PartitionRemoved(PartitionEvent):
     """A partition was healed because somebody asked."""
 
@@ -303,7 +323,7 @@ class PartitionRemoved(PartitionEvent):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PartitionExpired(PartitionEvent):
     """A partition's ttl ran out."""
 

@@ -1,9 +1,8 @@
-"""`serve`: run until told to stop."""
+"""`serve`: run proxies and the control API until a signal."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,12 +12,13 @@ import click
 from chaosproxy.cli.exits import CannotStart
 from chaosproxy.cli.files import load_file
 from chaosproxy.cli.types import ADDRESS
-from chaosproxy.errors import ChaosproxyError, Problem
+from chaosproxy.errors import ChaosproxyError
 from chaosproxy.model import Address, Config
 from chaosproxy.seed import Seed
 
 if TYPE_CHECKING:
     from chaosproxy.app import LoopChoice, Running
+    from chaosproxy.control.preflight import Prepared
 
 __all__ = ["loop_option", "serve"]
 
@@ -28,15 +28,16 @@ loop_option = click.option(
     default="auto",
     envvar="CHAOSPROXY_LOOP",
     hidden=True,
-    help="The event loop; auto takes uvloop where it is installed.",
+    help="The event loop; auto uses uvloop if it is installed.",
 )
 
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path), required=False)
-@click.option("--control", type=ADDRESS, metavar="HOST:PORT", help="Address of the control API; over the file's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same decisions; over the file's.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--control", type=ADDRESS, metavar="HOST:PORT", help="Address of the control API; overrides the file.")
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same decisions; overrides the file.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              help="Format of the log on stderr.")  # fmt: skip
 @loop_option
 def serve(
     config: Path | None,
@@ -47,37 +48,36 @@ def serve(
 ) -> None:
     """Run proxies and the control API until SIGTERM or SIGINT.
 
-    Without CONFIG it starts empty, for proxies to be added over REST. Once every listener is
-    bound, one line is printed: ready control=http://HOST:PORT proxies=N
+    Without CONFIG it starts without proxies; add them over REST. It prints one line once every
+    listener is bound: ready control=http://HOST:PORT proxies=N
     """
-    from chaosproxy.control.feasible import infeasible
+    from chaosproxy.control.preflight import Refusal, preflight
     from chaosproxy.net.kernel.capabilities import probe
 
-    drawn = Seed.drawn()
+    def prepare(given: Config) -> Prepared | Refusal:
+        wanted = given if seed is None else replace(given, seed=seed)
+        if control is not None:
+            wanted = replace(wanted, control=replace(wanted.control, listen=control))
+        return preflight(wanted, Seed.drawn() if wanted.seed is None else Seed(wanted.seed), probe())
 
-    def cannot(given: Config) -> Iterator[Problem]:
-        found = seed if seed is not None else given.seed
-        return infeasible(given, drawn if found is None else Seed(found), probe())
-
-    wanted = Config() if config is None else load_file(config, cannot)
-    if seed is not None:
-        wanted = replace(wanted, seed=seed)
-    if control is not None:
-        wanted = replace(wanted, control=replace(wanted.control, listen=control))
+    prepared = prepare(Config()) if config is None else load_file(config, prepare)
+    assert not isinstance(prepared, Refusal), "nothing is wrong with an empty configuration"
 
     from chaosproxy import (
-        app,  # these are loaded late: aiohttp and uvloop take a while to load, and most commands need neither
+        app,  # imported late: aiohttp and uvloop take a while to import, and most commands need neither
     )
     from chaosproxy.observe import start_logging
 
     start_logging(log_format, logging.INFO)
     try:
         loop_name = app.choose_loop(loop)
-        app.run_on(loop_name, app.serve(wanted, loop_name, _announce, drawn))
-    except (ChaosproxyError, ModuleNotFoundError) as error:
+        app.run_on(loop_name, app.serve(prepared, loop_name, _announce))
+    except ChaosproxyError as error:
+        raise CannotStart(str(error), error.code) from None
+    except ModuleNotFoundError as error:
         raise CannotStart(str(error)) from None
 
 
 def _announce(here: Running) -> None:
-    # click.echo flushes, so that whoever reads a pipe sees the line at once.
+    # click.echo flushes, so that the reader of a pipe sees the line at once.
     click.echo(f"ready control={here.control_url} proxies={len(here.supervisor.proxies())}")

@@ -1,8 +1,8 @@
-"""A configuration file's text to a Config, or to everything that is wrong with it, located."""
+"""Load the text of a configuration file as a Config, or raise all of its errors, each with its place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chaosproxy.config.environment import expand
@@ -11,12 +11,12 @@ from chaosproxy.declare import Problems
 from chaosproxy.errors import InvalidInput, Problem
 from chaosproxy.model import Config, read_config
 
-__all__ = ["ConfigError", "Infeasible", "LocatedProblem", "load"]
+__all__ = ["ConfigError", "ConfigFile", "LocatedProblem", "load", "read"]
 
 
 @dataclass(frozen=True, slots=True)
 class LocatedProblem(Problem):
-    """A Problem and where in which file it stands."""
+    """A Problem and its place in a file."""
 
     file: str = ""
     line: int = 1
@@ -28,7 +28,7 @@ class LocatedProblem(Problem):
 
 
 class ConfigError(InvalidInput):
-    """A file is wrong; `str()` is a line `FILE:LINE:COL: path.to.field: what is wrong; what would be right` each."""
+    """A file is wrong; `str()` has one line `FILE:LINE:COL: path.to.field: message` for each problem."""
 
     def __init__(self, problems: Iterable[LocatedProblem]) -> None:
         self.located = tuple(problems)
@@ -38,23 +38,31 @@ class ConfigError(InvalidInput):
         return "\n".join(str(problem) for problem in self.located)
 
 
-class Infeasible(ConfigError):
-    """A file is right, but what it asks for cannot be done here."""
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A configuration and the text that it was read from."""
+
+    config: Config
+    name: str
+    """The file's name in errors."""
+    _tree: Tree
+
+    def locate(self, problems: Iterable[Problem]) -> list[LocatedProblem]:
+        """Find the place of each problem that was not found in the text alone; return them in order of line."""
+        return _in_order(_locate(one, self._tree, self.name) for one in problems)
 
 
-def load(
-    text: bytes,
-    name: str,
-    environment: Mapping[str, str],
-    infeasible: Callable[[Config], Iterable[Problem]] | None = None,
-    unfit: Callable[[Config], Iterable[Problem]] | None = None,
-) -> Config:
-    """The configuration in `text`; `name` is what the file is called in errors.
+def load(text: bytes, name: str, environment: Mapping[str, str]) -> Config:
+    """Return the configuration in `text`; errors call the file `name`.
 
-    `unfit` says what is wrong with other files that it names, and `infeasible` what of a
-    configuration that is right cannot be done here.
+    :raises ConfigError: with every problem of the file, in order of line.
+    """
+    return read(text, name, environment).config
 
-    :raises Infeasible: with every such thing, in order of line.
+
+def read(text: bytes, name: str, environment: Mapping[str, str]) -> ConfigFile:
+    """Return the configuration in `text`, like `load`, with the place of each part.
+
     :raises ConfigError: with every problem of the file, in order of line.
     """
     try:
@@ -68,11 +76,7 @@ def load(
     found += [_locate(problem, tree, name) for problem in problems if not tree.is_broken(problem.path)]
     if found or config is None:
         raise ConfigError(_in_order(found))
-    if unfit is not None and (found := [_locate(one, tree, name) for one in unfit(config)]):
-        raise ConfigError(_in_order(found))
-    if infeasible is not None and (impossible := [_locate(one, tree, name) for one in infeasible(config)]):
-        raise Infeasible(_in_order(impossible))
-    return config
+    return ConfigFile(config, name, tree)
 
 
 def _in_order(problems: Iterable[LocatedProblem]) -> list[LocatedProblem]:
@@ -80,7 +84,7 @@ def _in_order(problems: Iterable[LocatedProblem]) -> list[LocatedProblem]:
 
 
 def _keep_token_text(tree: Tree) -> None:
-    """A token of digits alone is text too: who writes `${TOKEN}` does not know what it will hold."""
+    """Keep the text of a token that looks like a number: the author of `${TOKEN}` does not know its value."""
     control = tree.root.children.get("control")
     token = control.children.get("token") if control else None
     if control and token and isinstance(control.data, dict) and isinstance(token.data, bool | int | float):
@@ -89,12 +93,12 @@ def _keep_token_text(tree: Tree) -> None:
 
 def _located(error: YamlError, name: str) -> LocatedProblem:
     line, column = error.mark
-    return LocatedProblem(error.path, error.message, file=name, line=line, column=column)
+    return LocatedProblem(error.path, error.code, error.message, file=name, line=line, column=column)
 
 
 def _locate(problem: Problem, tree: Tree, name: str) -> LocatedProblem:
     line, column = _mark_of(problem, tree)
-    return LocatedProblem(problem.path, problem.message, problem.at_key, name, line, column)
+    return LocatedProblem(problem.path, problem.code, problem.message, problem.at_key, name, line, column)
 
 
 def _mark_of(problem: Problem, tree: Tree) -> Mark:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -20,6 +20,7 @@ from chaosproxy.faults.base import Direction
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.front import Front
 from chaosproxy.net.http.copies import Copies
 from chaosproxy.net.http.service import HttpService
@@ -27,9 +28,11 @@ from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
+from chaosproxy.net.kernel.tap import PacketKind
 from chaosproxy.net.placement.active_fault import ActiveFault
-from chaosproxy.net.placement.active_faults import ActiveFaults, arrange_pipe
-from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
+from chaosproxy.net.placement.active_faults import ActiveFaults, Hiding, arrange_pipe
+from chaosproxy.net.placement.modes import ResolvedMode
+from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
@@ -51,13 +54,20 @@ class Proxy:
     """Runs what its spec says."""
 
     def __init__(
-        self, spec: ProxySpec, *, seed: Seed, bus: Bus, scheduler: Scheduler, hangups: Hangups, tasks: TaskOwner,
+        self,
+        spec: ProxySpec,
+        tls: ProxyTls | None,
+        modes: Mapping[str, ResolvedMode],
+        *,
+        seed: Seed,
+        bus: Bus,
+        scheduler: Scheduler,
+        hangups: Hangups,
+        tap: SharedTap,
+        tasks: TaskOwner,
         kernel: Capabilities,
     ) -> None:
-        """
-        :raises Unsupported: one of its faults asks for a mode that is not supported here.
-        :raises InvalidInput: files of its TLS cannot be used.
-        """
+        """`tls` and `modes`, by fault name, were made for this spec (see `control.preflight`)."""
         self.tally = ProxyTally()
         self.scheduler = scheduler
         self.hangups = hangups
@@ -71,14 +81,17 @@ class Proxy:
         self._tasks = tasks
         self._listener: Listener | None = None
         own = replace(spec, faults=())
-        tls = ProxyTls.of(own, scheduler.clock())
+        self._by_client: dict[object, Connection] = {}
+        """Connections by the address and port of their client."""
+        self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
+        self.attempts.on_packet = self._packet_seen
         self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish)
         copies = Copies(spec.name, tasks, self._front.dial_for)
         self.http = HttpService(spec.name, self.tally, scheduler.clock, bus.publish, copies)
         """What HTTP mode needs; idle where the proxy's protocol is another."""
         self.http.configure(spec)
         for fault in spec.faults:
-            self.put_fault(fault)
+            self.put_fault(fault, modes[fault.name])
 
     @property
     def spec(self) -> ProxySpec:
@@ -121,16 +134,32 @@ class Proxy:
         refused_by, delay = self.faults.admit(ordinal)
         if refused_by is not None:
             self.tally.closed["injected"] += 1
+            self.faults.forget(ordinal)
             reset_socket(client)
+            self.attempts.count(Hiding("reset", refused_by.spec.name), peer_name(address), self.scheduler.clock())
             return
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
+        self._by_client[connection.client_key] = connection
         connection.start(client, delay, None if self._listener is None else self._listener.inherited)
+
+    def _packet_seen(self, kind: PacketKind, source: tuple[str, int], _port: int, _at: float) -> None:
+        """Note the end of a client whose packets a filter drops before its socket sees them."""
+        connection = self._by_client.get(source)
+        if kind == "syn" or connection is None or connection.upstream.filter is None:
+            return
+        losing = [one.spec.name for one in self.faults.touching(connection) if one in connection.upstream.filter.losses]
+        if losing:
+            connection.note_leaving("client", "reset" if kind == "rst" else "fin", losing[0])
 
     def _update_admission(self) -> None:
         """Have new clients met as the strongest of the faults says."""
-        if self._listener is not None:
-            reply, drops = self.faults.admission()
-            self._listener.meet(reply, losing(drops) if drops else None)
+        if self._listener is None:
+            self.attempts.hide(None, None)
+            return
+        reply, drops = self.faults.admission()
+        self.attempts.catch_up()
+        self._listener.meet(reply, losing(drops) if drops else None)
+        self.attempts.hide(self.faults.hiding(reply), self._listener)
 
     # ── the owner of its connections ──────────────────────────────────────────────────
 
@@ -175,6 +204,8 @@ class Proxy:
 
     def forget(self, connection: Connection) -> None:
         del self.connections[connection.ordinal]
+        if self._by_client.get(connection.client_key) is connection:
+            del self._by_client[connection.client_key]
         self.faults.forget(connection.ordinal)
         tally, up, down = self.tally, connection.upstream, connection.downstream
         tally.closed[connection.cause] += 1
@@ -185,47 +216,34 @@ class Proxy:
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
-    def resolve_mode(self, fault: FaultSpec) -> ResolvedMode:
-        """Return the mode in which a fault would act here.
-
-        :raises Unsupported: not at all in the mode it asks for.
-        """
-        return resolve_mode(fault, self.spec, self.kernel)
-
-    def put_fault(self, fault: FaultSpec) -> ActiveFault:
-        """Place a fault, or change the one of that name; live connections feel it at once.
-
-        :raises Unsupported: as `resolve_mode`; nothing has changed.
-        """
-        return self._put(self.faults.own, fault.name, fault)
+    def put_fault(self, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
+        """Place a fault, or change the one of that name; live connections feel it at once."""
+        return self._put(self.faults.own, fault.name, fault, resolved)
 
     def remove_fault(self, name: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once. KeyError when there is none."""
         return self._take(self.faults.own, name)
 
-    def sever(self, partition: str, fault: FaultSpec) -> ActiveFault:
-        """Let a partition go through this proxy, with `fault` saying how.
-
-        :raises Unsupported: as `resolve_mode`; nothing has changed.
-        """
+    def sever(self, partition: str, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
+        """Let a partition go through this proxy, with `fault` and its mode saying how."""
         before = self.faults.partitions.get(partition)
-        if before is not None and before.spec == fault and before.resolved == self.resolve_mode(fault):
+        if before is not None and before.spec == fault and before.resolved == resolved:
             return before
-        return self._put(self.faults.partitions, partition, fault)
+        return self._put(self.faults.partitions, partition, fault, resolved)
 
     def restore(self, partition: str) -> None:
         """End the part that a partition has in this proxy, if it has one."""
         if partition in self.faults.partitions:
             self._take(self.faults.partitions, partition)
 
-    def settle(self) -> None:
-        """Place anew what acts otherwise since the settings have changed."""
+    def settle(self, modes: Mapping[str, ResolvedMode]) -> None:
+        """Place anew what acts otherwise since the settings have changed; `modes` are those of its faults now."""
         if self.http.configure(self.spec):
             for connection in list(self.connections.values()):
                 self.arrange(connection)
         for name, active in list(self.faults.own.items()):
-            if self.resolve_mode(active.spec) != active.resolved:
-                self._put(self.faults.own, name, active.spec)
+            if modes[name] != active.resolved:
+                self._put(self.faults.own, name, active.spec, modes[name])
 
     @property
     def partitions(self) -> list[str]:
@@ -235,6 +253,13 @@ class Proxy:
     def active_fault(self, fault: str) -> ActiveFault | None:
         """Return its own fault of that name."""
         return self.faults.own.get(fault)
+
+    def attempts_obstacle(self) -> str:
+        """Return the reason why attempts that a fault hides are not visible here; empty where they are."""
+        if self.spec.listen.is_unix:
+            return "a unix socket has no packets to be seen"
+        tap = self.attempts.capability
+        return "" if tap.available else f"{tap.lacking}; {tap.remedy}"
 
     def is_active(self, fault: str) -> bool:
         """Whether a fault, or a partition's part in this proxy, of that name is on."""
@@ -252,19 +277,15 @@ class Proxy:
         """Return the mode of each active fault whose type has modes."""
         return {one.spec.name: one.resolved.mode for one in self.faults if one.resolved.mode is not None}
 
-    def use_tls(self, spec: ProxySpec) -> None:
-        """Have new connections shake hands as `spec` says.
+    def use_tls(self, tls: ProxyTls | None) -> None:
+        """Have new connections shake hands with `tls`."""
+        self._front.tls = tls
 
-        :raises InvalidInput: its files cannot be used.
-        :raises Unsupported: one of its faults needs what is not there.
-        """
-        self._front.tls = ProxyTls.of(spec, self.scheduler.clock(), self._front.tls)
-
-    def _put(self, where: dict[str, ActiveFault], key: str, fault: FaultSpec) -> ActiveFault:
+    def _put(
+        self, where: dict[str, ActiveFault], key: str, fault: FaultSpec, resolved: ResolvedMode
+    ) -> ActiveFault:
         now = self.scheduler.clock()
-        active = ActiveFault(fault, self.resolve_mode(fault), self.spec.name, self._seed, now, where.get(key))
-        if self.tls is not None and active.admission is not None and active.admission.handshake is not None:
-            self.tls.prepare(active.admission.handshake, now)
+        active = ActiveFault(fault, resolved, self.spec.name, self._seed, now, where.get(key))
         self.faults.put(where, key, active)
         self._faults_changed()
         admission = active.admission
@@ -304,6 +325,7 @@ class Proxy:
     def close(self) -> None:
         """Take no more clients and close every connection."""
         self.use_listener(None)
+        self.attempts.close()
         self.end_connections("close")
         self.http.close()
 

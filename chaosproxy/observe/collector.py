@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from chaosproxy import __version__
 from chaosproxy.endings import CAUSES
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Direction
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
@@ -27,6 +28,8 @@ __all__ = ["Collector", "Observed", "Spec", "make_registry"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SIDES: tuple[Side, ...] = get_args(Side)
+HIDDEN: tuple[Met, ...] = ("refused", "unanswered")
+"""Attempts that a tap alone can see."""
 
 
 class Spec(Protocol):
@@ -73,11 +76,29 @@ class Cuts(Protocol):
     def cut_now(self) -> Iterable[tuple[str, str]]: ...
 
 
+class Attainable(Protocol):
+    """What metrics need to know of a capability."""
+
+    @property
+    def available(self) -> bool: ...
+
+
+class Tapped(Protocol):
+    """What metrics need to know of the tap that shows hidden connection attempts."""
+
+    @property
+    def capability(self) -> Attainable: ...
+    @property
+    def missed(self) -> int: ...
+
+
 class Source(Protocol):
     """Where the running proxies and partitions are found; the supervisor is one."""
 
     @property
     def partitions(self) -> Cuts: ...
+    @property
+    def tap(self) -> Tapped: ...
     def proxies(self) -> Sequence[Observed]: ...
 
 
@@ -94,6 +115,7 @@ class Collector:
         proxies = self._source.proxies()
         yield self._build_info()
         yield from _connections(proxies)
+        yield from _attempts(proxies, self._source.tap)
         yield from _tls(proxies)
         yield from _bytes(proxies)
         yield from exchange_metrics(proxies)
@@ -162,6 +184,29 @@ def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
         ("proxy",),
         [((proxy.spec.name,), proxy.tally.dial) for proxy in proxies],
     )
+
+
+def _attempts(proxies: Sequence[Observed], tap: Tapped) -> Iterator[Metric]:
+    attempts = CounterMetricFamily(
+        "chaosproxy_connection_attempts", "Connection attempts, by what they met.", labels=("proxy", "met")
+    )
+    again = CounterMetricFamily(
+        "chaosproxy_syn_retransmits", "SYNs sent again by clients that were not answered.", labels=("proxy",)
+    )
+    for proxy in proxies:
+        name, tally = proxy.spec.name, proxy.tally
+        attempts.add_metric((name, "accepted"), tally.opened - tally.attempts["reset"])
+        attempts.add_metric((name, "reset"), tally.attempts["reset"])
+        visible = tap.capability.available  # where it is not, no sample is truer than 0
+        if visible or any(tally.attempts[met] for met in HIDDEN):
+            for met in HIDDEN:
+                attempts.add_metric((name, met), tally.attempts[met])
+            again.add_metric((name,), tally.syn_retransmits)
+    yield from (attempts, again)
+    yield CounterMetricFamily(
+        "chaosproxy_tap_missed_packets", "Packets of connection attempts that came too fast to be seen.",
+        value=tap.missed,
+    )  # fmt: skip
 
 
 def _tls(proxies: Sequence[Observed]) -> Iterator[Metric]:

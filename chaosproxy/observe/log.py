@@ -28,12 +28,16 @@ logger = logging.getLogger("chaosproxy.events")
 
 
 class EventLog:
-    """Writes the bus's events to the log, at most `per_kind` of each kind per `window` seconds."""
+    """Writes the bus's events to the log, at most `per_kind` of each kind per `window` seconds.
+
+    To be made inside a running loop.
+    """
 
     def __init__(self, bus: Bus, *, per_kind: int = 20, window: float = 1.0) -> None:
         self._per_kind = per_kind
         self._window = window
         self._quotas: dict[str, _Quota] = {}
+        self._loop = asyncio.get_running_loop()
         self._unsubscribe = bus.subscribe(self._on_event)
 
     def close(self) -> None:
@@ -45,10 +49,12 @@ class EventLog:
                 self._end_window(kind)
 
     def _on_event(self, event: Event) -> None:
-        loop = asyncio.get_running_loop()
-        quota = self._quotas.setdefault(event.kind, _Quota())
-        if quota.timer is None and loop.time() >= quota.ends_at:
-            quota.ends_at = loop.time() + self._window
+        quota = self._quotas.get(event.kind)
+        if quota is None:
+            quota = self._quotas[event.kind] = _Quota()
+        loop = self._loop
+        if quota.timer is None and (now := loop.time()) >= quota.ends_at:
+            quota.ends_at = now + self._window
             quota.written = 0
         if quota.written < self._per_kind:
             quota.written += 1

@@ -62,14 +62,17 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
 
     errors = Errors()
     logging.getLogger().addHandler(errors)
+    gc.freeze()  # what was there before needs no looking at: half a million objects in a worker of the whole suite
     try:
         with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
             runner.run(played())
+        gc.collect()
+        alive = [one for one in gc.get_objects() if isinstance(one, Connection)]
     finally:
+        gc.unfreeze()
         logging.getLogger().removeHandler(errors)
-    gc.collect()
     assert errors.lines == []
-    assert not [one for one in gc.get_objects() if isinstance(one, Connection)], "connections are still alive"
+    assert not alive, "connections are still alive"
 
 
 def collect_unhandled(into: list[str]) -> None:
@@ -112,6 +115,12 @@ class Stage:
             for event in self.events:
                 if fits(event):
                     return event
+            self._news.clear()
+            await self._news.wait()
+
+    async def until_event_makes(self, true: Callable[[], bool]) -> None:
+        """Wait for something that is true as soon as some event has come."""
+        while not true():
             self._news.clear()
             await self._news.wait()
 
@@ -219,16 +228,6 @@ def can_send(sock: socket.socket) -> bool:
     waiting = select.poll()
     waiting.register(sock, select.POLLOUT)
     return bool(waiting.poll(0))
-
-
-async def quiet(sock: socket.socket, seconds: float) -> bool:
-    """Whether nothing arrives for that long. Where anything can be awaited in its place, `is_empty` proves more."""
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.get_running_loop().sock_recv(sock, 1)
-    except TimeoutError:
-        return True
-    return False
 
 
 def close_with_reset(sock: socket.socket) -> None:

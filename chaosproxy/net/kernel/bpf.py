@@ -1,25 +1,36 @@
-"""Programs of the kernel's socket filter that lose packets. Pure.
+"""Programs of the kernel's socket filter: those that lose packets, and those that choose what a tap sees. Pure.
 
 A classic BPF program (bpf(4); Linux: Documentation/networking/filter.rst) is run on every
-packet that arrives for a TCP socket, before TCP sees it. It is shown the TCP header and
-what follows; it answers how many bytes to keep, and 0 loses the packet. It has no memory
-from one packet to the next, but it can draw a random number.
+packet that arrives for a socket, before the socket sees it. It answers how many bytes to
+keep, and 0 drops the packet. It has no memory from one packet to the next, but it can draw
+a random number.
+
+On a TCP socket it is shown the TCP header and what follows, and a dropped packet is lost:
 
     ld len         A = length of the TCP header and its data
     ldb [12]       A = the data offset, in the high four bits
     ldb [13]       A = the flags
     ld rand        A = a random number below 2³² (from Linux 3.16 on)
+
+On a packet socket (SOCK_DGRAM) it is shown the IP header and what follows. The packet is a
+copy: whether it is kept or dropped, TCP receives it all the same.
+
+    ldh proto         A = the network protocol
+    ldx 4*([0]&0xf)   X = length of the IPv4 header
+    ldh [x+2]         A = the destination port
+    ldb type          A = to whom the link layer addressed it (PACKET_HOST: to this machine)
 """
 
 from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Collection
 from typing import NamedTuple
 
 from chaosproxy.faults.base import Drop
 
-__all__ = ["KEEP_ALL", "Instruction", "Program", "encode", "losing"]
+__all__ = ["KEEP_ALL", "MOST_PORTS", "SNAP", "Instruction", "Program", "encode", "losing", "watching"]
 
 
 class Instruction(NamedTuple):
@@ -35,25 +46,52 @@ Program = tuple[Instruction, ...]
 
 # Codes of linux/bpf_common.h, put together.
 _LD_LEN = 0x80  # A = length of the packet
-_LD_B_ABS = 0x30  # A = byte at k
-_LD_W_ABS = 0x20  # A = word at k; beyond _ANCILLARY an extension
+_LD_B_ABS = 0x30  # A = byte at k; beyond _EXTENSIONS an extension
+_LD_H_ABS = 0x28  # A = half-word at k
+_LD_W_ABS = 0x20  # A = word at k; beyond _EXTENSIONS an extension
+_LD_B_IND = 0x50  # A = byte at x + k
+_LD_H_IND = 0x48  # A = half-word at x + k
+_LDX_MSH = 0xB1  # X = 4 * (byte at k & 0xf)
+_LDX_IMM = 0x01  # X = k
 _RSH = 0x74  # A >>= k
 _AND = 0x54  # A &= k
 _TAX = 0x07  # X = A
 _JEQ_X = 0x1D  # A == X
+_JEQ_K = 0x15  # A == k
 _JSET_K = 0x45  # A & k
+_JGT_K = 0x25  # A > k
 _JGE_K = 0x35  # A >= k
+_JA = 0x05
 _RET_K = 0x06
 
-_RANDOM = 0xFFFFF000 + 56
-"""SKF_AD_OFF + SKF_AD_RANDOM: where `ld` finds the random number."""
+_EXTENSIONS = 0xFFFFF000
+"""SKF_AD_OFF."""
+_RANDOM = _EXTENSIONS + 56
+"""SKF_AD_RANDOM: where `ld` finds the random number."""
+_PROTOCOL, _ETH_P_IP, _ETH_P_IPV6 = _EXTENSIONS, 0x0800, 0x86DD
+"""SKF_AD_PROTOCOL: where `ldh` finds the network protocol (linux/if_ether.h)."""
+_PACKET_TYPE, _PACKET_HOST = _EXTENSIONS + 4, 0
+"""SKF_AD_PKTTYPE: where `ldb` finds the packet's type (linux/if_packet.h)."""
 _DATA_OFFSET, _FLAGS = 12, 13
 """Bytes of the TCP header (RFC 9293 §3.1)."""
 _FIN_SYN_RST = 0x07
+_PORT = 2
+_IPV4_PROTOCOL, _IPV4_FRAGMENT, _FRAGMENT_OFFSET = 9, 6, 0x1FFF
+"""RFC 791 §3.1; all but the first fragment of a packet lack its TCP header."""
+_IPV6_NEXT_HEADER, _IPV6_HEADER = 6, 40
+"""RFC 8200 §3."""
+_TCP = 6
 _ALL_OF_IT = 0xFFFFFFFF
+
+SNAP = 80
+"""Bytes that a tap keeps of a packet: the longest IPv4 header, or IPv6's, and the fixed part of TCP's."""
+MOST_PORTS = 64
+"""A program that compares more of them takes long to make (1 µs each), and older kernels bound its size."""
 
 _LOSE = Instruction(_RET_K, 0, 0, 0)
 _KEEP = Instruction(_RET_K, 0, 0, _ALL_OF_IT)
+
+_SHOW = Instruction(_RET_K, 0, 0, SNAP)
 
 KEEP_ALL: Program = (_KEEP,)
 
@@ -67,6 +105,33 @@ def losing(drops: tuple[Drop, ...]) -> Program:
         if drop.share >= 1 and not drop.spare_acks:
             return tuple(program)  # nothing gets past it
     return (*program, _KEEP)
+
+
+def watching(ports: Collection[int]) -> Program:
+    """The program for a packet socket that is shown SYN, FIN and RST to `ports`, and no other packets.
+
+    It tells more ports than MOST_PORTS by their lowest and highest alone; the ports between
+    are the reader's to leave out. A packet whose TCP header stands behind IPv6 extension
+    headers is not shown.
+    """
+    program = [*_TCP_HEADER]
+    program += [
+        Instruction(_LD_B_IND, 0, 0, _FLAGS),
+        *_unless(Instruction(_JSET_K, 1, 0, _FIN_SYN_RST)),
+        Instruction(_LD_B_ABS, 0, 0, _PACKET_TYPE),
+        *_unless(Instruction(_JEQ_K, 1, 0, _PACKET_HOST)),
+        Instruction(_LD_H_IND, 0, 0, _PORT),
+    ]
+    if len(ports) > MOST_PORTS:
+        program += [
+            *_unless(Instruction(_JGE_K, 1, 0, min(ports))),
+            *_unless(Instruction(_JGT_K, 0, 1, max(ports))),
+            _SHOW,
+        ]
+        return tuple(program)
+    for port in sorted(ports):
+        program += [Instruction(_JEQ_K, 0, 1, port), _SHOW]
+    return (*program, _LOSE)
 
 
 def encode(program: Program) -> bytes:
@@ -96,3 +161,25 @@ def _rule(drop: Drop) -> list[Instruction]:
         Instruction(_JEQ_X, len(lose), 0, 0),
         *lose,
     ]
+
+
+def _unless(condition: Instruction) -> tuple[Instruction, Instruction]:
+    """Drop the packet unless the condition jumps over it: a jump reaches 255 instructions, too few for one end."""
+    return condition, _LOSE
+
+
+_TCP_HEADER = (
+    Instruction(_LD_H_ABS, 0, 0, _PROTOCOL),
+    Instruction(_JEQ_K, 0, 8, _ETH_P_IP),  # to IPv6
+    Instruction(_LD_B_ABS, 0, 0, _IPV4_PROTOCOL),
+    *_unless(Instruction(_JEQ_K, 1, 0, _TCP)),
+    Instruction(_LD_H_ABS, 0, 0, _IPV4_FRAGMENT),
+    *_unless(Instruction(_JSET_K, 0, 1, _FRAGMENT_OFFSET)),
+    Instruction(_LDX_MSH, 0, 0, 0),
+    Instruction(_JA, 0, 0, 6),  # over IPv6
+    *_unless(Instruction(_JEQ_K, 1, 0, _ETH_P_IPV6)),
+    Instruction(_LD_B_ABS, 0, 0, _IPV6_NEXT_HEADER),
+    *_unless(Instruction(_JEQ_K, 1, 0, _TCP)),
+    Instruction(_LDX_IMM, 0, 0, _IPV6_HEADER),
+)
+"""Drops a packet that has no TCP header; X becomes the place of the one it has."""

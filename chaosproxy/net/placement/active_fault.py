@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Admission, Direction, Loss, Opening
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.conversation import Conversation
@@ -139,6 +140,17 @@ class ActiveFault:
         """Nothing gets through that way, on any connection."""
         all_touched = self.spec.placement.touches_all and self.spec.sni is None
         return self.acts(direction) and all_touched and self.resolved.settings.severs()
+
+    @property
+    def hides(self) -> Met | None:
+        """The answer to every new client's SYN, where the listening socket sees none of them; else None."""
+        admission = self.admission
+        if admission is None or not self.spec.placement.touches_all:
+            return None
+        if admission.reply == "refuse":
+            return "refused"
+        loses_all = admission.drop is not None and admission.drop.share >= 1 and self.acts("upstream")
+        return "unanswered" if admission.reply == "silence" or loses_all else None
 
     def _opening(self, connection: int, direction: Direction, now: float) -> Opening:
         address = ("fault", self._proxy, self.spec.name, connection, direction)

@@ -7,7 +7,9 @@ connection, how new clients are met, how a TLS handshake goes wrong. It holds no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Admission, Direction, Drop, Loss, Reply
 from chaosproxy.faults.chain import Link
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
@@ -15,10 +17,20 @@ from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.tallies import FaultTally
 
-__all__ = ["ActiveFaults", "arrange_pipe"]
+__all__ = ["ActiveFaults", "Hiding", "arrange_pipe"]
 
 _STRENGTH: tuple[Reply, ...] = ("accept", "hold", "refuse", "silence")
 """Of several replies the last here is given: a paused process that is down refuses, a host out of reach is silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hiding:
+    """A fault that keeps new clients from connecting."""
+
+    met: Met
+    """The answer to a client's SYN."""
+    fault: str
+    """The fault's name."""
 
 
 class ActiveFaults:
@@ -75,6 +87,14 @@ class ActiveFaults:
         if reply == "silence":
             drops = (Drop(),) if any(one.by_filter for _, one in all_touching) else ()
         return reply, drops
+
+    def hiding(self, reply: Reply) -> Hiding | None:
+        """Return the fault that keeps every new client from the listening socket, if one does.
+
+        `reply` is how the listener meets them, as `admission` returns it.
+        """
+        met: Met = "refused" if reply == "refuse" else "unanswered"
+        return next((Hiding(met, fault.spec.name) for fault in self if fault.hides == met), None)
 
     def admit(self, ordinal: int) -> tuple[ActiveFault | None, float]:
         """Return the fault that refuses this accepted client, if one does, and the seconds that others delay it."""

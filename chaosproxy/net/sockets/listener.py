@@ -96,10 +96,16 @@ class Listener:
         if state != self._reply:
             self._change(state)
 
+    def is_filler(self, client: tuple[str, int]) -> bool:
+        """Whether that is the address of a connection of ours that keeps a backlog full."""
+        return any(isinstance(one, tuple) and one[:2] == client for one in self._ours)
+
     def _refuse(self) -> None:
         """Close the listening sockets; the ports stay ours."""
         if self._reply == "refuse":
             return
+        for sock in self._sockets:
+            self._empty(sock)
         self._unwatch_all()
         self._withdraw()
         held = [hold_port(sock) for sock in self._sockets]
@@ -192,15 +198,27 @@ class Listener:
                     raise
                 self._back_off(sock, error)
                 return
-            if self._ours and address in self._ours:
-                self._ours.discard(address)
-                client.close()
-                continue
-            client.setblocking(False)
-            self._accepted(client, address)
+            self._hand_over(client, address)
         if self._starved:
             self._starved = False
             logger.warning("accepting again on %s", bound_address(sock))
+
+    def _hand_over(self, client: socket.socket, address: object) -> None:
+        if self._ours and address in self._ours:
+            self._ours.discard(address)
+            client.close()
+            return
+        client.setblocking(False)
+        self._accepted(client, address)
+
+    def _empty(self, sock: socket.socket) -> None:
+        """Accept all clients in the backlog before the kernel resets them: it would not say who they are."""
+        for _ in range(BACKLOG):
+            try:
+                client, address = sock.accept()
+            except OSError:  # none is left, or no descriptor is free
+                return
+            self._hand_over(client, address)
 
     def _emptied(self, sock: socket.socket) -> None:
         """Nobody is left in its backlog; where it is the only one, the next client has the filter of now, or none."""

@@ -42,6 +42,7 @@ from chaosproxy.tallies import Side
 
 __all__ = ["Connection"]
 
+_FIN: dict[Side, Ending] = {"client": Ending("client", "fin"), "server": Ending("server", "fin")}
 CLOSE_GRACE = 2.0
 """Seconds for which a close waits for peers to take what is written before it aborts."""
 
@@ -81,6 +82,11 @@ class Connection:
     def opposite(self, pipe: Pipe) -> Pipe:
         """Return the other direction."""
         return self.downstream if pipe is self.upstream else self.upstream
+
+    @property
+    def client_key(self) -> object:
+        """The address and port that the client connected from, without what IPv6 adds; of no use for a unix socket."""
+        return self._client[:2] if isinstance(self._client, tuple) else self._client
 
     @property
     def client_address(self) -> str:
@@ -171,7 +177,7 @@ class Connection:
 
     def note_end_of_stream(self, pipe: Pipe) -> None:
         """Note that the end-of-stream of the socket that feeds `pipe` has arrived."""
-        self._note(pipe.sender, Ending(pipe.sender, "fin"))
+        self._note(pipe.sender, _FIN[pipe.sender])
 
     def watch_hangup(self, pipe: Pipe, source: asyncio.Transport) -> None:
         self.owner.hangups.watch(pipe, source, partial(self.note_leaving, pipe.sender))
@@ -179,22 +185,25 @@ class Connection:
     def forget_hangup(self, pipe: Pipe) -> None:
         self.owner.hangups.forget(pipe)
 
-    def note_leaving(self, side: Side, how: How) -> None:
-        """Note an end that was seen outside the stream: of a socket that is not read, or that a filter hides."""
+    def note_leaving(self, side: Side, how: How, held_by: str | None = None) -> None:
+        """Note an end that was seen outside the stream: of a socket that is not read, or that a filter hides.
+
+        `held_by` is the fault whose filter hides it; without it, the fault that holds the stream.
+        """
         if (self.arrivals.client if side == "client" else self.arrivals.server) is None:
             self._note(side, Ending(side, how))
-            self.publish_ended(self.upstream if side == "client" else self.downstream)
+            self.publish_ended(self.upstream if side == "client" else self.downstream, held_by)
 
     def _note(self, side: Side, ending: Ending) -> None:
         if self._ending is None:
             self._unpublished = self.arrivals.note(side, ending, self.scheduler.clock() - self.accepted_at)
 
-    def publish_ended(self, pipe: Pipe) -> None:
+    def publish_ended(self, pipe: Pipe, held_by: str | None = None) -> None:
         """Publish the end just noted of the side that feeds `pipe`, with the fault that holds it back."""
         end, self._unpublished = self._unpublished, None
         if end is None:
             return
-        end.held_by = pipe.holder
+        end.held_by = held_by or pipe.holder
         kind: type[PeerEnded] = ClientEnded if pipe is self.upstream else ServerEnded
         self.owner.publish(
             kind(

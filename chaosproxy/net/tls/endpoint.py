@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
-from dataclasses import replace
+from copy import copy
 from functools import partial
 
-from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem
+from chaosproxy.errors import InvalidInput, Problem
 from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.tls.contexts import Renewed, client_context, server_context
 from chaosproxy.net.tls.faulty import faulty_context
 from chaosproxy.net.tls.transport import TlsTransport
 
-__all__ = ["ProxyTls", "tls_problems"]
+__all__ = ["ProxyTls"]
 
 
 class ProxyTls:
-    """What one proxy shakes hands with, as files and settings are now."""
+    """What one proxy shakes hands with, as files and settings are now.
 
-    def __init__(self, spec: ProxySpec, now: float) -> None:
+    It is made before a change is applied, and reads the files then; the proxy uses the same
+    object. `with_handshake` returns another one, so a change that is refused leaves none behind.
+    """
+
+    def __init__(self, spec: ProxySpec) -> None:
         """
         :raises InvalidInput: files cannot be used; `listen_tls.cert` … say which.
-        :raises Unsupported: one of the proxy's faults needs what is not there.
         """
         self.asked = self.asks(spec)
         """What it was made for."""
@@ -36,16 +38,15 @@ class ProxyTls:
         self._clients: dict[str | None, Renewed[ssl.SSLContext]] = {}
         problems: list[Problem] = []
         try:
-            self._server = self._made_server(now)
+            self._server = self._made_server()
         except InvalidInput as invalid:
             problems += _under("listen_tls", invalid)
         try:
-            self.client(None, now)
+            self._make_client(None)
         except InvalidInput as invalid:
             problems += _under("upstream_tls", invalid)
         if problems:
             raise InvalidInput(problems)
-        self._prepare_for(spec, now)
 
     @staticmethod
     def asks(spec: ProxySpec) -> tuple[object, ...]:
@@ -53,20 +54,31 @@ class ProxyTls:
         return (spec.listen_tls, spec.upstream_tls, spec.upstream.host)
 
     @classmethod
-    def of(cls, spec: ProxySpec, now: float, present: ProxyTls | None = None) -> ProxyTls | None:
+    def of(cls, spec: ProxySpec, present: ProxyTls | None = None) -> ProxyTls | None:
         """None where the proxy speaks no TLS itself; the present one where that is still what is asked for.
 
         Its files are not read then: should they have become bad, it goes on with the last good ones.
 
-        :raises InvalidInput:
-        :raises Unsupported: as the class does.
+        :raises InvalidInput: as the class does.
         """
         if spec.listen_tls is None and spec.upstream_tls is None:
             return None
-        if present is None or present.asked != cls.asks(spec):
-            return cls(spec, now)
-        present._prepare_for(spec, now)
-        return present
+        return cls(spec) if present is None or present.asked != cls.asks(spec) else present
+
+    def with_handshake(self, how: Handshake) -> ProxyTls:
+        """Return the same endpoint, which can also shake hands as that fault says; itself where it already can.
+
+        :raises InvalidInput: a file cannot be used.
+        :raises Unsupported: the fault needs what is not there.
+        """
+        tls = self._listen
+        if tls is None or how in self._faulty or how in ("stall", "reset"):
+            return self
+        what = f"listen_tls of proxy {self._name} under tls_handshake, how: {how}"
+        made = Renewed(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what)
+        more = copy(self)
+        more._faulty = {**self._faulty, how: made}
+        return more
 
     @property
     def terminates(self) -> bool:
@@ -91,28 +103,14 @@ class ProxyTls:
         if tls is None:
             return None
         if alpn not in self._clients:
-            make = partial(client_context, tls, () if alpn is None else (alpn,))
-            what = f"upstream_tls of proxy {self._name}"
-            self._clients[alpn] = Renewed(make, (tls.ca, tls.cert, tls.key), what, now)
+            self._make_client(alpn)
         return self._clients[alpn].get(now)
 
-    def prepare(self, how: Handshake, now: float) -> None:
-        """Have what that fault shakes hands with.
-
-        :raises InvalidInput:
-        :raises Unsupported: it cannot be had.
-        """
-        tls = self._listen
-        if tls is None or how in self._faulty or how in ("stall", "reset"):
-            return
-        what = f"listen_tls of proxy {self._name} under tls_handshake, how: {how}"
-        self._faulty[how] = Renewed(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what, now)
-
-    def _prepare_for(self, spec: ProxySpec, now: float) -> None:
-        for fault in spec.faults:
-            admission = fault.settings.admission()
-            if admission is not None and admission.handshake is not None:
-                self.prepare(admission.handshake, now)
+    def _make_client(self, alpn: str | None) -> None:
+        tls = self._upstream
+        if tls is not None:
+            make = partial(client_context, tls, () if alpn is None else (alpn,))
+            self._clients[alpn] = Renewed(make, (tls.ca, tls.cert, tls.key), f"upstream_tls of proxy {self._name}")
 
     def secure_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
         """Return TLS over the socket to the server, to shake hands on."""
@@ -126,28 +124,12 @@ class ProxyTls:
             if one is not None:
                 one.look_now()
 
-    def _made_server(self, now: float) -> Renewed[ssl.SSLContext] | None:
+    def _made_server(self) -> Renewed[ssl.SSLContext] | None:
         tls = self._listen
         if tls is None:
             return None
         what = f"listen_tls of proxy {self._name}"
-        return Renewed(partial(server_context, tls), (tls.cert, tls.key, tls.client_ca), what, now)
-
-
-def tls_problems(spec: ProxySpec) -> Iterator[Problem]:
-    """What of a proxy's TLS cannot be had, by field, as it would be found when the proxy is made."""
-    try:
-        tls = ProxyTls.of(replace(spec, faults=()), 0.0)
-    except InvalidInput as invalid:
-        yield from invalid.problems
-        return
-    for fault in spec.faults:
-        admission = fault.settings.admission()
-        if tls is not None and admission is not None and admission.handshake is not None:
-            try:
-                tls.prepare(admission.handshake, 0.0)
-            except ChaosproxyError as error:
-                yield Problem(("faults", fault.name, "how"), str(error))
+        return Renewed(partial(server_context, tls), (tls.cert, tls.key, tls.client_ca), what)
 
 
 def _under(field: str, invalid: InvalidInput) -> list[Problem]:
