@@ -22,7 +22,8 @@ def drawn() -> str:
     parts = []
     for name, table in MACHINES.items():
         first = next(iter(table))
-        parts.append(f"### {name.upper()}\n\n{first.__class__.__doc__}\n\n{_states(table)}\n{_picture(arrows_of(table))}")
+        about = f"### {name.upper()}\n\n{type(first).__doc__}\n"
+        parts.append(f"{about}\n{_states(table)}\n{_picture(arrows_of(table))}")
     parts.append(f"### Events\n\n{_events()}")
     arrows = [(state, sign, to) for state, row in exchange.TRANSITIONS.items() for sign, to in row.items()]
     parts.append(f"### One exchange\n\n{exchange.State.__doc__}\n\n{_picture(arrows)}")
@@ -43,7 +44,8 @@ def _states(table: Iterable[Enum]) -> str:
 
 def _picture(arrows: Iterable[Arrow | tuple[Enum, Enum, Enum]]) -> str:
     arrows = [*arrows]
-    lines = [f"    [*] --> {arrows[0][0].name}", *(f"    {one.name} --> {to.name}: {sign.name}" for one, sign, to in arrows)]
+    lines = [f"    [*] --> {arrows[0][0].name}"]
+    lines += [f"    {state.name} --> {after.name}: {event.name}" for state, event, after in arrows]
     return "```mermaid\nstateDiagram-v2\n" + "\n".join(lines) + "\n```\n"
 
 

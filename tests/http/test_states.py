@@ -29,7 +29,7 @@ POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n"
 def test_a_table_has_a_row_for_each_state_and_begins_where_connections_begin(name: str) -> None:
     table = MACHINES[name]
     first = getattr(States(), name)
-    assert [*table] == [*type(first)] and next(iter(table)) is first
+    assert list(table) == list(type(first)) and next(iter(table)) is first
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -40,7 +40,8 @@ def test_an_event_moves_a_machine_as_its_table_says_or_is_a_defect(name: str) ->
         states = States()
         setattr(states, name, state)
         for other in MACHINES.keys() - {name}:  # so that no other machine refuses the event
-            setattr(states, other, next((one for one, row in MACHINES[other].items() if event in row), getattr(states, other)))
+            ready = (one for one, row in MACHINES[other].items() if event in row)
+            setattr(states, other, next(ready, getattr(states, other)))
         if event in table[state]:
             states.on(event)
             assert getattr(states, name) is table[state][event]
@@ -81,7 +82,7 @@ def test_the_documentation_shows_the_tables() -> None:
 
 
 def played(how: How, *events: Sent, strict: bool = False) -> Driven:
-    return Driven(how=how, strict=strict).play(events)
+    return Driven(how=how, strict=strict).play([*events])
 
 
 def be_strict(driven: Driven) -> Driven:
@@ -97,19 +98,10 @@ def doubtful(data: bytes) -> Driven:
 
 
 def losing(*losses: str) -> Driven:
+    """Of three requests the last is lost, then the one before, or their responses are."""
     driven = Driven(how="frame").play([("client", LEGAL_REQUEST * 3)])
     conversation = driven.conversation
-    for number, loss in enumerate(losses):
-        exchange = conversation.waiting[-1 - number] if number < len(conversation.waiting) else conversation.waiting[0]
-        (conversation.lose_request if loss == "request" else conversation.lose_response)(exchange, "fault", 0.0)
-    return driven
-
-
-def twice_lost(first: str, second: str) -> Driven:
-    driven = Driven(how="frame").play([("client", LEGAL_REQUEST * 3)])
-    conversation = driven.conversation
-    earlier, later = conversation.waiting[0], conversation.waiting[2]
-    for exchange, loss in ((later, first), (earlier, second)):
+    for exchange, loss in zip([*conversation.waiting][::-1], losses, strict=False):
         (conversation.lose_request if loss == "request" else conversation.lose_response)(exchange, "fault", 0.0)
     return driven
 
@@ -144,11 +136,13 @@ SCENARIOS: list[Callable[[], Driven]] = [
     lambda: Aborting(1).play([("server", REFUSAL), ("client", POST + b"a"), ("server", REFUSAL)]),
     lambda: broken_while_answered().play([("client", b"bc" + GARBAGE)]),
     lambda: be_strict(broken_while_answered()).play([("client", b"bc" + GARBAGE)]),
-    lambda: losing("response").play([("client", UPGRADE), ("server", LEGAL_ANSWER * 3 + SWITCH + GARBAGE), ("server", None)]),
-    lambda: twice_lost("response", "response"),
-    lambda: twice_lost("response", "request"),
-    lambda: twice_lost("request", "response"),
-    lambda: losing("request").play([("client", LEGAL_REQUEST)]),
+    lambda: losing("response").play([("client", UPGRADE), ("server", LEGAL_ANSWER * 3 + SWITCH + GARBAGE)]),
+    lambda: losing("response", "response"),
+    lambda: losing("response", "request"),
+    lambda: losing("request", "response"),
+    lambda: losing("request", "request"),
+    lambda: broken_while_answered().play([("server", None), ("client", None)]),
+    lambda: broken_while_answered().play([("client", None), ("server", None)]),
     lambda: played("frame", ("client", None), ("server", None)),
     lambda: played("frame", ("server", None), ("client", None)),
     with_backlog,
