@@ -328,6 +328,7 @@ def test_legal_exchanges_pass_and_are_paired(made: tuple[list[Talk], list[Event]
     check_legal(Driven(how=how).play(events), talks, events)
 
 
+@pytest.mark.slow
 @given(conversations(), st.data())
 def test_so_they_do_while_faults_come_and_go(made: tuple[list[Talk], list[Event]], data: st.DataObject) -> None:
     talks, events = made
