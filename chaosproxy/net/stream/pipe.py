@@ -214,6 +214,7 @@ class Pipe:
     def source_made(self, source: asyncio.Transport, now: float) -> None:
         """Take the socket that this direction is read from."""
         self.source = source
+        self.use_reader(self._reader_kind)  # uvloop has made its reader before the dial, and faults may have changed
         if self.filter is not None:
             self.filter.watch(source, now)
         if self._paused:  # in a moment: uvloop ignores it while the connection is being made
@@ -262,10 +263,13 @@ class Pipe:
     def reader(self) -> asyncio.Protocol:
         """Return a protocol for the source's socket that feeds this pipe as its faults need it now."""
         assert self.ends is not None
-        kind: ReaderKind = "chained"
-        if self.chain is None:
-            kind = "discarding" if self.sink is None else "plain"
-        return self.readers.of(kind)(self, self.ends.opposite(self))
+        return self.readers.of(self._reader_kind)(self, self.ends.opposite(self))
+
+    @property
+    def _reader_kind(self) -> ReaderKind:
+        if self.chain is not None:
+            return "chained"
+        return "discarding" if self.sink is None else "plain"
 
     def use_reader(self, kind: ReaderKind) -> None:
         """Have the source's socket feed this pipe through a reader of that kind."""

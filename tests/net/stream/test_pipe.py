@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from chaosproxy.faults.bandwidth import Bandwidth
-from chaosproxy.faults.base import NEVER, Fault, HalfClose, Opening, Reset, Send, Stage, Step
+from chaosproxy.faults.base import NEVER, Direction, Fault, HalfClose, Opening, Reset, Send, Stage, Step
 from chaosproxy.faults.blackhole import Blackhole
 from chaosproxy.faults.corrupt import Corrupt
 from chaosproxy.faults.latency import Latency
@@ -210,6 +210,37 @@ def test_an_injected_close_waits_for_a_slow_reader_and_a_slow_close(flavour: Fla
 
 
 # ── a fault that comes or goes while the upstream is dialled ─────────────────────────────
+
+
+@pytest.mark.parametrize("direction", ["upstream", "downstream"])
+def test_a_fault_added_during_the_dial_acts(direction: Direction, flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.accept()
+        scene.loop.settle()
+        scene.put("dark", Stall(), direction)
+        line.dial_succeeds()
+        line.client.send(b"up")
+        line.server.send(b"down")
+        assert (line.server_got(), line.client_got()) == ((b"", b"down") if direction == "upstream" else (b"up", b""))
+        scene.heal()
+        assert (line.server_got(), line.client_got()) == ((b"up", b"") if direction == "upstream" else (b"", b"down"))
+
+
+@pytest.mark.parametrize("direction", ["upstream", "downstream"])
+def test_a_fault_removed_during_the_dial_acts_no_more(direction: Direction, flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        scene.put("dark", Stall(), direction)
+        line = scene.accept()
+        line.client.send(b"early ")
+        assert line.held == ((6, 0) if direction == "upstream" else (0, 0))
+        scene.heal()
+        assert line.held == (0, 0)
+        line.dial_succeeds()
+        line.client.send(b"up")
+        line.server.send(b"down")
+        assert (line.server_got(), line.client_got()) == (b"early up", b"down")
+        assert line.told() == ["opened"]
+        assert readers(line) == (PlainReader, PlainReader)
 
 
 def test_a_server_that_speaks_before_the_dial_returns_meets_the_faults(flavour: Flavour) -> None:
