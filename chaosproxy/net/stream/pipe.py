@@ -111,10 +111,11 @@ class Pipe:
         if ends is None or chain is None:
             return
         ends.scheduler.schedule(self, chain.advance(now))
-        cost = chain.cost
-        if cost > self.limit or (chain.blocked and cost + self._backlog() > self.limit):
+        # What a sink that is not full still has to write is left out: nothing is called when it has been written.
+        cost = chain.cost + self._backlog() if chain.blocked else chain.cost
+        if cost > self.limit:
             self.pause(_QUEUE_FULL)
-        elif self._paused & _QUEUE_FULL and cost + self._backlog() <= self.limit - self.limit // 16:
+        elif self._paused & _QUEUE_FULL and cost <= self.limit - self.limit // 16:
             self.resume(_QUEUE_FULL)
 
     def on_due(self, now: float) -> None:

@@ -304,6 +304,22 @@ def test_a_client_that_sends_ahead_of_the_dial_is_slowed(flavour: Flavour) -> No
         assert len(line.server_got()) == 100 * KIB
 
 
+@pytest.mark.parametrize("queue", [4 * KIB, 64 * KIB, 100 * KIB])
+def test_a_queue_that_has_drained_is_filled_again(queue: int, flavour: Flavour) -> None:
+    """Also where the sink's own buffer holds more than the queue may, and is not full."""
+    with Scene(flavour, queue=queue) as scene:
+        line = scene.open()
+        scene.put("slow", Latency(delay=0.1), "upstream")
+        line.server.stop_reading()
+        for _ in range(20):
+            line.client.send(b"x" * 4 * KIB)
+            scene.advance(0.1)
+        line.server.read_on()
+        scene.advance(60)
+        assert len(line.server_got()) == 80 * KIB
+        assert not line.client.inbox
+
+
 def test_what_a_removed_fault_held_leaves_even_toward_a_full_sink(flavour: Flavour) -> None:
     with Scene(flavour) as scene:
         line = scene.open()
