@@ -235,7 +235,7 @@ class Connection:
 
     def half_close(self, pipe: Pipe) -> None:
         """Pass an end-of-stream on; after the second one the connection is over."""
-        if pipe.finished:
+        if pipe.finished or self._ending is not None:
             return
         pipe.finished = True
         self.owner.pass_end(pipe)
@@ -248,7 +248,8 @@ class Connection:
 
     def break_off(self) -> None:
         """End both sides with RST, since a peer's reset has passed every fault."""
-        self.reset(self.arrivals.ending)
+        if self._ending is None:
+            self.reset(self.arrivals.ending)
 
     def close(self, ending: Ending) -> None:
         """End both sides in good order; what is written goes out first, for as long as CLOSE_GRACE."""
@@ -282,8 +283,9 @@ class Connection:
         self.abort()
 
     def note_ending(self, ending: Ending) -> None:
-        """Note why the connection ends; to be called by whoever ends it."""
-        self._ending = ending
+        """Note why the connection ends; to be called by whoever ends it. The first reason stands."""
+        if self._ending is None:
+            self._ending = ending
 
     def log_bug(self) -> None:
         """Log the exception being handled as a defect that ends this connection."""

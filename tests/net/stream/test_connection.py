@@ -7,6 +7,7 @@ import errno
 import pytest
 
 from chaosproxy.faults.base import Direction
+from chaosproxy.faults.latency import Latency
 from chaosproxy.faults.pause import Pause
 from chaosproxy.faults.stall import Stall
 from chaosproxy.net.sockets.dial import DialError
@@ -99,6 +100,15 @@ def test_an_end_before_the_client_is_attached_stands(flavour: Flavour) -> None:
         line.attached.set_result(None)
         assert line.told() == ["closed (operator): closed by the operator"]
         assert line.ends() == ("reset", None)
+
+
+def test_an_operators_end_stands_if_the_client_is_gone_when_it_is_attached(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.accept(attach=False)
+        scene.loop.settle()
+        line.operator("close")
+        line.attached.set_exception(OSError(errno.ENOTCONN, "not connected"))
+        assert line.told() == ["closed (operator): closed by the operator"]
 
 
 def test_a_slow_accept_dials_late(flavour: Flavour) -> None:
@@ -283,6 +293,40 @@ def test_the_end_of_a_socket_that_is_not_read_is_published_at_once(
         assert line.server_got() == b"anybody?"
         assert line.told() == []
         assert line.ends() == (None, "fin")
+
+
+def test_an_operators_close_is_not_overwritten_by_ends_that_pass_later(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.open()
+        scene.put("slow", Latency(delay=1.0), "upstream")
+        line.client.stop_reading()
+        line.server.send(b"x" * 100)
+        line.server.finish()
+        assert line.told() == ["server fin"]
+        line.client.finish()
+        assert line.told() == ["client fin, held by slow"]
+        scene.advance(0.5)
+        line.operator("close")
+        scene.advance(CLOSE_GRACE)
+        assert line.told() == ["closed (operator): closed by the operator"]
+
+
+def test_a_reset_that_passes_a_fault_during_a_close_does_not_cut_it_short(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.open()
+        scene.put("slow", Latency(delay=1.0), "upstream")
+        line.server.stop_reading()
+        line.client.send(b"wanted")
+        scene.advance(1.0)
+        line.client.reset()
+        assert line.told() == ["client reset, held by slow"]
+        scene.advance(0.5)
+        line.operator("close")
+        scene.advance(1.0)
+        line.server.read_on()
+        assert line.server_got() == b"wanted"
+        assert line.told() == ["closed (operator): closed by the operator"]
+        assert line.ends()[1] == "fin"
 
 
 # ── a close waits, for a while ───────────────────────────────────────────────────────────
