@@ -135,12 +135,9 @@ class Connection:
     def _drop_new_socket(self) -> None:
         """End the socket of a dial that was cancelled the moment it succeeded; nobody else does."""
         made = self.downstream.source
-        if made is None:
-            return
-        if made.is_closing():  # by uvloop's own clean-up, which calls no protocol
-            self._forget_side(self.downstream)
-        else:
+        if made is not None:
             abort_with_reset(made)
+            self._forget_side(self.downstream)  # uvloop has closed it by itself, and calls no protocol
 
     def _fail_dial(self, error: DialError, after_s: float) -> None:
         now, owner = self.scheduler.clock(), self.owner
@@ -218,10 +215,10 @@ class Connection:
         back = self.opposite(pipe)
         if self._ending is not None:
             back.sink = None
-        elif self._beginning:
-            ending = ending_of(pipe.sender, error)
-            self._note(pipe.sender, ending)
-            self.note_ending(replace(ending, during="dial") if pipe is self.upstream else ending)
+        elif self._beginning and pipe is self.upstream:
+            ending = ending_of("client", error)
+            self._note("client", ending)
+            self.note_ending(replace(ending, during="dial"))
             self._cancel_dial()
             self.publish_ended(pipe)
         else:

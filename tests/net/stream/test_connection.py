@@ -132,6 +132,18 @@ def test_a_client_leaves_during_a_slow_accept(flavour: Flavour) -> None:
         assert line.closed.client_ended_s == 1.0
 
 
+@pytest.mark.parametrize("turns", range(8))
+def test_a_client_that_leaves_as_the_dial_succeeds_leaves_nothing_behind(turns: int, flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.accept()
+        scene.loop.settle()
+        line.dial_succeeds()
+        scene.loop.turn(turns)
+        line.client.reset()
+        assert line.is_over
+        assert (line.closed.cause, line.closed.first) == ("client", "client")
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("turns", range(8))
 def test_an_operator_ends_it_as_the_dial_succeeds(turns: int, how: str, flavour: Flavour) -> None:
@@ -143,6 +155,36 @@ def test_an_operator_ends_it_as_the_dial_succeeds(turns: int, how: str, flavour:
         line.operator(how)
         assert line.is_over
         assert line.closed.cause == "operator"
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.ETIMEDOUT])
+def test_a_server_lost_before_the_dial_has_returned_ends_the_client_too(number: int, flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.accept()
+        line.ready = scene.loop.create_future()
+        line.dial_succeeds()
+        line.server.send(b"welcome")
+        assert line.client_got() == b"welcome"
+        line.server.lose(number)
+        assert line.is_over
+        assert line.ends()[0] == "reset"
+        assert line.closed.cause == ("server" if number == errno.ECONNRESET else "network")
+
+
+def test_a_server_lost_before_the_dial_has_returned_may_be_held_by_a_fault(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        scene.put("dark", Stall(), "downstream")
+        line = scene.accept()
+        line.ready = scene.loop.create_future()
+        line.dial_succeeds()
+        line.server.send(b"welcome")
+        line.server.reset()
+        assert line.told() == ["server reset, held by dark"]
+        line.ready.set_result(None)
+        assert line.told() == ["opened"]
+        scene.heal()
+        assert line.client_got() == b"welcome"
+        assert line.told() == ["closed (server): server reset"]
 
 
 # ── ends in good order ───────────────────────────────────────────────────────────────────
