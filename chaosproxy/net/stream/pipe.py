@@ -43,8 +43,8 @@ class Pipe:
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_pacing", "_paused", "_readers", "_sink_is_full", "bytes", "chain", "direction", "ended", "ends", "filter",
-        "finished", "limit", "scheduled_at", "sink", "source",
+        "_pacing", "_paused", "_readers", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "direction", "ended",
+        "ends", "filter", "finished", "limit", "scheduled_at", "sink", "source",
     )  # fmt: skip
 
     def __init__(self, ends: Ends[Pipe], direction: Direction, limit: int, readers: Readers[Pipe]) -> None:
@@ -71,6 +71,7 @@ class Pipe:
         self._pacing: float | None = None
         self._paused = 0
         self._sink_is_full = False
+        self._sink_is_gone = False
 
     @property
     def sender(self) -> Side:
@@ -170,7 +171,7 @@ class Pipe:
             if not links:
                 return
             chain = self.chain = Chain(self._leave)
-            chain.blocked = self._sink_is_full or self.sink is None
+            chain.blocked = self._sink_is_full or (self.sink is None and not self._sink_is_gone)
             self.resume(_SINK_FULL)  # from here on the chain takes what the sink does not
         elif [*links] == chain.links:
             return
@@ -179,7 +180,7 @@ class Pipe:
             self.pause(_UNREAD)
         else:
             self.resume(_UNREAD)
-        if links or self.sink is None:
+        if links or (self.sink is None and not self._sink_is_gone):
             self.use_reader("chained")
             # In the loop's next turn: whoever asked for the change does not wait for this work.
             self._scheduler.schedule(self, now)
@@ -254,7 +255,7 @@ class Pipe:
             return  # a step that left has ended the connection
         self.chain = None
         self.ends.scheduler.schedule(self, NEVER)
-        self.use_reader("plain")
+        self.use_reader(self._reader_kind)
         self.resume(_QUEUE_FULL)
         if self._sink_is_full:
             self.pause(_SINK_FULL)
@@ -347,13 +348,13 @@ class Pipe:
     def lose_sink(self) -> None:
         """Drop everything from now on: the receiver is gone for ever."""
         self.sink = None
+        self._sink_is_gone, self._sink_is_full = True, False
         if self.chain is not None:
             self.chain.clear()
             self.chain = None
             self._scheduler.schedule(self, NEVER)
         self.use_reader("discarding")
-        self.resume(_SINK_FULL)
-        self.resume(_QUEUE_FULL)
+        self.resume(self._paused)
 
     def dispose(self) -> None:
         """Cut every link, so that a closed connection leaves no cyclic garbage."""

@@ -410,6 +410,56 @@ def test_bytes_for_a_receiver_that_is_gone_are_dropped(flavour: Flavour) -> None
         assert line.ends()[0] == "reset"
 
 
+def test_a_fault_toward_a_receiver_that_is_gone_does_not_wait_for_it(flavour: Flavour) -> None:
+    with Scene(flavour, queue=10 * KIB) as scene:
+        line = gone(scene)
+        scene.put("late", Latency(delay=1.0), "upstream")
+        for _ in range(10):
+            line.client.send(b"x" * 4 * KIB)
+        line.client.finish()
+        scene.advance(10)
+        assert line.told() == ["client fin, held by late"]
+        assert line.connection.upstream.bytes == 40 * KIB
+        assert line.held == (0, 0)
+
+
+@pytest.mark.parametrize("fault", [Stall(), Latency(delay=1.0), Pause()], ids=lambda fault: fault.type)
+def test_a_removed_fault_toward_a_receiver_that_is_gone_leaves_nothing(fault: Fault, flavour: Flavour) -> None:
+    with Scene(flavour, queue=10 * KIB) as scene:
+        line = gone(scene)
+        scene.put("late", fault, "upstream")
+        for _ in range(10):
+            line.client.send(b"x" * 4 * KIB)
+        scene.loop.settle()
+        scene.remove("late")
+        assert line.held == (0, 0)
+        assert line.connection.upstream.bytes == 40 * KIB
+        assert line.client.sock is not None and type(line.client.sock.get_protocol()) is DiscardingReader
+
+
+def test_a_fault_toward_a_receiver_that_is_gone_may_end_the_connection(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = gone(scene)
+        scene.put("cut", LimitTime(time=1.0, then="close"), "upstream")
+        scene.advance(1.0)
+        assert line.told() == ["closed (injected): closed by fault cut"]
+
+
+def test_a_sender_that_was_paused_is_read_again_once_its_receiver_is_gone(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.open()
+        scene.put("dark", Stall(), "downstream")
+        scene.put("frozen", Pause(), "upstream")
+        line.client.send(b"unread")
+        line.server.reset()
+        assert line.told() == ["server reset, held by dark"]
+        scene.remove("frozen")
+        scene.loop.settle()
+        assert line.connection.upstream.bytes == 6
+        line.client.finish()
+        assert line.told() == ["client fin"]
+
+
 # ── a fault's defect ends one connection ─────────────────────────────────────────────────
 
 
