@@ -111,7 +111,11 @@ class Pipe:
         ends, chain = self.ends, self.chain
         if ends is None or chain is None:
             return
-        ends.scheduler.schedule(self, chain.advance(now))
+        try:
+            ends.scheduler.schedule(self, chain.advance(now))
+        except Exception:
+            self._fail()
+            return
         # What a sink that is not full still has to write is left out: nothing is called when it has been written.
         cost = chain.cost + self._backlog() if chain.blocked else chain.cost
         if cost > self.limit:
@@ -125,6 +129,14 @@ class Pipe:
     def on_bug(self) -> None:
         if self.ends is not None:
             self.ends.reset(Ending("bug", "reset"))
+
+    def _fail(self) -> None:
+        """End this connection, and no other, for the exception being handled: a fault has a defect."""
+        if self.ends is not None:
+            self.ends.log_bug()
+        if self.chain is not None:
+            self.chain.clear()  # so that it fails but once
+        self.on_bug()
 
     def _leave(self, step: Step) -> None:
         """Perform a step that has passed every fault."""
@@ -175,7 +187,11 @@ class Pipe:
             self.resume(_SINK_FULL)  # from here on the chain takes what the sink does not
         elif [*links] == chain.links:
             return
-        chain.arrange(links, now)
+        try:
+            chain.arrange(links, now)
+        except Exception:
+            self._fail()
+            return
         if any(link.stage.unread for link in links):
             self.pause(_UNREAD)
         else:

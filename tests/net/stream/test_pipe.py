@@ -511,3 +511,46 @@ def fails_alone(scene: Scene, line: Line, other: Line) -> None:
     scene.heal()
     other.client.send(b"still here")
     assert other.server_got() == b"still here"
+
+
+@pytest.mark.parametrize("on", ["data", "fin", "reset", "alarm"])
+def test_a_stage_that_raises_ends_its_connection_alone(on: str, flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.open()
+        scene.put("bad", Broken(on), "upstream")
+        scene.remove_for_new("bad")
+        other = scene.open()
+        match on:
+            case "data":
+                line.client.send(b"x")
+            case "fin":
+                line.client.finish()
+            case "reset":
+                line.client.reset()
+        scene.advance(1.0)
+        fails_alone(scene, line, other)
+
+
+def test_a_stage_that_raises_when_a_full_sink_is_ready(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        line = scene.open()
+        scene.put("bad", Broken("alarm"), "upstream")
+        scene.remove_for_new("bad")
+        other = scene.open()
+        line.server.stop_reading()
+        line.client.send(b"x" * 2 * HIGH_WATER)
+        scene.loop.settle()
+        scene.loop.lag(1.0)
+        line.server.read_on()
+        fails_alone(scene, line, other)
+
+
+@pytest.mark.parametrize("on", ["let_go", "take_over"])
+def test_a_stage_that_raises_as_the_fault_is_changed_ends_each_connection_it_acts_on(on: str, flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        scene.put("bad", Broken(on), "upstream")
+        line, other = scene.open(), scene.open()
+        scene.put("bad", Broken(on), "upstream")
+        assert (line.told(), other.told()) == ([BUG], [BUG])
+        assert len(scene.errors) == 2
+        scene.errors.clear()
