@@ -155,14 +155,15 @@ class Connection:
 
     def source_made(self, pipe: Pipe, transport: asyncio.Transport) -> None:
         """Take the transport of the socket that feeds `pipe`."""
+        now = self.scheduler.clock()
         self._sockets += 1
-        pipe.source_made(transport, self.scheduler.clock())
+        pipe.source_made(transport, now)
         back = self.opposite(pipe)
         back.sink_made(transport)
         if self._ending is not None:
             abort_with_reset(transport)
-        elif pipe is self.upstream and back.chain is not None:
-            back.sink_ready()  # the server's own sink opens with `flow`, once the dial is published
+        elif pipe is self.upstream:
+            back.flow(self.owner.queue, now)  # the other direction flows once the dial is published
 
     # ── the arrival of ends ───────────────────────────────────────────────────────────
 

@@ -243,6 +243,18 @@ def test_a_fault_removed_during_the_dial_acts_no_more(direction: Direction, flav
         assert readers(line) == (PlainReader, PlainReader)
 
 
+def test_a_fault_removed_before_the_client_is_attached_leaves_no_chain(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        scene.put("dark", Stall())
+        line = scene.accept(attach=False)
+        scene.loop.settle()
+        scene.heal()
+        line.attached.set_result(None)
+        line.dial_succeeds()
+        assert line.told() == ["opened"]
+        assert readers(line) == (PlainReader, PlainReader)
+
+
 def test_a_server_that_speaks_before_the_dial_returns_meets_the_faults(flavour: Flavour) -> None:
     with Scene(flavour) as scene:
         scene.put("dark", Stall(), "downstream")
