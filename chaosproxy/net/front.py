@@ -63,7 +63,7 @@ class Front:
     def faults_changed(self) -> None:
         """Have clients whose handshake is stalled look at the faults again."""
         for peek in self._stalled:
-            peek.news.set()
+            peek.changed.set()
 
     # ── the client ────────────────────────────────────────────────────────────────────
 
@@ -112,7 +112,7 @@ class Front:
         fault: ActiveFault | None = None
         try:
             if delay:
-                await peek.until(lambda: False, delay)
+                await peek.wait_for(lambda: False, delay)
             if self._faults.read_hellos:
                 await self._read_hello(connection, peek, within)
             fault = find()
@@ -153,7 +153,7 @@ class Front:
         """
         self._stalled.add(peek)
         try:
-            await peek.until(unstalled)
+            await peek.wait_for(unstalled)
         finally:
             self._stalled.discard(peek)
 

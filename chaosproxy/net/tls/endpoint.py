@@ -1,4 +1,8 @@
-"""What one proxy shakes hands with, on either side, and with its faults."""
+"""The TLS of one proxy: its contexts for clients, for the server, and for handshakes that a fault makes fail.
+
+`ProxyTls` holds one ReloadedOnChange context for each of them, made from the files that the proxy's
+settings name. `net.front` requests one for each new connection.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from functools import partial
 from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem
 from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
-from chaosproxy.net.tls.contexts import Renewed, client_context, server_context
+from chaosproxy.net.tls.contexts import ReloadedOnChange, client_context, server_context
 from chaosproxy.net.tls.faulty import faulty_context
 from chaosproxy.net.tls.transport import TlsTransport
 
@@ -19,24 +23,24 @@ __all__ = ["ProxyTls", "tls_problems"]
 
 
 class ProxyTls:
-    """What one proxy shakes hands with, as files and settings are now."""
+    """The contexts of one proxy, for its current settings and files."""
 
     def __init__(self, spec: ProxySpec, now: float) -> None:
         """
-        :raises InvalidInput: files cannot be used; `listen_tls.cert` … say which.
-        :raises Unsupported: one of the proxy's faults needs what is not there.
+        :raises InvalidInput: with the fields whose files are unusable, such as `listen_tls.cert`.
+        :raises Unsupported: one of the proxy's faults needs a key or an OpenSSL feature that is missing.
         """
-        self.asked = self.asks(spec)
-        """What it was made for."""
+        self._settings = self._settings_of(spec)
+        """The settings that it was made for."""
         self._name = spec.name
         self._listen, self._upstream = spec.listen_tls, spec.upstream_tls
         named = None if spec.upstream_tls is None else spec.upstream_tls.server_name
         self._server_name = named or (None if spec.upstream.is_unix else spec.upstream.host)
-        self._faulty: dict[Handshake, Renewed[ssl.SSLContext]] = {}
-        self._clients: dict[str | None, Renewed[ssl.SSLContext]] = {}
+        self._faulty: dict[Handshake, ReloadedOnChange[ssl.SSLContext]] = {}
+        self._clients: dict[str | None, ReloadedOnChange[ssl.SSLContext]] = {}
         problems: list[Problem] = []
         try:
-            self._server = self._made_server(now)
+            self._server = self._make_server(now)
         except InvalidInput as invalid:
             problems += _under("listen_tls", invalid)
         try:
@@ -48,65 +52,66 @@ class ProxyTls:
         self._prepare_for(spec, now)
 
     @staticmethod
-    def asks(spec: ProxySpec) -> tuple[object, ...]:
-        """What of a proxy's settings it depends on."""
+    def _settings_of(spec: ProxySpec) -> tuple[object, ...]:
+        """Return the settings of a proxy that its TLS depends on."""
         return (spec.listen_tls, spec.upstream_tls, spec.upstream.host)
 
     @classmethod
     def of(cls, spec: ProxySpec, now: float, present: ProxyTls | None = None) -> ProxyTls | None:
-        """None where the proxy speaks no TLS itself; the present one where that is still what is asked for.
+        """Return the TLS of a proxy: None where it uses none itself, `present` where its settings have not changed.
 
-        Its files are not read then: should they have become bad, it goes on with the last good ones.
+        The files of `present` are not read again: if they have become unusable, the last valid ones stay in use.
 
-        :raises InvalidInput:
-        :raises Unsupported: as the class does.
+        :raises InvalidInput: as for the class.
+        :raises Unsupported: as for the class.
         """
         if spec.listen_tls is None and spec.upstream_tls is None:
             return None
-        if present is None or present.asked != cls.asks(spec):
+        if present is None or present._settings != cls._settings_of(spec):
             return cls(spec, now)
         present._prepare_for(spec, now)
         return present
 
     @property
     def terminates(self) -> bool:
-        """Clients are met with TLS."""
+        """True if clients use TLS with the proxy."""
         return self._listen is not None
 
     @property
     def originates(self) -> bool:
-        """The server is spoken to in TLS."""
+        """True if the proxy uses TLS with the server."""
         return self._upstream is not None
 
     def server(self, how: Handshake | None, now: float) -> ssl.SSLContext:
-        """What a client meets; with a fault, one that is wrong in that way."""
+        """Return the context for a handshake with a client; `how` is the fault that makes it fail, if one does."""
         if how is not None and how in self._faulty:
             return self._faulty[how].get(now)
         assert self._server is not None
         return self._server.get(now)
 
     def client(self, alpn: str | None, now: float) -> ssl.SSLContext | None:
-        """What the server meets; the protocol that the client chose is the one to offer."""
+        """Return the context for a handshake with the server, which is offered the protocol the client has chosen."""
         tls = self._upstream
         if tls is None:
             return None
         if alpn not in self._clients:
             make = partial(client_context, tls, () if alpn is None else (alpn,))
             what = f"upstream_tls of proxy {self._name}"
-            self._clients[alpn] = Renewed(make, (tls.ca, tls.cert, tls.key), what, now)
+            self._clients[alpn] = ReloadedOnChange(make, (tls.ca, tls.cert, tls.key), what, now)
         return self._clients[alpn].get(now)
 
     def prepare(self, how: Handshake, now: float) -> None:
-        """Have what that fault shakes hands with.
+        """Make the context for a fault in the handshake, unless it exists.
 
-        :raises InvalidInput:
-        :raises Unsupported: it cannot be had.
+        :raises InvalidInput: with the fields whose files are unusable.
+        :raises Unsupported: it needs a key or an OpenSSL feature that is missing.
         """
         tls = self._listen
         if tls is None or how in self._faulty or how in ("stall", "reset"):
             return
         what = f"listen_tls of proxy {self._name} under tls_handshake, how: {how}"
-        self._faulty[how] = Renewed(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what, now)
+        make, files = partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca)
+        self._faulty[how] = ReloadedOnChange(make, files, what, now)
 
     def _prepare_for(self, spec: ProxySpec, now: float) -> None:
         for fault in spec.faults:
@@ -115,27 +120,21 @@ class ProxyTls:
                 self.prepare(admission.handshake, now)
 
     def secure_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
-        """Return TLS over the socket to the server, to shake hands on."""
+        """Return TLS over the socket to the server, before its handshake."""
         context = self.client(alpn, now)
         assert context is not None
         return TlsTransport(raw, context, server_side=False, server_name=self._server_name)
 
-    def look_now(self) -> None:
-        """Have the next connection look at the files, however shortly after the last."""
-        for one in (self._server, *self._clients.values(), *self._faulty.values()):
-            if one is not None:
-                one.look_now()
-
-    def _made_server(self, now: float) -> Renewed[ssl.SSLContext] | None:
+    def _make_server(self, now: float) -> ReloadedOnChange[ssl.SSLContext] | None:
         tls = self._listen
         if tls is None:
             return None
         what = f"listen_tls of proxy {self._name}"
-        return Renewed(partial(server_context, tls), (tls.cert, tls.key, tls.client_ca), what, now)
+        return ReloadedOnChange(partial(server_context, tls), (tls.cert, tls.key, tls.client_ca), what, now)
 
 
 def tls_problems(spec: ProxySpec) -> Iterator[Problem]:
-    """What of a proxy's TLS cannot be had, by field, as it would be found when the proxy is made."""
+    """Find the problems with a proxy's TLS, by field, that creating the proxy would find."""
     try:
         tls = ProxyTls.of(replace(spec, faults=()), 0.0)
     except InvalidInput as invalid:
