@@ -101,7 +101,7 @@ class Front:
             _note_gone(connection, accepted, error)
             return None
         if connection.upstream.filter is not None:
-            connection.upstream.filter.watch(transport, self._scheduler.clock())
+            connection.upstream.filter.attach_to(transport, self._scheduler.clock())
         connection.may_cancel(True)
         return peek
 

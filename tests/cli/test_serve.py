@@ -182,7 +182,7 @@ def test_packets_that_cannot_be_had_are_told_with_place_and_remedy(tmp_path: Pat
     assert (refused.returncode, refused.stdout) == (3, "")
     headline, fault, partition = refused.stderr.splitlines()
     assert headline == f"error: {path} has 2 problems:"
-    because = "cannot be had on proxy 'db': this kernel asks for CAP_NET_ADMIN, which this process does not have; grant"
+    because = "cannot be had on proxy 'db': this kernel requires CAP_NET_ADMIN, which this process does not have; grant"
     assert fault.startswith(f"{path}:9:50: proxies.db.faults.lossy.mode: mode packet of packet_loss {because}")
     assert partition.startswith(f"{path}:14:11: partitions.dark.mode: mode packet of partition {because}")
     for line in (fault, partition):
@@ -210,11 +210,11 @@ def test_auto_starts_without_the_privilege_and_says_what_it_became(
         assert (partition["id"], partition["by"]) == ("dark", "file")
         for one in (partition, fault):
             assert one["effective_mode"] == "stream"
-            assert one["mode_reason"].startswith("this kernel asks for CAP_NET_ADMIN")
+            assert one["mode_reason"].startswith("this kernel requires CAP_NET_ADMIN")
         logged = [json.loads(line) for line in server.log.splitlines()]
         told = [line for line in logged if line.get("effective_mode") == "stream"]
         assert [line.get("fault") or line.get("partition") for line in told] == ["lossy", "dark"]
-        assert all(line["mode_reason"].startswith("this kernel asks for CAP_NET_ADMIN") for line in told)
+        assert all(line["mode_reason"].startswith("this kernel requires CAP_NET_ADMIN") for line in told)
 
 
 @pytest.mark.namespace

@@ -192,8 +192,8 @@ class Pipe:
                 return
             self.filter = Filter(self._scheduler)
             if self.source is not None:
-                self.filter.watch(self.source, now)
-        self.filter.use(losses, now)
+                self.filter.attach_to(self.source, now)
+        self.filter.set_losses(losses, now)
 
     def inherit(self, program: Program) -> None:
         """Take over the filter that the source's socket has from its listening socket."""
@@ -215,7 +215,7 @@ class Pipe:
         """Take the socket that this direction is read from."""
         self.source = source
         if self.filter is not None:
-            self.filter.watch(source, now)
+            self.filter.attach_to(source, now)
         if self._paused:  # in a moment: uvloop ignores it while the connection is being made
             asyncio.get_running_loop().call_soon(self._pause_source)
 
