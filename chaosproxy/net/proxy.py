@@ -130,7 +130,7 @@ class Proxy:
         """Have new clients met as the strongest of the faults says."""
         if self._listener is not None:
             reply, drops = self.faults.admission()
-            self._listener.meet(reply, losing(drops) if drops else None)
+            self._listener.set_reply(reply, losing(drops) if drops else None)
 
     # ── the owner of its connections ──────────────────────────────────────────────────
 

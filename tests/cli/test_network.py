@@ -152,7 +152,7 @@ def test_why_auto_is_stream_is_told(poor: ChaosproxyServer) -> None:
 def test_mode_packet_that_cannot_be_had_says_how_to_get_it(poor: ChaosproxyServer) -> None:
     result = run(poor, "partition", "app", "db", "--mode", "packet")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: mode packet of partition cannot be had on proxy 'wire': this kernel requires")
+    assert result.stderr.startswith("error: mode packet of partition is not supported on proxy 'wire': this kernel ")
     assert "setcap cap_net_admin+ep" in result.stderr
     assert partitions(poor) == {}
 

@@ -182,7 +182,7 @@ def test_packets_that_cannot_be_had_are_told_with_place_and_remedy(tmp_path: Pat
     assert (refused.returncode, refused.stdout) == (3, "")
     headline, fault, partition = refused.stderr.splitlines()
     assert headline == f"error: {path} has 2 problems:"
-    because = "cannot be had on proxy 'db': this kernel requires CAP_NET_ADMIN, which this process does not have; grant"
+    because = "is not supported on proxy 'db': this kernel requires CAP_NET_ADMIN, which this process does not have; "
     assert fault.startswith(f"{path}:9:50: proxies.db.faults.lossy.mode: mode packet of packet_loss {because}")
     assert partition.startswith(f"{path}:14:11: partitions.dark.mode: mode packet of partition {because}")
     for line in (fault, partition):

@@ -109,7 +109,7 @@ def test_a_unix_socket_has_no_packets() -> None:
     assert [one.field for one in found] == ["proxies.ab.faults.lossy.mode", "partitions.first.mode"]
     for one in found:
         assert one.message.endswith(
-            " cannot be had on proxy 'ab': its listen address is a unix socket, which has no packets; give mode: stream"
+            " not supported on proxy 'ab': its listen address is a unix socket, which has no packets; give mode: stream"
         )
 
 
@@ -121,6 +121,6 @@ def test_everything_is_told_with_the_remedy() -> None:
     ]  # fmt: skip
     because = "no privilege; grant it, or give mode: stream (`chaosproxy doctor` explains)"
     assert [one.message for one in found] == [
-        f"mode packet of {type} cannot be had on proxy 'ab': {because}"
+        f"mode packet of {type} is not supported on proxy 'ab': {because}"
         for type in ("packet_loss", "partition", "partition")
     ]

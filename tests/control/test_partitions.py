@@ -303,8 +303,8 @@ def test_a_disabled_proxy_is_cut_when_it_is_enabled() -> None:
         (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to: no proxy names the node 'dbb' (did you me"),
         (partition(topology="halves", nodes=["app"]), InvalidInput, "nodes: halves takes at least 2 nodes"),
         (partition(**{"from": "db", "to": "cache"}), InvalidInput, "goes through no proxy: none stands between cache<"),
-        (partition(mode="packet", **APP_DB), Unsupported, f"mode packet of partition cannot be had on proxy 'app-db': "
-                                                          f"{WHY}"),
+        (partition(mode="packet", **APP_DB), Unsupported, f"mode packet of partition is not supported on proxy "
+                                                          f"'app-db': {WHY}"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_cut_leaves_everything_as_it_was(spec: PartitionSpec, error: type[Exception], says: str) -> None:

@@ -138,7 +138,7 @@ def test_an_upstream_that_does_not_answer_times_out(loop_name: str) -> None:
             await receive(client, 1)
         failed = await stage.event("dial_failed")
         assert isinstance(failed, DialFailed)
-        assert failed.reason == "no answer within 0.3 s"
+        assert failed.reason == "no response within 0.3 s"
         assert failed.after_s >= 0.299  # timed by the loop, whose clock counts whole ms
 
     run(loop_name, scenario)

@@ -110,7 +110,7 @@ def test_where_it_cannot_auto_is_stream_and_packet_is_refused(
     assert words in found.why
     with pytest.raises(Unsupported) as caught:
         resolve_mode(fault(**given, mode="packet"), on, kernel)
-    assert str(caught.value).startswith(f"mode packet of {given['type']} cannot be had on proxy 'proxy': ")
+    assert str(caught.value).startswith(f"mode packet of {given['type']} is not supported on proxy 'proxy': ")
     assert words in str(caught.value)
 
 

@@ -228,7 +228,7 @@ def test_mode_packet_without_the_capability_is_a_conflict_that_tells_the_remedy(
             answer = await api.ask(method, path, body)
             assert (answer.status, answer.body["title"]) == (409, "Unsupported here")
             kind = body.get("type", "partition")
-            assert answer.body["detail"] == f"mode packet of {kind} cannot be had on proxy 'db': {WHY}"
+            assert answer.body["detail"] == f"mode packet of {kind} is not supported on proxy 'db': {WHY}"
         assert await cuts(api) == {}
         assert (await api.ask("GET", "/v1/status")).body["faults"] == 0
 
