@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from chaosproxy.control.preflight import Prepared
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
 from chaosproxy.control.web import health_routes, listening, make_app, metrics_routes
@@ -54,21 +55,24 @@ class Running:
 
 
 @asynccontextmanager
-async def running(config: Config, loop_name: LoopName, drawn: Seed | None = None) -> AsyncIterator[Running]:
-    """Everything that `config` asks for, until the block ends; then listeners close and connections end.
+async def running(wanted: Config | Prepared, loop_name: LoopName) -> AsyncIterator[Running]:
+    """Everything that a configuration asks for, until the block ends; then listeners close and connections end.
 
-    `drawn` is the seed if `config` has none; without it, one is drawn.
+    What was prepared already is used. Without a seed in the configuration, one is drawn.
 
     :raises CannotListen: an address could not be bound; nothing is left behind.
     """
-    seed = Seed(config.seed) if config.seed is not None else drawn or Seed.drawn()
+    config = wanted.config if isinstance(wanted, Prepared) else wanted
+    seed, kernel = (wanted.seed, wanted.kernel) if isinstance(wanted, Prepared) else (None, None)
+    if seed is None:
+        seed = Seed.drawn() if config.seed is None else Seed(config.seed)
     logger.info("seed", extra={"fields": {"seed": seed.value, "drawn": config.seed is None}})
-    supervisor = Supervisor(seed)
+    supervisor = Supervisor(seed, kernel=kernel)
     events = EventLog(supervisor.bus)
     pauses = GcPauses()
     pauses.start()
     try:
-        await supervisor.apply(config, by="file")
+        await supervisor.apply(wanted, by="file")
         async with _control_api(config, supervisor, pauses, loop_name) as control:
             yield Running(supervisor, control)
     finally:
@@ -93,15 +97,15 @@ async def _control_api(
         yield address
 
 
-async def serve(config: Config, loop_name: LoopName, announce: Callable[[Running], None], drawn: Seed) -> None:
-    """Run until SIGTERM or SIGINT; `announce` is called once every listener is bound, `drawn` as in `running`.
+async def serve(wanted: Prepared, loop_name: LoopName, announce: Callable[[Running], None]) -> None:
+    """Run until SIGTERM or SIGINT; `announce` is called once every listener is bound.
 
     :raises CannotListen: an address could not be bound.
     """
     stop = asyncio.Event()
     _on_signals(stop.set)
     _raise_descriptor_limit()
-    async with running(config, loop_name, drawn) as here:
+    async with running(wanted, loop_name) as here:
         settle_garbage_collection()
         announce(here)
         await stop.wait()

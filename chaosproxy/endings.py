@@ -50,7 +50,7 @@ def ending_of(side: Side, error: Exception | None) -> Ending:
     """
     match error:
         case ssl.SSLError():
-            return Ending(side, "tls", error=error.reason or str(error))
+            return Ending(side, "tls", error=getattr(error, "reason", None) or str(error))
         case OSError(errno=number) if number in _UNREACHABLE:
             return Ending("network", "timeout", error=f"connection to the {side} lost: {error.strerror}")
         case OSError(errno=number) if number == errno.ECONNRESET:

@@ -97,7 +97,14 @@ class Conflict(ChaosproxyError):
 
 
 class Unsupported(Conflict):
-    """The wish is right, but this machine or these privileges cannot do it; the message says how it could."""
+    """The wish is right, but this machine or these privileges cannot do it; the message says how it could.
+
+    `problems` names the fields that ask for it, where they are known.
+    """
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class CannotListen(ChaosproxyError):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chaosproxy.cli.exits import BAD_INPUT, BadInput
 from chaosproxy.cli.files import InvalidFile, load_file
 from chaosproxy.cli.printing import print_json
+from chaosproxy.model import Config
+from chaosproxy.seed import Seed
+
+if TYPE_CHECKING:
+    from chaosproxy.control.preflight import Prepared, Refusal
 
 __all__ = ["check"]
 
@@ -29,7 +35,7 @@ def check(context: click.Context, configs: tuple[Path, ...], as_json: bool) -> N
 def _result(path: Path, quiet: bool) -> dict[str, object]:
     """What is found in one file; said at once, unless `quiet`."""
     try:
-        config = load_file(path)
+        config = load_file(path, _prepare).config
     except BadInput as bad:
         if not quiet:
             bad.show()
@@ -38,6 +44,14 @@ def _result(path: Path, quiet: bool) -> dict[str, object]:
         faults = sum(len(proxy.faults) for proxy in config.proxies)
         click.echo(f"{path}: OK, {_counted(len(config.proxies), 'prox', 'y', 'ies')}, {_counted(faults, 'fault')}")
     return {"file": str(path), "ok": True, "problems": []}
+
+
+def _prepare(config: Config) -> Prepared | Refusal:
+    """Check the file and not the machine; without a seed in it, any may be drawn."""
+    from chaosproxy.control.preflight import preflight
+    from chaosproxy.net.kernel.capabilities import anywhere
+
+    return preflight(config, None if config.seed is None else Seed(config.seed), anywhere())
 
 
 def _problems(bad: BadInput) -> list[dict[str, object]]:

@@ -104,6 +104,9 @@ def _refusal(method: str, target: str, status: int, problem: object) -> BadInput
         return BadInput("the server asks for a token; give --token or set CHAOSPROXY_TOKEN")
     errors = [error for error in problem.get("errors") or () if isinstance(error, Mapping)]
     lines = [": ".join(str(error[key]) for key in ("path", "message") if error.get(key)) for error in errors]
-    # The detail of a problem with fields says the fields again, so only one of the two is shown.
+    # The detail of a problem with fields says the fields again, so only one of the two is shown: the
+    # fields of input that is wrong, and the detail of a conflict, which names the proxy itself.
+    if status == 409:
+        lines = []
     headline = problem.get("title") if lines else problem.get("detail") or problem.get("title")
     return BadInput(str(headline or f"{method} {target} was answered with status {status}"), lines)

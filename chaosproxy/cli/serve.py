@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,12 +12,13 @@ import click
 from chaosproxy.cli.exits import CannotStart
 from chaosproxy.cli.files import load_file
 from chaosproxy.cli.types import ADDRESS
-from chaosproxy.errors import ChaosproxyError, Problem
+from chaosproxy.errors import ChaosproxyError
 from chaosproxy.model import Address, Config
 from chaosproxy.seed import Seed
 
 if TYPE_CHECKING:
     from chaosproxy.app import LoopChoice, Running
+    from chaosproxy.control.preflight import Prepared
 
 __all__ = ["loop_option", "serve"]
 
@@ -50,20 +50,17 @@ def serve(
     Without CONFIG it starts empty, for proxies to be added over REST. Once every listener is
     bound, one line is printed: ready control=http://HOST:PORT proxies=N
     """
-    from chaosproxy.control.feasible import infeasible
+    from chaosproxy.control.preflight import Refusal, preflight
     from chaosproxy.net.kernel.capabilities import probe
 
-    drawn = Seed.drawn()
+    def prepare(given: Config) -> Prepared | Refusal:
+        wanted = given if seed is None else replace(given, seed=seed)
+        if control is not None:
+            wanted = replace(wanted, control=replace(wanted.control, listen=control))
+        return preflight(wanted, Seed.drawn() if wanted.seed is None else Seed(wanted.seed), probe())
 
-    def cannot(given: Config) -> Iterator[Problem]:
-        found = seed if seed is not None else given.seed
-        return infeasible(given, drawn if found is None else Seed(found), probe())
-
-    wanted = Config() if config is None else load_file(config, cannot)
-    if seed is not None:
-        wanted = replace(wanted, seed=seed)
-    if control is not None:
-        wanted = replace(wanted, control=replace(wanted.control, listen=control))
+    prepared = prepare(Config()) if config is None else load_file(config, prepare)
+    assert not isinstance(prepared, Refusal), "nothing is wrong with an empty configuration"
 
     from chaosproxy import (
         app,  # these are loaded late: aiohttp and uvloop take a while to load, and most commands need neither
@@ -73,7 +70,7 @@ def serve(
     start_logging(log_format, logging.INFO)
     try:
         loop_name = app.choose_loop(loop)
-        app.run_on(loop_name, app.serve(wanted, loop_name, _announce, drawn))
+        app.run_on(loop_name, app.serve(prepared, loop_name, _announce))
     except (ChaosproxyError, ModuleNotFoundError) as error:
         raise CannotStart(str(error)) from None
 

@@ -9,7 +9,7 @@
 """
 
 from chaosproxy.config.dump import dump
-from chaosproxy.config.load import ConfigError, Infeasible, LocatedProblem, load
+from chaosproxy.config.load import ConfigError, ConfigFile, LocatedProblem, load, read
 from chaosproxy.config.schema import config_schema
 
-__all__ = ["ConfigError", "Infeasible", "LocatedProblem", "config_schema", "dump", "load"]
+__all__ = ["ConfigError", "ConfigFile", "LocatedProblem", "config_schema", "dump", "load", "read"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chaosproxy.config.environment import expand
@@ -11,7 +11,7 @@ from chaosproxy.declare import Problems
 from chaosproxy.errors import InvalidInput, Problem
 from chaosproxy.model import Config, read_config
 
-__all__ = ["ConfigError", "Infeasible", "LocatedProblem", "load"]
+__all__ = ["ConfigError", "ConfigFile", "LocatedProblem", "load", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,31 @@ class ConfigError(InvalidInput):
         return "\n".join(str(problem) for problem in self.located)
 
 
-class Infeasible(ConfigError):
-    """A file is right, but what it asks for cannot be done here."""
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A configuration and the text that it was read from."""
+
+    config: Config
+    name: str
+    """The file's name in errors."""
+    _tree: Tree
+
+    def locate(self, problems: Iterable[Problem]) -> list[LocatedProblem]:
+        """Say where in the file each problem stands, in order of line: problems that its text alone does not show."""
+        return _in_order(_locate(one, self._tree, self.name) for one in problems)
 
 
-def load(
-    text: bytes,
-    name: str,
-    environment: Mapping[str, str],
-    infeasible: Callable[[Config], Iterable[Problem]] | None = None,
-    unfit: Callable[[Config], Iterable[Problem]] | None = None,
-) -> Config:
+def load(text: bytes, name: str, environment: Mapping[str, str]) -> Config:
     """The configuration in `text`; `name` is what the file is called in errors.
 
-    `unfit` says what is wrong with other files that it names, and `infeasible` what of a
-    configuration that is right cannot be done here.
+    :raises ConfigError: with every problem of the file, in order of line.
+    """
+    return read(text, name, environment).config
 
-    :raises Infeasible: with every such thing, in order of line.
+
+def read(text: bytes, name: str, environment: Mapping[str, str]) -> ConfigFile:
+    """The configuration in `text`, as `load` reads it, and where each part of it stands.
+
     :raises ConfigError: with every problem of the file, in order of line.
     """
     try:
@@ -68,11 +76,7 @@ def load(
     found += [_locate(problem, tree, name) for problem in problems if not tree.is_broken(problem.path)]
     if found or config is None:
         raise ConfigError(_in_order(found))
-    if unfit is not None and (found := [_locate(one, tree, name) for one in unfit(config)]):
-        raise ConfigError(_in_order(found))
-    if infeasible is not None and (impossible := [_locate(one, tree, name) for one in infeasible(config)]):
-        raise Infeasible(_in_order(impossible))
-    return config
+    return ConfigFile(config, name, tree)
 
 
 def _in_order(problems: Iterable[LocatedProblem]) -> list[LocatedProblem]:

@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from chaosproxy.control.preflight import PreparedCut, granted, preflight_cut
 from chaosproxy.declare import nearest
-from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem
+from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import (
     Bus,
     PartitionAdded,
@@ -20,8 +21,7 @@ from chaosproxy.events import (
     PartitionFlapped,
     PartitionRemoved,
 )
-from chaosproxy.model.partition import PartitionSpec, check_effect, cut_by, faults_of, nodes_of, written
-from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.partition import PartitionSpec, faults_of, written
 from chaosproxy.model.topology import Cut, bad_switch, flaky_link
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
@@ -65,9 +65,12 @@ class ActivePartition:
 class Partitions:
     """Holds the partitions of one process; belongs to its supervisor."""
 
-    def __init__(self, proxies: Callable[[], list[Proxy]], seed: Seed, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self, proxies: Callable[[], list[Proxy]], seed: Seed, kernel: Capabilities, bus: Bus, clock: Clock
+    ) -> None:
         self._proxies = proxies
         self._seed = seed
+        self._kernel = kernel
         self._bus = bus
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -107,23 +110,23 @@ class Partitions:
         if spec.id in self._active:
             raise Conflict(f"there is a partition {spec.id!r} already; heal it, or take another id")
         specs = [proxy.spec for proxy in self._proxies()]
-        cut = cut_by(spec, nodes_of(specs), self._seed)
-        if problems := check_effect(spec, cut, specs):
-            raise InvalidInput(problems)
-        faults = faults_of(spec, cut, specs)
-        parts = {proxy.spec.name: proxy.resolve_mode(faults[proxy.spec.name]) for proxy in self._between(faults)}
-        now = self._clock()
-        active = self._active[spec.id] = ActivePartition(spec, cut, by, now, self._lasts(spec), parts=parts)
+        return self._begin(granted(preflight_cut(spec, specs, self._seed, self._kernel)), by)
+
+    def _begin(self, prepared: PreparedCut, by: str) -> ActivePartition:
+        spec, now = prepared.spec, self._clock()
+        parts = {proxy.spec.name: prepared.modes[proxy.spec.name] for proxy in self._between(prepared.faults)}
+        active = ActivePartition(spec, prepared.cut, by, now, self._lasts(spec), parts=parts)
+        self._active[spec.id] = active
         try:
-            for proxy in self._between(faults):
-                proxy.sever(spec.id, faults[proxy.spec.name])
+            for proxy in self._between(parts):
+                proxy.sever(spec.id, prepared.faults[proxy.spec.name], parts[proxy.spec.name])
         except BaseException:
             self._end(active)
             raise
         self._set_timers(active)
         self._bus.publish(
             PartitionAdded(
-                at=now, partition=spec.id, cut=written(cut), proxies=len(parts),
+                at=now, partition=spec.id, cut=written(active.cut), proxies=len(parts),
                 effective_mode=",".join(active.modes), mode_reason=active.why, by=by,
             )
         )  # fmt: skip
@@ -142,28 +145,13 @@ class Partitions:
         """Heal all of them; answers which there were."""
         return [self.remove(id, by) for id in list(self._active)]
 
-    def check(self, proxy: ProxySpec, kernel: Capabilities) -> None:
-        """
-        :raises Unsupported: a partition through this proxy asks for mode packet, which it cannot have.
-        """
-        for active in self._active.values():
-            _check_modes(active.spec, active.cut, [proxy], kernel)
+    def cuts(self) -> list[tuple[PartitionSpec, Cut]]:
+        """Every partition at work, for preflight."""
+        return [(one.spec, one.cut) for one in self._active.values()]
 
-    def check_all(
-        self, wanted: Sequence[PartitionSpec], by: str, proxies: Sequence[ProxySpec], kernel: Capabilities
-    ) -> None:
-        """Whether `apply` will succeed once these proxies are there.
-
-        :raises InvalidInput: one of them goes through no proxy, with the seed that there is.
-        :raises Unsupported: one of them asks for mode packet, which one of these proxies cannot have.
-        """
-        for spec in wanted:
-            cut = cut_by(spec, nodes_of(proxies), self._seed)
-            if problems := check_effect(spec, cut, proxies):
-                raise InvalidInput([Problem(("partitions", spec.id), one.message) for one in problems])
-            _check_modes(spec, cut, proxies, kernel)
-        for active in self._staying(wanted, by):
-            _check_modes(active.spec, active.cut, proxies, kernel)
+    def staying(self, wanted: Sequence[PartitionSpec], by: str) -> list[tuple[PartitionSpec, Cut]]:
+        """Those that `apply` will leave at work."""
+        return [(one.spec, one.cut) for one in self._staying(wanted, by)]
 
     def retire(self, wanted: Sequence[PartitionSpec], by: str) -> None:
         """End those that `by` asked for and wants no longer, or wants otherwise."""
@@ -172,11 +160,11 @@ class Partitions:
             if id not in staying:
                 self.remove(id, by)
 
-    def apply(self, wanted: Sequence[PartitionSpec], by: str) -> None:
-        """Begin those that are not there yet; `retire` has made room, and `check_all` said that they can be."""
-        for spec in wanted:
-            if spec.id not in self._active:
-                self.add(spec, by)
+    def apply(self, wanted: Iterable[PreparedCut], by: str) -> None:
+        """Begin those that are not there yet, once `retire` has made room."""
+        for prepared in wanted:
+            if prepared.spec.id not in self._active:
+                self._begin(prepared, by)
 
     def _staying(self, wanted: Sequence[PartitionSpec], by: str) -> list[ActivePartition]:
         desired = {spec.id: spec for spec in wanted}
@@ -191,16 +179,17 @@ class Partitions:
 
         :raises Unsupported: a partition in mode packet, which this proxy cannot have.
         """
+        name = proxy.spec.name
         wanted = {one.spec.id: faults_of(one.spec, one.cut, [proxy.spec]) for one in self._active.values()}
-        found = {id: proxy.resolve_mode(faults[proxy.spec.name]) for id, faults in wanted.items() if faults}
+        found = {id: resolve_mode(faults[name], proxy.spec, self._kernel) for id, faults in wanted.items() if faults}
         for id, active in self._active.items():
-            active.parts.pop(proxy.spec.name, None)
+            active.parts.pop(name, None)
             if id not in found:
                 proxy.restore(id)
                 continue
-            active.parts[proxy.spec.name] = found[id]
+            active.parts[name] = found[id]
             if active.is_cut:
-                proxy.sever(id, wanted[id][proxy.spec.name])
+                proxy.sever(id, wanted[id][name], found[id])
 
     def forget(self, proxy: str) -> None:
         """A proxy is no more."""
@@ -239,7 +228,7 @@ class Partitions:
         faults = faults_of(active.spec, active.cut, specs) if active.is_cut else {}
         for proxy in self._between(active.parts):
             if active.is_cut:
-                proxy.sever(active.spec.id, faults[proxy.spec.name])
+                proxy.sever(active.spec.id, faults[proxy.spec.name], active.parts[proxy.spec.name])
             else:
                 proxy.restore(active.spec.id)
         self._bus.publish(PartitionFlapped(at=self._clock(), partition=active.spec.id, is_cut=active.is_cut))
@@ -255,12 +244,6 @@ class Partitions:
         for proxy in self._between(active.parts):
             proxy.restore(active.spec.id)
         return active
-
-
-def _check_modes(spec: PartitionSpec, cut: Cut, proxies: Iterable[ProxySpec], kernel: Capabilities) -> None:
-    for proxy in proxies:
-        for fault in faults_of(spec, cut, [proxy]).values():
-            resolve_mode(fault, proxy, kernel)
 
 
 def _stop(active: ActivePartition) -> None:

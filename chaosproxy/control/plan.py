@@ -27,6 +27,11 @@ class FaultPlan:
     remove: tuple[str, ...]
     put: tuple[FaultSpec, ...]
 
+    def carried_out(self, now: Iterable[FaultSpec]) -> tuple[FaultSpec, ...]:
+        """Return the faults that `now` becomes."""
+        after = {fault.name: fault for fault in now if fault.name not in self.remove}
+        return tuple((after | {fault.name: fault for fault in self.put}).values())
+
 
 def plan(now: Mapping[str, ProxySpec], wanted: Iterable[ProxySpec]) -> Plan:
     """The least that makes `now` into `wanted`."""

@@ -9,13 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from chaosproxy.control.partitions import Partitions
 from chaosproxy.control.plan import FaultPlan, plan, plan_faults
+from chaosproxy.control.preflight import (
+    Prepared,
+    PreparedFault,
+    PreparedProxy,
+    Present,
+    granted,
+    preflight,
+    preflight_fault,
+    preflight_proxy,
+)
 from chaosproxy.declare import nearest
-from chaosproxy.errors import Conflict, InvalidInput, NotFound
+from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import (
     Bus,
     Event,
@@ -32,7 +42,6 @@ from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
 from chaosproxy.net.kernel.capabilities import Capabilities, probe
 from chaosproxy.net.kernel.hangups import Hangups
-from chaosproxy.net.placement.modes import resolve_mode
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.timer.scheduler import Clock, Scheduler, best_timer
@@ -69,7 +78,7 @@ class Supervisor:
         self._proxies: dict[str, Proxy] = {}
         self._ending: list[Proxy] = []
         self._expiries: dict[tuple[str, str], asyncio.TimerHandle] = {}
-        self.partitions = Partitions(self.proxies, self.seed, self.bus, clock)
+        self.partitions = Partitions(self.proxies, self.seed, self.kernel, self.bus, clock)
 
     def now(self) -> float:
         """Seconds on the data plane's clock."""
@@ -93,52 +102,55 @@ class Supervisor:
         """The enabled proxies that are not bound; one that refuses by a fault is bound, too."""
         return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.listening_on]
 
-    async def apply(self, config: Config, by: str) -> None:
-        """Make the proxies those of `config`, all or none.
+    async def apply(self, wanted: Config | Prepared, by: str) -> None:
+        """Make the proxies those of a configuration, all or none. What was prepared already is not prepared again.
 
         :raises CannotListen: an address could not be bound; nothing has changed.
+        :raises InvalidInput: a file of TLS cannot be used; nothing has changed.
         :raises Unsupported: a mode that cannot be had here; nothing has changed.
         """
+        config, made = (wanted.config, wanted.tls) if isinstance(wanted, Prepared) else (wanted, {})
         async with self._changing:
-            self._check_all(config, by)
+            prepared = self._preflight(config, by, made)
             steps = plan({name: proxy.spec for name, proxy in self._proxies.items()}, config.proxies)
             moved: dict[str, Listener | None] = {}
             started: list[tuple[Proxy, ProxySpec, Listener | None]] = []
-            try:
+            with contextlib.ExitStack() as undo:
                 for spec in steps.change:
                     if self._must_move(spec):
-                        moved[spec.name] = await self._bound_for(spec, self._proxies[spec.name])
+                        moved[spec.name] = await _bound_for(spec, self._proxies[spec.name], undo)
                 for spec in steps.start:
-                    proxy = self._make(spec)
-                    started.append((proxy, spec, await self._bound_for(spec, proxy)))
-                self._check_all(config, by)  # again: a partition may have come meanwhile
-            except BaseException:
-                for listener in (*moved.values(), *(one[2] for one in started)):
-                    if listener is not None:
-                        listener.close()
-                raise
+                    proxy = self._make(prepared.proxy(spec.name))
+                    started.append((proxy, spec, await _bound_for(spec, proxy, undo)))
+                prepared = self._preflight(config, by, prepared.tls)  # again: a partition may have come meanwhile
+                undo.pop_all()
             self.partitions.retire(config.partitions, by)
             for name in steps.stop:
                 self._remove(name, by)
             for spec in steps.change:
                 faults = plan_faults(self._proxies[spec.name].spec.faults, spec.faults)
-                self._change(spec, faults, moved.get(spec.name), by)
+                self._change(prepared.proxy(spec.name), faults, moved.get(spec.name), by)
             for proxy, spec, listener in started:
                 self._add(proxy, spec, listener, by)
-            self.partitions.apply(config.partitions, by)
+            self.partitions.apply(prepared.cuts, by)
 
     async def add_proxy(self, spec: ProxySpec, by: str) -> Proxy:
         """Start a proxy and its faults, in one go.
 
         :raises Conflict: the name is taken.
         :raises CannotListen: the address could not be bound.
+        :raises InvalidInput: a file of its TLS cannot be used.
         :raises Unsupported: a mode that cannot be had here.
         """
         async with self._changing:
             if spec.name in self._proxies:
                 raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name")
-            proxy = self._make(spec)
-            listener = await self._checked(spec, proxy)
+            prepared = self._preflight_proxy(spec, None)
+            proxy = self._make(prepared)
+            with contextlib.ExitStack() as undo:
+                listener = await _bound_for(spec, proxy, undo)
+                self._preflight_proxy(spec, prepared.tls)  # again: a partition may have come meanwhile
+                undo.pop_all()
             return self._add(proxy, spec, listener, by)
 
     async def change_proxy(self, spec: ProxySpec, by: str) -> Proxy:
@@ -149,18 +161,21 @@ class Supervisor:
 
         :raises NotFound: there is none of that name.
         :raises CannotListen: the new address could not be bound.
+        :raises InvalidInput: a file of its TLS cannot be used.
         :raises Unsupported: a mode that cannot be had here.
         """
-        # Planned before anything is awaited: a fault that others add meanwhile is not ours to remove.
+        # Planned before anything is awaited: a fault that others add meanwhile stays.
         faults = plan_faults(self.proxy(spec.name).spec.faults, spec.faults)
         async with self._changing:
             proxy = self.proxy(spec.name)
-            listener = None
-            if self._must_move(spec):
-                listener = await self._checked(spec, proxy)
-            else:
-                self._check(spec, proxy)
-            self._change(spec, faults, listener, by)
+            prepared = self._preflight_proxy(spec, proxy.tls)
+            with contextlib.ExitStack() as undo:
+                listener = await _bound_for(spec, proxy, undo) if self._must_move(spec) else None
+                # Again: partitions and faults may have come meanwhile.
+                after = replace(spec, faults=faults.carried_out(proxy.spec.faults))
+                prepared = self._preflight_proxy(after, prepared.tls)
+                undo.pop_all()
+            self._change(prepared, faults, listener, by)
             return proxy
 
     async def remove_proxy(self, name: str, by: str) -> None:
@@ -172,47 +187,27 @@ class Supervisor:
             self.proxy(name)
             self._remove(name, by)
 
-    def _check(self, spec: ProxySpec, proxy: Proxy) -> None:
-        """
-        :raises Unsupported: a fault of it, or a partition through it, asks for a mode that it cannot have.
-        :raises InvalidInput: files of its TLS cannot be used.
-        """
-        self._check_means(spec, proxy)
-        self.partitions.check(spec, self.kernel)
+    def _preflight(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> Prepared:
+        running = {name: proxy.tls for name, proxy in self._proxies.items() if proxy.tls is not None}
+        staying = self.partitions.staying(config.partitions, by)
+        return granted(preflight(config, self.seed, self.kernel, Present({**running, **made}, staying)))
 
-    def _check_all(self, config: Config, by: str) -> None:
-        """
-        :raises InvalidInput: a partition goes through no proxy, with the seed that there is.
-        :raises Unsupported: a mode that cannot be had here.
-        """
-        for spec in config.proxies:
-            try:
-                self._check_means(spec, self._proxies.get(spec.name))
-            except InvalidInput as invalid:
-                raise InvalidInput([one.under("proxies", spec.name) for one in invalid.problems]) from None
-        self.partitions.check_all(config.partitions, by, config.proxies, self.kernel)
+    def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
+        return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts()))
 
-    def _check_means(self, spec: ProxySpec, proxy: Proxy | None) -> None:
-        """Whether what it asks of the kernel and of files can be had; `proxy` is what there is of it."""
-        for fault in spec.faults:
-            resolve_mode(fault, spec, self.kernel)
-        ProxyTls.of(spec, self._clock(), None if proxy is None else proxy.tls)
+    def preflight_fault(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
+        return granted(preflight_fault(fault, proxy.spec, self.kernel, proxy.tls))
 
-    async def _checked(self, spec: ProxySpec, proxy: Proxy) -> Listener | None:
-        """A listener for `spec`, and what `_check` asks, before and after: a partition may have come meanwhile."""
-        self._check(spec, proxy)
-        listener = await self._bound_for(spec, proxy)
-        try:
-            self._check(spec, proxy)
-        except BaseException:
-            if listener is not None:
-                listener.close()
-            raise
-        return listener
-
-    def _make(self, spec: ProxySpec) -> Proxy:
+    def _make(self, prepared: PreparedProxy) -> Proxy:
         return Proxy(
-            spec, seed=self.seed, bus=self.bus, scheduler=self._scheduler, hangups=self._hangups, tasks=self._tasks,
+            prepared.spec,
+            prepared.tls,
+            prepared.modes,
+            seed=self.seed,
+            bus=self.bus,
+            scheduler=self._scheduler,
+            hangups=self._hangups,
+            tasks=self._tasks,
             kernel=self.kernel,
         )
 
@@ -220,9 +215,6 @@ class Supervisor:
         """Whether the change needs a socket to be bound."""
         proxy = self._proxies[spec.name]
         return spec.enabled and (not proxy.listening_on or spec.listen != proxy.spec.listen)
-
-    async def _bound_for(self, spec: ProxySpec, proxy: Proxy) -> Listener | None:
-        return await proxy.bind(spec.listen) if spec.enabled else None
 
     def _add(self, proxy: Proxy, spec: ProxySpec, listener: Listener | None, by: str) -> Proxy:
         self._proxies[spec.name] = proxy
@@ -235,18 +227,19 @@ class Supervisor:
             self._publish_fault(FaultAdded, proxy, fault, by)
         return proxy
 
-    def _change(self, spec: ProxySpec, faults: FaultPlan, listener: Listener | None, by: str) -> None:
+    def _change(self, prepared: PreparedProxy, faults: FaultPlan, listener: Listener | None, by: str) -> None:
+        spec = prepared.spec
         proxy = self._proxies[spec.name]
         before = proxy.spec
         for name in faults.remove:
             if proxy.spec.fault(name) is not None:
                 self.remove_fault(spec.name, name, by)
-        proxy.use_tls(spec)
+        proxy.use_tls(prepared.tls)
         proxy.spec = replace(spec, faults=proxy.spec.faults)
         self.partitions.arrange(proxy)
         for fault in faults.put:
-            self.put_fault(spec.name, fault, by)
-        proxy.settle()
+            self.put_prepared(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
+        proxy.settle(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
         elif not spec.enabled and before.enabled:
@@ -282,24 +275,29 @@ class Supervisor:
         """Place a fault, or change the one of that name and type anew what it holds.
 
         :raises NotFound: there is no such proxy.
+        :raises InvalidInput: a file that it needs cannot be used; nothing has changed.
         :raises Unsupported: it asks for a mode that cannot be had here; nothing has changed.
         """
         running = self.proxy(proxy)
-        known = running.spec.fault(fault.name) is not None
-        running.put_fault(fault)
-        self._expire_later(proxy, fault)
-        self._publish_fault(FaultChanged if known else FaultAdded, running, fault, by)
+        self.put_prepared(running, self.preflight_fault(running, fault), by)
 
     def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
         """Place a fault on several proxies, or change it there, in one turn of the loop: on all or on none.
 
         :raises Unsupported: it asks for a mode that one of them cannot have.
         """
-        wanted = list(proxies)
-        for proxy in wanted:
-            proxy.resolve_mode(fault)
-        for proxy in wanted:
-            self.put_fault(proxy.spec.name, fault, by)
+        for proxy, prepared in [(proxy, self.preflight_fault(proxy, fault)) for proxy in proxies]:
+            self.put_prepared(proxy, prepared, by)
+
+    def put_prepared(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
+        """Place a fault that `preflight_fault` has prepared for this proxy."""
+        fault = prepared.spec
+        known = proxy.spec.fault(fault.name) is not None
+        if prepared.tls is not proxy.tls:
+            proxy.use_tls(prepared.tls)
+        proxy.put_fault(fault, prepared.resolved)
+        self._expire_later(proxy.spec.name, fault)
+        self._publish_fault(FaultChanged if known else FaultAdded, proxy, fault, by)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once.
@@ -391,3 +389,12 @@ class Supervisor:
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:
         self.bus.publish(event(at=self._clock(), **facts))
+
+
+async def _bound_for(spec: ProxySpec, proxy: Proxy, undo: contextlib.ExitStack) -> Listener | None:
+    """Bind a listener for `spec`; `undo` closes it."""
+    if not spec.enabled:
+        return None
+    listener = await proxy.bind(spec.listen)
+    undo.callback(listener.close)
+    return listener

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -29,7 +29,7 @@ from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
 from chaosproxy.net.placement.active_fault import ActiveFault
 from chaosproxy.net.placement.active_faults import ActiveFaults, arrange_pipe
-from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
+from chaosproxy.net.placement.modes import ResolvedMode
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
@@ -51,13 +51,19 @@ class Proxy:
     """Runs what its spec says."""
 
     def __init__(
-        self, spec: ProxySpec, *, seed: Seed, bus: Bus, scheduler: Scheduler, hangups: Hangups, tasks: TaskOwner,
+        self,
+        spec: ProxySpec,
+        tls: ProxyTls | None,
+        modes: Mapping[str, ResolvedMode],
+        *,
+        seed: Seed,
+        bus: Bus,
+        scheduler: Scheduler,
+        hangups: Hangups,
+        tasks: TaskOwner,
         kernel: Capabilities,
     ) -> None:
-        """
-        :raises Unsupported: one of its faults asks for a mode that is not supported here.
-        :raises InvalidInput: files of its TLS cannot be used.
-        """
+        """`tls` and `modes`, by fault name, were made for this spec (see `control.preflight`)."""
         self.tally = ProxyTally()
         self.scheduler = scheduler
         self.hangups = hangups
@@ -71,14 +77,13 @@ class Proxy:
         self._tasks = tasks
         self._listener: Listener | None = None
         own = replace(spec, faults=())
-        tls = ProxyTls.of(own, scheduler.clock())
         self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish)
         copies = Copies(spec.name, tasks, self._front.dial_for)
         self.http = HttpService(spec.name, self.tally, scheduler.clock, bus.publish, copies)
         """What HTTP mode needs; idle where the proxy's protocol is another."""
         self.http.configure(spec)
         for fault in spec.faults:
-            self.put_fault(fault)
+            self.put_fault(fault, modes[fault.name])
 
     @property
     def spec(self) -> ProxySpec:
@@ -185,47 +190,34 @@ class Proxy:
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
-    def resolve_mode(self, fault: FaultSpec) -> ResolvedMode:
-        """Return the mode in which a fault would act here.
-
-        :raises Unsupported: not at all in the mode it asks for.
-        """
-        return resolve_mode(fault, self.spec, self.kernel)
-
-    def put_fault(self, fault: FaultSpec) -> ActiveFault:
-        """Place a fault, or change the one of that name; live connections feel it at once.
-
-        :raises Unsupported: as `resolve_mode`; nothing has changed.
-        """
-        return self._put(self.faults.own, fault.name, fault)
+    def put_fault(self, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
+        """Place a fault, or change the one of that name; live connections feel it at once."""
+        return self._put(self.faults.own, fault.name, fault, resolved)
 
     def remove_fault(self, name: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once. KeyError when there is none."""
         return self._take(self.faults.own, name)
 
-    def sever(self, partition: str, fault: FaultSpec) -> ActiveFault:
-        """Let a partition go through this proxy, with `fault` saying how.
-
-        :raises Unsupported: as `resolve_mode`; nothing has changed.
-        """
+    def sever(self, partition: str, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
+        """Let a partition go through this proxy, with `fault` and its mode saying how."""
         before = self.faults.partitions.get(partition)
-        if before is not None and before.spec == fault and before.resolved == self.resolve_mode(fault):
+        if before is not None and before.spec == fault and before.resolved == resolved:
             return before
-        return self._put(self.faults.partitions, partition, fault)
+        return self._put(self.faults.partitions, partition, fault, resolved)
 
     def restore(self, partition: str) -> None:
         """End the part that a partition has in this proxy, if it has one."""
         if partition in self.faults.partitions:
             self._take(self.faults.partitions, partition)
 
-    def settle(self) -> None:
-        """Place anew what acts otherwise since the settings have changed."""
+    def settle(self, modes: Mapping[str, ResolvedMode]) -> None:
+        """Place anew what acts otherwise since the settings have changed; `modes` are those of its faults now."""
         if self.http.configure(self.spec):
             for connection in list(self.connections.values()):
                 self.arrange(connection)
         for name, active in list(self.faults.own.items()):
-            if self.resolve_mode(active.spec) != active.resolved:
-                self._put(self.faults.own, name, active.spec)
+            if modes[name] != active.resolved:
+                self._put(self.faults.own, name, active.spec, modes[name])
 
     @property
     def partitions(self) -> list[str]:
@@ -252,19 +244,15 @@ class Proxy:
         """Return the mode of each active fault whose type has modes."""
         return {one.spec.name: one.resolved.mode for one in self.faults if one.resolved.mode is not None}
 
-    def use_tls(self, spec: ProxySpec) -> None:
-        """Have new connections shake hands as `spec` says.
+    def use_tls(self, tls: ProxyTls | None) -> None:
+        """Have new connections shake hands with `tls`."""
+        self._front.tls = tls
 
-        :raises InvalidInput: its files cannot be used.
-        :raises Unsupported: one of its faults needs what is not there.
-        """
-        self._front.tls = ProxyTls.of(spec, self.scheduler.clock(), self._front.tls)
-
-    def _put(self, where: dict[str, ActiveFault], key: str, fault: FaultSpec) -> ActiveFault:
+    def _put(
+        self, where: dict[str, ActiveFault], key: str, fault: FaultSpec, resolved: ResolvedMode
+    ) -> ActiveFault:
         now = self.scheduler.clock()
-        active = ActiveFault(fault, self.resolve_mode(fault), self.spec.name, self._seed, now, where.get(key))
-        if self.tls is not None and active.admission is not None and active.admission.handshake is not None:
-            self.tls.prepare(active.admission.handshake, now)
+        active = ActiveFault(fault, resolved, self.spec.name, self._seed, now, where.get(key))
         self.faults.put(where, key, active)
         self._faults_changed()
         admission = active.admission

@@ -74,3 +74,13 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_no_file_is_a_usage_error() -> None:
     assert run().exit_code == 2
+
+
+def test_packets_on_a_unix_socket_are_an_error_on_every_machine(tmp_path: Path) -> None:
+    path = tmp_path / "unix.yaml"
+    text = GOOD.replace("127.0.0.1:0", "'unix:/run/x'")
+    path.write_text(text.replace("latency, delay: 10ms", "unreachable, mode: packet"))
+    result = run(path)
+    assert result.exit_code == 2
+    assert f"{path}:3:" in result.stderr and "proxies.db.faults.slow.mode: " in result.stderr
+    assert "a unix socket, which has no packets" in result.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from chaosproxy.config import load
-from chaosproxy.control.feasible import infeasible
+from chaosproxy.control.preflight import Refusal, preflight
 from chaosproxy.net.kernel.capabilities import probe
 from chaosproxy.seed import Seed
 from tests.servers.chaos import chaosproxy_command, serving
@@ -235,7 +235,7 @@ def test_a_cut_that_the_seed_draws_through_no_proxy_is_located_in_the_file(tmp_p
 
     def is_whole(text: str) -> bool:
         """With the seed 0 its cut leaves a with b, and c with d."""
-        return bool(list(infeasible(load(f"version: 1\n{text}".encode(), "test", {}), Seed(0), probe())))
+        return isinstance(preflight(load(f"version: 1\n{text}".encode(), "test", {}), Seed(0), probe()), Refusal)
 
     number = next(number for number in range(100) if is_whole(text(number)))
     path = config(tmp_path, text(number))

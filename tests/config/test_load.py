@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chaosproxy.config import ConfigError, load
-from chaosproxy.config.load import Infeasible
+from chaosproxy.config import ConfigError, load, read
 from chaosproxy.errors import InvalidInput, Problem
 from chaosproxy.model import Address, Config, FaultSpec
 
@@ -378,33 +377,21 @@ def test_where_a_proxy_is_wrong_its_partitions_are_not_blamed() -> None:
     assert [line.split(" ")[1] for line in errors(wrong)] == ["proxies.db.upstream:", "partitions.dark.mode:"]
 
 
-INFEASIBLE = [
-    Problem(("partitions", "dark", "mode"), "cannot be had; stream can"),
-    Problem(("proxies", "db", "faults", "slow", "mode"), "cannot be had either"),
-    Problem(("proxies", "db", "faults", "plain", "mode"), "is not written in the file"),
-]
-
-
-def test_what_cannot_be_done_here_is_located_in_the_order_of_lines() -> None:
+def test_problems_found_later_are_located_in_the_order_of_lines() -> None:
     text = FAULT + "{type: packet_loss, rate: 1%, mode: packet}\n      plain: {type: stall}\n"
     text += "    from: app\n    to: db\npartitions:\n  dark: {from: app, to: db, mode: packet}\n"
-    with pytest.raises(Infeasible) as caught:
-        load(text.encode(), "f.yaml", ENVIRONMENT, lambda config: INFEASIBLE)
-    assert str(caught.value).splitlines() == [
+    file = read(text.encode(), "f.yaml", ENVIRONMENT)
+    found = [
+        Problem(("partitions", "dark", "mode"), "cannot be had; stream can"),
+        Problem(("proxies", "db", "faults", "slow", "mode"), "cannot be had either"),
+        Problem(("proxies", "db", "faults", "plain", "mode"), "is not written in the file"),
+    ]
+    assert [str(one) for one in file.locate(found)] == [
         "f.yaml:7:49: proxies.db.faults.slow.mode: cannot be had either",
         "f.yaml:8:14: proxies.db.faults.plain.mode: is not written in the file",
         "f.yaml:12:35: partitions.dark.mode: cannot be had; stream can",
     ]
-
-
-def test_what_can_be_done_is_asked_of_the_whole_file_once_it_is_right() -> None:
-    asked: list[Config] = []
-    config = load(PROXY.encode(), "f.yaml", ENVIRONMENT, lambda config: asked.append(config) or ())  # type: ignore[func-returns-value]
-    assert asked == [config] == [loaded(PROXY)]
-    with pytest.raises(ConfigError) as caught:
-        load(b"version: 2", "f.yaml", ENVIRONMENT, lambda config: INFEASIBLE)
-    assert not isinstance(caught.value, Infeasible)
-    assert [problem.path for problem in caught.value.problems] == [("version",)]
+    assert file.config == load(text.encode(), "f.yaml", ENVIRONMENT)
 
 
 def documented(language: str) -> str:

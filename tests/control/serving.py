@@ -26,6 +26,7 @@ from chaosproxy.control.v1 import Api as Program
 from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.web import Route, health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, ControlSpec, PolicySpec
+from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 
@@ -80,9 +81,10 @@ async def serving(
     policy: PolicySpec | None = None,
     seed: int = 42,
     beside: Sequence[Route] = (),
+    kernel: Capabilities | None = None,
 ) -> AsyncIterator[Api]:
     """A control API with nothing behind it yet, until the block ends; `beside` is another set of routes."""
-    supervisor = Supervisor(Seed(seed))
+    supervisor = Supervisor(Seed(seed), kernel=kernel)
     registry = make_registry(supervisor, GcPauses(), "asyncio")
     program = Program(supervisor=supervisor, policy=policy or PolicySpec(), loop_name="asyncio")
     sets = (v1_routes(program), health_routes(supervisor.waiting_for), metrics_routes(registry), beside)

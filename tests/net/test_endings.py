@@ -9,9 +9,13 @@ import socket
 import pytest
 
 from chaosproxy.events import ClientEnded, ConnectionClosed, PeerEnded, ServerEnded
+from chaosproxy.faults.base import Drop
+from chaosproxy.net.kernel.bpf import losing
+from chaosproxy.net.kernel.sockopts import attach
 from tests.net.building import fault
 from tests.net.harness import Stage, close_with_reset, receive, run, send
 
+TCP_USER_TIMEOUT = 18
 ENDS = {"fin": socket.socket.close, "reset": close_with_reset}
 
 
@@ -182,5 +186,30 @@ def test_an_end_behind_a_full_queue_is_published_at_once(loop_name: str) -> None
         event = await ended(stage, ClientEnded)
         assert (event.how, event.held_by) == ("fin", "dark")
         assert event.bytes_upstream <= sent
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_a_connection_that_the_network_has_lost_is_neither_sides_doing(side: str, loop_name: str) -> None:
+    """The peer's packets are filtered at its own socket: it acknowledges nothing, and the kernel gives up."""
+
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        [connection] = running.connections.values()
+        lost, other = (client, server) if side == "client" else (server, client)
+        pipe = connection.upstream if side == "client" else connection.downstream
+        assert pipe.source is not None
+        pipe.source.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, 50)
+        attach(lost, losing((Drop(),)))
+        await send(other, b"is anybody there?")
+        over = await closed(stage)
+        assert (over.cause, over.first) == ("network", None)
+        assert over.detail == f"connection to the {side} lost: Connection timed out"
+        assert [(one.kind, one.how) for one in stage.events if isinstance(one, PeerEnded)] == [
+            (f"{side}_ended", "timeout")
+        ]
+        assert running.tally.closed["network"] == 1
 
     run(loop_name, scenario)

@@ -118,6 +118,8 @@ def _problem_of(request: web.Request, error: Exception, index: str) -> web.Respo
             return problem_response(error.status, error.title, error.detail, error.errors, error.headers)
         case InvalidInput():
             return problem_response(*STATUS[InvalidInput], detail=str(error), errors=error.problems)
+        case Unsupported():
+            return problem_response(*STATUS[Unsupported], detail=str(error), errors=error.problems)
         case ChaosproxyError():
             return problem_response(*_status_of(error), detail=str(error))
         case web.HTTPException():

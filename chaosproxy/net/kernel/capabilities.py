@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from chaosproxy.net.kernel.bpf import KEEP_ALL
 from chaosproxy.net.kernel.sockopts import attach, detach, dropped, limit_pacing, tcp_info
 
-__all__ = ["Capabilities", "Capability", "probe"]
+__all__ = ["Capabilities", "Capability", "anywhere", "probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,13 @@ _GRANT = (
     "and `user: root` for a container, or `unshare -Urn` for a network namespace of your own"
 )
 _LINUX = "run chaosproxy on Linux"
+
+
+def anywhere() -> Capabilities:
+    """Return the capabilities of a machine with all features, to check a configuration for any machine."""
+    return Capabilities(
+        Capability("filters", _FILTERS), Capability("pacing", _PACING), Capability("tcp_info", _TCP_INFO)
+    )
 
 
 @functools.cache

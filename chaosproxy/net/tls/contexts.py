@@ -16,6 +16,7 @@ new connection.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import ssl
@@ -99,8 +100,10 @@ def client_context(tls: UpstreamTls, alpn: Iterable[str] = ()) -> ssl.SSLContext
 class ReloadedOnChange(Generic[T]):
     """A value made from files, and made again when a file changes."""
 
-    def __init__(self, make: Callable[[], T], files: Iterable[str | None], what: str, now: float) -> None:
+    def __init__(self, make: Callable[[], T], files: Iterable[str | None], what: str) -> None:
         """`make` reads `files` and returns the value; `what` names the value in the log.
+
+        The first `get` checks the files, which may have changed since then.
 
         :raises InvalidInput: from `make`.
         """
@@ -108,7 +111,7 @@ class ReloadedOnChange(Generic[T]):
         self._files = [name for name in files if name is not None]
         self._what = what
         self._versions = self._read_versions()
-        self._checked_at = now
+        self._checked_at = -math.inf
         self._value = make()
 
     def get(self, now: float) -> T:

@@ -29,8 +29,7 @@ HERE = "/v1/partitions"
 @asynccontextmanager
 async def nodes_serving() -> AsyncIterator[Api]:
     """Two proxies between three nodes, and one between none, on a machine without filters."""
-    async with asyncio.timeout(60), serving() as api:
-        api.supervisor.kernel = NO_FILTERS  # before there is a proxy
+    async with asyncio.timeout(60), serving(kernel=NO_FILTERS) as api:
         for name, nodes in (("db", APP_DB), ("cache", {"from": "app", "to": "cache"}), ("plain", {})):
             wish = {"name": name, "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", **nodes}
             assert (await api.ask("POST", "/v1/proxies", wish)).status == 201

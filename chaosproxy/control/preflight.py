@@ -1,0 +1,256 @@
+"""Preflight: everything that can be refused is found before anything changes, and what is made for it is then used.
+
+    Config, seed, kernel ─▶ preflight ─▶ Prepared   modes, TLS endpoints and cuts, ready to run
+                                      └▶ Refusal    every problem, by field
+
+`check`, `serve`, the supervisor and REST all come through here. The functions of this module
+are pure but for one edge: TLS needs the files that a proxy names, and `net.tls.endpoint.ProxyTls`
+reads them when it is made. They are read once: the running proxy uses the endpoint that was
+made here. What runs already is given as `Present`, so nothing is made twice, and nothing of it
+is changed: a refused change leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem, Unsupported
+from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.partition import PartitionSpec, check_effect, cut_by, faults_of, is_drawn, nodes_of
+from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.settings import Config
+from chaosproxy.model.topology import Cut
+from chaosproxy.net.kernel.capabilities import Capabilities
+from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
+from chaosproxy.net.tls.endpoint import ProxyTls
+from chaosproxy.seed import Seed
+
+__all__ = [
+    "Prepared", "PreparedCut", "PreparedFault", "PreparedProxy", "Present", "Refusal", "granted", "preflight",
+    "preflight_cut", "preflight_fault", "preflight_proxy", "sever_modes",
+]  # fmt: skip
+
+
+Ready = TypeVar("Ready")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFault:
+    """A fault that can be placed on one proxy."""
+
+    spec: FaultSpec
+    resolved: ResolvedMode
+    tls: ProxyTls | None
+    """The proxy's endpoint, which can shake hands as the fault says."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedProxy:
+    """A proxy that can be started, or changed to this."""
+
+    spec: ProxySpec
+    modes: Mapping[str, ResolvedMode]
+    """By the fault's name."""
+    tls: ProxyTls | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCut:
+    """A partition that can begin."""
+
+    spec: PartitionSpec
+    cut: Cut
+    faults: Mapping[str, FaultSpec]
+    """By the name of each proxy it goes through."""
+    modes: Mapping[str, ResolvedMode]
+    """The same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration that can be applied."""
+
+    config: Config
+    seed: Seed | None
+    kernel: Capabilities
+    proxies: tuple[PreparedProxy, ...]
+    cuts: tuple[PreparedCut, ...]
+
+    def proxy(self, name: str) -> PreparedProxy:
+        return next(one for one in self.proxies if one.spec.name == name)
+
+    @property
+    def tls(self) -> dict[str, ProxyTls]:
+        """The endpoints, by the proxy's name."""
+        return {one.spec.name: one.tls for one in self.proxies if one.tls is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Everything that keeps a configuration from being applied."""
+
+    invalid: tuple[Problem, ...] = ()
+    """Wrong in itself, such as a file that is no certificate."""
+    unsupported: tuple[Problem, ...] = ()
+    """Right in itself, but not to be had on this machine, with these privileges or with this seed."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return (*self.invalid, *self.unsupported)
+
+    def error(self) -> InvalidInput | Unsupported:
+        """Return the exception that names every problem."""
+        if self.invalid:
+            return InvalidInput(self.problems)
+        return Unsupported("; ".join(dict.fromkeys(one.message for one in self.unsupported)), self.unsupported)
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What runs already, and stays."""
+
+    tls: Mapping[str, ProxyTls] = field(default_factory=dict)
+    """By the proxy's name; used again where the proxy asks for the same."""
+    cuts: Sequence[tuple[PartitionSpec, Cut]] = ()
+    """Partitions that go on, so the proxies between their nodes must be able to have them."""
+
+
+def granted(found: Ready | Refusal) -> Ready:
+    """Return what was prepared.
+
+    :raises InvalidInput: something was refused that is wrong in itself.
+    :raises Unsupported: all that was refused is right in itself.
+    """
+    if isinstance(found, Refusal):
+        raise found.error()
+    return found
+
+
+def preflight(
+    config: Config, seed: Seed | None, kernel: Capabilities, present: Present | None = None
+) -> Prepared | Refusal:
+    """Prepare all of `config`, or find every problem of it. Pure, but for the files of TLS (see the module).
+
+    Without a seed, partitions that the seed draws are not prepared: they may be drawn otherwise.
+    """
+    present = present or Present()
+    found = _Findings()
+    proxies = []
+    for spec in config.proxies:
+        prepared = preflight_proxy(spec, kernel, present.tls.get(spec.name), present.cuts)
+        if isinstance(prepared, Refusal):
+            found.add(prepared, "proxies", spec.name)
+        else:
+            proxies.append(prepared)
+    cuts = []
+    for partition in config.partitions:
+        if seed is None and is_drawn(partition):
+            continue
+        cut = preflight_cut(partition, config.proxies, seed or Seed(0), kernel)
+        if isinstance(cut, Refusal) and is_drawn(partition):  # which is right in itself: the seed makes it so
+            found.add(Refusal(unsupported=cut.problems), "partitions", partition.id)
+        elif isinstance(cut, Refusal):
+            found.add(cut, "partitions", partition.id)
+        else:
+            cuts.append(cut)
+    return found.refusal() or Prepared(config, seed, kernel, tuple(proxies), tuple(cuts))
+
+
+def preflight_proxy(
+    spec: ProxySpec,
+    kernel: Capabilities,
+    tls: ProxyTls | None = None,
+    cuts: Iterable[tuple[PartitionSpec, Cut]] = (),
+) -> PreparedProxy | Refusal:
+    """Prepare one proxy and its faults; `tls` is its present endpoint, `cuts` the partitions that go on."""
+    found = _Findings()
+    try:
+        tls = ProxyTls.of(spec, tls)
+    except InvalidInput as invalid:
+        found.invalid += invalid.problems
+        tls = None
+    modes = {}
+    for fault in spec.faults:
+        prepared = preflight_fault(fault, spec, kernel, tls)
+        if isinstance(prepared, Refusal):
+            found.add(prepared, "faults", fault.name)
+        else:
+            modes[fault.name], tls = prepared.resolved, prepared.tls
+    for partition, cut in cuts:
+        try:
+            sever_modes(partition, cut, [spec], kernel)
+        except Unsupported as error:
+            found.unsupported.append(Problem((), f"partition {partition.id}: {error}"))
+    return found.refusal() or PreparedProxy(spec, modes, tls)
+
+
+def preflight_fault(
+    fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities, tls: ProxyTls | None
+) -> PreparedFault | Refusal:
+    """Prepare one fault of a proxy whose endpoint is `tls`."""
+    found = _Findings()
+    resolved = None
+    try:
+        resolved = resolve_mode(fault, proxy, kernel)
+    except Unsupported as error:
+        found.unsupported.append(Problem(("mode",) if fault.settings.in_kernel else ("type",), str(error)))
+    admission = fault.settings.admission()
+    if tls is not None and admission is not None and admission.handshake is not None:
+        try:
+            tls = tls.with_handshake(admission.handshake)
+        except InvalidInput as error:
+            found.invalid.append(Problem(("how",), str(error)))
+        except ChaosproxyError as error:
+            found.unsupported.append(Problem(("how",), str(error)))
+    if (refused := found.refusal()) is not None:
+        return refused
+    assert resolved is not None
+    return PreparedFault(fault, resolved, tls)
+
+
+def preflight_cut(
+    spec: PartitionSpec, proxies: Sequence[ProxySpec], seed: Seed, kernel: Capabilities
+) -> PreparedCut | Refusal:
+    """Prepare one partition between the nodes of `proxies`. Pure."""
+    try:
+        cut = cut_by(spec, nodes_of(proxies), seed)
+    except InvalidInput as invalid:
+        return Refusal(invalid=invalid.problems)
+    if problems := check_effect(spec, cut, proxies):
+        return Refusal(invalid=tuple(problems))
+    try:
+        modes = sever_modes(spec, cut, proxies, kernel)
+    except Unsupported as error:
+        return Refusal(unsupported=(Problem(("mode",), str(error)),))
+    return PreparedCut(spec, cut, faults_of(spec, cut, proxies), modes)
+
+
+def sever_modes(
+    spec: PartitionSpec, cut: Cut, proxies: Iterable[ProxySpec], kernel: Capabilities
+) -> dict[str, ResolvedMode]:
+    """Return how a partition acts on each proxy that it goes through, by name. Pure.
+
+    :raises Unsupported: it asks for mode packet, which the first such proxy cannot have.
+    """
+    by_name = {proxy.name: proxy for proxy in proxies}
+    faults = faults_of(spec, cut, by_name.values())
+    return {name: resolve_mode(fault, by_name[name], kernel) for name, fault in faults.items()}
+
+
+@dataclass(slots=True)
+class _Findings:
+    """Problems, as they are found."""
+
+    invalid: list[Problem] = field(default_factory=list)
+    unsupported: list[Problem] = field(default_factory=list)
+
+    def add(self, refused: Refusal, *path: str) -> None:
+        self.invalid += [one.under(*path) for one in refused.invalid]
+        self.unsupported += [one.under(*path) for one in refused.unsupported]
+
+    def refusal(self) -> Refusal | None:
+        if self.invalid or self.unsupported:
+            return Refusal(tuple(self.invalid), tuple(self.unsupported))
+        return None
