@@ -125,8 +125,8 @@ def arrange_pipe(
 ) -> None:
     """Apply to one pipe those of the faults that act in its direction."""
     active = [fault for fault in touching if fault.acts(pipe.direction)]
-    pipe.lose(_losses(active, pipe, connection, now), now)
-    pipe.pace(min((one.pacing for one in active if one.pacing is not None), default=None))
+    pipe.set_losses(_losses(active, pipe, connection, now), now)
+    pipe.set_pacing(min((one.pacing for one in active if one.pacing is not None), default=None))
     pipe.arrange(list(_links(active, pipe, connection, now, messages)), now)
 
 
