@@ -47,6 +47,9 @@ class Hangups:
             self._epoll.register(descriptor, events)
         except FileExistsError:
             self._epoll.modify(descriptor, events)
+        self._descriptors[key] = descriptor
+        self._watches[descriptor] = (key, report)
+
     def forget(self, key: object) -> None:
         """Stop watching; do nothing if `key` is not watched."""
         descriptor = self._descriptors.pop(key, None)
