@@ -4,7 +4,7 @@ Each class is one kind of event; its fields become the fields in the log and in 
 and the supervisor publish events on the one `Bus`; the log, and everything else that observes,
 subscribes to it.
 
-What must stay true:
+Invariants:
 - An event is published per connection, dial or change of a fault, never per chunk of data.
 - Events are never changed. They are not frozen dataclasses, since four are made per connection, and
   a frozen one takes 3 µs to make instead of 1.

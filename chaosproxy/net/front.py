@@ -8,7 +8,7 @@ was read for faults that match a server name. Until then a `Peek` is the protoco
 keeps its bytes. Then the connection calls `dial`. `net.tls.handshake` performs the handshakes and returns
 outcomes; this module turns them into tallies, events and endings.
 
-What must stay true:
+Invariants:
 - A socket is either handed to the connection or closed, also when the task is cancelled.
 - A client whose handshake fails gets a TLS alert, and the upstream is not dialled.
 - A failed handshake with the server is a DialError, as if the upstream had refused.
@@ -114,7 +114,7 @@ class Front:
         return peek
 
     async def _attach_with_tls(self, connection: Connection, peek: Peek, tls: ProxyTls, delay: float) -> None:
-        """Wait `delay` seconds, perform the handshake as the faults say, and attach the client; or end it."""
+        """Wait `delay` seconds, perform the handshake as faults say, and attach the client or end the connection."""
         within, clock = self.spec.connect_timeout, self._scheduler.clock
         find = partial(self._faults.handshake_fault, connection)
         fault: ActiveFault | None = None

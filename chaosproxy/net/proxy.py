@@ -6,7 +6,7 @@ and applies the faults to them, and the connection calls it to attach its client
 events and to be forgotten. The supervisor calls everything else; nothing but the supervisor and
 the partitions that it owns changes a proxy.
 
-What must stay true:
+Invariants:
 - A change is complete when its method returns: no change awaits, so no other callback runs during it.
 - A connection is in the registry from its accept until both its sockets are gone.
 - When faults change, the spec, every connection, every stalled handshake and the listener are

@@ -7,7 +7,7 @@ each group of families has a function in this module, and `observe.exchanges` ha
 `Source` and the Protocols around it are the parts of the supervisor, its proxies and its
 partitions that metrics read.
 
-What must stay true:
+Invariants:
 - Labels are names from the configuration and fixed words, never an address: the number of series
   is bounded by the configuration, not by the clients.
 - A scrape changes nothing, and never waits.

@@ -13,7 +13,7 @@ Internally, silence is `full` (keep the backlog full) without a filter, and `acc
 filter decides which packets arrive. A backlog is kept full by a connection from this process, a filler;
 fillers are recognised by their address when they are accepted, and closed.
 
-What must stay true:
+Invariants:
 - Between refusing and listening the port stays bound, so that no other process can take it.
 - Open connections are not affected by any change.
 - A filter is attached before the socket listens, so that no client arrives without it.

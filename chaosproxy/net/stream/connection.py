@@ -3,7 +3,7 @@
 A Connection owns two Pipes, one per direction, and is their `Ends`. It knows its proxy as an
 `Owner`, which makes its pipes, attaches the client, dials the upstream and arranges the faults.
 
-What must stay true:
+Invariants:
 - A connection stays in its owner's registry until both its sockets are gone, whatever happens:
   uvloop corrupts memory when an open transport is garbage-collected while a `write_eof()` is
   pending, and it does not keep a transport alive that is not reading.
@@ -158,7 +158,7 @@ class Connection:
         self.reset(error.ending)
 
     def source_made(self, pipe: Pipe, transport: asyncio.Transport) -> None:
-        """Take the transport of the socket that feeds `pipe`."""
+        """Note the transport of the socket that feeds `pipe`."""
         self._sockets += 1
         pipe.source_made(transport, self.scheduler.clock())
         back = self.opposite(pipe)

@@ -6,7 +6,7 @@ connection as `Ends`. Its `Readers`, the protocols of the source's socket, are g
 A live pipe changes behaviour by replacing one reader with another through `set_protocol`: uvloop keeps
 the bound `data_received`, so rebinding that attribute would silently do nothing.
 
-What must stay true:
+Invariants:
 - Reading pauses for a reason, and resumes when the last reason is removed.
 - Steps leave in the order in which they came, through `_leave` alone.
 - The queue of a chain is bounded in bytes; beyond it, TCP itself slows the sender.

@@ -14,7 +14,7 @@ OpenSSL works between two memory buffers: `_incoming` is filled by `data_receive
 `_read_available`, `_outgoing` is filled by `write` and emptied by `_flush`. A caller performs the
 `handshake` first and then passes a protocol to `start`, or calls `end` if the handshake failed.
 
-What must stay true:
+Invariants:
 - The protocol gets each end once: `eof_received` at most once, then `connection_lost`.
 - Data that arrived before an end is delivered before it. Data after close_notify is discarded.
 - A paused transport delivers nothing, but keeps an end that has arrived until reading resumes.
