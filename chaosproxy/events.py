@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from chaosproxy.endings import Cause, How
 from chaosproxy.tallies import Side
@@ -26,6 +26,7 @@ __all__ = [
     "Bus",
     "ClientEnded",
     "ClientHello",
+    "ConnectionAttempt",
     "ConnectionClosed",
     "ConnectionOpened",
     "DialFailed",
@@ -35,6 +36,7 @@ __all__ = [
     "FaultExpired",
     "FaultRemoved",
     "MessageTouched",
+    "Met",
     "NotFramed",
     "PartitionAdded",
     "PartitionEvent",
@@ -49,6 +51,9 @@ __all__ = [
     "ServerEnded",
     "TlsFailed",
 ]
+
+Met = Literal["refused", "unanswered", "reset"]
+"""The result of an attempt that a fault keeps out: RST in response to the SYN, no response, or RST after the accept."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +88,19 @@ class ConnectionOpened(ProxyEvent):
     kind: ClassVar[str] = "connection_opened"
     connection: int
     dial_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class ConnectionAttempt(ProxyEvent):
+    """A fault kept a client from connecting; published for some attempts per second, so that the log stays readable."""
+
+    kind: ClassVar[str] = "connection_attempt"
+    client: str
+    """The client's address and port."""
+    met: Met
+    fault: str
+    suppressed: int
+    """Attempts before this one with the same fault and result, without an event of their own."""
 
 
 @dataclass(slots=True, kw_only=True)

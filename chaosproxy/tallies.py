@@ -94,13 +94,17 @@ class ProxyTally:
     """The counts of one proxy; bytes of open connections are counted in their pipes."""
 
     __slots__ = (
-        "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
-        "dropped_upstream", "not_framed", "opened", "routes", "tls_handshakes", "tls_seconds",
+        "attempts", "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
+        "dropped_upstream", "not_framed", "opened", "routes", "syn_retransmits", "tls_handshakes", "tls_seconds",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.opened = 0
         """Clients accepted."""
+        self.attempts: Counter[str] = Counter()
+        """Connection attempts that a fault refused, left unanswered or reset, by result."""
+        self.syn_retransmits = 0
+        """SYNs retransmitted by clients that a fault leaves unanswered."""
         self.closed: Counter[str] = Counter()
         """Connections ended, by cause."""
         self.dial_failures = 0

@@ -57,6 +57,7 @@ def test_one_sentence_says_everywhere_what_chaosproxy_is() -> None:
     assert README.splitlines()[2].startswith(sentence)
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["description"] == __summary__
     assert f"{__summary__}." == chaosproxy.__doc__ == main.help
+    assert f'image.description="{__summary__}"' in (ROOT / "Dockerfile").read_text()
 
 
 def test_the_table_lists_every_fault_type_with_its_own_words() -> None:

@@ -40,6 +40,7 @@ from chaosproxy.events import (
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
+from chaosproxy.net.attempts import SharedTap
 from chaosproxy.net.kernel.capabilities import Capabilities, probe
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.proxy import Proxy
@@ -68,17 +69,23 @@ class Supervisor:
         """`kernel` is what this machine can do; without it, it is probed."""
         self.seed = seed or Seed.drawn()
         self.bus = bus or Bus()
-        self.kernel = kernel or probe()
+        self._kernel = kernel or probe()
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._scheduler = Scheduler(clock, best_timer(self._loop, clock))
         self._hangups = Hangups()
+        self.tap = SharedTap(self._kernel.tap, clock)
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
         self._ending: list[Proxy] = []
         self._expiries: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self.partitions = Partitions(self.proxies, self.seed, self.kernel, self.bus, clock)
+
+    @property
+    def kernel(self) -> Capabilities:
+        """What this machine can do."""
+        return replace(self._kernel, tap=self.tap.capability)
 
     def now(self) -> float:
         """Seconds on the data plane's clock."""
@@ -144,7 +151,7 @@ class Supervisor:
         """
         async with self._changing:
             if spec.name in self._proxies:
-                raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name")
+                raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name", "name-taken")
             prepared = self._preflight_proxy(spec, None)
             proxy = self._make(prepared)
             with contextlib.ExitStack() as undo:
@@ -200,16 +207,9 @@ class Supervisor:
 
     def _make(self, prepared: PreparedProxy) -> Proxy:
         return Proxy(
-            prepared.spec,
-            prepared.tls,
-            prepared.modes,
-            seed=self.seed,
-            bus=self.bus,
-            scheduler=self._scheduler,
-            hangups=self._hangups,
-            tasks=self._tasks,
-            kernel=self.kernel,
-        )
+            prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self._scheduler,
+            hangups=self._hangups, tap=self.tap, tasks=self._tasks, kernel=self._kernel,
+        )  # fmt: skip
 
     def _must_move(self, spec: ProxySpec) -> bool:
         """Whether the change needs a socket to be bound."""
@@ -268,7 +268,7 @@ class Supervisor:
         :raises Conflict: the proxy has a fault of that name.
         """
         if self.proxy(proxy).spec.fault(fault.name) is not None:
-            raise Conflict(f"proxy {proxy!r} has a fault {fault.name!r} already; change it, or take another name")
+            raise Conflict(f"proxy {proxy!r} has a fault {fault.name!r} already; use another name", "name-taken")
         self.put_fault(proxy, fault, by)
 
     def put_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:

@@ -29,6 +29,7 @@ from chaosproxy.faults.base import Direction
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.front import Front
 from chaosproxy.net.http.copies import Copies
 from chaosproxy.net.http.service import HttpService
@@ -36,9 +37,11 @@ from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
+from chaosproxy.net.kernel.tap import PacketKind
 from chaosproxy.net.placement.active_fault import ActiveFault
-from chaosproxy.net.placement.active_faults import ActiveFaults, arrange_pipe
+from chaosproxy.net.placement.active_faults import ActiveFaults, Hiding, arrange_pipe
 from chaosproxy.net.placement.modes import ResolvedMode
+from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
@@ -69,6 +72,7 @@ class Proxy:
         bus: Bus,
         scheduler: Scheduler,
         hangups: Hangups,
+        tap: SharedTap,
         tasks: TaskOwner,
         kernel: Capabilities,
     ) -> None:
@@ -86,6 +90,10 @@ class Proxy:
         self._tasks = tasks
         self._listener: Listener | None = None
         own = replace(spec, faults=())
+        self._by_client: dict[object, Connection] = {}
+        """Connections by the address and port of their client."""
+        self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
+        self.attempts.on_packet = self._packet_seen
         self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish)
         copies = Copies(spec.name, tasks, self._front.dial_for)
         self.http = HttpService(spec.name, self.tally, scheduler.clock, bus.publish, copies)
@@ -135,16 +143,32 @@ class Proxy:
         refused_by, delay = self.faults.admit(ordinal)
         if refused_by is not None:
             self.tally.closed["injected"] += 1
+            self.faults.forget(ordinal)
             reset_socket(client)
+            self.attempts.count(Hiding("reset", refused_by.spec.name), peer_name(address), self.scheduler.clock())
             return
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
+        self._by_client[connection.client_key] = connection
         connection.start(client, delay, None if self._listener is None else self._listener.inherited)
+
+    def _packet_seen(self, kind: PacketKind, source: tuple[str, int], _port: int, _at: float) -> None:
+        """Note the end of a client whose packets a filter drops."""
+        connection = self._by_client.get(source)
+        if kind == "syn" or connection is None or connection.upstream.filter is None:
+            return
+        losing = [one.spec.name for one in self.faults.touching(connection) if one in connection.upstream.filter.losses]
+        if losing:
+            connection.note_leaving("client", "reset" if kind == "rst" else "fin", losing[0])
 
     def _update_admission(self) -> None:
         """Set the listener's reply to new clients, as the active faults say."""
-        if self._listener is not None:
-            reply, drops = self.faults.admission()
-            self._listener.set_reply(reply, losing(drops) if drops else None)
+        if self._listener is None:
+            self.attempts.hide(None, None)
+            return
+        reply, drops = self.faults.admission()
+        self.attempts.catch_up()
+        self._listener.set_reply(reply, losing(drops) if drops else None)
+        self.attempts.hide(self.faults.hiding(reply), self._listener)
 
     # ── the owner of its connections ──────────────────────────────────────────────────
 
@@ -189,6 +213,8 @@ class Proxy:
 
     def forget(self, connection: Connection) -> None:
         del self.connections[connection.ordinal]
+        if self._by_client.get(connection.client_key) is connection:
+            del self._by_client[connection.client_key]
         self.faults.forget(connection.ordinal)
         tally, up, down = self.tally, connection.upstream, connection.downstream
         tally.closed[connection.cause] += 1
@@ -236,6 +262,13 @@ class Proxy:
     def active_fault(self, fault: str) -> ActiveFault | None:
         """Return the proxy's own fault of that name, if there is one."""
         return self.faults.own.get(fault)
+
+    def attempts_obstacle(self) -> str:
+        """Return the reason why attempts that a fault hides are not visible here; empty if they are."""
+        if self.spec.listen.is_unix:
+            return "its listen address is a unix socket, which has no packets"
+        tap = self.attempts.capability
+        return "" if tap.available else f"{tap.lacking}; {tap.remedy}"
 
     def is_active(self, fault: str) -> bool:
         """Return whether a fault of that name is active; the faults of partitions and of requests count too."""
@@ -301,6 +334,7 @@ class Proxy:
     def close(self) -> None:
         """Stop listening, and close every connection."""
         self.use_listener(None)
+        self.attempts.close()
         self.end_connections("close")
         self.http.close()
 

@@ -26,6 +26,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from chaosproxy import __version__
 from chaosproxy.endings import CAUSES
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Direction
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
@@ -36,6 +37,8 @@ __all__ = ["Collector", "Observed", "Spec", "make_registry"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SIDES: tuple[Side, ...] = get_args(Side)
+HIDDEN: tuple[Met, ...] = ("refused", "unanswered")
+"""The results of attempts that only a tap can see."""
 
 
 class Spec(Protocol):
@@ -82,11 +85,29 @@ class Cuts(Protocol):
     def cut_now(self) -> Iterable[tuple[str, str]]: ...
 
 
+class Attainable(Protocol):
+    """The part of a capability that metrics read."""
+
+    @property
+    def available(self) -> bool: ...
+
+
+class Tapped(Protocol):
+    """The part of the tap for hidden connection attempts that metrics read."""
+
+    @property
+    def capability(self) -> Attainable: ...
+    @property
+    def missed(self) -> int: ...
+
+
 class Source(Protocol):
     """The source of the running proxies and partitions, such as the supervisor."""
 
     @property
     def partitions(self) -> Cuts: ...
+    @property
+    def tap(self) -> Tapped: ...
     def proxies(self) -> Sequence[Observed]: ...
 
 
@@ -103,6 +124,7 @@ class Collector:
         proxies = self._source.proxies()
         yield self._build_info()
         yield from _connections(proxies)
+        yield from _attempts(proxies, self._source.tap)
         yield from _tls(proxies)
         yield from _bytes(proxies)
         yield from exchange_metrics(proxies)
@@ -174,6 +196,32 @@ def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
         "Time taken to connect to the upstream.",
         ("proxy",),
         [((proxy.spec.name,), proxy.tally.dial) for proxy in proxies],
+    )
+
+
+def _attempts(proxies: Sequence[Observed], tap: Tapped) -> Iterator[Metric]:
+    attempts = CounterMetricFamily(
+        "chaosproxy_connection_attempts", "Connection attempts, by result.", labels=("proxy", "met")
+    )
+    again = CounterMetricFamily(
+        "chaosproxy_syn_retransmits",
+        "SYNs retransmitted by clients that a fault leaves unanswered.",
+        labels=("proxy",),
+    )
+    for proxy in proxies:
+        name, tally = proxy.spec.name, proxy.tally
+        attempts.add_metric((name, "accepted"), tally.opened - tally.attempts["reset"])
+        attempts.add_metric((name, "reset"), tally.attempts["reset"])
+        visible = tap.capability.available  # if attempts are not visible, no sample is better than a false 0
+        if visible or any(tally.attempts[met] for met in HIDDEN):
+            for met in HIDDEN:
+                attempts.add_metric((name, met), tally.attempts[met])
+            again.add_metric((name,), tally.syn_retransmits)
+    yield from (attempts, again)
+    yield CounterMetricFamily(
+        "chaosproxy_tap_missed_packets",
+        "Packets of connection attempts that arrived too fast to be counted.",
+        value=tap.missed,
     )
 
 

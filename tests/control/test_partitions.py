@@ -20,7 +20,7 @@ from prometheus_client import generate_latest
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1.views import partition_view
 from chaosproxy.declare import Problems
-from chaosproxy.errors import Conflict, InvalidInput, NotFound, Unsupported
+from chaosproxy.errors import ChaosproxyError, Conflict, InvalidInput, NotFound, Unsupported
 from chaosproxy.events import (
     Event,
     FaultRemoved,
@@ -37,10 +37,11 @@ from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
 from tests.net.building import fault, proxy
+from tests.refused import places
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
 
-ALL = Capabilities(Capability("filters", "drops"), Capability("pacing", "paces"), Capability("tcp_info", "tells"))
+ALL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
 WHY = "no privilege; grant it, or give mode: stream (`chaosproxy doctor` explains)"
 SEED = Seed(1)
@@ -297,17 +298,18 @@ def test_a_disabled_proxy_is_cut_when_it_is_enabled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "error", "says"),
+    ("spec", "error", "problem"),
     [
-        (partition("taken", **APP_DB), Conflict, "there is a partition 'taken' already; heal it, or take another id"),
-        (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to: no proxy names the node 'dbb' (did you me"),
-        (partition(topology="halves", nodes=["app"]), InvalidInput, "nodes: halves takes at least 2 nodes"),
-        (partition(**{"from": "db", "to": "cache"}), InvalidInput, "goes through no proxy: none stands between cache<"),
-        (partition(mode="packet", **APP_DB), Unsupported, f"mode packet of partition is not supported on proxy "
-                                                          f"'app-db': {WHY}"),
+        (partition("taken", **APP_DB), Conflict, "name-taken"),
+        (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to unknown-node"),
+        (partition(topology="halves", nodes=["app"]), InvalidInput, "nodes no-effect"),
+        (partition(**{"from": "db", "to": "cache"}), InvalidInput, "no-effect"),
+        (partition(mode="packet", **APP_DB), Unsupported, "unsupported-mode"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_cut_leaves_everything_as_it_was(spec: PartitionSpec, error: type[Exception], says: str) -> None:
+)
+def test_what_cannot_be_cut_leaves_everything_as_it_was(
+    spec: PartitionSpec, error: type[ChaosproxyError], problem: str
+) -> None:
     async def scenario(supervisor: Supervisor) -> None:
         async with echo_server() as port:
             await add(supervisor, between("app", "db", upstream=f"127.0.0.1:{port}"), between("app", "cache"))
@@ -315,7 +317,8 @@ def test_what_cannot_be_cut_leaves_everything_as_it_was(spec: PartitionSpec, err
             told, before = listen(supervisor), cuts(supervisor)
             with pytest.raises(error) as caught:
                 supervisor.partitions.add(spec, "test")
-            assert str(caught.value).startswith(says)
+            wrong = caught.value
+            assert (places(wrong.problems) if isinstance(wrong, InvalidInput) else [wrong.code]) == [problem]
             assert [one.spec.id for one in supervisor.partitions.all()] == ["taken"]
             assert (told, cuts(supervisor)) == ([], before)
             [address] = supervisor.proxy("app-db").listening_on
@@ -341,7 +344,7 @@ def test_where_one_proxy_cannot_be_cut_none_is(tmp_path: Path) -> None:
         }  # fmt: skip
         assert active.modes == ["packet", "stream"]
         assert active.why == "its listen address is a unix socket, which has no packets; give mode: stream"
-        assert partition_view(active, supervisor.now())["effective_mode"] == "mixed"
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["effective_mode"] == "mixed"
 
     jump(scenario)
 
@@ -371,11 +374,11 @@ def test_a_cut_through_no_proxy_is_made_where_that_is_meant() -> None:
 
 def test_a_partition_that_is_not_there_is_answered_with_the_nearest() -> None:
     async def scenario(supervisor: Supervisor) -> None:
-        with pytest.raises(NotFound, match="no partition is called 'dark'; there are none"):
+        with pytest.raises(NotFound):
             supervisor.partitions.remove("dark", "test")
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition("blackout", **APP_DB), "test")
-        with pytest.raises(NotFound, match=r"called 'black-out' \(did you mean 'blackout'\?\); there are: blackout"):
+        with pytest.raises(NotFound, match=r"did you mean 'blackout'\?"):
             supervisor.partitions.get("black-out")
 
     jump(scenario)
@@ -423,11 +426,11 @@ def test_a_seeded_cut_that_goes_through_no_proxy_is_refused_by_the_cut_it_really
     [
         (NO_FILTERS, {}, "stream", WHY),
         (NO_FILTERS, {"mode": "stream"}, "stream", ""),
-        (NO_FILTERS, {"fail_fast": True}, "stream", "fail_fast needs no packets to be dropped"),
+        (NO_FILTERS, {"fail_fast": True}, "stream", "fail_fast drops no packets"),
         (ALL, {}, "packet", ""),
         (ALL, {"mode": "packet"}, "packet", ""),
         (ALL, {"mode": "stream"}, "stream", ""),
-        (ALL, {"fail_fast": True}, "stream", "fail_fast needs no packets to be dropped"),
+        (ALL, {"fail_fast": True}, "stream", "fail_fast drops no packets"),
     ],
 )
 def test_what_auto_has_become_is_in_event_view_and_metric(
@@ -442,7 +445,7 @@ def test_what_auto_has_become_is_in_event_view_and_metric(
                 at=0.0, partition="cut", cut="app<>db", proxies=2, effective_mode=mode, mode_reason=why, by="somebody"
             )
         ]
-        view = partition_view(active, supervisor.now())
+        view = partition_view(active, supervisor.now(), supervisor.proxies())
         assert (view["effective_mode"], view["mode_reason"]) == (mode, why or None)
         assert view["proxies"] == [
             {"proxy": name, "effective_mode": mode, "mode_reason": why or None} for name in ("app-db", "db-app")
@@ -523,7 +526,7 @@ def test_a_proxy_that_cannot_be_cut_is_not_added_nor_changed(tmp_path: Path) -> 
             supervisor.change_proxy(quiet("app", "db", **on_disk), "test"),
             supervisor.change_proxy(quiet("app", "db", "apart", **on_disk), "test"),
         ):
-            with pytest.raises(Unsupported, match="is a unix socket, which has no packets"):
+            with pytest.raises(Unsupported):
                 await wish
         assert [one.spec for one in supervisor.proxies()] == [
             quiet("app", "db"), quiet("app", "cache", "apart", **on_disk),
@@ -559,10 +562,10 @@ def test_a_partition_heals_itself_when_its_ttl_is_over() -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition("stays", **APP_DB), "test")
         active = supervisor.partitions.add(partition("brief", ttl="90s", **APP_DB), "test")
-        assert partition_view(active, supervisor.now())["heals_after_s"] == 90.0
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == 90.0
         await asyncio.sleep(89.0)
         assert cuts(supervisor) == {"app-db": ["stays", "brief"]}
-        assert partition_view(active, supervisor.now())["heals_after_s"] == 1.0
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == 1.0
         told = listen(supervisor)
         [expired] = await heard(supervisor, PartitionExpired)
         assert expired.at == pytest.approx(90.0)
@@ -603,7 +606,7 @@ def test_a_flaky_link_is_cut_and_whole_on_its_seeded_schedule_until_it_is_healed
 
         await heard(supervisor, PartitionFlapped)
         assert (active.is_cut, cuts(supervisor), supervisor.partitions.cut_now()) == (False, {}, frozenset())
-        assert partition_view(active, supervisor.now())["is_cut"] is False
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["is_cut"] is False
         assert list(active.parts) == ["app-db", "db-app"], "it goes through them all the same"
         told = listen(supervisor)
         supervisor.partitions.remove("flaky", "test")
@@ -652,7 +655,7 @@ def test_a_bad_switch_ends_by_itself_after_a_seeded_time(ttl: str | None, longes
         active = supervisor.partitions.add(partition("switch", preset="bad-switch", ttl=ttl, **APP_DB), "test")
         lasts = bad_switch(SEED.at("partition", "switch", "bad-switch"), longest)
         assert 0 < lasts <= longest
-        assert partition_view(active, supervisor.now())["heals_after_s"] == round(lasts, 3)
+        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == round(lasts, 3)
         [expired] = await heard(supervisor, PartitionExpired)
         assert expired.at == pytest.approx(lasts)
         assert cuts(supervisor) == {}

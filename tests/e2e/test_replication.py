@@ -21,7 +21,11 @@ from tests.servers.replication import STANDBY, Connection, connect
 
 pytestmark = pytest.mark.real_server
 
-modes = pytest.mark.parametrize("mode", [pytest.param("packet", marks=pytest.mark.namespace), "stream"])
+modes = pytest.mark.parametrize(
+    ("loop_name", "mode"),
+    [pytest.param("uvloop", "packet", marks=pytest.mark.namespace), ("uvloop", "stream"), ("asyncio", "stream")],
+)
+"""In mode packet no loop sees what is cut."""
 
 PRIMARY = "primary"
 ROWS = 1000

@@ -1,4 +1,4 @@
-"""A machine for classic BPF programs, and TCP segments as their input. Pure; imports nothing of chaosproxy.
+"""A machine for classic BPF programs, with TCP segments and IP packets as input. Pure; imports nothing of chaosproxy.
 
 Written from S. McCanne and V. Jacobson, "The BSD Packet Filter" (USENIX Winter 1993, section 3), and
 Linux: Documentation/networking/filter.rst. The machine has an accumulator A and an index register X, and
@@ -8,10 +8,11 @@ memory. A program with other instructions, or one that the kernel's checker refu
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-__all__ = ["ACK", "FIN", "PSH", "RST", "SYN", "URG", "BadProgram", "checked", "run", "segment"]
+__all__ = ["ACK", "FIN", "PSH", "RST", "SYN", "URG", "BadProgram", "checked", "ipv4", "ipv6", "run", "segment"]
 
 MOST_INSTRUCTIONS = 4096
 """BPF_MAXINSNS."""
@@ -19,6 +20,12 @@ EXTENSIONS = 0xFFFFF000
 """SKF_AD_OFF: addresses from here on are no place in the packet, but name an extension."""
 RAND = EXTENSIONS + 56
 """SKF_AD_RANDOM."""
+PACKET_TYPE = EXTENSIONS + 4
+"""SKF_AD_PKTTYPE."""
+PROTOCOL = EXTENSIONS
+"""SKF_AD_PROTOCOL."""
+NAMED = {(0x20, RAND), (0x28, PROTOCOL), (0x30, PACKET_TYPE)}
+"""The extensions that the machine implements, with the instructions that load them."""
 ELSEWHERE = 0x80000000
 """Addresses from here up to EXTENSIONS are in the headers around the packet (SKF_LL_OFF, SKF_NET_OFF)."""
 WORD = 0xFFFFFFFF
@@ -61,15 +68,19 @@ def checked(code: bytes) -> Instructions:
             raise BadProgram(f"{at}: jumps out of the program")
         if op in SHIFTS_BY_K and k >= 32:
             raise BadProgram(f"{at}: shifts by {k}")
-        if op in LOADS_AT_K and k >= ELSEWHERE and (op, k) != (0x20, RAND):
+        if op in LOADS_AT_K and k >= ELSEWHERE and (op, k) not in NAMED:
             raise BadProgram(f"{at}: loads from {k:#x}")
     if program[-1][0] not in (RETURN_K, RETURN_A):
         raise BadProgram("it does not end with a return")
     return program
 
 
-def run(code: bytes, packet: bytes, rand: Iterable[int] = ()) -> int:
+def run(
+    code: bytes, packet: bytes, rand: Iterable[int] = (), packet_type: int = 0, protocol: int | None = None
+) -> int:
     """Run a program; return the number of bytes to keep, where 0 drops the packet. `ld rand` draws from `rand`.
+
+    A packet on a packet socket has a type and a network protocol; one on a TCP socket has neither.
 
     :raises BadProgram: as for `checked`, or the program draws more numbers than `rand` has.
     """
@@ -81,6 +92,12 @@ def run(code: bytes, packet: bytes, rand: Iterable[int] = ()) -> int:
         match op:
             case 0x20 if k == RAND:
                 a = _drawn(numbers)
+            case 0x30 if k == PACKET_TYPE:
+                a = packet_type
+            case 0x28 if k == PROTOCOL:
+                if protocol is None:
+                    raise BadProgram("asks for the protocol, which this machine was not given")
+                a = protocol
             case 0x20 | 0x28 | 0x30 | 0x40 | 0x48 | 0x50:
                 place = k if op in LOADS_AT_K else (x + k) & WORD
                 end = place + (LOADS_AT_K.get(op) or LOADS_AT_X[op])
@@ -164,11 +181,38 @@ FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 """The flags of RFC 9293 §3.1; 0x40 and 0x80 are ECE and CWR."""
 
 
-def segment(payload: bytes = b"", flags: int = ACK, options: bytes = b"", reserved: int = 0) -> bytes:
+def segment(
+    payload: bytes = b"",
+    flags: int = ACK,
+    options: bytes = b"",
+    reserved: int = 0,
+    ports: tuple[int, int] = (40000, 5432),
+    sequence: int = 0x01020304,
+) -> bytes:
     """Return a TCP segment: its header, up to 40 bytes of options padded to whole words, and its data."""
     padded = options + bytes(-len(options) % 4)
     assert len(padded) <= 40 and 0 <= reserved <= 15
     words = (20 + len(padded)) // 4
-    ports, sequence, acknowledged, window, checksum, urgent = (40000, 5432), 0x01020304, 0x05060708, 502, 0, 0
+    acknowledged, window, checksum, urgent = 0x05060708, 502, 0, 0
     fixed = (*ports, sequence, acknowledged, words << 4 | reserved, flags, window, checksum, urgent)
     return struct.pack("!HHIIBBHHH", *fixed) + padded + payload
+
+
+def ipv4(
+    payload: bytes, protocol: int = 6, options: bytes = b"", fragment: int = 0, source: str = "192.0.2.7",
+    destination: str = "192.0.2.1",
+) -> bytes:  # fmt: skip
+    """An IPv4 packet (RFC 791 §3.1) with up to 40 bytes of options; `fragment` are its flags and fragment offset."""
+    padded = options + bytes(-len(options) % 4)
+    words = (20 + len(padded)) // 4
+    fixed = (0x40 | words, 0, 4 * words + len(payload), 1, fragment, 64, protocol, 0)
+    addresses = (socket.inet_pton(socket.AF_INET, one) for one in (source, destination))
+    return struct.pack("!BBHHHBBH4s4s", *fixed, *addresses) + padded + payload
+
+
+def ipv6(
+    payload: bytes, next_header: int = 6, source: str = "2001:db8::7", destination: str = "2001:db8::1"
+) -> bytes:
+    """An IPv6 packet (RFC 8200 §3) without extension headers."""
+    addresses = (socket.inet_pton(socket.AF_INET6, one) for one in (source, destination))
+    return struct.pack("!IHBB16s16s", 6 << 28, len(payload), next_header, 64, *addresses) + payload

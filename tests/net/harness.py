@@ -118,6 +118,12 @@ class Stage:
             self._changed.clear()
             await self._changed.wait()
 
+    async def until_event_makes(self, true: Callable[[], bool]) -> None:
+        """Wait until a condition is true, which an event makes true."""
+        while not true():
+            self._changed.clear()
+            await self._changed.wait()
+
     async def proxy_to(self, upstream: str, **settings: object) -> Proxy:
         return await self.supervisor.add_proxy(proxy("proxy", upstream=upstream, **settings), "test")
 
@@ -222,16 +228,6 @@ def can_send(sock: socket.socket) -> bool:
     waiting = select.poll()
     waiting.register(sock, select.POLLOUT)
     return bool(waiting.poll(0))
-
-
-async def quiet(sock: socket.socket, seconds: float) -> bool:
-    """Return whether nothing arrives for that long. If a later event can be awaited, `is_empty` proves more."""
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.get_running_loop().sock_recv(sock, 1)
-    except TimeoutError:
-        return True
-    return False
 
 
 def close_with_reset(sock: socket.socket) -> None:

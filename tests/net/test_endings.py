@@ -13,7 +13,8 @@ from chaosproxy.faults.base import Drop
 from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.sockopts import attach
 from tests.net.building import fault
-from tests.net.harness import Stage, close_with_reset, receive, run, send
+from tests.net.harness import Stage, close_with_reset, is_empty, receive, run, send
+from tests.net.test_packets import NODES, cut, heal
 
 TCP_USER_TIMEOUT = 18
 ENDS = {"fin": socket.socket.close, "reset": close_with_reset}
@@ -211,5 +212,40 @@ def test_a_connection_that_the_network_has_lost_is_neither_sides_doing(side: str
             (f"{side}_ended", "timeout")
         ]
         assert running.tally.closed["network"] == 1
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("how", ENDS)
+def test_an_end_that_a_filter_hides_is_seen_by_the_tap(how: str, loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(**NODES)
+        cut(stage, **NODES)
+        ENDS[how](client)
+        event = await ended(stage, ClientEnded)
+        assert (event.how, event.held_by) == (how, "partition:cut")
+        assert is_empty(server) and running.half_ended() == 1, "it has not reached the server"
+        heal(stage)
+        server.close()
+        over = await closed(stage)
+        assert (over.cause, over.first) == ("client", "client")
+        assert over.client_ended_s == event.after_s
+
+    run(loop_name, scenario)
+
+
+def test_a_refused_client_leaves_nothing_behind(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, _client, _server = await stage.pair()
+        stage.supervisor.put_fault("proxy", fault("picky", type="refuse", probability="99.99%"), "test")
+        [picky] = running.faults.own.values()
+        before = len(picky._chosen)
+        for _ in range(5):
+            refused = await stage.connect(running)
+            with pytest.raises(ConnectionResetError):
+                await receive(refused, 1)
+        assert running.tally.closed["injected"] == 5
+        assert len(picky._chosen) == before, "it keeps what it chose for open connections alone"
 
     run(loop_name, scenario)

@@ -30,7 +30,7 @@ from chaosproxy.net.kernel.sockopts import (
     tcp_socket,
 )
 from chaosproxy.tallies import TcpInfo
-from tests.servers.namespace import without_net_admin
+from tests.servers.namespace import without_privileges
 from tests.servers.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -254,7 +254,7 @@ def test_what_is_gone_or_a_unix_socket_is_not_lent() -> None:
 
 @pytest.mark.namespace
 def test_with_the_privilege_everything_can_be_had() -> None:
-    assert [one.name for one in probe().all()] == ["filters", "pacing", "tcp_info"]
+    assert [one.name for one in probe().all()] == ["filters", "pacing", "tcp_info", "tap"]
     assert all(one.available and not one.remedy and one.purpose for one in probe().all()), probe()
 
 
@@ -275,10 +275,11 @@ print(json.dumps([refusal, *(one.view() for one in probe().all())]))
 @linux
 def test_without_the_privilege_it_says_what_is_lacking_and_how_to_get_it() -> None:
     """Old kernels attach filters without the privilege, so the subprocess also tries it without the probe."""
-    command = [*without_net_admin(), sys.executable, "-c", PROBE]
+    command = [*without_privileges(), sys.executable, "-c", PROBE]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    refusal, filters, pacing, info = json.loads(done.stdout)
+    refusal, filters, pacing, info, tap = json.loads(done.stdout)
     assert pacing["available"] and info["available"], "neither needs a privilege"
+    assert "CAP_NET_RAW" in tap["lacking"] and "setcap cap_net_raw+ep" in tap["remedy"]
     assert refusal in (0, errno.EPERM)
     assert filters["available"] == (refusal == 0)
     if refusal:
@@ -290,7 +291,7 @@ def test_without_the_privilege_it_says_what_is_lacking_and_how_to_get_it() -> No
 def test_elsewhere_nothing_can_be_had_and_the_remedy_is_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     found = probe.__wrapped__()
-    assert [one.name for one in found.all()] == ["filters", "pacing", "tcp_info"]
+    assert [one.name for one in found.all()] == ["filters", "pacing", "tcp_info", "tap"]
     assert not any(one.available for one in found.all())
     assert all("darwin" in one.lacking and "Linux" in one.remedy for one in found.all())
 

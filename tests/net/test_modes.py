@@ -13,7 +13,7 @@ from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
 from tests.net.building import fault, proxy
 
-KERNEL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info")))
+KERNEL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(KERNEL, filters=Capability("filters", "for tests", "no privilege for it", "get the privilege"))
 NO_PACING = replace(KERNEL, pacing=Capability("pacing", "for tests", "no pacing here", "get another kernel"))
 NOTHING = replace(NO_FILTERS, pacing=NO_PACING.pacing)
@@ -79,7 +79,7 @@ RATHER_NOT = [
     ({"type": "bandwidth", "rate": "401MB/s"}, "more exact than the kernel's pacing"),
     (FAST | {"burst": "64KiB"}, "neither burst nor shared"),
     (FAST | {"shared": True}, "neither burst nor shared"),
-    (CUT | {"fail_fast": True}, "fail_fast needs no packets"),
+    (CUT | {"fail_fast": True}, "fail_fast drops no packets"),
 ]
 """Cases in which auto resolves to stream on any machine, with the reason."""
 

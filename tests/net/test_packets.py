@@ -21,6 +21,9 @@ from tests.net.harness import Stage, address_of, can_send, close_with_reset, is_
 
 pytestmark = pytest.mark.namespace
 
+on_uvloop = pytest.mark.parametrize("loop_name", ["uvloop"])
+"""For tests of the kernel only; in the others it matters how a loop reads, writes, accepts and closes."""
+
 SO_GET_FILTER = 26
 TCP_USER_TIMEOUT = 18
 CLIENT_TO_SERVER = {"from": "client", "to": "server", "one_way": True}
@@ -73,6 +76,7 @@ async def sent_again(sock: socket.socket) -> None:
     await until(lambda: info(sock).retransmits > before)
 
 
+@on_uvloop
 @pytest.mark.parametrize("way", [CLIENT_TO_SERVER, SERVER_TO_CLIENT], ids=["upstream", "downstream"])
 def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, way: dict[str, object]) -> None:
     async def scenario(stage: Stage) -> None:
@@ -99,6 +103,7 @@ def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, 
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(**NODES)
@@ -124,6 +129,7 @@ def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> Non
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, _ = await stage.pair(**NODES)
@@ -139,6 +145,7 @@ def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_keepalive_ends_an_idle_connection_that_is_cut_both_ways(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, _ = await stage.pair(**NODES)
@@ -184,6 +191,7 @@ def test_unreachable_lets_connecting_time_out_and_a_syn_sent_again_gets_through(
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_a_new_client_gets_no_answer_while_either_way_is_cut(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         running, _, _ = await stage.pair(**NODES)
@@ -221,6 +229,7 @@ def test_no_filter_outlives_its_fault(loop_name: str) -> None:
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_a_client_that_came_during_loss_is_free_of_it_when_it_heals(loop_name: str) -> None:
     """An accepted socket inherits the filter of the listening socket."""
 
@@ -250,6 +259,7 @@ def test_a_client_that_waited_in_the_backlog_is_free_of_a_filter_that_is_gone(lo
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_overlapping_cuts_heal_one_by_one(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, server = await stage.pair(**NODES)
@@ -353,6 +363,7 @@ def test_a_pause_leaves_data_in_the_kernel_and_clients_in_the_backlog(loop_name:
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_bandwidth_in_mode_packet_is_paced_by_the_kernel(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         pacing = {"type": "bandwidth", "rate": "100MB/s", "mode": "packet"}
@@ -371,6 +382,7 @@ def test_bandwidth_in_mode_packet_is_paced_by_the_kernel(loop_name: str) -> None
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_ipv6_is_cut_too(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, server = await stage.pair(listen="[::1]:0", **NODES)

@@ -166,7 +166,7 @@ def test_labels_never_hold_an_address_and_the_linter_has_nothing_to_say() -> Non
             seen = scrape()
             assert seen.value("chaosproxy_faults_active", proxy="db", fault=odd) == 1
             assert seen.labels == {
-                "proxy", "direction", "fault", "cause", "side", "le", "version", "python", "loop",
+                "proxy", "direction", "fault", "cause", "side", "met", "le", "version", "python", "loop",
             }  # fmt: skip
             assert "127.0.0.1" not in seen.text
             assert seen.value("chaosproxy_build_info", version=__version__, loop="asyncio") == 1

@@ -55,6 +55,8 @@ def fault_view(proxy: Proxy, fault: FaultSpec) -> Json:
     view = {"name": fault.name, "type": fault.type, **filled, **write_fault(fault)}
     if active is not None and active.resolved.mode is not None:
         view |= {"effective_mode": active.resolved.mode, "mode_reason": active.resolved.why or None}
+    if active is not None and active.hides is not None:
+        view |= _visibility([proxy])
     return view
 
 
@@ -64,8 +66,8 @@ def faults_view(fault: FaultSpec, proxies: Sequence[Proxy]) -> Json:
     return {"name": fault.name, "faults": placed}
 
 
-def partition_view(active: ActivePartition, now: float) -> Json:
-    """A partition: every setting, what it cuts, and how it acts on each proxy."""
+def partition_view(active: ActivePartition, now: float, proxies: Sequence[Proxy]) -> Json:
+    """A partition: every setting, what it cuts, and how it acts on each of the proxies."""
     spec = active.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(PartitionSpec)}
     age = now - active.since
@@ -80,6 +82,7 @@ def partition_view(active: ActivePartition, now: float) -> Json:
             {"proxy": name, "effective_mode": part.mode, "mode_reason": part.why or None}
             for name, part in active.parts.items()
         ],
+        **_visibility([proxy for proxy in proxies if proxy.spec.name in active.parts]),
         "by": active.by,
         "age_s": round(age, 3),
         "heals_after_s": None if active.lasts is None else round(max(0.0, active.lasts - age), 3),
@@ -100,7 +103,10 @@ def nodes_view(proxies: list[Proxy]) -> Json:
 def verb_view(fault: FaultSpec, proxies: Sequence[Proxy]) -> Json:
     """What a crash or a pause has put where."""
     ttl = None if fault.placement.ttl is None else format_duration(fault.placement.ttl)
-    return {"fault": fault.name, "type": fault.type, "ttl": ttl, "proxies": [proxy.spec.name for proxy in proxies]}
+    names = [proxy.spec.name for proxy in proxies]
+    hiding = [one for one in proxies if (active := one.active_fault(fault.name)) is not None and active.hides]
+    view: Json = {"fault": fault.name, "type": fault.type, "ttl": ttl, "proxies": names}
+    return view | _visibility(hiding) if hiding else view
 
 
 def capabilities_view(kernel: Capabilities) -> Json:
@@ -177,6 +183,12 @@ def _proxy_status(proxy: Proxy) -> Json:
         "partitions": proxy.partitions,
         "faults": [fault_view(proxy, fault) for fault in spec.faults],
     }
+
+
+def _visibility(hiding: Sequence[Proxy]) -> Json:
+    """Return whether connection attempts are visible on proxies where a fault keeps clients from connecting."""
+    obstacle = next(filter(None, (proxy.attempts_obstacle() for proxy in hiding)), None)
+    return {"attempts_visible": obstacle is None, "attempts_reason": obstacle}
 
 
 def _plain(spec: ProxySpec | PartitionSpec, attribute: str, kind: Any) -> object:  # Any: one of declare's kinds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Admission, Direction, Loss, Opening
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.conversation import Conversation
@@ -146,6 +147,17 @@ class ActiveFault:
         """Return whether nothing passes in that direction, on any connection."""
         all_touched = self.spec.placement.touches_all and self.spec.sni is None
         return self.acts(direction) and all_touched and self.resolved.settings.severs()
+
+    @property
+    def hides(self) -> Met | None:
+        """The result of every connection attempt if the fault keeps all SYNs from the listening socket; else None."""
+        admission = self.admission
+        if admission is None or not self.spec.placement.touches_all:
+            return None
+        if admission.reply == "refuse":
+            return "refused"
+        loses_all = admission.drop is not None and admission.drop.share >= 1 and self.acts("upstream")
+        return "unanswered" if admission.reply == "silence" or loses_all else None
 
     def _opening(self, connection: int, direction: Direction, now: float) -> Opening:
         address = ("fault", self._proxy, self.spec.name, connection, direction)

@@ -8,7 +8,9 @@ applies the results. `arrange_pipe` applies the faults of one direction to a pip
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Admission, Direction, Drop, Loss, Reply
 from chaosproxy.faults.chain import Link
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
@@ -16,13 +18,23 @@ from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.tallies import FaultTally
 
-__all__ = ["ActiveFaults", "arrange_pipe"]
+__all__ = ["ActiveFaults", "Hiding", "arrange_pipe"]
 
 _PRECEDENCE: tuple[Reply, ...] = ("accept", "hold", "refuse", "silence")
 """Replies to a SYN, weakest first: of several faults, the one with the strongest reply decides.
 
 For example, a paused process that also crashes refuses clients, and an unreachable host sends nothing in any case.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Hiding:
+    """A fault that keeps new clients from connecting."""
+
+    met: Met
+    """The result of the client's attempt."""
+    fault: str
+    """The fault's name."""
 
 
 class ActiveFaults:
@@ -80,6 +92,14 @@ class ActiveFaults:
         if reply == "silence":
             drops = (Drop(),) if any(one.by_filter for _, one in all_touching) else ()
         return reply, drops
+
+    def hiding(self, reply: Reply) -> Hiding | None:
+        """Return the fault that keeps every new client from the listening socket, if one does.
+
+        `reply` is the listener's reply to new clients, as `admission` returns it.
+        """
+        met: Met = "refused" if reply == "refuse" else "unanswered"
+        return next((Hiding(met, fault.spec.name) for fault in self if fault.hides == met), None)
 
     def admit(self, ordinal: int) -> tuple[ActiveFault | None, float]:
         """Return the fault that refuses this accepted client, if any, and the seconds by which others delay it."""

@@ -43,7 +43,8 @@ def resolve_mode(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Re
     obstacle = _obstacle(fault, proxy, kernel)
     if wanted == "packet":
         if obstacle:
-            raise Unsupported(f"mode packet of {fault.type} is not supported on proxy {proxy.name!r}: {obstacle}")
+            message = f"mode packet of {fault.type} is not supported on proxy {proxy.name!r}: {obstacle}"
+            raise Unsupported(message, code="unsupported-mode")
         return ResolvedMode(settings, "packet")
     why = settings.why_stream() or obstacle
     return ResolvedMode(settings.in_mode("stream" if why else "packet"), "stream" if why else "packet", why)

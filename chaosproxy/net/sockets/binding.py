@@ -40,7 +40,8 @@ async def bind_all(address: Address) -> list[socket.socket]:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise CannotListen(f"cannot listen on {address}: {address.host} does not resolve ({error.strerror})") from error
+        message = f"cannot listen on {address}: {address.host} does not resolve ({error.strerror})"
+        raise CannotListen(message, "unknown-host") from error
     targets = list(dict.fromkeys((family, where) for family, _, _, _, where in infos))
     for _ in range(8):  # the kernel chooses a port for the first family, which may be in use in the second
         try:
@@ -49,7 +50,7 @@ async def bind_all(address: Address) -> list[socket.socket]:
             cause = error.__cause__
             if address.port or len(targets) < 2 or not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
                 raise
-    raise CannotListen(f"cannot listen on {address}: no port is free in both address families")
+    raise CannotListen(f"cannot listen on {address}: no port is free in both address families", "address-in-use")
 
 
 def _bind_tcp(address: Address, targets: Sequence[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
@@ -72,12 +73,12 @@ def _bind_tcp(address: Address, targets: Sequence[tuple[int, tuple[object, ...]]
                 continue
             for other in bound:
                 other.close()
-            raise CannotListen(f"cannot listen on {address}: {error.strerror}") from error
+            raise CannotListen.because(address, error) from error
         bound.append(sock)
         port = sock.getsockname()[1]
     if not bound:
         assert refused is not None
-        raise CannotListen(f"cannot listen on {address}: {refused.strerror}") from refused
+        raise CannotListen.because(address, refused) from refused
     return bound
 
 
@@ -101,7 +102,7 @@ def _bind_unix(path: str) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise CannotListen(f"cannot listen on unix:{path}: {error.strerror or error}") from error
+        raise CannotListen.because(Address(path), error) from error
     return sock
 
 

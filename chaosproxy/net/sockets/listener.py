@@ -109,10 +109,16 @@ class Listener:
         if state != self._reply:
             self._change(state)
 
+    def is_filler(self, client: tuple[str, int]) -> bool:
+        """Whether that is the address of a connection of ours that keeps a backlog full."""
+        return any(isinstance(one, tuple) and one[:2] == client for one in self._filler_addresses)
+
     def _refuse(self) -> None:
         """Close the listening sockets, and keep the ports bound."""
         if self._reply == "refuse":
             return
+        for sock in self._sockets:
+            self._accept_all(sock)
         self._stop_accepting()
         self._close_fillers()
         held = [hold_port(sock) for sock in self._sockets]
@@ -206,15 +212,28 @@ class Listener:
                     raise
                 self._back_off(sock, error)
                 return
-            if self._filler_addresses and address in self._filler_addresses:
-                self._filler_addresses.discard(address)
-                client.close()
-                continue
-            client.setblocking(False)
-            self._accepted(client, address)
+            self._pass_on(client, address)
         if self._out_of_descriptors:
             self._out_of_descriptors = False
             logger.warning("accepting again on %s", bound_address(sock))
+
+    def _pass_on(self, client: socket.socket, address: object) -> None:
+        """Pass an accepted client to the proxy, or close a filler."""
+        if self._filler_addresses and address in self._filler_addresses:
+            self._filler_addresses.discard(address)
+            client.close()
+            return
+        client.setblocking(False)
+        self._accepted(client, address)
+
+    def _accept_all(self, sock: socket.socket) -> None:
+        """Accept all clients in the backlog before the kernel resets them, which would not reveal their addresses."""
+        for _ in range(BACKLOG):
+            try:
+                client, address = sock.accept()
+            except OSError:  # the backlog is empty, or no descriptor is free
+                return
+            self._pass_on(client, address)
 
     def _on_empty_backlog(self) -> None:
         """Forget the inherited filter if no client in any backlog can have it."""

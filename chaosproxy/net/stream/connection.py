@@ -84,6 +84,11 @@ class Connection:
         return self.downstream if pipe is self.upstream else self.upstream
 
     @property
+    def client_key(self) -> object:
+        """The client's address and port, without the additions of IPv6; meaningless for a unix socket."""
+        return self._client[:2] if isinstance(self._client, tuple) else self._client
+
+    @property
     def client_address(self) -> str:
         """The address that the client connected from."""
         return peer_name(self._client)
@@ -180,22 +185,25 @@ class Connection:
     def forget_hangup(self, pipe: Pipe) -> None:
         self.owner.hangups.forget(pipe)
 
-    def note_leaving(self, side: Side, how: How) -> None:
-        """Note an end that the reader cannot report: the socket is not read, or a filter drops its packets."""
+    def note_leaving(self, side: Side, how: How, held_by: str | None = None) -> None:
+        """Note an end that the reader cannot report: the socket is not read, or a filter drops its packets.
+
+        `held_by` is the fault whose filter drops them; without it, the fault that holds the stream counts.
+        """
         if (self.arrivals.client if side == "client" else self.arrivals.server) is None:
             self._note(side, Ending(side, how))
-            self.publish_ended(self.upstream if side == "client" else self.downstream)
+            self.publish_ended(self.upstream if side == "client" else self.downstream, held_by)
 
     def _note(self, side: Side, ending: Ending) -> None:
         if self._ending is None:
             self._unpublished = self.arrivals.note(side, ending, self.scheduler.clock() - self.accepted_at)
 
-    def publish_ended(self, pipe: Pipe) -> None:
-        """Publish the end that was just noted, with the fault that holds it back in `pipe`."""
+    def publish_ended(self, pipe: Pipe, held_by: str | None = None) -> None:
+        """Publish the end that was just noted, with the fault that holds it back in `pipe`, or `held_by`."""
         end, self._unpublished = self._unpublished, None
         if end is None:
             return
-        end.held_by = pipe.holder
+        end.held_by = held_by or pipe.holder
         kind: type[PeerEnded] = ClientEnded if pipe is self.upstream else ServerEnded
         self.owner.publish(
             kind(

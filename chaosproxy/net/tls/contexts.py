@@ -153,9 +153,9 @@ def _check_pair(cert: str, key: str) -> list[Problem]:
     data, unread = _read("key", key)
     problems += unread
     if not unread and _PROTECTED.search(data):
-        problems.append(Problem(("key",), f"{key} is protected by a passphrase; give a key without one"))
+        problems.append(_bad_key(f"{key} is protected by a passphrase; give a key without one"))
     elif not unread and not _PRIVATE_KEY.search(data):
-        problems.append(Problem(("key",), f"{key} holds no private key in PEM; give one: -----BEGIN PRIVATE KEY-----"))
+        problems.append(_bad_key(f"{key} holds no private key in PEM; give one: -----BEGIN PRIVATE KEY-----"))
     return problems
 
 
@@ -168,12 +168,15 @@ def _check_certificate(field: str, name: str, data: bytes) -> list[Problem]:
         leaf = x509.load_pem_x509_certificates(data)[0]
         begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     except ValueError as error:
-        return [Problem((field,), f"{name} is not a valid certificate ({str(error)[:100]}); make it again")]
+        message = f"{name} is not a valid certificate ({str(error)[:100]}); make it again"
+        return [Problem((field,), "bad-certificate", message)]
     now = datetime.now(UTC)
     if ends < now:
-        return [Problem((field,), f"{name} expired on {ends:%Y-%m-%d %H:%M} UTC; renew it")]
+        message = f"{name} expired on {ends:%Y-%m-%d %H:%M} UTC; renew it"
+        return [Problem((field,), "expired-certificate", message)]
     if begins > now:
-        return [Problem((field,), f"{name} is not valid before {begins:%Y-%m-%d %H:%M} UTC; check the clock")]
+        message = f"{name} is not valid before {begins:%Y-%m-%d %H:%M} UTC; check the clock"
+        return [Problem((field,), "expired-certificate", message)]
     return []
 
 
@@ -183,7 +186,9 @@ def _load_pair(context: ssl.SSLContext, cert: str, key: str) -> list[Problem]:
     except (ssl.SSLError, OSError, ValueError) as error:
         code = getattr(error, "reason", None) or ""
         field, message = _BAD_FILE.get(code, ("cert", f"cannot be loaded together with key ({code or error})"))
-        return [Problem((field,), f"{key if field == 'key' else cert} {message}")]
+        if field == "key":
+            return [_bad_key(f"{key} {message}")]
+        return [Problem((field,), "bad-certificate", f"{cert} {message}")]
     return []
 
 
@@ -196,23 +201,33 @@ def _load_ca(context: ssl.SSLContext, field: str, name: str) -> list[Problem]:
     try:
         context.load_verify_locations(cafile=name)
     except (ssl.SSLError, OSError) as error:
-        return [Problem((field,), f"{name} is not a valid certificate ({error}); make it again")]
+        message = f"{name} is not a valid certificate ({error}); make it again"
+        return [Problem((field,), "bad-certificate", message)]
     return []
 
 
 def _no_certificate(field: str, name: str) -> Problem:
-    return Problem((field,), f"{name} holds no certificate in PEM format; give one: -----BEGIN CERTIFICATE-----")
+    message = f"{name} holds no certificate in PEM format; give one: -----BEGIN CERTIFICATE-----"
+    return Problem((field,), "bad-certificate", message)
+
+
+def _bad_key(message: str) -> Problem:
+    return Problem(("key",), "bad-key", message)
 
 
 def _read(field: str, name: str) -> tuple[bytes, list[Problem]]:
     try:
         found = os.stat(name)
         if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
-            return b"", [Problem((field,), f"{name} is not a file; give the path of a PEM file")]
+            return b"", [_unreadable(field, f"{name} is not a file; give the path of a PEM file")]
         if found.st_size > _LARGEST:
-            return b"", [Problem((field,), f"{name} is too large for PEM; give a file of at most 4 MiB")]
+            return b"", [Problem((field,), "too-large", f"{name} is too large for PEM; give a file of at most 4 MiB")]
         return Path(name).read_bytes(), []
     except OSError as error:
-        return b"", [Problem((field,), f"cannot read {name}: {error.strerror or error}")]
+        return b"", [_unreadable(field, f"cannot read {name}: {error.strerror or error}")]
     except ValueError as error:  # such as a null byte
-        return b"", [Problem((field,), f"{name!r} is not a path ({error}); give the path of a PEM file")]
+        return b"", [_unreadable(field, f"{name!r} is not a path ({error}); give the path of a PEM file")]
+
+
+def _unreadable(field: str, message: str) -> Problem:
+    return Problem((field,), "unreadable-file", message)

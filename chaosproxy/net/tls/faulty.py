@@ -63,8 +63,8 @@ def _names_of(cert: x509.Certificate, path: str) -> list[x509.GeneralName]:
     try:
         return list(cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
-        problem = Problem(("cert",), f"{path} has no subjectAltName, so it is valid for no host; renew it with one")
-        raise InvalidInput([problem]) from None
+        message = f"{path} has no subjectAltName, so it is valid for no host; renew it with one"
+        raise InvalidInput([Problem(("cert",), "bad-certificate", message)]) from None
 
 
 def _authority_of(cert: x509.Certificate, path: str, how: Handshake) -> Authority:
