@@ -1,10 +1,10 @@
 """One running proxy: its listener, its connections and its faults.
 
 A Proxy owns a Listener, a Front (which attaches clients and dials the upstream), the ActiveFaults, an
-HttpService, and the registry of connections. It is the `Owner` of each connection: it makes the pipes
-and applies the faults to them, and the connection calls it to attach its client, to dial, to publish
-events and to be forgotten. The supervisor calls everything else; nothing but the supervisor and
-the partitions that it owns changes a proxy.
+HttpService, its Attempts (which count clients that faults keep out), and the registry of connections. It
+is the `Owner` of each connection: it makes the pipes and applies the faults to them, and the connection
+calls it to attach its client, to dial, to publish events and to be forgotten. The supervisor calls
+everything else; nothing but the supervisor and the partitions that it owns changes a proxy.
 
 Invariants:
 - A change is complete when its method returns: no change awaits, so no other callback runs during it.
