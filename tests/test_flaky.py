@@ -35,7 +35,13 @@ RED = """
 def test_is_red():
     assert nth("is_red") > 2, "each time"
 """
-BOTH_WAYS = pytest.mark.parametrize("options", [("-p", "no:xdist"), ("-p", "xdist", "-n2")], ids=["alone", "xdist"])
+BOTH_WAYS = pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("-p", "no:xdist"), id="alone"),
+        pytest.param(("-p", "xdist", "-n2"), id="xdist", marks=pytest.mark.slow),
+    ],
+)
 
 
 def pytest_of(directory: Path, source: str, *options: str, ci: str = "true") -> tuple[int, list[str]]:

@@ -53,6 +53,7 @@ def test_a_proxy_survives_writing(spec: ProxySpec) -> None:
     assert len(problems) == 0
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(configs())
 def test_a_configuration_survives_writing(config: Config) -> None:

@@ -129,6 +129,7 @@ def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> Non
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 @on_uvloop
 def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
@@ -145,6 +146,7 @@ def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 @on_uvloop
 def test_keepalive_ends_an_idle_connection_that_is_cut_both_ways(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
@@ -309,6 +311,7 @@ def test_a_peer_that_left_while_its_reset_was_lost_is_missed_after_healing(loop_
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 def test_a_peer_that_lives_does_not_notice_that_it_is_asked(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(**NODES)

@@ -181,6 +181,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n2")], ids=["one process", "xdist"])
 def test_every_outcome_is_reported_as_it_was(workers: tuple[str, ...], tmp_path: Path) -> None:
     output = pytest_of(tmp_path, MANY, "-Werror", *workers)
@@ -209,6 +210,7 @@ def test_one(late): pass
     assert "ValueError: at the end" in output
 
 
+@pytest.mark.slow
 def test_the_parent_sets_nothing_up_and_tears_down_what_is_over(tmp_path: Path) -> None:
     source = """
 def note(line):
@@ -274,6 +276,7 @@ def test_one(): pass
 """
 
 
+@pytest.mark.slow
 def test_where_no_namespace_is_to_be_had_it_is_skipped_and_fails_in_ci(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()

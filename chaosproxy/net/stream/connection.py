@@ -141,12 +141,9 @@ class Connection:
     def _drop_new_socket(self) -> None:
         """End the socket of a dial that was cancelled at the moment it succeeded; the loop does not."""
         made = self.downstream.source
-        if made is None:
-            return
-        if made.is_closing():  # uvloop has closed it without calling the protocol
-            self._forget_side(self.downstream)
-        else:
+        if made is not None:
             abort_with_reset(made)
+            self._forget_side(self.downstream)  # uvloop may have closed it without calling the protocol
 
     def _fail_dial(self, error: DialError, after_s: float) -> None:
         now, owner = self.scheduler.clock(), self.owner
@@ -164,14 +161,15 @@ class Connection:
 
     def source_made(self, pipe: Pipe, transport: asyncio.Transport) -> None:
         """Note the transport of the socket that feeds `pipe`."""
+        now = self.scheduler.clock()
         self._sockets += 1
-        pipe.source_made(transport, self.scheduler.clock())
+        pipe.source_made(transport, now)
         back = self.opposite(pipe)
         back.sink_made(transport)
         if self._ending is not None:
             abort_with_reset(transport)
-        elif pipe is self.upstream and back.chain is not None:
-            back.sink_ready()  # the other pipe's sink is opened by `flow`, after the dial was published
+        elif pipe is self.upstream:
+            back.flow(self.owner.queue, now)  # the other pipe flows after the dial was published
 
     # ── the arrival of ends ───────────────────────────────────────────────────────────
 
@@ -227,10 +225,10 @@ class Connection:
         back = self.opposite(pipe)
         if self._ending is not None:
             back.sink = None
-        elif self._beginning:
-            ending = ending_of(pipe.sender, error)
-            self._note(pipe.sender, ending)
-            self.note_ending(replace(ending, during="dial") if pipe is self.upstream else ending)
+        elif self._beginning and pipe is self.upstream:
+            ending = ending_of("client", error)
+            self._note("client", ending)
+            self.note_ending(replace(ending, during="dial"))
             self._cancel_dial()
             self.publish_ended(pipe)
         else:
@@ -244,7 +242,7 @@ class Connection:
 
     def half_close(self, pipe: Pipe) -> None:
         """Forward an end-of-stream; close the connection after the second one."""
-        if pipe.finished:
+        if pipe.finished or self._ending is not None:
             return
         pipe.finished = True
         self.owner.pass_end(pipe)
@@ -257,7 +255,8 @@ class Connection:
 
     def break_off(self) -> None:
         """Reset both sides: a peer's reset has passed every fault."""
-        self.reset(self.arrivals.ending)
+        if self._ending is None:
+            self.reset(self.arrivals.ending)
 
     def close(self, ending: Ending) -> None:
         """Close both sides after their last bytes were sent, or after CLOSE_GRACE."""
@@ -291,8 +290,9 @@ class Connection:
         self.abort()
 
     def note_ending(self, ending: Ending) -> None:
-        """Note why the connection ends; the caller then ends it."""
-        self._ending = ending
+        """Note why the connection ends, unless it was noted before; the caller then ends it."""
+        if self._ending is None:
+            self._ending = ending
 
     def log_bug(self) -> None:
         """Log the exception being handled as a defect that ends this connection."""

@@ -44,8 +44,8 @@ class Pipe:
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_pacing", "_paused", "_readers", "_sink_is_full", "bytes", "chain", "direction", "ended", "ends", "filter",
-        "finished", "limit", "scheduled_at", "sink", "source",
+        "_pacing", "_paused", "_readers", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "direction", "ended",
+        "ends", "filter", "finished", "limit", "scheduled_at", "sink", "source",
     )  # fmt: skip
 
     def __init__(self, ends: Ends[Pipe], direction: Direction, limit: int, readers: Readers[Pipe]) -> None:
@@ -73,6 +73,7 @@ class Pipe:
         self._pacing: float | None = None
         self._paused = 0
         self._sink_is_full = False
+        self._sink_is_gone = False
 
     @property
     def sender(self) -> Side:
@@ -112,11 +113,16 @@ class Pipe:
         ends, chain = self.ends, self.chain
         if ends is None or chain is None:
             return
-        ends.scheduler.schedule(self, chain.advance(now))
-        cost = chain.cost
-        if cost > self.limit or (chain.blocked and cost + self._unsent() > self.limit):
+        try:
+            ends.scheduler.schedule(self, chain.advance(now))
+        except Exception:
+            self._fail()
+            return
+        # The unsent bytes of a sink that is not full do not count: no callback would report that they were sent.
+        cost = chain.cost + self._unsent() if chain.blocked else chain.cost
+        if cost > self.limit:
             self.pause(_QUEUE_FULL)
-        elif self._paused & _QUEUE_FULL and cost + self._unsent() <= self.limit - self.limit // 16:
+        elif self._paused & _QUEUE_FULL and cost <= self.limit - self.limit // 16:
             self.resume(_QUEUE_FULL)
 
     def on_due(self, now: float) -> None:
@@ -125,6 +131,14 @@ class Pipe:
     def on_bug(self) -> None:
         if self.ends is not None:
             self.ends.reset(Ending("bug", "reset"))
+
+    def _fail(self) -> None:
+        """End this connection, and no other, because of the exception being handled, a defect of a fault."""
+        if self.ends is not None:
+            self.ends.log_bug()
+        if self.chain is not None:
+            self.chain.clear()  # so that it fails only once
+        self.on_bug()
 
     def _leave(self, step: Step) -> None:
         """Perform a step that has passed every fault."""
@@ -171,16 +185,20 @@ class Pipe:
             if not links:
                 return
             chain = self.chain = Chain(self._leave)
-            chain.blocked = self._sink_is_full or self.sink is None
+            chain.blocked = self._sink_is_full or (self.sink is None and not self._sink_is_gone)
             self.resume(_SINK_FULL)  # from now on the chain queues bytes for a full sink
         elif [*links] == chain.links:
             return
-        chain.arrange(links, now)
+        try:
+            chain.arrange(links, now)
+        except Exception:
+            self._fail()
+            return
         if any(link.stage.unread for link in links):
             self.pause(_UNREAD)
         else:
             self.resume(_UNREAD)
-        if links or self.sink is None:
+        if links or (self.sink is None and not self._sink_is_gone):
             self.use_reader("chained")
             # The work is done in the loop's next turn, so that a change of many connections returns quickly.
             self._scheduler.schedule(self, now)
@@ -216,6 +234,7 @@ class Pipe:
     def source_made(self, source: asyncio.Transport, now: float) -> None:
         """Set the transport that this direction is read from."""
         self.source = source
+        self.use_reader(self._reader_kind)  # the reader was made before the dial, and faults may have changed since
         if self.filter is not None:
             self.filter.attach_to(source, now)
         if self._paused:  # uvloop ignores pause_reading() inside connection_made, so pause in the next turn
@@ -254,7 +273,7 @@ class Pipe:
             return  # a step that left has ended the connection
         self.chain = None
         self.ends.scheduler.schedule(self, NEVER)
-        self.use_reader("plain")
+        self.use_reader(self._reader_kind)
         self.resume(_QUEUE_FULL)
         if self._sink_is_full:
             self.pause(_SINK_FULL)
@@ -264,10 +283,13 @@ class Pipe:
     def reader(self) -> asyncio.Protocol:
         """Return a new reader for the source's socket, of the kind that the pipe needs now."""
         assert self.ends is not None
-        kind: ReaderKind = "chained"
-        if self.chain is None:
-            kind = "discarding" if self.sink is None else "plain"
-        return self.readers.of(kind)(self, self.ends.opposite(self))
+        return self.readers.of(self._reader_kind)(self, self.ends.opposite(self))
+
+    @property
+    def _reader_kind(self) -> ReaderKind:
+        if self.chain is not None:
+            return "chained"
+        return "discarding" if self.sink is None else "plain"
 
     def use_reader(self, kind: ReaderKind) -> None:
         """Replace the reader on the source's socket with one of that kind."""
@@ -345,13 +367,13 @@ class Pipe:
     def lose_sink(self) -> None:
         """Drop all bytes from now on, since the receiver is gone."""
         self.sink = None
+        self._sink_is_gone, self._sink_is_full = True, False
         if self.chain is not None:
             self.chain.clear()
             self.chain = None
             self._scheduler.schedule(self, NEVER)
         self.use_reader("discarding")
-        self.resume(_SINK_FULL)
-        self.resume(_QUEUE_FULL)
+        self.resume(self._paused)
 
     def dispose(self) -> None:
         """Cut every link between the objects, so that a closed connection leaves no cyclic garbage."""

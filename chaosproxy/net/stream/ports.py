@@ -11,12 +11,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
-from chaosproxy.endings import Ending
+from chaosproxy.endings import Ending, How
 from chaosproxy.events import Event
-from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.timer.scheduler import Scheduler
 
-__all__ = ["Ends", "Owner", "ReaderKind", "Readers"]
+__all__ = ["Ends", "HangupWatch", "Owner", "ReaderKind", "Readers"]
 
 P = TypeVar("P")
 """The class of pipes."""
@@ -41,6 +40,16 @@ class Readers(Generic[P]):
     def of(self, kind: ReaderKind) -> Callable[[P, P], asyncio.Protocol]:
         """Return the reader of that kind."""
         return self.plain if kind == "plain" else self.chained if kind == "chained" else self.discarding
+
+
+class HangupWatch(Protocol):
+    """Watches sockets that are not read; `net.kernel.hangups` implements it with epoll."""
+
+    def watch(self, who: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
+        """Call `report` once with `fin` or `reset` when the peer ends, or soon if it already has."""
+
+    def forget(self, who: object) -> None:
+        """Stop watching; do nothing if `key` is not watched."""
 
 
 class Ends(Protocol[P]):
@@ -98,7 +107,7 @@ class Owner(Protocol[C, P]):
     @property
     def scheduler(self) -> Scheduler: ...
     @property
-    def hangups(self) -> Hangups: ...
+    def hangups(self) -> HangupWatch: ...
 
     def make_pipes(self, connection: C) -> tuple[P, P]:
         """Return the upstream and the downstream pipe, for the proxy's protocol."""

@@ -77,6 +77,7 @@ def asker() -> Iterator[Asker]:
         runner.run(stack.aclose())
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(method=METHODS, path=PATHS, proxy=NAMES, fault=NAMES, query=QUERIES, body=BODIES)
 def test_any_json_to_any_route_is_answered(
