@@ -226,9 +226,8 @@ class Connection:
         if self._ending is not None:
             back.sink = None
         elif self._beginning and pipe is self.upstream:
-            ending = ending_of("client", error)
-            self._note("client", ending)
-            self.note_ending(replace(ending, during="dial"))
+            self._note("client", ending_of("client", error))
+            self.note_ending(replace(self.arrivals.ending, during="dial"))
             self._cancel_dial()
             self.publish_ended(pipe)
         else:

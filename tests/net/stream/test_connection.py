@@ -73,6 +73,20 @@ def test_a_client_that_leaves_during_the_dial_cancels_it(flavour: Flavour) -> No
         assert line.reached.cancelled()
 
 
+def test_a_client_that_has_closed_and_is_lost_during_the_dial_closed_first(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        scene.put("frozen", Pause(), "upstream")
+        line = scene.accept()
+        line.client.send(b"unread")
+        line.client.finish()
+        assert line.told() == ["client fin, held by frozen"]
+        line.client.inbox.pop()  # lost before its end-of-stream is read
+        line.client.lose(errno.ETIMEDOUT)
+        scene.heal()
+        assert line.told() == ["client timeout", "closed (client): client left while its upstream was dialled"]
+        assert (line.closed.cause, line.closed.first) == ("client", "client")
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_an_operator_ends_it_during_the_dial(how: str, flavour: Flavour) -> None:
     with Scene(flavour) as scene:
