@@ -245,6 +245,7 @@ def test_a_cut_that_the_seed_draws_through_no_proxy_is_located_in_the_file(tmp_p
     assert where in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.namespace
 def test_what_a_seed_makes_impossible_is_no_defect(tmp_path: Path) -> None:
     """Which proxies a drawn cut goes through follows from the seed; one on a unix socket has no packets."""

@@ -195,6 +195,7 @@ def test_every_outcome_is_reported_as_it_was(workers: tuple[str, ...], tmp_path:
     assert "unexpected keyword argument 'second'" in output
 
 
+@pytest.mark.slow
 def test_failures_at_the_end_are_errors(tmp_path: Path) -> None:
     source = """
 @pytest.fixture
@@ -259,6 +260,7 @@ def test_hangs(tidy):
         assert words in output
 
 
+@pytest.mark.slow
 def test_a_test_that_the_child_does_not_find_fails(tmp_path: Path) -> None:
     source = """
 @pytest.mark.namespace
@@ -292,6 +294,7 @@ def test_where_no_namespace_is_to_be_had_it_is_skipped_and_fails_in_ci(tmp_path:
     assert re.search(r"no network namespace with CAP_NET_ADMIN: .*--net: not today; --user --map-root-user", output)
 
 
+@pytest.mark.slow
 def test_options_that_choose_tests_are_the_parents_alone(tmp_path: Path) -> None:
     source = ONE + "\n@pytest.mark.namespace\ndef test_two(): pass\n"
     output = pytest_of(tmp_path, source, "-k", "two", "--durations=3", PYTEST_ADDOPTS="-p no:doctest -p xdist -n1")
