@@ -45,10 +45,10 @@ class Readers(Generic[P]):
 class HangupWatch(Protocol):
     """Watches sockets that are not read; `net.kernel.hangups` implements it with epoll."""
 
-    def watch(self, who: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
+    def watch(self, key: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
         """Call `report` once with `fin` or `reset` when the peer ends, or soon if it already has."""
 
-    def forget(self, who: object) -> None:
+    def forget(self, key: object) -> None:
         """Stop watching; do nothing if `key` is not watched."""
 
 
