@@ -239,7 +239,7 @@ class Supervisor:
         self.partitions.arrange(proxy)
         for fault in faults.put:
             self.put_prepared(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
-        proxy.settle(prepared.modes)
+        proxy.apply_settings(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
         elif not spec.enabled and before.enabled:

@@ -7,7 +7,7 @@
 machines (`states`), and notes the effects. A pipe takes each effect and performs it
 (`next_effect`): this module waits for nothing and writes nothing.
 
-What must stay true:
+Invariants:
 
 - Bytes that cannot be framed make both directions plain streams, unless a fault has unfinished
   work: a response it gives itself, a loss, the rest of a request that it swallows. A stream

@@ -1,19 +1,19 @@
 """Connection attempts that a fault keeps from the listening socket: seen by a tap, counted and published.
 
-    SharedTap   one per process: the tap, open while a proxy hides attempts, and which port is whose
+    SharedTap   one per process: the tap, open while a proxy hides attempts, and the proxy of each port
     Attempts    one per proxy: counts each attempt, publishes some per second, passes packets on
 
-A proxy says what a fault does to new clients (`Attempts.hide`). While it has them refused or
-left unanswered, the ports of that proxy are watched, and no other ports: the connections of
-a proxy that hides nothing bring no packet here.
+A proxy calls `Attempts.hide` when its faults begin or cease to keep clients out. While they do, the
+tap watches the ports of that proxy and no others, so the connections of other proxies cause no work
+here.
 
-An attempt is one SYN. It is classified by the fault that acts when the packet is read, so
-the proxy calls `catch_up` before another fault acts. A SYN that is sent again belongs to the
-same attempt, unless it meets something else than before: an attempt that outlasts the fault
-counts once as unanswered and once as accepted.
-
-The tap never fails a fault. Where it cannot be opened, attempts are not visible: this is
-logged once, and `SharedTap.capability` says why.
+Invariants:
+- An attempt is one SYN. Its result is that of the fault which acts when the packet is read, so the
+  proxy calls `catch_up` before another fault acts.
+- A retransmitted SYN belongs to the same attempt, unless its result differs: an attempt that outlasts
+  the fault counts once as unanswered and once as accepted.
+- A fault never fails because of the tap. If the tap cannot be opened, attempts are not visible: this
+  is logged once, and `SharedTap.capability` has the reason.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from chaosproxy.tallies import ProxyTally
 __all__ = ["Attempts", "OnPacket", "SharedTap"]
 
 OnPacket = Callable[[PacketKind, tuple[str, int], int, float], None]
-"""Takes a packet's kind, the client's address and port, the listening port, and when it arrived."""
+"""A callback for a packet: its kind, the client's address and port, the listening port, and the time of arrival."""
 
 _PER_SECOND = 20
 """Events per second and proxy."""
 _WINDOW = 1.0
 _REMEMBERED = 2048
-"""Attempts per proxy whose SYNs are recognised when they are sent again."""
+"""Attempts per proxy whose SYNs are recognised when they are retransmitted."""
 _TWICE = 0.1
-"""Seconds within which a second SYN is no retransmission: a bridge, bond or VLAN and the port below it show each."""
+"""Seconds within which a second SYN is no retransmission: a bridge, bond or VLAN and its port show the same packet."""
 _MOST_HOSTS = 1024
 
 logger = logging.getLogger(__name__)
@@ -63,44 +63,44 @@ class SharedTap:
     """The tap of a process, open while a fault hides attempts on one of its proxies."""
 
     def __init__(self, probed: Capability, clock: Clock) -> None:
-        """To be made inside a running loop."""
+        """Create it inside a running loop."""
         self._loop = asyncio.get_running_loop()
         self._probed = probed
         self._clock = clock
         self._tap: Tap | None = None
         self._missed = 0
         self._failure = ""
-        """Why it could not be opened; empty where it could, or need not be."""
+        """The reason why it could not be opened; empty if it could, or was not needed."""
         self._refused = False
-        """It has been logged that the probe found no tap."""
+        """True after it was logged that the probe found no tap."""
         self._listening: dict[Attempts, Sequence[Address]] = {}
         self._hiding: set[Attempts] = set()
         self._watched: dict[int, list[tuple[Address, Attempts]]] = {}
-        """By port: the addresses where attempts are hidden, and whose they are."""
+        """The addresses on which attempts are hidden, with their Attempts, by port."""
         self._narrowing: asyncio.Handle | None = None
         self._local: dict[str, bool] = {}
-        """Whether an address is one of this machine."""
+        """A cache: True for the addresses of this machine."""
 
     @property
     def capability(self) -> Capability:
-        """Whether attempts are visible; lacking also where the tap could not be opened in spite of the probe."""
+        """The capability to see attempts; also lacking if the tap could not be opened although the probe succeeded."""
         if not self._failure:
             return self._probed
-        remedy = "free descriptors or memory, then put the fault again"
+        remedy = "free descriptors or memory, then add the fault again"
         return replace(self._probed, lacking=f"the tap could not be opened ({self._failure})", remedy=remedy)
 
     @property
     def is_open(self) -> bool:
-        """Whether packets are looked at now."""
+        """True if the tap is open."""
         return self._tap is not None
 
     @property
     def missed(self) -> int:
-        """Packets that the kernel dropped since too many were waiting to be read."""
+        """The number of packets that the kernel has dropped because too many were waiting to be read."""
         return self._missed + (0 if self._tap is None else self._tap.missed)
 
     def watch(self, attempts: Attempts, addresses: Sequence[Address], hiding: bool) -> None:
-        """Show `attempts` the packets to these addresses if a fault hides them; without one, none."""
+        """Pass packets to these addresses to `attempts` if `hiding`, and none otherwise."""
         if attempts in self._hiding:
             self._forget(attempts)
         self._listening.pop(attempts, None)
@@ -118,7 +118,7 @@ class SharedTap:
             self._open(addresses)
 
     def catch_up(self) -> None:
-        """Read every packet that has arrived by now."""
+        """Read every packet that has arrived so far."""
         if self._tap is not None:
             self._tap.catch_up()
 
@@ -132,11 +132,11 @@ class SharedTap:
         self._narrow_soon()
 
     def _open(self, addresses: Sequence[Address]) -> None:
-        """Look at the ports of these addresses, and at all others that are watched.
+        """Watch the ports of these addresses too.
 
-        A partition watches the ports of many proxies in one turn of the loop, and each program
-        takes the kernel 20 to 80 µs. So the first one shows the ports of all proxies, and the
-        exact one is made once, after that turn.
+        A partition adds the ports of many proxies in one turn of the loop, and attaching a program takes
+        20 to 80 µs. So the first program watches the ports of all proxies, and the exact one is attached
+        once, after that turn.
         """
         try:
             if self._tap is None:
@@ -188,18 +188,18 @@ class SharedTap:
             if self._includes(address.host, host):
                 try:
                     attempts.on_arrival(packet)
-                except Exception:  # packets are read when a fault changes, too, and that must not fail
+                except Exception:  # a change of faults reads packets too, and must not fail
                     logger.exception("a packet could not be counted")
                 return
 
     def _includes(self, bound: str, host: str) -> bool:
-        """Whether a socket bound to one address receives what is sent to another."""
+        """Return whether a socket bound to `bound` receives packets to `host`."""
         if bound == ("::" if ":" in host else "0.0.0.0"):
             return self._is_local(host)
         return bound.partition("%")[0] == host
 
     def _is_local(self, host: str) -> bool:
-        """Whether an address is one of this machine: a router is shown packets that only pass through it."""
+        """Return whether an address belongs to this machine: a tap on a router also sees forwarded packets."""
         known = self._local.get(host)
         if known is None:
             if len(self._local) >= _MOST_HOSTS:
@@ -213,7 +213,7 @@ class Attempts:
 
     def __init__(self, proxy: str, tally: ProxyTally, bus: Bus, scheduler: Scheduler, tap: SharedTap) -> None:
         self.on_packet: OnPacket | None = None
-        """Called with every SYN, FIN and RST to the proxy's ports while a fault hides attempts."""
+        """A callback for every SYN, FIN and RST to the proxy's ports while a fault hides attempts."""
         self.scheduled_at = NEVER
         self._proxy = proxy
         self._tally = tally
@@ -223,23 +223,23 @@ class Attempts:
         self._hiding: Hiding | None = None
         self._listening: Listening | None = None
         self._met: dict[tuple[tuple[str, int], int, int], tuple[Met, float]] = {}
-        """What the latest attempts met and when, by client, port and sequence number."""
+        """The result and the time of the latest attempts, by client, port and sequence number."""
         self._window_ends = 0.0
         self._published = 0
-        """Events in the window."""
+        """The number of events in the current window."""
         self._suppressed: dict[Hiding, _Suppressed] = {}
 
     @property
     def capability(self) -> Capability:
-        """Whether attempts that a fault hides are visible."""
+        """The capability to see attempts that a fault hides."""
         return self._tap.capability
 
     def catch_up(self) -> None:
-        """Count the attempts that have arrived by now, before the listener treats new ones otherwise."""
+        """Count the attempts that have arrived so far, before the listener's reply changes."""
         self._tap.catch_up()
 
     def hide(self, hiding: Hiding | None, listening: Listening | None) -> None:
-        """Note the fault that keeps clients from these sockets from now on; None where no fault does."""
+        """Note the fault that keeps clients from these sockets from now on; None if no fault does."""
         if listening is None:
             hiding = None
         addresses = () if listening is None else listening.addresses
@@ -247,7 +247,7 @@ class Attempts:
         self._hiding, self._listening = hiding, listening
 
     def count(self, hiding: Hiding, client: str, at: float) -> None:
-        """Count a client that met this fault, and publish it unless too many were published within a second."""
+        """Count a client that this fault kept out, and publish it, up to a limit per second."""
         self._tally.attempts[hiding.met] += 1
         now = self._scheduler.clock()
         if now >= self._window_ends:
@@ -270,7 +270,7 @@ class Attempts:
             self.on_packet(packet.kind, packet.source, port, packet.at)
 
     def close(self) -> None:
-        """Watch nothing more, and publish what was suppressed."""
+        """Stop watching, and publish the suppressed attempts."""
         self.hide(None, None)
         self._scheduler.schedule(self, NEVER)
         self._begin_window(self._scheduler.clock())
@@ -294,7 +294,7 @@ class Attempts:
         self.count(hiding, str(Address(*packet.source)), packet.at)
 
     def _begin_window(self, now: float) -> None:
-        """Allow events again; publish the latest suppressed attempt of each kind, which stands for all of them."""
+        """Begin a new window; publish the latest suppressed attempt per fault and result, which stands for all."""
         suppressed, self._suppressed = self._suppressed, {}
         self._window_ends, self._published = now + _WINDOW, 0
         for hiding, latest in suppressed.items():
@@ -311,10 +311,10 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class _Suppressed:
-    """Attempts that met the same within a window and were not published."""
+    """Attempts with the same fault and result that were not published in the current window."""
 
     client: str
-    """The latest of them."""
+    """The client of the latest one."""
     at: float
     count: int
 
@@ -329,7 +329,7 @@ def _port(address: Address) -> int:
 
 
 def _can_bind(host: str) -> bool:
-    if host.startswith("fe80:"):  # link-local: never passed on by a router, and not to be bound without its zone
+    if host.startswith("fe80:"):  # link-local: routers never forward it, and binding needs its zone
         return True
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:

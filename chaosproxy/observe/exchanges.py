@@ -1,4 +1,4 @@
-"""Metrics of HTTP mode: exchanges by method, route and status class; never a path as sent."""
+"""Metrics of HTTP mode: exchanges by method, route and class of status; a requested path is never a label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class Spec(Protocol):
-    """What is needed to know of a proxy's desired state."""
+    """The part of a proxy's desired state that these metrics read."""
 
     @property
     def name(self) -> str: ...
@@ -25,7 +25,7 @@ class Spec(Protocol):
 
 
 class Observed(Protocol):
-    """What is needed to know of a running proxy."""
+    """The part of a running proxy that these metrics read."""
 
     @property
     def spec(self) -> Spec: ...
@@ -35,17 +35,17 @@ class Observed(Protocol):
 
 
 def exchange_metrics(proxies: Sequence[Observed]) -> Iterator[Metric]:
-    """Every family, with samples of the proxies that are, or were, in HTTP mode."""
+    """Yield every family, with samples of the proxies that are, or were, in HTTP mode."""
     labels = ("proxy", "method", "route")
     ended = CounterMetricFamily(
-        "chaosproxy_exchanges", "HTTP exchanges ended, by the class of their status.", labels=(*labels, "status")
+        "chaosproxy_exchanges", "HTTP exchanges ended, by class of status.", labels=(*labels, "status")
     )
     in_flight = GaugeMetricFamily(
-        "chaosproxy_exchanges_in_flight", "HTTP requests not yet answered.", labels=("proxy",)
+        "chaosproxy_exchanges_in_flight", "HTTP requests without a complete response.", labels=("proxy",)
     )
     not_framed = CounterMetricFamily(
         "chaosproxy_connections_not_framed",
-        "Connections in HTTP mode that carried something else.",
+        "Connections in HTTP mode that were not HTTP/1.",
         labels=("proxy",),
     )
     for proxy in proxies:
@@ -61,13 +61,13 @@ def exchange_metrics(proxies: Sequence[Observed]) -> Iterator[Metric]:
     every = [one for proxy in proxies for one in _routes(proxy.spec.name, proxy.tally.routes)]
     yield histogram(
         "chaosproxy_exchange_first_byte_seconds",
-        "Time from a request's head to the first byte of its answer.",
+        "Time from a request's head to the first byte of its response.",
         labels,
         [(where, tally.first_byte) for where, tally in every],
     )
     yield histogram(
         "chaosproxy_exchange_seconds",
-        "Time from a request's head to the last byte of its answer.",
+        "Time from a request's head to the last byte of its response.",
         labels,
         [(where, tally.last_byte) for where, tally in every],
     )

@@ -32,7 +32,7 @@ def test_without_the_privilege_it_says_what_is_lacking_and_how_to_get_it() -> No
     filters = found["filters"]
     if filters["available"]:
         pytest.skip("this kernel gives filters to everybody")
-    assert filters["lacking"] == "this kernel asks for CAP_NET_ADMIN, which this process does not have"
+    assert filters["lacking"] == "this kernel requires CAP_NET_ADMIN, which this process does not have"
     for way in ("setcap cap_net_admin+ep", "cap_add: [NET_ADMIN]", "unshare -Urn"):
         assert way in filters["remedy"]
     for name in ("pacing", "tcp_info"):

@@ -49,7 +49,7 @@ def server(started: ChaosproxyServer) -> ChaosproxyServer:
 
 @pytest.fixture
 def poor(server: ChaosproxyServer) -> ChaosproxyServer:
-    """The same, where this kernel asks for the privilege."""
+    """The same, if this kernel requires the privilege."""
     [filters] = [one for one in capabilities(server) if one["name"] == "filters"]
     if filters["available"]:
         pytest.skip("this kernel gives filters to everybody")
@@ -153,7 +153,7 @@ def test_why_auto_is_stream_is_told(poor: ChaosproxyServer) -> None:
     result = run(poor, "partition", "app", "db")
     assert result.exit_code == 0
     second = result.stdout.splitlines()[1]
-    assert second.startswith("mode stream: this kernel asks for CAP_NET_ADMIN, which this process does not have; grant")
+    assert second.startswith("mode stream: this kernel requires CAP_NET_ADMIN, which this process does not have; grant")
     assert second.endswith(", or give mode: stream (`chaosproxy doctor` explains)")
 
 

@@ -209,11 +209,11 @@ def test_auto_starts_without_the_privilege_and_says_what_it_became(
         assert (partition["id"], partition["by"]) == ("dark", "file")
         for one in (partition, fault):
             assert one["effective_mode"] == "stream"
-            assert one["mode_reason"].startswith("this kernel asks for CAP_NET_ADMIN")
+            assert one["mode_reason"].startswith("this kernel requires CAP_NET_ADMIN")
         logged = [json.loads(line) for line in server.log.splitlines()]
         told = [line for line in logged if line.get("effective_mode") == "stream"]
         assert [line.get("fault") or line.get("partition") for line in told] == ["lossy", "dark"]
-        assert all(line["mode_reason"].startswith("this kernel asks for CAP_NET_ADMIN") for line in told)
+        assert all(line["mode_reason"].startswith("this kernel requires CAP_NET_ADMIN") for line in told)
 
 
 @pytest.mark.namespace

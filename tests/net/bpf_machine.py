@@ -1,9 +1,9 @@
-"""A machine for classic BPF, and TCP segments and IP packets to feed it. Pure, and knows nothing of chaosproxy.
+"""A machine for classic BPF programs, with TCP segments and IP packets as input. Pure; imports nothing of chaosproxy.
 
 Written from S. McCanne and V. Jacobson, "The BSD Packet Filter" (USENIX Winter 1993, section 3), and
-Linux: Documentation/networking/filter.rst. It has an accumulator A, an index register X and one way to
-go: forward. Of the instruction set it knows loads, arithmetic without division, jumps and returns; it has
-no scratch memory. What it does not know or the kernel's checker refuses is a BadProgram.
+Linux: Documentation/networking/filter.rst. The machine has an accumulator A and an index register X, and
+jumps go forward only. It implements loads, arithmetic without division, jumps and returns, without scratch
+memory. A program with other instructions, or one that the kernel's checker refuses, raises BadProgram.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ACK", "FIN", "PSH", "RST", "SYN", "URG", "BadProgram", "checked", "i
 MOST_INSTRUCTIONS = 4096
 """BPF_MAXINSNS."""
 EXTENSIONS = 0xFFFFF000
-"""SKF_AD_OFF: from here on a place is none in the packet, but the name of something else."""
+"""SKF_AD_OFF: addresses from here on are no place in the packet, but name an extension."""
 RAND = EXTENSIONS + 56
 """SKF_AD_RANDOM."""
 PACKET_TYPE = EXTENSIONS + 4
@@ -25,9 +25,9 @@ PACKET_TYPE = EXTENSIONS + 4
 PROTOCOL = EXTENSIONS
 """SKF_AD_PROTOCOL."""
 NAMED = {(0x20, RAND), (0x28, PROTOCOL), (0x30, PACKET_TYPE)}
-"""The extensions that are known, with the loads that ask for them."""
+"""The extensions that the machine implements, with the instructions that load them."""
 ELSEWHERE = 0x80000000
-"""From here on, below EXTENSIONS, places are in the headers around the packet (SKF_LL_OFF, SKF_NET_OFF)."""
+"""Addresses from here up to EXTENSIONS are in the headers around the packet (SKF_LL_OFF, SKF_NET_OFF)."""
 WORD = 0xFFFFFFFF
 
 LOADS_AT_K = {0x20: 4, 0x28: 2, 0x30: 1}  # ld, ldh, ldb [k]
@@ -38,7 +38,7 @@ JUMP, RETURN_K, RETURN_A = 0x05, 0x06, 0x16
 OTHERS = {
     *(0x00, 0x01, 0x80, 0x81, 0xB1),  # ld #k, ldx #k, ld len, ldx len, ldx 4*([k]&0xf)
     *(0x04, 0x14, 0x24, 0x44, 0x54, 0xA4, 0x84),  # add sub mul or and xor #k, neg
-    *(0x0C, 0x1C, 0x2C, 0x4C, 0x5C, 0xAC),  # the same with x
+    *(0x0C, 0x1C, 0x2C, 0x4C, 0x5C, 0xAC),  # the same with x as the operand
     *(0x07, 0x87),  # tax, txa
 }
 KNOWN = {*LOADS_AT_K, *LOADS_AT_X, *SHIFTS_BY_K, *CONDITIONS, *OTHERS, JUMP, RETURN_K, RETURN_A}
@@ -47,11 +47,11 @@ Instructions = list[tuple[int, int, int, int]]
 
 
 class BadProgram(Exception):
-    """The kernel would not take it, or this machine does not know what it says."""
+    """The kernel would refuse the program, or this machine does not know an instruction."""
 
 
 def checked(code: bytes) -> Instructions:
-    """The instructions (code, jt, jf, k) of an array of `struct sock_filter`.
+    """Decode and check the instructions (code, jt, jf, k) of an array of `struct sock_filter`.
 
     :raises BadProgram: with the number of the instruction.
     """
@@ -78,11 +78,11 @@ def checked(code: bytes) -> Instructions:
 def run(
     code: bytes, packet: bytes, rand: Iterable[int] = (), packet_type: int = 0, protocol: int | None = None
 ) -> int:
-    """How many bytes of the packet the program keeps at most; 0 loses it. `rand` is what `ld rand` draws.
+    """Run a program; return the number of bytes to keep, where 0 drops the packet. `ld rand` draws from `rand`.
 
-    A packet on a packet socket has a type and a network protocol, one on a TCP socket has neither.
+    A packet on a packet socket has a type and a network protocol; one on a TCP socket has neither.
 
-    :raises BadProgram: as `checked`, or it draws more numbers than there are.
+    :raises BadProgram: as for `checked`, or the program draws more numbers than `rand` has.
     """
     program, numbers = checked(code), iter(rand)
     a = x = at = 0
@@ -102,7 +102,7 @@ def run(
                 place = k if op in LOADS_AT_K else (x + k) & WORD
                 end = place + (LOADS_AT_K.get(op) or LOADS_AT_X[op])
                 if end > len(packet):
-                    return 0  # as the kernel does
+                    return 0  # as in the kernel
                 a = int.from_bytes(packet[place:end], "big")
             case 0xB1:
                 if k >= len(packet):
@@ -178,7 +178,7 @@ def _computed(op: int, a: int, operand: int) -> int:
 
 
 FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-"""RFC 9293 §3.1; 0x40 and 0x80 are ECE and CWR."""
+"""The flags of RFC 9293 §3.1; 0x40 and 0x80 are ECE and CWR."""
 
 
 def segment(
@@ -189,7 +189,7 @@ def segment(
     ports: tuple[int, int] = (40000, 5432),
     sequence: int = 0x01020304,
 ) -> bytes:
-    """A TCP segment: its header with up to 40 bytes of options, padded to whole words, and its data."""
+    """Return a TCP segment: its header, up to 40 bytes of options padded to whole words, and its data."""
     padded = options + bytes(-len(options) % 4)
     assert len(padded) <= 40 and 0 <= reserved <= 15
     words = (20 + len(padded)) // 4

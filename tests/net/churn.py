@@ -1,12 +1,12 @@
-"""A life of abuse for a proxy, run as a program of its own: a careless one dies of it within seconds.
+"""Clients that abuse a proxy, run in a process of its own: a proxy with a defect crashes within seconds.
 
     python -m tests.net.churn uvloop 5000 quiet|faulty|tls
 
-Clients that send and then reset, half-close, vanish or behave, 50 at a time, against an echo
-server, until there have been so many connections. With `faulty` faults come and go meanwhile;
-with `tls` they do, too, and the way leads through one proxy that originates TLS and another
-that terminates it, which some clients trouble with what is no TLS. Ends with 0 only if nothing
-was left over: no connection, task, descriptor, cyclic garbage or logged error.
+Clients send and then reset, half-close, disappear or close in good order, 50 at a time, against an
+echo server, until there have been that many connections. With `faulty`, faults are added and removed
+meanwhile. With `tls` too, and the connections go through one proxy that originates TLS and another
+that terminates it; some clients send it bytes that are not TLS. The exit code is 0 only if nothing is
+left: no connection, task, descriptor, cyclic garbage or logged error.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FAULTS = (
     {"type": "slow_close", "delay": "5ms", "direction": "both"},
     {"type": "slow_accept", "delay": "3ms"},
     {"type": "refuse", "existing": "reset"},
-    {"type": "packet_loss", "rate": 0.2, "direction": "both"},  # in the kernel, where this machine lets us
+    {"type": "packet_loss", "rate": 0.2, "direction": "both"},  # in the kernel, if this machine supports it
     {"type": "packet_loss", "burst": {"p": 0.5, "r": 0.5, "step": "1ms"}, "direction": "both"},
     {"type": "partition", "direction": "upstream"},
     {"type": "partition", "direction": "both", "acks": "drop"},
@@ -77,7 +77,7 @@ async def client(address: tuple[str, int], dice: random.Random, running: Proxy, 
         with socket.socket() as sock:
             sock.setblocking(False)
             try:
-                async with asyncio.timeout(0.1):  # where nobody answers the SYN, the next one is a second away
+                async with asyncio.timeout(0.1):  # where SYNs get no response, the next SYN would come a second later
                     await loop.sock_connect(sock, address)
                 for _ in range(dice.randrange(4)):
                     await loop.sock_sendall(sock, dice.randbytes(dice.choice((1, 64, 5_000))))
@@ -115,7 +115,7 @@ async def meddler(supervisor: Supervisor, dice: random.Random) -> None:
 
 
 async def secured(supervisor: Supervisor, port: int, directory: str) -> Proxy:
-    """A proxy that originates TLS to another, `inner`, that terminates it."""
+    """Add a proxy that originates TLS to another proxy, `inner`, which terminates it."""
     make_certs(Path(directory), ["churn.test"], 30)
     files = {"cert": f"{directory}/churn.test.pem", "key": f"{directory}/churn.test.key"}
     inner = await supervisor.add_proxy(proxy("inner", upstream=f"127.0.0.1:{port}", listen_tls=files), "test")
@@ -126,7 +126,7 @@ async def secured(supervisor: Supervisor, port: int, directory: str) -> Proxy:
 
 
 async def churn(times: int, mood: str, directory: str) -> list[str]:
-    """What went wrong, in words."""
+    """Return the failures, in words."""
     complaints = Complaints()
     logging.getLogger().addHandler(complaints)
     collect_unhandled(complaints.lines)

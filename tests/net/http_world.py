@@ -1,4 +1,4 @@
-"""Both pipes of a connection in HTTP mode, without sockets: transports in memory, and a clock that tests move."""
+"""Both pipes of a connection in HTTP mode, without sockets: transports in memory, and a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Wire", "World"]
 
 
 class Wire(asyncio.Transport):
-    """A socket in memory: what is written to it, and the protocol that reads from it."""
+    """A socket in memory: the bytes written to it, and the protocol that reads from it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Wire(asyncio.Transport):
 
 
 class World:
-    """One connection. It stands for what its pipes ask: their `Ends`, the scheduler and the `Service` of the proxy."""
+    """One connection, as its pipes see it: it implements `Ends` and the proxy's `Service`, and has a scheduler."""
 
     def __init__(self, **settings: int | bool) -> None:
         self.now = 1.0
@@ -72,11 +72,11 @@ class World:
         self.conversation = RecordedConversation(context)
         self.client, self.server = Wire(), Wire()
         self.ending: Ending | None = None
-        """How the connection has ended."""
+        """The ending of the connection."""
         self.half_closed: list[Direction] = []
         self.copies: list[bytes] = []
         self.chosen: list[tuple[str, int]] = []
-        """Each message that a fault has chosen: the fault's name, and the number of the exchange."""
+        """The name of the fault and the number of the exchange, for each message on which a fault has acted."""
         self.are_watched = False
         self._links: dict[str, tuple[Direction, Link]] = {}
         self._due: dict[Direction, float] = {}
@@ -89,21 +89,21 @@ class World:
         self.client.set_protocol(self.upstream.reader())
         self.server.set_protocol(self.downstream.reader())
 
-    # ── what happens to it ────────────────────────────────────────────────────────────
+    # ── acts ──────────────────────────────────────────────────────────────────────────
 
     def receive(self, wire: Wire, data: bytes) -> None:
-        """Let these bytes arrive from one side."""
+        """Deliver these bytes from one side."""
         assert not wire.is_paused
         wire.get_protocol().data_received(data)
         self.wait(0.0)
 
     def end_of_stream(self, wire: Wire) -> None:
-        """Let the end-of-stream of one side arrive."""
+        """Deliver the end-of-stream of one side."""
         wire.get_protocol().eof_received()
         self.wait(0.0)
 
     def add(self, name: str, fault: Fault, direction: Direction, chooses: Callable[[int], bool]) -> None:
-        """Add a fault. One on messages treats those of the exchanges that `chooses`."""
+        """Add a fault; a message fault acts on the exchanges for which `chooses` is true."""
         self._links[name] = (direction, Link(name, self._open(name, fault, direction, chooses), FaultTally()))
         self._arrange()
 
@@ -117,7 +117,7 @@ class World:
         return [*self._links]
 
     def wait(self, seconds: float) -> None:
-        """Let that time pass, and all happen that is due."""
+        """Advance the clock, and do everything that is due until then."""
         until = self.now + seconds
         for _ in range(10_000):
             due, pipe = min(
@@ -156,7 +156,7 @@ class World:
         assert stage is not None
         return stage
 
-    # ── Ends, as far as the pipes of this world ask ───────────────────────────────────
+    # ── Ends, as far as these pipes use it ────────────────────────────────────────────
 
     @property
     def scheduler(self) -> World:

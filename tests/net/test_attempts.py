@@ -1,4 +1,4 @@
-"""Attempts at a proxy that refuses or does not answer: counted, published, and shown as packets."""
+"""Attempts to connect to a proxy that refuses or sends no response: counted, published, and shown as packets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.net.tls_peers import Certs
 namespace = pytest.mark.namespace
 
 NOBODY = "127.0.0.1:1"
-"""An upstream that refuses: what is accepted ends at once."""
+"""An upstream that refuses, so accepted connections end at once."""
 HIDING: dict[str, tuple[dict[str, object], str]] = {
     "refuse": ({"type": "refuse"}, "refused"),
     "unreachable, packet": ({"type": "unreachable", "mode": "packet"}, "unanswered"),
@@ -54,7 +54,7 @@ HIDING: dict[str, tuple[dict[str, object], str]] = {
         {"type": "packet_loss", "rate": 1.0, "mode": "packet", "direction": "upstream"}, "unanswered",
     ),
 }  # fmt: skip
-"""Faults that keep clients from the listening socket, and what these meet."""
+"""Faults that keep clients from the listening socket, with the results of their attempts."""
 ACCEPTING: dict[str, dict[str, object]] = {
     "refuse some": {"type": "refuse", "probability": 0.5},
     "refuse the first": {"type": "refuse", "count": 3},
@@ -63,11 +63,11 @@ ACCEPTING: dict[str, dict[str, object]] = {
     "packet_loss": {"type": "packet_loss", "rate": 1e-9, "mode": "packet", "direction": "upstream"},
     "tls_handshake": {"type": "tls_handshake", "how": "reset"},
 }
-"""Faults that act on accepting and let the kernel connect the client."""
+"""Faults that act on accepted clients, so the kernel connects them."""
 
 
 def attempt(to: Proxy, host: str | None = None) -> tuple[str, int]:
-    """Begin to connect and leave at once; the client's address and port."""
+    """Begin to connect, and leave at once; return the client's address and port."""
     where = (host or address_of(to)[0], address_of(to)[1])
     with socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET) as client:
         client.setblocking(False)
@@ -81,11 +81,11 @@ def published(events: list[Event]) -> list[ConnectionAttempt]:
 
 
 Sums = Counter[tuple[str, str]]
-"""Attempts by proxy and what they met."""
+"""The number of attempts by proxy and result."""
 
 
 def told(events: list[Event]) -> Sums:
-    """The attempts that the events stand for; an accepted one has none until its connection is closed."""
+    """Count the attempts that the events report; an accepted one is reported when its connection is closed."""
     found: Sums = Counter()
     for event in events:
         if isinstance(event, ConnectionAttempt):
@@ -96,7 +96,7 @@ def told(events: list[Event]) -> Sums:
 
 
 def samples(supervisor: Supervisor, name: str = "chaosproxy_connection_attempts_total") -> Sums:
-    """A metric by proxy and the other label."""
+    """Return the values of a metric by proxy and the other label."""
     text = generate_latest(make_registry(supervisor, GcPauses(), "asyncio")).decode()
     return Counter(
         {
@@ -108,7 +108,7 @@ def samples(supervisor: Supervisor, name: str = "chaosproxy_connection_attempts_
     )
 
 
-# ── what is counted and published ─────────────────────────────────────────────────────────
+# ── counting and publishing ───────────────────────────────────────────────────────────────
 
 
 def test_every_fault_that_acts_on_accepting_is_in_the_tables() -> None:
@@ -389,7 +389,7 @@ def remember(
 
 @namespace
 def test_a_client_that_leaves_during_a_cut_is_shown_when_it_leaves(loop_name: str) -> None:
-    """Its FIN or RST is dropped by the filter of its connection, which knows nothing of it until it heals."""
+    """The filter of its connection drops the FIN or RST, so the socket does not show it before the heal."""
 
     async def scenario(stage: Stage) -> None:
         for kind in ("fin", "rst"):
@@ -437,14 +437,14 @@ def test_a_packet_that_cannot_be_counted_fails_no_fault(
         await stage.connect(running)
         assert [one.met for one in published(stage.events)] == ["refused"]
 
-    with pytest.raises(AssertionError):  # the harness allows no error in the log
+    with pytest.raises(AssertionError):  # the harness fails a test that logs an error
         run("uvloop", scenario)
     assert [one.getMessage() for one in caplog.records] == ["a packet could not be counted"]
 
 
 @namespace
 def test_what_only_passes_through_this_machine_is_no_attempt() -> None:
-    """A router is shown packets for others, and one of its proxies may listen on every address at that port."""
+    """A tap on a router sees forwarded packets too, even if a proxy there listens on every address at that port."""
 
     async def scenario(stage: Stage) -> None:
         running = await stage.proxy_to(NOBODY, listen="0.0.0.0:0")
@@ -463,11 +463,11 @@ def test_what_only_passes_through_this_machine_is_no_attempt() -> None:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Of each warning the words before the remedy."""
+    """Return the part of each warning before the remedy."""
     return [one.getMessage().partition(";")[0] for one in caplog.records if one.levelno == logging.WARNING]
 
 
-# ── without it ────────────────────────────────────────────────────────────────────────────
+# ── without a tap ─────────────────────────────────────────────────────────────────────────
 
 
 @namespace
@@ -510,7 +510,7 @@ def test_without_a_tap_it_counts_what_it_sees_itself_and_says_so_once(
 ) -> None:
     async def scenario(stage: Stage) -> None:
         supervisor = Supervisor(Seed(7), kernel=replace(probe(), tap=Capability("tap", "", "no privilege", "get it")))
-        supervisor.bus.subscribe(stage._heard)
+        supervisor.bus.subscribe(stage._on_event)
         try:
             for name in ("one", "two"):
                 running = await supervisor.add_proxy(proxy(name, upstream=NOBODY), "test")
@@ -539,6 +539,6 @@ def test_a_unix_socket_has_no_packets(tmp_path: Path) -> None:
         running = await stage.proxy_to(NOBODY, listen=f"unix:{tmp_path}/sock")
         stage.supervisor.put_fault("proxy", fault("down", type="refuse"), "test")
         assert not stage.supervisor.tap.is_open
-        assert running.attempts_obstacle() == "a unix socket has no packets to be seen"
+        assert running.attempts_obstacle() == "its listen address is a unix socket, which has no packets"
 
     run("uvloop", scenario)

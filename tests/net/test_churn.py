@@ -1,4 +1,4 @@
-"""Bad times: see churn.py; here it runs as a program of its own, so that a crash is a red test."""
+"""Run churn.py in a process of its own, so that a crash fails a test."""
 
 from __future__ import annotations
 

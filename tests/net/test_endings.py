@@ -1,4 +1,4 @@
-"""How endings are told, over real sockets: who ended first, when that is published, and what follows."""
+"""Reports of endings, over real sockets: the side that ended first, when this is published, and later ends."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_first_to_end_is_published_at_once_and_stays_the_one_who_closed(
 
 
 def test_a_reset_after_an_end_of_stream_blames_the_one_who_closed(loop_name: str) -> None:
-    """As every orderly end of AMQP against a broker that resets."""
+    """An orderly close of AMQP against a broker that resets ends in this way."""
 
     async def scenario(stage: Stage) -> None:
         _running, client, server = await stage.pair()
@@ -194,7 +194,7 @@ def test_an_end_behind_a_full_queue_is_published_at_once(loop_name: str) -> None
 @pytest.mark.namespace
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_a_connection_that_the_network_has_lost_is_neither_sides_doing(side: str, loop_name: str) -> None:
-    """The peer's packets are filtered at its own socket: it acknowledges nothing, and the kernel gives up."""
+    """The peer's socket filters its own incoming packets, so it acknowledges nothing, and the kernel gives up."""
 
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair()

@@ -1,7 +1,7 @@
-"""A connection in HTTP mode under any order of messages, ends and faults: what must stay true of it.
+"""The invariants of a connection in HTTP mode, checked under any order of messages, ends and faults.
 
-The client numbers its requests, and the server answers each request that reaches it, in order, with its
-number. So both sides can tell which message is which, whatever the connection's own state says.
+The client numbers its requests, and the server responds to each request that it receives, in order, with the
+number. So both sides can identify every message independently of the connection's own state.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def response(kind: str, number: int, body: bytes) -> bytes:
 
 @dataclass
 class Beginning:
-    """How a connection begins."""
+    """The settings of a connection."""
 
     strict: bool
     limit: int
     faults: dict[str, int]
-    """Names of faults; each acts on every so many messages."""
+    """The faults, by name, with the interval at which each acts on messages."""
     patience: int
-    """Chances to end the conversation that are let go by."""
+    """The number of steps that could end the conversation and are skipped."""
 
 
 beginnings = st.builds(
@@ -93,18 +93,18 @@ beginnings = st.builds(
 
 @dataclass
 class Peer:
-    """One side: what it has still to send of a message, and what it has got."""
+    """One side: the rest of the message that it is sending, and the messages that it has received."""
 
     wire: Wire
     rest: bytes = b""
     has_ended: bool = False
     inbox: bytearray = field(default_factory=bytearray)
     raw: bytearray = field(default_factory=bytearray)
-    """All that has come."""
+    """All bytes received."""
     forbidden: list[bytes] = field(default_factory=list)
-    """Garbage that must not come."""
+    """Garbage that must not arrive."""
     got: list[int] = field(default_factory=list)
-    """The server: the numbers of whole requests. The client: those of responses; 0 for an injected one."""
+    """The numbers of the complete requests, or of the responses, that arrived; 0 for an injected response."""
 
 
 class HttpConnection(RuleBasedStateMachine):
@@ -123,19 +123,19 @@ class HttpConnection(RuleBasedStateMachine):
         self.patience = beginning.patience
         self.client, self.server = Peer(self.world.client), Peer(self.world.server)
         self.kinds: list[str] = []
-        """Of the requests that the client has sent, or has begun to."""
+        """The kinds of the requests that the client has begun to send."""
         self.answered = 0
-        """Requests that the server has answered, or has begun to."""
+        """The number of requests to which the server has begun to respond."""
         self.is_orderly = True
-        """Neither side has sent anything that could be paired, or framed, in two ways."""
+        """True if neither side has sent ambiguous bytes."""
         self.garbage = 0
-        """Pieces of garbage that were sent."""
+        """The number of pieces of garbage sent."""
         self.unframed = 0
-        """How many of them cannot be framed."""
+        """The number of those that cannot be framed."""
         for name, each in beginning.faults.items():
             self.add_or_remove(name, each)
 
-    # ── what the sides do ─────────────────────────────────────────────────────────────
+    # ── acts of the sides ─────────────────────────────────────────────────────────────
 
     def send(self, peer: Peer, data: bytes, share: int) -> None:
         """Send the first `share` tenths of some bytes, and keep the rest."""
@@ -146,7 +146,7 @@ class HttpConnection(RuleBasedStateMachine):
 
     @property
     def is_patient(self) -> bool:
-        """Nothing that ends a conversation happens yet."""
+        """True at first, so that the conversation does not end too early; see `patience`."""
         self.patience -= 1
         return self.patience > 0
 
@@ -217,13 +217,13 @@ class HttpConnection(RuleBasedStateMachine):
     @precondition(lambda self: self.may_send(self.server) and not self.server.rest)
     @rule(garbage=st.booleans())
     def server_is_disorderly(self, garbage: bool) -> None:
-        """It sends bytes that are no response, or a response that no request asked for."""
+        """Send bytes that are no response, or a response without a request."""
         if self.is_patient:
             return
         text = self.make_garbage()
         self.unframed += garbage
         conversation = self.world.conversation
-        is_paired = not garbage and conversation.silence.exchange > 1  # with a request before the loss
+        is_paired = not garbage and conversation.silence.exchange > 1  # it belongs to a request before the loss
         is_silent = conversation.states.losses is not Losses.NOTHING and not is_paired
         if is_silent or conversation.states.responses is Responding.BROKEN:
             self.client.forbidden.append(text)
@@ -257,7 +257,7 @@ class HttpConnection(RuleBasedStateMachine):
     def has_unanswered(self) -> bool:
         return self.answered < len(self.server.got)
 
-    # ── what chaosproxy does ──────────────────────────────────────────────────────────
+    # ── acts of the proxy ─────────────────────────────────────────────────────────────
 
     @precondition(lambda self: not self.world.ending)
     @rule(name=st.sampled_from([*FAULTS]), each=st.integers(1, 3))
@@ -284,10 +284,10 @@ class HttpConnection(RuleBasedStateMachine):
         self.world.wait(seconds)
         self.look()
 
-    # ── what is seen ──────────────────────────────────────────────────────────────────
+    # ── observations ──────────────────────────────────────────────────────────────────
 
     def look(self) -> None:
-        """Have both sides read what has come."""
+        """Read the bytes that both sides have received."""
         for peer in (self.client, self.server):
             peer.inbox += peer.wire.written
             peer.raw += peer.wire.written
@@ -331,14 +331,14 @@ class HttpConnection(RuleBasedStateMachine):
         return True
 
     def lost(self, *kinds: str) -> int:
-        """The first message that a fault of these kinds has lost."""
+        """Return the number of the first exchange on which a fault of these kinds has acted."""
         return min([number for name, number in self.world.chosen if name.startswith(kinds)], default=2**62)
 
-    # ── what must stay true ───────────────────────────────────────────────────────────
+    # ── invariants ────────────────────────────────────────────────────────────────────
 
     @invariant()
     def responses_are_paired(self) -> None:
-        """The response in each place belongs to the request in that place, and a fault's to one it has chosen."""
+        """The n-th response belongs to the n-th request, and an injected one to a request that the fault has chosen."""
         aborted = {number for name, number in self.world.chosen if name == "abort"}
         for place, number in enumerate(self.client.got, 1):
             assert number == (0 if place in aborted else place), (self.client.got, aborted)
@@ -353,7 +353,7 @@ class HttpConnection(RuleBasedStateMachine):
 
     @invariant()
     def no_garbage_passes_where_nothing_may(self) -> None:
-        """Neither a silence, nor a direction that is broken, nor a connection that is refused."""
+        """No garbage passes a silent conversation, a broken direction or a refused connection."""
         for peer in (self.client, self.server):
             assert not [garbage for garbage in peer.forbidden if garbage in peer.raw]
         if self.world.conversation.is_refused:
@@ -414,7 +414,7 @@ class HttpConnection(RuleBasedStateMachine):
         turns = [one for one in self.world.conversation.taken if isinstance(one, PauseClient | ResumeClient)]
         assert self.client.wire.is_paused == (turns[-1:] == [PauseClient()])
 
-    # ── its end ───────────────────────────────────────────────────────────────────────
+    # ── end ───────────────────────────────────────────────────────────────────────────
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -426,7 +426,7 @@ class HttpConnection(RuleBasedStateMachine):
         assert self.ended == self.world.conversation.count
 
     def finish(self) -> None:
-        """Let the conversation go on without faults: if nothing was lost, everything is answered."""
+        """Continue without faults: if nothing was lost, every request gets its response."""
         if not self.is_orderly:
             return
         for _ in range(1000):

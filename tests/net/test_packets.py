@@ -1,4 +1,4 @@
-"""Faults in the kernel, on real sockets: what the client's and the server's own TCP make of them."""
+"""Faults in the kernel, on real sockets: the reactions of the client's and the server's own TCP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.net.harness import Stage, address_of, can_send, close_with_reset, is_
 pytestmark = pytest.mark.namespace
 
 on_uvloop = pytest.mark.parametrize("loop_name", ["uvloop"])
-"""The kernel alone does what is seen; for the others it matters how a loop reads, writes, accepts and closes."""
+"""For tests of the kernel only; in the others it matters how a loop reads, writes, accepts and closes."""
 
 SO_GET_FILTER = 26
 TCP_USER_TIMEOUT = 18
@@ -50,18 +50,18 @@ def info(sock: socket.socket) -> TcpInfo:
 
 
 def segments_received(sock: socket.socket) -> int:
-    """tcpi_segs_in: bare acknowledgements included."""
+    """Return tcpi_segs_in, which includes bare acknowledgements."""
     return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 140)[0])
 
 
 def filters_of(running: Proxy) -> list[int]:
-    """For each socket of open connections the length of its filter; 0 for none."""
+    """Return the length of the filter of each socket of the open connections; 0 without one."""
     pipes = [pipe for one in running.connections.values() for pipe in (one.upstream, one.downstream)]
     return [filter_length(pipe.source.get_extra_info("socket")) for pipe in pipes if pipe.source is not None]
 
 
 def filter_length(sock: socket.socket) -> int:
-    """Instructions of the filter on a socket; asked for none of them, the kernel says how many there are."""
+    """Return the length of a socket's filter: the kernel returns it if no buffer for instructions is given."""
     length = ctypes.c_uint32(0)
     code = ctypes.CDLL(None, use_errno=True).getsockopt(
         sock.fileno(), socket.SOL_SOCKET, SO_GET_FILTER, None, ctypes.byref(length)
@@ -71,7 +71,7 @@ def filter_length(sock: socket.socket) -> int:
 
 
 async def sent_again(sock: socket.socket) -> None:
-    """Wait until a socket's own TCP has sent something again: then what it sent has long been lost."""
+    """Wait until a socket's own TCP has retransmitted, so the first transmission is lost."""
     before = info(sock).retransmits
     await until(lambda: info(sock).retransmits > before)
 
@@ -88,7 +88,7 @@ def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, 
         await sent_again(sender)
         assert is_empty(receiver)
         assert info(sender).unacked > 0
-        back = os.urandom(3_000_000)  # far more than what may be unacknowledged at once
+        back = os.urandom(3_000_000)  # far more than may be unacknowledged at once
         _, arrived = await asyncio.gather(send(receiver, back), receive(sender, len(back)))
         assert arrived == back, "the other way goes on in full"
         assert is_empty(receiver)
@@ -121,7 +121,7 @@ def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> Non
                 got.extend(await asyncio.get_running_loop().sock_recv(client, 2**18))
 
         reading = asyncio.ensure_future(read())
-        await until(lambda: info(ours).backoff >= 1)  # nothing was acknowledged for a retransmission time-out
+        await until(lambda: info(ours).backoff >= 1)  # for one retransmission timeout nothing was acknowledged
         assert 0 < len(got) < len(back), "what the window holds arrives, and no more"
         heal(stage)
         await asyncio.gather(sending, reading)
@@ -234,7 +234,7 @@ def test_no_filter_outlives_its_fault(loop_name: str) -> None:
 
 @on_uvloop
 def test_a_client_that_came_during_loss_is_free_of_it_when_it_heals(loop_name: str) -> None:
-    """A socket that is accepted inherits the filter of the listening one."""
+    """An accepted socket inherits the filter of the listening socket."""
 
     async def scenario(stage: Stage) -> None:
         settings = {"type": "packet_loss", "rate": 0.01, "mode": "packet", "direction": "upstream"}
@@ -281,7 +281,7 @@ def test_overlapping_cuts_heal_one_by_one(loop_name: str) -> None:
 
 
 def test_closing_during_a_cut_ends_both_sides_in_good_order(loop_name: str) -> None:
-    """The filter goes before the farewell: else our socket would wait for an acknowledgement that it loses itself."""
+    """The filter is removed before the last packets: it would drop the acknowledgement of the proxy's own FIN."""
 
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(**NODES)
@@ -295,7 +295,7 @@ def test_closing_during_a_cut_ends_both_sides_in_good_order(loop_name: str) -> N
 
 
 def test_a_peer_that_left_while_its_reset_was_lost_is_missed_after_healing(loop_name: str) -> None:
-    """Nobody sends a reset again: without a question the server would hold a dead connection for ever."""
+    """A RST is not retransmitted: without keepalive probes the server would keep a dead connection for ever."""
 
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(**NODES)
@@ -352,7 +352,7 @@ def test_a_pause_leaves_data_in_the_kernel_and_clients_in_the_backlog(loop_name:
         await asyncio.sleep(0)
         flood = bytes(16_000_000)
         sending = asyncio.ensure_future(send(client, flood))
-        late = await stage.connect(running)  # the kernel accepts for a process that is stopped
+        late = await stage.connect(running)  # the kernel accepts clients for a stopped process
         await send(late, b"hello")
         await until(lambda: not can_send(client))
         assert is_empty(server)
@@ -379,7 +379,7 @@ def test_bandwidth_in_mode_packet_is_paced_by_the_kernel(loop_name: str) -> None
         size = 40_000_000
         async with timed() as elapsed:
             await asyncio.gather(send(server, bytes(size)), receive(client, size))
-            assert size / elapsed() < 110e6  # how exact it is, the benchmark says
+            assert size / elapsed() < 110e6  # the benchmark measures the accuracy
         stage.supervisor.heal("test")
         assert struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, 47, 8)) == (2**64 - 1,)
 

@@ -1,4 +1,4 @@
-"""The tap: which packets its programs show, what is read from them, and what the kernel shows of real connections."""
+"""The tap: the packets that its programs keep, the parser, and the packets that it shows of real connections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.net.bpf_machine import ACK, FIN, PSH, RST, SYN, checked, ipv4, ipv6, 
 from tests.net.harness import LOOPS, close_with_reset
 
 HOST, OTHER_HOST, OUTGOING = 0, 3, 4
-"""linux/if_packet.h: to this machine, to another one (a promiscuous interface), and from this one."""
+"""The packet types of linux/if_packet.h: to this machine, to another (a promiscuous interface), from this one."""
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 MORE_FRAGMENTS, DONT_FRAGMENT = 0x2000, 0x4000
 HOP_BY_HOP, UDP = 0, 17
@@ -33,7 +33,7 @@ well = settings(deadline=None)
 
 
 def shows(ports: frozenset[int], packet: bytes, packet_type: int = HOST, protocol: int | None = None) -> bool:
-    """Whether the program keeps the packet, in which case it keeps as much as is needed."""
+    """Return whether the program keeps the packet; it must keep SNAP bytes of it."""
     if protocol is None:
         protocol = IPV4 if packet[0] >> 4 == 4 else IPV6
     kept = run(encode(watching(ports)), packet, packet_type=packet_type, protocol=protocol)
@@ -83,7 +83,7 @@ def test_what_is_not_tcp_or_has_no_tcp_header_is_not_shown() -> None:
 @well
 @given(st.sampled_from([ipv4(tcp(5432, SYN), options=b"four" * 10), ipv6(tcp(5432, SYN))]), st.data())
 def test_of_a_packet_that_is_cut_short_it_reads_nothing(packet: bytes, data: st.DataObject) -> None:
-    ends = len(packet) - 20 + 14  # behind the flags
+    ends = len(packet) - 20 + 14  # the end of the flags
     cut = packet[: data.draw(st.integers(1, len(packet)))]
     assert shows(frozenset({5432}), cut) == (len(cut) >= ends)
     assert parse(cut, 0.0) is None or len(cut) >= ends
@@ -144,7 +144,7 @@ def test_any_bytes_are_a_packet_or_none(data: bytes) -> None:
 @well
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 65535), st.binary(max_size=60))
 def test_what_the_parser_reads_the_program_shows(bits: int, protocol: int, fragment: int, options: bytes) -> None:
-    """A packet that reaches the parser before the filter is there, or between many ports, is not misread."""
+    """Packets that arrive before the filter, or at ports between the watched ones, are parsed correctly too."""
     for packet in (
         ipv4(tcp(5432, bits), protocol, options[:40], fragment),
         ipv6(tcp(5432, bits), protocol),
@@ -163,7 +163,7 @@ def test_a_header_that_claims_to_be_shorter_than_ip_has_it_is_none() -> None:
 
 
 class Seen:
-    """Collects what a tap shows."""
+    """Collects the packets that a tap shows."""
 
     def __init__(self) -> None:
         self.packets: list[Packet] = []
@@ -201,7 +201,7 @@ def tapped(loop_name: str, scenario: Callable[[Seen], Awaitable[None]]) -> None:
 
 @contextmanager
 def bound(host: str = "127.0.0.1", listens: bool = True) -> Iterator[tuple[socket.socket, int]]:
-    """A server's socket and its port."""
+    """Bind a server's socket, and return it with its port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
         sock.bind((host, 0))
         if listens:
@@ -216,7 +216,7 @@ def connect(sock: socket.socket) -> socket.socket:
 
 
 def refused(server: socket.socket) -> None:
-    """Connect to a port where nobody listens."""
+    """Connect to a port on which nothing listens."""
     with socket.socket(server.family) as client:
         assert client.connect_ex(server.getsockname()) == errno.ECONNREFUSED
 
@@ -224,7 +224,7 @@ def refused(server: socket.socket) -> None:
 @pytest.mark.namespace
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_on_loopback_each_packet_is_shown_once(loop_name: str, host: str) -> None:
-    """A capture of all packets beside it has each of them twice: on its way out and on its way in."""
+    """A packet socket for all packets gets each of them twice: on its way out and on its way in."""
 
     async def scenario(seen: Seen) -> None:
         with bound(host) as (server, port), everything() as capture:
@@ -256,14 +256,14 @@ def test_on_loopback_each_packet_is_shown_once(loop_name: str, host: str) -> Non
 
 @contextmanager
 def everything() -> Iterator[socket.socket]:
-    """A packet socket for all protocols and both ways."""
+    """Open a packet socket for all protocols and both directions."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0003)) as sock:
         sock.setblocking(False)
         yield sock
 
 
 def captured(capture: socket.socket, wanted: Packet) -> list[int]:
-    """The types under which a packet was captured, in order of their numbers."""
+    """Return the types under which a packet was captured, sorted by number."""
     types = []
     while True:
         try:
@@ -285,7 +285,7 @@ def test_it_shows_what_a_closed_port_refuses_and_what_a_filter_drops() -> None:
             with socket.socket() as client:
                 client.setblocking(False)
                 assert client.connect_ex(dark.getsockname()) == errno.EINPROGRESS
-                await seen.until(3)  # the SYN is sent again after a second
+                await seen.until(3)  # the SYN is retransmitted after a second
             assert seen.kinds == ["syn"] * 3
             first, second, again = seen.packets
             assert (first.destination[1], second.destination[1]) == (closed_port, dark_port)
@@ -336,7 +336,7 @@ def test_the_ports_can_change_and_no_others_are_shown() -> None:
 
 @pytest.mark.namespace
 def test_closing_does_not_hold_up_the_loop() -> None:
-    """The kernel takes 8 to 16 ms to close a packet socket; a thread waits for it."""
+    """The kernel takes 8 to 16 ms to close a packet socket, for which a thread waits."""
 
     async def scenario(seen: Seen) -> None:
         descriptors = len(os.listdir("/proc/self/fd"))
@@ -346,7 +346,7 @@ def test_closing_does_not_hold_up_the_loop() -> None:
             began = time.monotonic()
             extra.tap.close()
             took.append(time.monotonic() - began)
-        assert min(took) < 0.005  # the machine may be busy
+        assert min(took) < 0.005  # the least of several, since the machine may be busy
         for thread in threading.enumerate():
             if thread.name == "chaosproxy-tap-close":
                 thread.join(10)

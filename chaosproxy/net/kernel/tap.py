@@ -1,16 +1,16 @@
-"""A tap: a packet socket that shows SYN, FIN and RST to listening ports, also those that TCP never receives.
+"""A tap: a packet socket that shows SYN, FIN and RST to listening ports, including those that TCP never receives.
 
-A filter on a socket drops packets before TCP sees them, and a closed port answers for
-itself: no socket of TCP tells of such a client. A packet socket (packet(7)) is shown a copy
-before both. It needs CAP_NET_RAW.
+A filter on a socket drops packets before TCP processes them, and the kernel itself responds to a SYN
+to a closed port. No TCP socket shows such clients. A packet socket (packet(7)) gets a copy of each
+packet before either happens. It needs CAP_NET_RAW.
 
-The socket is bound to all protocols and ignores what leaves. Bound to IP alone it would
-cost every packet of the machine more: since Linux 6.16 the kernel then clones each of them
-for TCP. The time of a packet is when it is read, within a turn of the loop: time stamps of
-the kernel (SO_TIMESTAMPNS) would be taken of every packet of the machine.
+The socket is bound to all protocols and ignores outgoing packets. Bound to IP only, it would make
+every packet of the machine more expensive: since Linux 6.16 the kernel then clones each of them for
+TCP. The time of a packet is the time at which it is read, within a turn of the loop: the kernel would
+take its time stamps (SO_TIMESTAMPNS) for every packet of the machine.
 
-    parse   a packet's bytes as a Packet; pure
-    Tap     the socket, watched by the loop and read in batches
+    parse   parse a packet's bytes as a Packet; pure
+    Tap     the socket, polled by the loop and read in batches
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ PacketKind = Literal["syn", "fin", "rst"]
 BATCH = 64
 """Packets read in one turn of the loop, some 4 µs each."""
 _BUFFER = 128 * 1024
-"""Bytes; Linux doubles it, and 316 SYNs fit. All of them can be read in one turn of the loop."""
+"""Bytes; Linux doubles the value, so that 316 SYNs fit. All of them can be read in one turn of the loop."""
 _MOST_QUEUED = 512
-"""Packets that `catch_up` reads at most: more do not fit in the buffer, but more could arrive meanwhile."""
+"""The most packets that `catch_up` reads: the buffer holds fewer, but others may arrive meanwhile."""
 
 _AF_PACKET = getattr(socket, "AF_PACKET", 17)
 _ETH_P_ALL = 0x0003
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 263, 6, 23
 _STATISTICS = struct.Struct("=II")
-"""struct tpacket_stats: packets shown and dropped since it was last asked for."""
+"""struct tpacket_stats: packets received and dropped since the last call."""
 
 _TCP = 6
 _FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
@@ -54,18 +54,18 @@ class Packet(NamedTuple):
 
     kind: PacketKind
     source: tuple[str, int]
-    """Address and port of the sender, the address without the zone that IPv6 may add."""
+    """Address and port of the sender; an IPv6 address is without its zone."""
     destination: tuple[str, int]
     sequence: int
-    """Its sequence number: a SYN that is sent again has the same one."""
+    """The sequence number; a retransmitted SYN has the same one."""
     at: float
-    """When it was read, on the data plane's clock."""
+    """The time at which it was read, on the data plane's clock."""
 
 
 def parse(data: bytes, at: float) -> Packet | None:
-    """The packet whose IP header and what follows are `data`; None where it is not a SYN, FIN or RST of TCP.
+    """Parse a packet from its IP header on; return None if it is not a SYN, FIN or RST of TCP.
 
-    A SYN with an acknowledgement is None too: it answers an attempt and does not begin one.
+    A SYN with an acknowledgement is None too: it is the response to an attempt, and begins none.
     """
     version = data[0] >> 4 if data else 0
     if version == 4 and len(data) >= 20 and data[9] == _TCP and not (data[6] << 8 | data[7]) & 0x1FFF:
@@ -96,26 +96,26 @@ def parse(data: bytes, at: float) -> Packet | None:
 
 
 class Tap:
-    """Shows packets to the ports it watches; open from its making until `close`."""
+    """Shows the packets to some ports; open until `close`."""
 
     def __init__(
         self, clock: Callable[[], float], show: Callable[[Packet], None], failed: Callable[[OSError], None]
     ) -> None:
-        """`failed` is called when the socket breaks; close the tap then.
+        """`show` is called with each packet; `failed` when the socket fails, after which the tap must be closed.
 
         :raises OSError: no privilege, no descriptor, or a kernel without packet sockets.
         """
         self._clock, self._show, self._failed = clock, show, failed
         self._loop = asyncio.get_running_loop()
         self.ports: frozenset[int] = frozenset()
-        """The ports whose packets are shown; where they are many, packets to ports between them are shown, too."""
+        """The ports whose packets are shown; if they are many, packets to ports between them are shown too."""
         self._missed = 0
         self._is_open = True
         self._socket = _open(_ETH_P_ALL)
         self._loop.add_reader(self._socket, self._read)
 
     def watch(self, ports: frozenset[int]) -> None:
-        """Show packets to these ports from now on, and no others.
+        """Replace the ports whose packets are shown.
 
         :raises OSError: no memory for the program.
         """
@@ -124,23 +124,23 @@ class Tap:
             self.ports = ports
 
     def catch_up(self) -> None:
-        """Show every packet that has arrived by now."""
+        """Show every packet that has arrived so far."""
         self._read(_MOST_QUEUED)
 
     @property
     def missed(self) -> int:
-        """Packets that the kernel could not keep because too many were waiting."""
+        """The number of packets that the kernel has dropped because too many were waiting to be read."""
         if self._is_open:
             with contextlib.suppress(OSError):
-                answer = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
-                self._missed += _STATISTICS.unpack(answer)[1]
+                statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
+                self._missed += _STATISTICS.unpack(statistics)[1]
         return self._missed
 
     def close(self) -> None:
-        """Show nothing more."""
+        """Stop showing packets, and close the socket."""
         self._is_open = False
         self._loop.remove_reader(self._socket)
-        # Linux waits until no processor can still use a packet socket (synchronize_net), for 8 to 16 ms.
+        # close() takes 8 to 16 ms, since Linux waits until no processor uses the packet socket (synchronize_net).
         threading.Thread(target=self._socket.close, name="chaosproxy-tap-close", daemon=True).start()
 
     def _read(self, most: int = BATCH) -> None:
@@ -161,7 +161,7 @@ class Tap:
 
 
 def try_tap() -> None:
-    """Open such a socket and close it, which takes some 10 ms.
+    """Open a packet socket and close it, which takes about 10 ms.
 
     :raises OSError: no privilege, or a kernel without packet sockets.
     """
@@ -169,13 +169,13 @@ def try_tap() -> None:
 
 
 def _open(protocol: int) -> socket.socket:
-    """A packet socket for a protocol; 0 is none. Packets that arrive before the filter is there are for `parse`."""
+    """Return a packet socket for a protocol; 0 is none. `parse` rejects packets that arrive before its filter."""
     sock = socket.socket(_AF_PACKET, socket.SOCK_DGRAM, socket.htons(protocol))
     try:
         attach(sock, watching(()))
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        with contextlib.suppress(OSError):  # before Linux 4.20 the program drops what leaves
+        with contextlib.suppress(OSError):  # before Linux 4.20 the program drops outgoing packets
             sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     except BaseException:
         sock.close()

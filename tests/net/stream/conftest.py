@@ -7,6 +7,6 @@ from tests.net.stream.virtual import FLAVOURS, Flavour
 
 @pytest.fixture(params=FLAVOURS)
 def flavour(request: pytest.FixtureRequest) -> Flavour:
-    """Transports differ between the loops."""
+    """Run each test with the transports of both loops, since they differ."""
     flavour: Flavour = request.param
     return flavour

@@ -1,10 +1,10 @@
-"""Connections between virtual peers, under an owner whose outcomes a test decides; and proof that nothing is left over.
+"""Connections between virtual peers, with an owner that a test controls, and a check that nothing is left at the end.
 
-    Scene        a loop, an owner and its faults; when it ends, all that a connection may leave behind is looked for
+    Scene        a loop, an owner and its faults; on exit it checks for everything that a connection may leave behind
     Line         one connection with both its peers
-    StandIn      the port `Owner`, which a proxy fills elsewhere
+    StandIn      the `Owner` of the connections, in place of a proxy
 
-What a test reads settles the loop first, so that a transcript is a list of acts, each followed by what came of it.
+Methods that return results settle the loop first. So a test is a list of acts, each followed by its results.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNANSWERED = DialError(Address("server", 1), "no answer within 5 s")
 
 
 class Placed:
-    """A fault on some directions; a changed one is another."""
+    """A fault on some directions; a changed fault is a new object."""
 
     def __init__(self, name: str, fault: Fault, directions: tuple[Direction, ...]) -> None:
         self.name, self.fault, self.directions = name, fault, directions
@@ -56,7 +56,7 @@ class Placed:
 
 
 class StandIn:
-    """The owner of connections, as their port has it."""
+    """The owner of connections, which implements the Protocol of a connection's owner."""
 
     name = "proxy"
 
@@ -121,14 +121,14 @@ class Line:
         self.ordinal = ordinal
         self.client, self.server = Peer("client"), Peer("server")
         self.attached: asyncio.Future[None] = scene.loop.create_future()
-        """Done once the client's socket may be attached; an OSError where it is gone."""
+        """Done when the client's socket may be attached; an OSError if the client is gone."""
         self.reached: asyncio.Future[None] = scene.loop.create_future()
-        """Done once the upstream is reached; a DialError where it is not."""
+        """Done when the upstream is reached; a DialError if it is not."""
         self.ready: asyncio.Future[None] = scene.loop.create_future()
-        """Done once the dial may return, its socket attached."""
+        """Done when the dial may return with its socket attached."""
         self.ready.set_result(None)
         self.passed: list[Direction] = []
-        """The ends-of-stream that the owner was asked to prepare."""
+        """The directions whose end-of-stream the owner has prepared."""
         self._seen = 0
         self._read = {"client": 0, "server": 0}
         owner = scene.owner
@@ -144,16 +144,16 @@ class Line:
         self.reached.set_exception(error)
 
     def operator(self, how: str) -> None:
-        """Close or reset it, as the operator's request does."""
+        """Close or reset the connection, as for a request of the operator."""
         if how == "reset":
             self.connection.reset(Ending("operator", "reset"))
         else:
             self.connection.close(Ending("operator", "closed"))
 
-    # ── what came of them ─────────────────────────────────────────────────────────────
+    # ── results ───────────────────────────────────────────────────────────────────────
 
     def client_got(self) -> bytes:
-        """Return the bytes that have come to the client since this was last asked."""
+        """Return the bytes that the client has received since the last call."""
         return self._got(self.client)
 
     def server_got(self) -> bytes:
@@ -165,24 +165,24 @@ class Line:
         return bytes(peer.received[start:])
 
     def ends(self) -> tuple[str | None, str | None]:
-        """Return how the streams to client and server have ended, if they have."""
+        """Return how the streams to the client and to the server have ended, if they have."""
         self._scene.loop.settle()
         return self.client.end, self.server.end
 
     def events(self) -> list[Event]:
-        """Return what has been published of it."""
+        """Return the events of this connection."""
         self._scene.loop.settle()
         return [one for one in self._scene.owner.events if getattr(one, "connection", None) == self.ordinal]
 
     def told(self) -> list[str]:
-        """Return in words what has been published since this was last asked."""
+        """Return the events since the last call, in words."""
         events = self.events()
         new, self._seen = events[self._seen :], len(events)
         return [in_words(event) for event in new]
 
     @property
     def closed(self) -> ConnectionClosed:
-        """The one event of its end."""
+        """Return the only ConnectionClosed event."""
         [closed] = [event for event in self.events() if isinstance(event, ConnectionClosed)]
         return closed
 
@@ -199,17 +199,17 @@ class Line:
 
 
 class Scene:
-    """A place for connections; leaving it ends them all and looks for what they have left."""
+    """A loop, an owner and its connections; on exit it ends them and checks that nothing is left."""
 
     def __init__(self, flavour: Flavour = "asyncio", queue: int = 16 * 2**20) -> None:
         self.loop = VirtualLoop(flavour)
         self.owner = StandIn(self.loop, queue)
         self.errors: list[str] = []
-        """The errors logged; a test that expects some clears them."""
+        """The errors logged; a test that expects errors clears them."""
         self._handler = _Lines(self.errors)
 
     def accept(self, delay: float = 0.0, attach: bool = True) -> Line:
-        """Accept a client, which may wait to be attached until `line.attached` is done."""
+        """Accept a client; without `attach`, it is attached when `line.attached` is done."""
         line = Line(self, len(self.owner.lines) + 1)
         if attach:
             line.attached.set_result(None)
@@ -224,7 +224,7 @@ class Scene:
         return line
 
     def put(self, name: str, fault: Fault, *directions: Direction) -> None:
-        """Place a fault on every connection, or change the one of that name."""
+        """Add a fault on every connection, or replace the one with that name."""
         self.owner.faults[name] = Placed(name, fault, directions or BOTH)
         self._arrange()
 
@@ -233,7 +233,7 @@ class Scene:
         self._arrange()
 
     def remove_for_new(self, name: str) -> None:
-        """Leave a fault on the connections there are, and keep it from those to come."""
+        """Remove a fault for new connections, but keep it on the open ones."""
         del self.owner.faults[name]
 
     def heal(self) -> None:
@@ -245,22 +245,22 @@ class Scene:
             self.inside(lambda: self.owner.arrange(connection))  # noqa: B023  # called at once
 
     def advance(self, seconds: float) -> None:
-        """Let the time pass."""
+        """Advance the clock by that many seconds."""
         self.loop.advance(seconds)
 
     def inside(self, call: Callable[[], object]) -> None:
-        """Call it from within the loop, before anything else that is ready."""
+        """Call a function from within the loop, before any callback that is ready."""
         asyncio.events._set_running_loop(self.loop)
         try:
             call()
         finally:
             asyncio.events._set_running_loop(None)
 
-    # ── its end ───────────────────────────────────────────────────────────────────────
+    # ── end ───────────────────────────────────────────────────────────────────────────
 
     def __enter__(self) -> Scene:
         logging.getLogger("chaosproxy").addHandler(self._handler)
-        gc.disable()  # so that whatever is made from here on is young when it is looked for
+        gc.disable()  # all objects made from now on stay in the youngest generation, where `cyclic_garbage` finds them
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -281,7 +281,7 @@ class Scene:
         for line in self.owner.lines.values():
             if not line.is_over:
                 line.operator("close")
-        self.advance(2 * CLOSE_GRACE)  # the scheduler's stale entries go with time
+        self.advance(2 * CLOSE_GRACE)  # after that time the scheduler has dropped its stale entries
         for line in self.owner.lines.values():
             check_over(line)
         assert not self.owner.connections, "the registry is not empty"
@@ -305,7 +305,7 @@ def check_over(line: Line) -> None:
 
 
 def cyclic_garbage() -> list[str]:
-    """Return the young objects of the data plane that only the collector would find."""
+    """Return the young objects of the data plane that only the garbage collector would free."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         gc.collect(0)

@@ -1,4 +1,4 @@
-"""The ends of both sides, in the order of their arrival."""
+"""The ends of both sides, in the order in which they arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection from accept to the end of both sockets: each test is a transcript of acts and what came of them."""
+"""A connection from accept to the end of both sockets: each test is a transcript of acts and their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chaosproxy.net.stream.connection import CLOSE_GRACE
 from tests.net.stream.scene import BOTH, REFUSED, UNANSWERED, Scene
 from tests.net.stream.virtual import Flavour
 
-# ── its beginning ────────────────────────────────────────────────────────────────────────
+# ── beginning ────────────────────────────────────────────────────────────────────────────
 
 
 def test_bytes_wait_for_the_dial_and_then_flow(flavour: Flavour) -> None:
@@ -71,6 +71,20 @@ def test_a_client_that_leaves_during_the_dial_cancels_it(flavour: Flavour) -> No
             "closed (client): client left while its upstream was dialled",
         ]
         assert line.reached.cancelled()
+
+
+def test_a_client_that_has_closed_and_is_lost_during_the_dial_closed_first(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        scene.put("frozen", Pause(), "upstream")
+        line = scene.accept()
+        line.client.send(b"unread")
+        line.client.finish()
+        assert line.told() == ["client fin, held by frozen"]
+        line.client.inbox.pop()  # lost before its end-of-stream is read
+        line.client.lose(errno.ETIMEDOUT)
+        scene.heal()
+        assert line.told() == ["client timeout", "closed (client): client left while its upstream was dialled"]
+        assert (line.closed.cause, line.closed.first) == ("client", "client")
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -187,7 +201,7 @@ def test_a_server_lost_before_the_dial_has_returned_may_be_held_by_a_fault(flavo
         assert line.told() == ["closed (server): server reset"]
 
 
-# ── ends in good order ───────────────────────────────────────────────────────────────────
+# ── orderly ends ─────────────────────────────────────────────────────────────────────────
 
 
 def test_half_close_both_ways(flavour: Flavour) -> None:
@@ -227,7 +241,7 @@ def test_the_last_bytes_reach_a_slow_reader_however_long_it_takes(flavour: Flavo
         assert line.ends() == ("fin", "fin")
 
 
-# ── ends by force ────────────────────────────────────────────────────────────────────────
+# ── resets and errors ────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
@@ -262,7 +276,7 @@ def test_the_error_says_how_a_socket_was_lost(number: int, how: str, cause: str,
 
 
 def test_a_reset_after_the_other_sides_end_of_stream_blames_who_closed(flavour: Flavour) -> None:
-    """As every orderly end of AMQP against a broker that resets."""
+    """An orderly close of AMQP against a broker that resets ends in this way."""
     with Scene(flavour) as scene:
         line = scene.open()
         line.client.finish()
@@ -273,7 +287,7 @@ def test_a_reset_after_the_other_sides_end_of_stream_blames_who_closed(flavour: 
 
 
 def test_a_write_that_meets_a_reset_is_the_peers_end(flavour: Flavour) -> None:
-    """After its end-of-stream a socket is not read: only a write meets the reset that follows."""
+    """A socket is not read after its end-of-stream, so only a write detects a reset that follows."""
     with Scene(flavour) as scene:
         line = scene.open()
         line.client.finish()
@@ -298,7 +312,7 @@ def test_a_half_close_that_the_peer_refuses_ends_nothing_by_itself(flavour: Flav
         assert line.closed.first == "server"
 
 
-# ── who ended it stands ──────────────────────────────────────────────────────────────────
+# ── the first cause stays ────────────────────────────────────────────────────────────────
 
 
 def test_the_first_to_arrive_closed_first_even_if_a_fault_lets_it_pass_last(flavour: Flavour) -> None:
@@ -371,7 +385,7 @@ def test_a_reset_that_passes_a_fault_during_a_close_does_not_cut_it_short(flavou
         assert line.ends()[1] == "fin"
 
 
-# ── a close waits, for a while ───────────────────────────────────────────────────────────
+# ── the grace of a close ─────────────────────────────────────────────────────────────────
 
 
 def test_a_close_lets_what_is_written_go_out(flavour: Flavour) -> None:

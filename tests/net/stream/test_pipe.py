@@ -1,4 +1,4 @@
-"""One direction of a connection: what flows, what faults do with it, and what slows it."""
+"""One direction of a connection: its steps, the faults that act on them, and back-pressure."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ KIB = 1024
 
 
 def readers(line: Line) -> tuple[type, type]:
-    """The readers on the sockets of client and server."""
+    """Return the types of the readers on the sockets of client and server."""
     assert line.client.sock is not None and line.server.sock is not None
     return type(line.client.sock.get_protocol()), type(line.server.sock.get_protocol())
 
 
-# ── faults come, change and go in the middle of a stream ─────────────────────────────────
+# ── faults added, changed and removed during a stream ────────────────────────────────────
 
 
 def test_a_fault_added_acts_from_then_on_and_removed_lets_go_at_once(flavour: Flavour) -> None:
@@ -209,7 +209,7 @@ def test_an_injected_close_waits_for_a_slow_reader_and_a_slow_close(flavour: Fla
         assert line.told() == ["closed (injected): closed by fault cut"]
 
 
-# ── a fault that comes or goes while the upstream is dialled ─────────────────────────────
+# ── faults added or removed while the upstream is dialled ────────────────────────────────
 
 
 @pytest.mark.parametrize("direction", ["upstream", "downstream"])
@@ -318,7 +318,7 @@ def test_a_client_that_sends_ahead_of_the_dial_is_slowed(flavour: Flavour) -> No
 
 @pytest.mark.parametrize("queue", [4 * KIB, 64 * KIB, 100 * KIB])
 def test_a_queue_that_has_drained_is_filled_again(queue: int, flavour: Flavour) -> None:
-    """Also where the sink's own buffer holds more than the queue may, and is not full."""
+    """This holds even if the sink's write buffer, which is not full, holds more bytes than the queue's limit."""
     with Scene(flavour, queue=queue) as scene:
         line = scene.open()
         scene.put("slow", Latency(delay=0.1), "upstream")
@@ -396,11 +396,11 @@ def test_a_paused_side_is_not_read(flavour: Flavour) -> None:
         assert (line.server_got(), line.client_got()) == (b"unread", b"unread too")
 
 
-# ── the receiver is gone ─────────────────────────────────────────────────────────────────
+# ── a receiver that is gone ──────────────────────────────────────────────────────────────
 
 
 def gone(scene: Scene) -> Line:
-    """A connection whose server is gone, with a fault that keeps this from the client."""
+    """Return a connection whose server is gone, with a fault that holds the reset toward the client."""
     line = scene.open()
     scene.put("dark", Stall(), "downstream")
     line.server.reset()
@@ -472,12 +472,12 @@ def test_a_sender_that_was_paused_is_read_again_once_its_receiver_is_gone(flavou
         assert line.told() == ["client fin"]
 
 
-# ── a fault's defect ends one connection ─────────────────────────────────────────────────
+# ── a failing fault ends one connection ──────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Broken(Fault):
-    """Raises when a step of some kind comes, or when its alarm rings."""
+    """Raises an exception at a certain kind of step, or at a scheduled time."""
 
     on: str
     type: ClassVar[str] = "broken"
@@ -514,7 +514,7 @@ BUG = "closed (bug): a fault failed; the log has the traceback"
 
 
 def fails_alone(scene: Scene, line: Line, other: Line) -> None:
-    """Only that connection has ended, and the log says why."""
+    """Assert that only this connection has ended, and that the log has the reason."""
     assert line.told()[-1] == BUG
     assert other.told() == []
     assert [one for one in scene.errors if "connection 1 of proxy failed" in one], scene.errors

@@ -1,4 +1,4 @@
-"""The virtual loop and its sockets do what the real ones do: each scenario is played on all four."""
+"""The virtual loop and its sockets behave as the real ones: each scenario runs on all four."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "virtual-uvloop": lambda: VirtualLoop("uvloop"),
 }
 ENOUGH = 20_000_000
-"""Bytes that no kernel takes for a peer which does not read."""
+"""More bytes than any kernel buffers for a peer that does not read."""
 
 
 class Recorder(asyncio.Protocol):
-    """Writes down all that a transport calls."""
+    """Records every call of a transport."""
 
     def __init__(self, on_made: Callable[[Recorder], None] = lambda recorder: None) -> None:
         self.log: list[object] = []
@@ -55,7 +55,7 @@ class Recorder(asyncio.Protocol):
         self.log.append("ready")
 
     async def until(self, count: int) -> list[object]:
-        """Wait for that many entries, and return them all."""
+        """Wait for that many entries, and return all entries."""
         async with asyncio.timeout(20):
             while len(self.log) < count:
                 await asyncio.sleep(0)
@@ -63,7 +63,7 @@ class Recorder(asyncio.Protocol):
         return self.log
 
     def attempt(self, name: str, call: Callable[[], object]) -> None:
-        """Call, and write down what it raises."""
+        """Call a function, and record an exception that it raises."""
         try:
             call()
         except Exception as error:
@@ -71,13 +71,13 @@ class Recorder(asyncio.Protocol):
 
 
 class Far(Protocol):
-    """The far end of the socket."""
+    """The far end of a socket."""
 
     def send(self, data: bytes) -> None: ...
     def finish(self) -> None: ...
     def reset(self) -> None: ...
     async def end(self) -> tuple[int, str]:
-        """Read to the end; return how many bytes came, and how the stream ended."""
+        """Read to the end; return the number of bytes, and how the stream ended."""
 
 
 class RealFar:
@@ -109,7 +109,7 @@ class RealFar:
 class VirtualFar:
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        peer.stop_reading(100_000)  # as a kernel's buffers do
+        peer.stop_reading(100_000)  # the size of a kernel's buffers
         self.send, self.finish, self.reset = peer.send, peer.finish, peer.reset
 
     async def end(self) -> tuple[int, str]:
@@ -128,7 +128,7 @@ class Rig:
         self._recorders: list[Recorder] = []
 
     async def far_end(self) -> Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]:
-        """Make the far end, which may act before the socket is attached; return how to attach it."""
+        """Make the far end, which may act before the socket is attached; return a function that attaches it."""
         loop = asyncio.get_running_loop()
         if isinstance(loop, VirtualLoop):
             peer = Peer()
@@ -297,7 +297,7 @@ async def close_with_bytes_unsent(rig: Rig) -> list[object]:
     await turns(20)
     near.log.append("open")
     end = await rig.far.end()
-    return [*(one for one in await near.until(5) if one != "ready"), end]  # one loop resumes before, one does not
+    return [*(one for one in await near.until(5) if one != "ready"), end]  # one loop resumes before the end
 
 
 async def abort_after_the_last_byte(rig: Rig) -> list[object]:
@@ -388,7 +388,7 @@ SCENARIOS: dict[Scenario, tuple[Sequence[object], Sequence[object]]] = {
     another_protocol: (["made", b"for the next", ("lost", None)],) * 2,
     a_dial_cancelled_as_it_succeeds: (["made", ("closing", True), ("lost", None)], ["made", ("closing", False)]),
 }
-"""What the protocol sees on asyncio, and on uvloop."""
+"""The calls that the protocol gets on asyncio, and on uvloop."""
 
 
 @pytest.mark.parametrize("loop_name", LOOPS)
@@ -413,7 +413,7 @@ def test_uvloop_makes_the_protocol_of_a_dial_before_it_connects(loop_name: str) 
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(0)
-            waiting = [socket.socket() for _ in range(3)]  # the backlog is full: nobody answers
+            waiting = [socket.socket() for _ in range(3)]  # the backlog is full, so SYNs get no response
             for sock in waiting:
                 sock.setblocking(False)
                 sock.connect_ex(listener.getsockname())
@@ -435,7 +435,7 @@ def test_uvloop_makes_the_protocol_of_a_dial_before_it_connects(loop_name: str) 
         loop.close()
 
 
-# ── the clock ────────────────────────────────────────────────────────────────────────────
+# ── clock ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_hour_passes_at_once_and_exactly() -> None:

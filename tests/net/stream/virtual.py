@@ -1,18 +1,18 @@
-"""An event loop whose clock jumps, and sockets in memory that behave as each loop's own do.
+"""An event loop whose clock jumps, and sockets in memory that behave as those of each loop.
 
-    VirtualLoop      runs callbacks as asyncio does; where it would wait, it moves its clock to the next deadline
-    VirtualSocket    the transport of one socket, in the flavour of asyncio's or of uvloop's
-    Peer             the far end of a socket and the network to it: a test says what arrives and what is taken
+    VirtualLoop      runs callbacks as asyncio does; instead of waiting, it moves its clock to the next deadline
+    VirtualSocket    the transport of one socket, with the behaviour of asyncio's or of uvloop's
+    Peer             the far end of a socket and the network to it: a test controls what arrives and what is accepted
     VirtualHangups   reports the end of a socket that is not read, as epoll does
 
-A run is deterministic: there is no file descriptor, no thread and no sleep. `test_virtual` plays the same scenarios
-over real sockets on both loops, so that the two flavours are what those loops do and not what somebody remembers.
+A run is deterministic: there is no file descriptor, no thread and no sleep. `test_virtual` runs the same scenarios
+over real sockets on both loops, which proves that the two flavours behave as those loops.
 
 The flavours differ in this:
-- uvloop reads between the turns of the loop, so data may come between `connection_made` and the task that dialled;
-- uvloop starts to read after `connection_made`, whatever that has asked for;
+- uvloop reads between the turns of the loop, so data may arrive between `connection_made` and the task that dialled;
+- uvloop starts to read after `connection_made`, even if that has called `pause_reading`;
 - uvloop makes the protocol of a dial before it connects;
-- a dial cancelled as it succeeds ends with `connection_lost` on asyncio, and without any call on uvloop;
+- a dial cancelled at the moment it succeeds ends with `connection_lost` on asyncio, and without any call on uvloop;
 - uvloop resumes writing at 16 bytes, asyncio at a quarter of the high-water mark;
 - a write after `connection_lost` raises on uvloop; on asyncio so does an abort, where `close` had bytes to write;
 - an end-of-stream written after the peer's reset raises on asyncio, and loses the connection on uvloop.
@@ -45,11 +45,11 @@ _MOST_TURNS = 10_000
 
 
 class Hang(Exception):
-    """Something is awaited that can never come: nothing is scheduled, and no socket has news."""
+    """A test awaits something that can never happen: nothing is scheduled, and no socket has pending calls."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Moves its clock to the next deadline instead of waiting for it."""
+    """Moves its clock to the next deadline instead of waiting."""
 
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
@@ -58,20 +58,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.flavour = flavour
         self.sockets: dict[VirtualSocket, None] = {}
-        """The open ones, in the order in which they were made."""
+        """The open sockets, in the order in which they were made."""
         self.hangups = VirtualHangups()
         self.complaints: list[dict[str, Any]] = []
-        """All that callbacks have raised, as the exception handler is given it."""
+        """The contexts that the exception handler was called with."""
         self._now = 1000.0
         self._clock_resolution = 1e-9
-        self._selector = self  # BaseEventLoop asks its selector to wait
+        self._selector = self  # BaseEventLoop waits in its selector
         self.set_exception_handler(lambda _, context: self.complaints.append(context))
 
     def time(self) -> float:
         return self._now
 
     def select(self, timeout: float | None) -> list[Callable[[], None]]:
-        """Return the calls that sockets with news are due; without news, let the time pass."""
+        """Return the pending calls of sockets; if there are none, advance the clock."""
         news = [call for sock in self.sockets for call in sock.news()] + self.hangups.news()
         if news or timeout == 0:
             return news
@@ -84,23 +84,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _process_events(self, news: Iterable[Callable[[], None]]) -> None:
         for call in news:
             if self.flavour == "uvloop":
-                call()  # libuv calls back from within its poll
+                call()  # libuv makes its callbacks while it polls
             else:
                 self.call_soon(call)
 
     def _write_to_self(self) -> None:
-        """Wake a loop that waits, which this one never does."""
+        """Wake a waiting loop; this one never waits."""
 
-    # ── for tests that turn it by hand ────────────────────────────────────────────────
+    # ── control by tests ──────────────────────────────────────────────────────────────
 
     def turn(self, times: int = 1) -> None:
-        """Run what is ready, and what has come for sockets; no time passes."""
+        """Run the callbacks that are ready, and the pending calls of sockets, without advancing the clock."""
         for _ in range(times):
             self.call_soon(self.stop)
             self.run_forever()
 
     def settle(self) -> None:
-        """Turn until nothing is left to do at this time."""
+        """Run turns until nothing more happens at this time."""
         for _ in range(_MOST_TURNS):
             if not self._ready and not self.select(0) and self.next_deadline > self._now:
                 return
@@ -108,7 +108,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise Hang(f"still busy after {_MOST_TURNS} turns without any time passing")
 
     def advance(self, seconds: float) -> None:
-        """Let the time pass, stopping wherever something is due."""
+        """Advance the clock, stopping at each time at which something is due."""
         until = self._now + seconds
         self.settle()
         while self.next_deadline <= until:
@@ -118,37 +118,37 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.settle()
 
     def lag(self, seconds: float) -> None:
-        """Let the time pass in which a busy machine runs nothing."""
+        """Advance the clock without running anything, as on a busy machine."""
         self._now += seconds
 
     @property
     def next_deadline(self) -> float:
-        """When the next timer is due; infinite where there is none."""
+        """The time of the next timer; infinite if there is none."""
         return min((handle.when() for handle in self._scheduled if not handle.cancelled()), default=math.inf)
 
 
 class Peer:
-    """The far end of one socket, and the network to it, as a test scripts them."""
+    """The far end of one socket, and the network to it, controlled by a test."""
 
     def __init__(self, name: str = "peer") -> None:
         self.name = name
         self.inbox: deque[bytes | OSError | None] = deque()
-        """Sent and not yet read; None is an end-of-stream."""
+        """Data that was sent and not yet read; None is an end-of-stream."""
         self.received = bytearray()
         self.end: Literal["fin", "reset"] | None = None
-        """How the stream to it has ended."""
+        """The end of the stream to this peer, if it has ended."""
         self.room = math.inf
-        """Bytes that it and the kernels in between still take."""
+        """The number of bytes that this peer, and the kernels on the path, still accept."""
         self.finished = False
-        """It has sent its end-of-stream."""
+        """True after this peer has sent its end-of-stream."""
         self.broken: OSError | None = None
-        """The error that writing to it meets."""
+        """The error that a write to this peer gets."""
         self.sock: VirtualSocket | None = None
-        """The socket that is connected to it."""
+        """The socket that is connected to this peer."""
         self.on_end: Callable[[How], None] = lambda how: None
-        """Called as its end reaches the protocol."""
+        """Called when this peer's end reaches the protocol."""
         self.on_hangup: Callable[[How], None] = lambda how: None
-        """Called as its end is reported of a socket that is not read."""
+        """Called when this peer's end is reported although its socket is not read."""
 
     def send(self, data: bytes) -> None:
         self.inbox.append(data)
@@ -162,21 +162,21 @@ class Peer:
         self.lose(errno.ECONNRESET)
 
     def lose(self, number: int) -> None:
-        """Have the socket to it fail with an errno; what it sent before is still read."""
+        """Make the socket fail with an errno; data sent before is still read."""
         self.inbox.append(_os_error(number))
-        # A kernel whose peer has closed before reports EPIPE (tcp_reset in Linux).
+        # Linux reports EPIPE if the peer has sent its FIN before (tcp_reset).
         self.broken = _os_error(errno.EPIPE if self.finished and number == errno.ECONNRESET else number)
 
     def stop_reading(self, room: int = 0) -> None:
-        """Take `room` more bytes and then none."""
+        """Accept `room` more bytes, and then none."""
         self.room = room
 
     def read_on(self) -> None:
-        """Take everything again."""
+        """Accept all bytes again."""
         self.room = math.inf
 
     def take(self, data: bytes | bytearray) -> int:
-        """Take what there is room for; return how much."""
+        """Accept as many bytes as there is room for; return their number."""
         size = int(min(len(data), self.room))
         self.received += data[:size]
         self.room -= size
@@ -184,7 +184,7 @@ class Peer:
 
 
 class _Options:
-    """The socket as a loop lends it: it remembers whether it is to end with a reset."""
+    """The socket object that a loop gives access to; it records whether the socket is to end with RST."""
 
     family = socket.AF_INET
 
@@ -213,9 +213,9 @@ class VirtualSocket(asyncio.Transport):
         peer.sock = self
         self.high = HIGH_WATER
         self.let_go = False
-        """The side that uses it has closed or aborted it."""
+        """True after the user of the transport has closed or aborted it."""
         self.lingers = False
-        """It ends with a reset."""
+        """True if the socket ends with RST."""
         self.closed = False
         self._loop, self._protocol, self._waiter = loop, protocol, waiter
         self._is_uvloop = loop.flavour == "uvloop"
@@ -230,7 +230,7 @@ class VirtualSocket(asyncio.Transport):
             loop.call_soon(self._start_reading)
             loop.call_soon(self._wake_waiter)
 
-    # ── its beginning ─────────────────────────────────────────────────────────────────
+    # ── beginning ─────────────────────────────────────────────────────────────────────
 
     def _make_uvloop(self) -> None:
         if not self.closed:
@@ -245,7 +245,7 @@ class VirtualSocket(asyncio.Transport):
         self._waiter = None
 
     def cancel_dial(self) -> None:
-        """End as the loop ends the socket of a dial that is cancelled as it succeeds."""
+        """End as the loop's socket does when its dial is cancelled at the moment it succeeds."""
         if not self._is_uvloop:
             self.close()
         elif not self.closed:
@@ -255,7 +255,7 @@ class VirtualSocket(asyncio.Transport):
     # ── reading ───────────────────────────────────────────────────────────────────────
 
     def news(self) -> list[Callable[[], None]]:
-        """Return the calls that a loop makes for what has come."""
+        """Return the calls that a loop would make for data and ends that have arrived."""
         peer, calls = self.peer, list[Callable[[], None]]()
         if self._reading and peer.inbox:
             calls.append(self._read)
@@ -271,7 +271,7 @@ class VirtualSocket(asyncio.Transport):
         if not self._reading or not self.peer.inbox:
             return
         match self.peer.inbox[0]:
-            case None:  # it stays: whoever reads on reads it again
+            case None:  # the end-of-stream stays in the inbox: reading again finds it again
                 self._reading = False
                 self.peer.on_end("fin")
                 self._guard(self._protocol.eof_received)
@@ -287,7 +287,7 @@ class VirtualSocket(asyncio.Transport):
     def pause_reading(self) -> None:
         if self._closing:
             return
-        self._paused = not self._is_uvloop  # uvloop knows only whether it reads now
+        self._paused = not self._is_uvloop  # uvloop has no separate state for paused
         self._reading = False
 
     def resume_reading(self) -> None:
@@ -364,7 +364,7 @@ class VirtualSocket(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return len(self._buffer)
 
-    # ── its end ───────────────────────────────────────────────────────────────────────
+    # ── end ───────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
         self.let_go = True
@@ -399,7 +399,7 @@ class VirtualSocket(asyncio.Transport):
         self._loop.call_soon(self._connection_lost, error)
 
     def _connection_lost(self, error: Exception | None) -> None:
-        if self.closed:  # by `cancel_dial`
+        if self.closed:  # closed by `cancel_dial`
             return
         try:
             if error is not None:
@@ -419,20 +419,20 @@ class VirtualSocket(asyncio.Transport):
 
     def _guard(self, call: Callable[..., object], *args: object) -> None:
         try:
-            if call(*args) is False:  # of `eof_received`
+            if call(*args) is False:  # the result of `eof_received`
                 self.close()
-        except Exception as error:  # as both loops do
+        except Exception as error:  # both loops do the same
             self._fail(error)
 
     def _check_left(self) -> None:
-        if self.closed:  # by `close`, once its last byte was written: asyncio then forgets to guard itself
+        if self.closed:  # closed by `close` after its last byte was written; asyncio then has no check of its own
             raise AttributeError("'NoneType' object has no attribute 'call_soon'")
 
     def _ensure_alive(self) -> None:
         if self._is_uvloop and self.closed:
             raise RuntimeError("unable to perform operation; the handler is closed")
 
-    # ── what is asked of it ───────────────────────────────────────────────────────────
+    # ── protocol and properties ───────────────────────────────────────────────────────
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol  # type: ignore[assignment]
@@ -447,28 +447,28 @@ class VirtualSocket(asyncio.Transport):
 
 
 class VirtualHangups:
-    """Reports that the peer of a socket which is not read has ended: once for each time it is asked to."""
+    """Reports once, for each `watch`, that the peer of an unread socket has ended."""
 
     def __init__(self) -> None:
         self._watches: dict[object, tuple[VirtualSocket, Callable[[How], None]]] = {}
 
-    def watch(self, who: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
+    def watch(self, key: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
         assert isinstance(transport, VirtualSocket)
-        self._watches[who] = (transport, report)
+        self._watches[key] = (transport, report)
 
-    def forget(self, who: object) -> None:
-        self._watches.pop(who, None)
+    def forget(self, key: object) -> None:
+        self._watches.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._watches)
 
     def news(self) -> list[Callable[[], None]]:
-        """Return the calls that a loop makes for what has come."""
-        ended = [who for who, (sock, _) in self._watches.items() if not sock.closed and _has_ended(sock.peer)]
-        return [partial(self._report, who) for who in ended]
+        """Return the calls that a loop would make for ends that have arrived."""
+        ended = [key for key, (sock, _) in self._watches.items() if not sock.closed and _has_ended(sock.peer)]
+        return [partial(self._report, key) for key in ended]
 
-    def _report(self, who: object) -> None:
-        watch = self._watches.pop(who, None)
+    def _report(self, key: object) -> None:
+        watch = self._watches.pop(key, None)
         if watch is not None and not watch[0].closed:
             how: How = "reset" if watch[0].peer.broken is not None else "fin"
             watch[0].peer.on_hangup(how)
@@ -478,7 +478,7 @@ class VirtualHangups:
 async def connect(
     peer: Peer, make_protocol: Callable[[], asyncio.Protocol], reached: asyncio.Future[None] | None = None
 ) -> VirtualSocket:
-    """Connect to `peer` once `reached` is done, as `create_connection` of the running loop does."""
+    """Connect to `peer` when `reached` is done, as `create_connection` of the running loop does."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     protocol = make_protocol() if loop.flavour == "uvloop" else None
@@ -495,7 +495,7 @@ async def connect(
 
 
 def how_of(error: Exception) -> How:
-    """Return how a socket that was lost with this error is said to have ended."""
+    """Return the `how` with which the loss of a socket with this error is reported."""
     unreachable = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
     return "timeout" if isinstance(error, OSError) and error.errno in unreachable else "reset"
 
