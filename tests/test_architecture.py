@@ -27,6 +27,7 @@ RANKS: dict[str, float] = {
     "chaosproxy.control.web": 5,
     "chaosproxy.control.plan": 6, "chaosproxy.control.supervisor": 6, "chaosproxy.control.policy": 6,
     "chaosproxy.control.partitions": 6, "chaosproxy.control.nodes": 6, "chaosproxy.control.preflight": 6,
+    "chaosproxy.control.faults": 6,
     "chaosproxy.observe": 6,
     "chaosproxy.control.v1": 7, "chaosproxy.demo": 7,
     "chaosproxy.app": 8,

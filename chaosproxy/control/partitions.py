@@ -7,9 +7,10 @@ partition through it is gone.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
 
 from chaosproxy.control.preflight import PreparedCut, granted, preflight_cut
 from chaosproxy.declare import nearest
@@ -26,7 +27,8 @@ from chaosproxy.model.topology import Cut, bad_switch, flaky_link
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
 from chaosproxy.net.proxy import Proxy
-from chaosproxy.net.timer.scheduler import Clock
+from chaosproxy.net.timer.alarm import Alarm
+from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.seed import Seed
 
 __all__ = ["ActivePartition", "Partitions"]
@@ -49,7 +51,7 @@ class ActivePartition:
     """False while a flaky link is whole."""
     parts: dict[str, ResolvedMode] = field(default_factory=dict)
     """How it acts on each proxy it goes through, by the proxy's name."""
-    timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
+    timers: dict[str, Alarm] = field(default_factory=dict)
 
     @property
     def modes(self) -> list[str]:
@@ -66,14 +68,14 @@ class Partitions:
     """Holds the partitions of one process; belongs to its supervisor."""
 
     def __init__(
-        self, proxies: Callable[[], list[Proxy]], seed: Seed, kernel: Capabilities, bus: Bus, clock: Clock
+        self, proxies: Callable[[], list[Proxy]], seed: Seed, kernel: Capabilities, bus: Bus, scheduler: Scheduler
     ) -> None:
         self._proxies = proxies
         self._seed = seed
         self._kernel = kernel
         self._bus = bus
-        self._clock = clock
-        self._loop = asyncio.get_running_loop()
+        self._scheduler = scheduler
+        self._clock = scheduler.clock
         self._active: dict[str, ActivePartition] = {}
 
     def all(self) -> list[ActivePartition]:
@@ -214,15 +216,18 @@ class Partitions:
 
     def _set_timers(self, active: ActivePartition) -> None:
         if active.lasts is not None:
-            active.timers["end"] = self._loop.call_later(active.lasts, self._expire, active)
+            end = active.timers["end"] = Alarm(self._scheduler, partial(self._expire, active))
+            end.set(active.since + active.lasts)
         if active.spec.preset == "flaky-link":
             dice = self._seed.at("partition", active.spec.id, "flaky-link")
-            self._flap_later(active, flaky_link(dice, active.spec.down, active.spec.up))
+            due = accumulate(flaky_link(dice, active.spec.down, active.spec.up), initial=active.since)
+            next(due)  # it begins cut
+            flap = active.timers["flap"] = Alarm(self._scheduler, partial(self._flap, active, due))
+            flap.set(next(due))
 
-    def _flap_later(self, active: ActivePartition, periods: Iterator[float]) -> None:
-        active.timers["flap"] = self._loop.call_later(next(periods), self._flap, active, periods)
-
-    def _flap(self, active: ActivePartition, periods: Iterator[float]) -> None:
+    def _flap(self, active: ActivePartition, due: Iterator[float]) -> None:
+        """Cut or restore a flaky link. Its times follow from its beginning, so that a late call delays no other."""
+        active.timers["flap"].set(next(due))
         active.is_cut = not active.is_cut
         specs = [proxy.spec for proxy in self._proxies()]
         faults = faults_of(active.spec, active.cut, specs) if active.is_cut else {}
@@ -232,7 +237,6 @@ class Partitions:
             else:
                 proxy.restore(active.spec.id)
         self._bus.publish(PartitionFlapped(at=self._clock(), partition=active.spec.id, is_cut=active.is_cut))
-        self._flap_later(active, periods)
 
     def _expire(self, active: ActivePartition) -> None:
         self._end(active)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from chaosproxy.control.faults import Faults
 from chaosproxy.control.partitions import Partitions
 from chaosproxy.control.plan import FaultPlan, plan, plan_faults
 from chaosproxy.control.preflight import (
@@ -21,7 +22,6 @@ from chaosproxy.control.preflight import (
     Present,
     granted,
     preflight,
-    preflight_fault,
     preflight_proxy,
 )
 from chaosproxy.declare import nearest
@@ -29,10 +29,6 @@ from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import (
     Bus,
     Event,
-    FaultAdded,
-    FaultChanged,
-    FaultExpired,
-    FaultRemoved,
     ProxyAdded,
     ProxyChanged,
     ProxyRemoved,
@@ -44,7 +40,7 @@ from chaosproxy.net.kernel.capabilities import Capabilities, probe
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
-from chaosproxy.net.timer.scheduler import Clock, Scheduler, best_timer
+from chaosproxy.net.timer.scheduler import Clock, MakeTimer, Scheduler, best_timer
 from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.seed import Seed
 from chaosproxy.tasks import TaskOwner
@@ -64,21 +60,24 @@ class Supervisor:
         bus: Bus | None = None,
         clock: Clock = time.monotonic,
         kernel: Capabilities | None = None,
+        make_timer: MakeTimer | None = None,
     ) -> None:
-        """`kernel` is what this machine can do; without it, it is probed."""
+        """`kernel` is what this machine can do; without it, it is probed.
+
+        Everything timed runs on one scheduler: `clock` gives its time, `make_timer` wakes it.
+        """
         self.seed = seed or Seed.drawn()
         self.bus = bus or Bus()
         self.kernel = kernel or probe()
-        self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._scheduler = Scheduler(clock, best_timer(self._loop, clock))
+        self._scheduler = Scheduler(clock, make_timer or best_timer(asyncio.get_running_loop(), clock))
         self._hangups = Hangups()
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
         self._ending: list[Proxy] = []
-        self._expiries: dict[tuple[str, str], asyncio.TimerHandle] = {}
-        self.partitions = Partitions(self.proxies, self.seed, self.kernel, self.bus, clock)
+        self._faults = Faults(self.kernel, self.bus, self._scheduler)
+        self.partitions = Partitions(self.proxies, self.seed, self.kernel, self.bus, self._scheduler)
 
     def now(self) -> float:
         """Seconds on the data plane's clock."""
@@ -195,9 +194,6 @@ class Supervisor:
     def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
         return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts()))
 
-    def _preflight_fault(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
-        return granted(preflight_fault(fault, proxy.spec, self.kernel, proxy.tls))
-
     def _make(self, prepared: PreparedProxy) -> Proxy:
         return Proxy(
             prepared.spec,
@@ -222,9 +218,7 @@ class Supervisor:
         proxy.use_listener(listener)
         listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
         self._publish(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
-        for fault in spec.faults:
-            self._expire_later(spec.name, fault)
-            self._publish_fault(FaultAdded, proxy, fault, by)
+        self._faults.begun(proxy, by)
         return proxy
 
     def _change(self, prepared: PreparedProxy, faults: FaultPlan, listener: Listener | None, by: str) -> None:
@@ -238,7 +232,7 @@ class Supervisor:
         proxy.spec = replace(spec, faults=proxy.spec.faults)
         self.partitions.arrange(proxy)
         for fault in faults.put:
-            self._put(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
+            self._faults.place(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
         proxy.settle(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
@@ -252,8 +246,7 @@ class Supervisor:
     def _remove(self, name: str, by: str) -> None:
         proxy = self._proxies.pop(name)
         self.partitions.forget(name)
-        for fault in proxy.spec.faults:
-            self._forget_expiry(name, fault.name)
+        self._faults.forget(proxy)
         proxy.close()
         if proxy.connections:
             self._ending = [one for one in self._ending if one.connections] + [proxy]
@@ -279,34 +272,23 @@ class Supervisor:
         :raises Unsupported: it asks for a mode that cannot be had here; nothing has changed.
         """
         running = self.proxy(proxy)
-        self._put(running, self._preflight_fault(running, fault), by)
+        self._faults.place(running, self._faults.prepare(running, fault), by)
 
     def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
         """Place a fault on several proxies, or change it there, in one turn of the loop: on all or on none.
 
         :raises Unsupported: it asks for a mode that one of them cannot have.
         """
-        prepared = [(proxy, self._preflight_fault(proxy, fault)) for proxy in proxies]
+        prepared = [(proxy, self._faults.prepare(proxy, fault)) for proxy in proxies]
         for proxy, one in prepared:
-            self._put(proxy, one, by)
-
-    def _put(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
-        fault = prepared.spec
-        known = proxy.spec.fault(fault.name) is not None
-        if prepared.tls is not proxy.tls:
-            proxy.use_tls(prepared.tls)
-        proxy.put_fault(fault, prepared.resolved)
-        self._expire_later(proxy.spec.name, fault)
-        self._publish_fault(FaultChanged if known else FaultAdded, proxy, fault, by)
+            self._faults.place(proxy, one, by)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once.
 
         :raises NotFound: there is no such proxy or fault.
         """
-        gone = self._take_away(proxy, fault)
-        self._publish(FaultRemoved, proxy=proxy, fault=fault, type=gone.type, by=by)
-        return gone
+        return self._faults.remove(self.proxy(proxy), fault, by)
 
     def heal(self, by: str, proxy: str | None = None, fault: str | None = None) -> list[tuple[str, FaultSpec]]:
         """Take away every fault and partition, the faults of one proxy, or one of them; answers which faults.
@@ -329,29 +311,6 @@ class Supervisor:
             for present in reversed(one.spec.faults)
         ]
         return removed[::-1]
-
-    def _take_away(self, proxy: str, fault: str) -> FaultSpec:
-        running = self.proxy(proxy)
-        if running.spec.fault(fault) is None:
-            known = [present.name for present in running.spec.faults]
-            raise NotFound(f"proxy {proxy!r} has no fault {fault!r}{nearest(fault, known)}")
-        self._forget_expiry(proxy, fault)
-        return running.remove_fault(fault)
-
-    def _expire_later(self, proxy: str, fault: FaultSpec) -> None:
-        self._forget_expiry(proxy, fault.name)
-        ttl = fault.placement.ttl
-        if ttl is not None:
-            self._expiries[proxy, fault.name] = self._loop.call_later(ttl, self._expire, proxy, fault.name)
-
-    def _forget_expiry(self, proxy: str, fault: str) -> None:
-        handle = self._expiries.pop((proxy, fault), None)
-        if handle is not None:
-            handle.cancel()
-
-    def _expire(self, proxy: str, fault: str) -> None:
-        gone = self._take_away(proxy, fault)
-        self._publish(FaultExpired, proxy=proxy, fault=fault, type=gone.type)
 
     # ── the end ───────────────────────────────────────────────────────────────────────
 
@@ -380,12 +339,6 @@ class Supervisor:
                     one_closed.clear()
                     await one_closed.wait()
         unsubscribe()
-
-    def _publish_fault(self, event: Callable[..., Event], proxy: Proxy, fault: FaultSpec, by: str) -> None:
-        active = proxy.active_fault(fault.name)
-        mode, why = (active.resolved.mode or "", active.resolved.why) if active is not None else ("", "")
-        facts = {"fault": fault.name, "type": fault.type, "effective_mode": mode, "mode_reason": why}
-        self._publish(event, proxy=proxy.spec.name, by=by, **facts)
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:
         self.bus.publish(event(at=self._clock(), **facts))

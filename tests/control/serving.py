@@ -29,6 +29,7 @@ from chaosproxy.model import Address, ControlSpec, PolicySpec
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
+from tests.net.clockwork import Clockwork
 
 DOCUMENT = openapi_document()
 LOOPBACK = ControlSpec(listen=Address("127.0.0.1", 0))
@@ -82,9 +83,16 @@ async def serving(
     seed: int = 42,
     beside: Sequence[Route] = (),
     kernel: Capabilities | None = None,
+    time: Clockwork | None = None,
 ) -> AsyncIterator[Api]:
-    """A control API with nothing behind it yet, until the block ends; `beside` is another set of routes."""
-    supervisor = Supervisor(Seed(seed), kernel=kernel)
+    """A control API with nothing behind it yet, until the block ends.
+
+    `beside` is another set of routes; `time` is moved by the test instead of passing.
+    """
+    if time is None:
+        supervisor = Supervisor(Seed(seed), kernel=kernel)
+    else:
+        supervisor = Supervisor(Seed(seed), kernel=kernel, clock=time.clock, make_timer=time.make_timer)
     registry = make_registry(supervisor, GcPauses(), "asyncio")
     program = Program(supervisor=supervisor, policy=policy or PolicySpec(), loop_name="asyncio")
     sets = (v1_routes(program), health_routes(supervisor.waiting_for), metrics_routes(registry), beside)

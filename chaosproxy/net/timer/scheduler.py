@@ -1,6 +1,6 @@
-"""The one timer of the process: wakes each pipe when its next step is due.
+"""The one timer of the process: wakes each pipe when its next step is due, and each alarm at its time.
 
-A heap of (due, pipe), at most one valid entry per pipe; the kernel is told of the
+A heap of (due, owner), at most one valid entry per owner; the kernel is told of the
 earliest alone, and only when that changes (arming costs about 20 µs). On Linux the timer
 is a timerfd on CLOCK_MONOTONIC: never early, 0.1 to 0.35 ms late, where an event loop's
 own timers have 1 ms grain and may fire early (uvloop) or round up (epoll_wait).
@@ -19,7 +19,7 @@ from typing import Protocol
 
 from chaosproxy.faults.base import NEVER
 
-__all__ = ["Clock", "Scheduler", "LoopTimer", "Timed", "best_timer"]
+__all__ = ["Clock", "LoopTimer", "MakeTimer", "Scheduler", "Timed", "best_timer"]
 
 _SLICE = 0.005
 """Seconds of work before everything else gets its turn; what is left is woken again at once."""
@@ -52,10 +52,14 @@ class Timer(Protocol):
     def close(self) -> None: ...
 
 
+MakeTimer = Callable[[Callable[[], None]], Timer]
+"""Makes the timer that is to call back."""
+
+
 class Scheduler:
     """Wakes whoever is scheduled, in order of time."""
 
-    def __init__(self, clock: Clock, make_timer: Callable[[Callable[[], None]], Timer]) -> None:
+    def __init__(self, clock: Clock, make_timer: MakeTimer) -> None:
         self.clock = clock
         self._heap: list[tuple[float, int, Timed]] = []
         self._ordinals = itertools.count()
@@ -97,8 +101,8 @@ class Scheduler:
                 who.scheduled_at = NEVER
                 try:
                     who.on_due(now)
-                except Exception:  # one pipe's defect must not stop everybody's timer
-                    logger.exception("a pipe failed; its connection is reset")
+                except Exception:  # one owner's defect must not stop everybody's timer
+                    logger.exception("a defect: a scheduled call failed; if it was a pipe's, its connection is reset")
                     who.on_bug()
         finally:
             self._firing = False
@@ -139,7 +143,7 @@ class LoopTimer:
             self._fire()
 
 
-def best_timer(loop: asyncio.AbstractEventLoop, clock: Clock) -> Callable[[Callable[[], None]], Timer]:
+def best_timer(loop: asyncio.AbstractEventLoop, clock: Clock) -> MakeTimer:
     """The most exact timer for this platform and clock."""
     if sys.platform == "linux" and clock is time.monotonic:
         from chaosproxy.net.timer.timerfd import TimerFd

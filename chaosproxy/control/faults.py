@@ -1,0 +1,103 @@
+"""The faults of running proxies: placed, changed, removed, and ended by their ttl.
+
+Everything here happens at once. What a fault does to connections is its proxy's work; this
+module checks it beforehand, publishes the event and sets the time of its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from chaosproxy.control.preflight import PreparedFault, granted, preflight_fault
+from chaosproxy.declare import nearest
+from chaosproxy.errors import NotFound
+from chaosproxy.events import Bus, Event, FaultAdded, FaultChanged, FaultExpired, FaultRemoved
+from chaosproxy.model.fault import FaultSpec
+from chaosproxy.net.kernel.capabilities import Capabilities
+from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.timer.alarm import Alarm
+from chaosproxy.net.timer.scheduler import Scheduler
+
+__all__ = ["Faults"]
+
+
+class Faults:
+    """Changes the faults of proxies; belongs to the supervisor."""
+
+    def __init__(self, kernel: Capabilities, bus: Bus, scheduler: Scheduler) -> None:
+        self._kernel = kernel
+        self._bus = bus
+        self._scheduler = scheduler
+        self._ends: dict[tuple[str, str], Alarm] = {}
+        """When a fault with a ttl ends, by proxy and fault."""
+
+    def prepare(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
+        """
+        :raises InvalidInput: a file that it needs cannot be used.
+        :raises Unsupported: it asks for a mode that is not supported here.
+        """
+        return granted(preflight_fault(fault, proxy.spec, self._kernel, proxy.tls))
+
+    def place(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
+        """Place a fault, or change the one of that name; its ttl begins again."""
+        fault = prepared.spec
+        known = proxy.spec.fault(fault.name) is not None
+        if prepared.tls is not proxy.tls:
+            proxy.use_tls(prepared.tls)
+        proxy.put_fault(fault, prepared.resolved)
+        self._set_end(proxy, fault)
+        self._publish_placed(FaultChanged if known else FaultAdded, proxy, fault, by)
+
+    def begun(self, proxy: Proxy, by: str) -> None:
+        """Take in the faults that a proxy was started with."""
+        for fault in proxy.spec.faults:
+            self._set_end(proxy, fault)
+            self._publish_placed(FaultAdded, proxy, fault, by)
+
+    def remove(self, proxy: Proxy, fault: str, by: str) -> FaultSpec:
+        """Remove a fault; what it held goes on at once.
+
+        :raises NotFound: the proxy has none of that name.
+        """
+        gone = self._take_away(proxy, fault)
+        self._publish(FaultRemoved, proxy=proxy.spec.name, fault=fault, type=gone.type, by=by)
+        return gone
+
+    def forget(self, proxy: Proxy) -> None:
+        """Take out the faults of a proxy that ends."""
+        for fault in proxy.spec.faults:
+            self._cancel_end(proxy, fault.name)
+
+    def _take_away(self, proxy: Proxy, fault: str) -> FaultSpec:
+        if proxy.spec.fault(fault) is None:
+            known = [present.name for present in proxy.spec.faults]
+            raise NotFound(f"proxy {proxy.spec.name!r} has no fault {fault!r}{nearest(fault, known)}")
+        self._cancel_end(proxy, fault)
+        return proxy.remove_fault(fault)
+
+    def _set_end(self, proxy: Proxy, fault: FaultSpec) -> None:
+        self._cancel_end(proxy, fault.name)
+        ttl = fault.placement.ttl
+        if ttl is not None:
+            end = Alarm(self._scheduler, partial(self._expire, proxy, fault.name))
+            end.set(self._scheduler.clock() + ttl)
+            self._ends[proxy.spec.name, fault.name] = end
+
+    def _cancel_end(self, proxy: Proxy, fault: str) -> None:
+        end = self._ends.pop((proxy.spec.name, fault), None)
+        if end is not None:
+            end.cancel()
+
+    def _expire(self, proxy: Proxy, fault: str) -> None:
+        gone = self._take_away(proxy, fault)
+        self._publish(FaultExpired, proxy=proxy.spec.name, fault=fault, type=gone.type)
+
+    def _publish_placed(self, event: Callable[..., Event], proxy: Proxy, fault: FaultSpec, by: str) -> None:
+        active = proxy.active_fault(fault.name)
+        mode, why = (active.resolved.mode or "", active.resolved.why) if active is not None else ("", "")
+        facts = {"fault": fault.name, "type": fault.type, "effective_mode": mode, "mode_reason": why}
+        self._publish(event, proxy=proxy.spec.name, by=by, **facts)
+
+    def _publish(self, event: Callable[..., Event], **facts: object) -> None:
+        self._bus.publish(event(at=self._scheduler.clock(), **facts))
