@@ -15,7 +15,7 @@ from chaosproxy.cli.client import DEFAULT_URL, Client
 from chaosproxy.cli.describe import complete_type, known_type
 from chaosproxy.cli.exits import BadInput
 from chaosproxy.cli.printing import print_json, print_table
-from chaosproxy.declare import Param, Problems, TextOrJson, params_of
+from chaosproxy.declare import Param, Problems, TextOrJson, nearest, params_of
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import read_fault
 from chaosproxy.model.fault import placing
@@ -75,7 +75,7 @@ def status(client: Client, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("proxy")
+@click.argument("target", metavar="PROXY")
 @click.argument("fault_type", metavar="TYPE", shell_complete=complete_type)
 @click.argument("parameters", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--name", help="The fault's name; a fault of that name is changed. Without it the server makes one.")
@@ -87,7 +87,7 @@ def status(client: Client, as_json: bool) -> None:
 @click.option("--nth", help="Touch only each nth.")
 @talks_to_server
 def inject(
-    proxy: str,
+    target: str,
     fault_type: str,
     parameters: tuple[str, ...],
     name: str | None,
@@ -95,24 +95,63 @@ def inject(
     as_json: bool,
     **placement: str | None,
 ) -> None:
-    """Put a fault of TYPE on a proxy of a running server.
+    """Add a fault of TYPE to a proxy of a running server, or to several at once.
+
+    PROXY is a name; or a glob such as 'ftp-*', service:NAME or node:NAME, which select several proxies. The
+    fault is then added to all of them or to none.
 
     Parameters are as in YAML: delay=100ms, wave.shape=sine. `chaosproxy faults TYPE` lists them.
     """
     options = [f"{key}={value}" for key, value in placement.items() if value is not None]
     body = fault_body(fault_type, [*parameters, *options])
-    if name is None:
-        answer = client.post("proxies", proxy, "faults", body=body)
+    selector = selector_of(target, client)
+    if selector is not None:
+        answer = client.post("faults", body={**selector, **body, **({} if name is None else {"name": name})})
+    elif name is None:
+        answer = client.post("proxies", target, "faults", body=body)
     else:
-        answer = client.put("proxies", proxy, "faults", name, body=body)
+        answer = client.put("proxies", target, "faults", name, body=body)
     if as_json:
         print_json(answer.body)
         return
+    placed = [{"proxy": target, "fault": answer.body}] if selector is None else answer.body["faults"]
     verb = "changed" if answer.status == 200 else "injected"
-    click.echo(f"{verb} {_fault_line(answer.body)} on {proxy}")
-    if answer.body.get("mode_reason"):
-        click.echo(f"mode {answer.body['effective_mode']}: {answer.body['mode_reason']}")
-    click.echo(f"heal it with: chaosproxy heal {proxy} {answer.body['name']}{url_option(client)}")
+    click.echo(f"{verb} {_fault_line(placed[0]['fault'])} on {', '.join(one['proxy'] for one in placed)}")
+    for line in _mode_lines(placed):
+        click.echo(line)
+    heal_it = f"chaosproxy heal {shlex.quote(target)} {shlex.quote(answer.body['name'])}{url_option(client)}"
+    click.echo(f"heal it with: {heal_it}")
+
+
+def selector_of(target: str, client: Client) -> Json | None:
+    """Return the selector that a word of the command line stands for; None if it is the name of one proxy.
+
+    :raises BadInput: the word before the colon is a misspelt selector.
+    """
+    kind, colon, name = target.partition(":")
+    if not colon and "*" not in target:
+        return None
+    if target in (proxy["name"] for proxy in client.get("proxies").body["proxies"]):
+        return None
+    if colon and kind in ("service", "node"):
+        return {kind: name}
+    if colon and (suggestion := nearest(kind, ("service", "node"))):
+        raise BadInput(f"{kind!r} is not a selector{suggestion}; give service:NAME, node:NAME or a glob such as 'db-*'")
+    return {"proxies": [target]} if "*" in target else None
+
+
+def _mode_lines(placed: Iterable[Json]) -> list[str]:
+    """Return a line for each reason why mode auto became stream, with the proxies if there are several reasons."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in placed:
+        mode = one["fault"].get("effective_mode"), one["fault"].get("mode_reason") or ""
+        found.setdefault(mode, []).append(one["proxy"])
+    several = len(found) > 1
+    return [
+        f"mode {mode}{' on ' + ', '.join(proxies) if several else ''}: {reason}"
+        for (mode, reason), proxies in found.items()
+        if reason
+    ]
 
 
 def url_option(client: Client) -> str:
@@ -146,14 +185,18 @@ def _selects_messages(word: str) -> bool:
 
 
 @click.command()
-@click.argument("proxy", required=False)
+@click.argument("target", metavar="[PROXY]", required=False)
 @click.argument("fault", required=False)
 @click.option("--partition", metavar="ID", help="Heal this partition and nothing else.")
 @talks_to_server
-def heal(proxy: str | None, fault: str | None, partition: str | None, client: Client, as_json: bool) -> None:
-    """Remove every fault and partition, the faults of PROXY, or the one called FAULT."""
-    asked = {"proxy": proxy, "fault": fault, "partition": partition}
-    answer: Json = client.post("heal", body={key: name for key, name in asked.items() if name}).body
+def heal(target: str | None, fault: str | None, partition: str | None, client: Client, as_json: bool) -> None:
+    """Remove every fault and partition, the faults of PROXY, or the one called FAULT.
+
+    PROXY is a name; or a glob such as 'ftp-*', service:NAME or node:NAME, which select several proxies.
+    """
+    selector = None if target is None else selector_of(target, client)
+    asked = {"fault": fault, "partition": partition, **(selector or {"proxy": target})}
+    answer: Json = client.post("heal", body={key: name for key, name in asked.items() if name is not None}).body
     if as_json:
         print_json(answer)
         return
@@ -163,10 +206,10 @@ def heal(proxy: str | None, fault: str | None, partition: str | None, client: Cl
         click.echo(f"healed {one['fault']} ({one['type']}) on {one['proxy']}")
     if not answer["removed"] and not answer["partitions"]:
         click.echo("there was nothing to heal")
-    if proxy is not None:
-        for id in client.get("proxies", proxy).body["partitions"]:
+    if target is not None and selector is None:
+        for id in client.get("proxies", target).body["partitions"]:
             remedy = f"chaosproxy heal --partition {id}{url_option(client)}"
-            click.echo(f"partition {id} still goes through {proxy}; heal it with: {remedy}")
+            click.echo(f"partition {id} still goes through {target}; heal it with: {remedy}")
 
 
 def _acting_lines(proxy: Json) -> list[str]:

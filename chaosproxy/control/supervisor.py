@@ -194,6 +194,13 @@ class Supervisor:
     def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
         return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts()))
 
+    def preflight_fault(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
+        """
+        :raises InvalidInput: a file that it needs cannot be used.
+        :raises Unsupported: it asks for a mode that is not supported here.
+        """
+        return self._faults.prepare(proxy, fault)
+
     def _make(self, prepared: PreparedProxy) -> Proxy:
         return Proxy(
             prepared.spec,
@@ -232,7 +239,7 @@ class Supervisor:
         proxy.spec = replace(spec, faults=proxy.spec.faults)
         self.partitions.arrange(proxy)
         for fault in faults.put:
-            self._faults.place(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
+            self.put_prepared(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
         proxy.settle(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
@@ -272,16 +279,19 @@ class Supervisor:
         :raises Unsupported: it asks for a mode that cannot be had here; nothing has changed.
         """
         running = self.proxy(proxy)
-        self._faults.place(running, self._faults.prepare(running, fault), by)
+        self.put_prepared(running, self.preflight_fault(running, fault), by)
 
     def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
         """Place a fault on several proxies, or change it there, in one turn of the loop: on all or on none.
 
         :raises Unsupported: it asks for a mode that one of them cannot have.
         """
-        prepared = [(proxy, self._faults.prepare(proxy, fault)) for proxy in proxies]
-        for proxy, one in prepared:
-            self._faults.place(proxy, one, by)
+        for proxy, prepared in [(proxy, self.preflight_fault(proxy, fault)) for proxy in proxies]:
+            self.put_prepared(proxy, prepared, by)
+
+    def put_prepared(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
+        """Place a fault that `preflight_fault` has prepared for this proxy."""
+        self._faults.place(proxy, prepared, by)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once.

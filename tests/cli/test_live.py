@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner, Result
@@ -35,6 +36,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosproxyServ
 @pytest.fixture
 def server(started: ChaosproxyServer) -> ChaosproxyServer:
     started.heal()
+    for proxy in started.call("GET", "/v1/proxies")["proxies"]:
+        if proxy["name"] not in ("db", "web"):  # another test has added it
+            started.call("DELETE", f"/v1/proxies/{quote(proxy['name'], safe='')}")
     started.inject("web", "slow", type="latency", delay="10ms")
     return started
 
@@ -240,3 +244,69 @@ def test_another_server_is_not_taken_for_ours() -> None:
         thread.join()
     assert result.exit_code == 3
     assert "is no chaosproxy" in result.stderr
+
+
+SEVERAL = [
+    ("d*", ["db"]),
+    ("*", ["db", "web"]),
+    ("service:shop", ["shop-1", "shop-2"]),
+    ("node:app", ["shop-1", "shop-2"]),
+    ("node:one", ["shop-1"]),
+]
+
+
+@pytest.mark.parametrize(("selector", "names"), SEVERAL)
+def test_inject_and_heal_take_a_selector_for_several_proxies(
+    server: ChaosproxyServer, selector: str, names: list[str]
+) -> None:
+    if selector.partition(":")[0] in ("service", "node"):
+        for number, node in ((1, "one"), (2, "two")):
+            server.add_proxy(f"shop-{number}", 9, service="shop", **{"from": "app", "to": node})
+    server.inject("db", "other", type="stall")
+    result = run(server, "inject", selector, "latency", "delay=20ms", "--name", "far")
+    assert (result.exit_code, result.stderr) == (0, "")
+    injected, heal_it = result.stdout.splitlines()
+    assert injected == f"injected far: latency delay=20ms downstream on {', '.join(names)}"
+    assert all("far" in faults(server, name) for name in names)
+
+    words = shlex.split(heal_it.removeprefix("heal it with: chaosproxy "))
+    assert words[:3] == ["heal", selector, "far"]
+    assert run(server, *words[:3]).stdout == "".join(f"healed far (latency) on {name}\n" for name in names)
+    assert list(faults(server, "db")) == ["other"]
+
+
+def test_inject_on_several_proxies_as_json_lists_them(server: ChaosproxyServer) -> None:
+    told = json.loads(run(server, "inject", "*", "stall", "--json").stdout)
+    assert (told["name"], [one["proxy"] for one in told["faults"]]) == ("stall-1", ["db", "web"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("inject", "bd*", "stall"), "no proxy has a name that matches 'bd*'"),
+        (("inject", "dbb*", "stall"), "(did you mean 'db*'?)"),
+        (("inject", "service:x", "stall"), "no proxy has the service 'x'; no proxy has one"),
+        (("inject", "node:x", "stall"), "no proxy names the node 'x'"),
+        (("inject", "servce:x", "stall"), "'servce' is not a selector (did you mean 'service'?)"),
+        (("inject", "*", "http_abort"), "on proxy 'db': "),
+        (("inject", "*", "stall", "--name", "slow"), "proxy 'web' has a fault 'slow' already"),
+        (("heal", "x*"), "no proxy has a name that matches 'x*'"),
+        (("heal", "service:"), "no proxy has the service ''"),
+        (("heal", ""), "no proxy is called ''"),
+    ],
+)
+def test_a_selector_that_is_wrong_changes_nothing(
+    server: ChaosproxyServer, words: tuple[str, ...], said: str
+) -> None:
+    server.inject("db", "other", type="stall")
+    result = run(server, *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert (list(faults(server, "db")), list(faults(server, "web"))) == (["other"], ["slow"])
+
+
+def test_a_proxy_that_is_called_like_a_selector_is_that_proxy(server: ChaosproxyServer) -> None:
+    server.add_proxy("node:db", 9)
+    injected, _ = run(server, "inject", "node:db", "stall").stdout.splitlines()
+    assert injected == "injected stall-1: stall downstream on node:db"
+    assert run(server, "heal", "node:db").stdout == "healed stall-1 (stall) on node:db\n"

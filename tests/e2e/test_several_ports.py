@@ -92,8 +92,7 @@ def test_ftp_passive_mode_goes_through_one_proxy_per_port(tmp_path: Path) -> Non
             assert [carried[name] for name in DATA_PROXIES] == [len(CONTENT) for _ in PASSIVE_PORTS]
 
         with ftp_client(10.0) as client:
-            for name in DATA_PROXIES:
-                server.inject(name, type="stall")
+            server.call("POST", "/v1/faults", {"proxies": ["ftp-data-*"], "type": "stall"})
             with ftp_client(0.5) as hanging:
                 with pytest.raises(TimeoutError):
                     download(hanging)
@@ -213,8 +212,7 @@ def test_a_redis_cluster_lives_while_one_bus_proxy_stalls_and_fails_when_all_do(
         wait_until(lambda: waits_for(2, 1) > 2 * NODE_TIMEOUT_MS / 1000, START_SECONDS, "n2 gets no reply from n1")
         assert states() == {"ok"}, "n1 still reaches the others through their proxies, and they count that"
 
-        for number in NUMBERS:
-            server.inject(f"n{number}-bus", type="stall", direction="both")
+        server.call("POST", "/v1/faults", {"service": "bus", "type": "stall", "direction": "both", "name": "silence"})
         wait_until(lambda: states() == {"fail"}, START_SECONDS, "every node misses the others")
         server.heal()
         wait_until(lambda: states() == {"ok"}, START_SECONDS, "the cluster is healthy again")

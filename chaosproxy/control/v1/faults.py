@@ -1,25 +1,29 @@
-"""/v1/proxies/{proxy}/faults and /v1/heal: faults on running proxies."""
+"""/v1/proxies/{proxy}/faults, /v1/faults and /v1/heal: faults on one or several running proxies."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from aiohttp import web
 
+from chaosproxy.control.selection import SELECTORS, add_on, heal_on, read_selection, select
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import fault_from, free_name, read_name, same_name
 from chaosproxy.control.v1.proxies import find_proxy
-from chaosproxy.control.v1.views import fault_view
+from chaosproxy.control.v1.views import fault_view, faults_view
 from chaosproxy.control.web.body import read_object, read_optional_object, read_query
 from chaosproxy.declare import nearest
 from chaosproxy.errors import InvalidInput, NotFound, Problem
 from chaosproxy.model import FaultSpec
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["add_fault", "heal", "list_faults", "put_fault", "remove_fault", "show_fault"]
+__all__ = ["HEALED", "add_fault", "add_faults", "heal", "list_faults", "put_fault", "remove_fault", "show_fault"]
 
-HEALED = ("proxy", "fault", "partition")
-"""What can be named to be healed."""
+_NAMED = ("proxy", "fault", "partition")
+HEALED = (*_NAMED, *SELECTORS)
+"""The keys that limit what is healed."""
 
 
 async def list_faults(api: Api, request: web.Request) -> web.StreamResponse:
@@ -36,6 +40,38 @@ async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
     fault = fault_from(body, name, proxy.spec.protocol)
     api.supervisor.add_fault(proxy.spec.name, fault, BY)
     return _created(proxy, fault)
+
+
+async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
+    """Add one fault to several proxies: to all that the body selects, or to none."""
+    body = await read_object(request)
+    selection = read_selection(body)
+    if selection is None:
+        message = f'no proxies are selected; give one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
+        raise InvalidInput([Problem((), message)])
+    proxies = select(selection, api.supervisor.proxies())
+    wanted = {key: value for key, value in body.items() if key not in SELECTORS}
+    taken = {fault.name for proxy in proxies for fault in proxy.spec.faults}
+    name = read_name(wanted["name"]) if "name" in wanted else free_name(wanted.get("type"), taken)
+    fault = fault_from(wanted, name, "http")
+    _check_protocols(wanted, name, proxies)
+    add_on(api.supervisor, proxies, fault, BY)
+    return web.json_response(faults_view(fault, proxies), status=201)
+
+
+def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Proxy]) -> None:
+    """
+    :raises InvalidInput: the fault does not fit the protocol of some proxies; names each of them.
+    """
+    problems: list[Problem] = []
+    for proxy in proxies:
+        try:
+            fault_from(wanted, name, proxy.spec.protocol)
+        except InvalidInput as invalid:
+            on = f"on proxy {proxy.spec.name!r}"
+            problems += [replace(one, message=f"{on}: {one.message}") for one in invalid.problems]
+    if problems:
+        raise InvalidInput(problems)
 
 
 async def show_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -63,7 +99,7 @@ async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
 
 
 async def heal(api: Api, request: web.Request) -> web.StreamResponse:
-    """Remove every fault and partition, or what is named: one proxy's faults, those of one name, one partition."""
+    """Remove every fault and partition, or a part: faults of a proxy or of several, of one name, or a partition."""
     asked = {**read_query(request, *HEALED), **await read_optional_object(request)}
     problems = [
         Problem((key,), f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
@@ -72,18 +108,24 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     ]
     problems += [
         Problem((key,), "is not text; give a name")
-        for key in HEALED
+        for key in _NAMED
         if asked.get(key) is not None and not isinstance(asked[key], str)
     ]
     if problems:
         raise InvalidInput(problems)
-    proxy, fault, partition = (None if asked.get(key) is None else str(asked[key]) for key in HEALED)
-    if partition is not None and (proxy or fault):
+    proxy, fault, partition = (None if asked.get(key) is None else str(asked[key]) for key in _NAMED)
+    selection = read_selection(asked)
+    if partition is not None and (proxy or fault or selection):
         raise InvalidInput([Problem(("partition",), "goes through several proxies; name it alone")])
+    if proxy is not None and selection is not None:
+        message = f"not supported together with {', '.join(SELECTORS)}; give one of these four"
+        raise InvalidInput([Problem(("proxy",), message)])
     supervisor = api.supervisor
     if partition is not None:
         gone = [supervisor.partitions.remove(partition, BY).spec.id]
         return _healed([], gone)
+    if selection is not None:
+        return _healed(heal_on(supervisor, select(selection, supervisor.proxies()), BY, fault), [])
     if proxy is not None:
         found = find_proxy(api, proxy)
         fault = None if fault is None else _find_fault(found, fault).name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
-from chaosproxy import __version__
+from chaosproxy import __summary__, __version__
 from chaosproxy.control.v1.routes import BESIDE, ROUTES, Operation
 from chaosproxy.control.v1.schemas import Json, components, reference
 
@@ -26,7 +26,7 @@ def openapi_document() -> Json:
         "info": {
             "title": "chaosproxy",
             "version": __version__,
-            "description": "Inject faults into live TCP connections.",
+            "description": f"{__summary__}.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -59,8 +59,9 @@ def _answer(status: int, route: Operation) -> Json:
         answer["content"] = {route.media: {"schema": reference(schema)}}
     elif status == HTTPStatus.OK:
         answer["content"] = {route.media: {"schema": {"type": "string"}}}
-    if status == HTTPStatus.CREATED:
-        answer["headers"] = {"Location": {"schema": {"type": "string"}, "description": "where it is now"}}
+    if status == HTTPStatus.CREATED and route.has_location:
+        location = {"schema": {"type": "string"}, "description": "the address of the new resource"}
+        answer["headers"] = {"Location": location}
     return answer
 
 

@@ -24,6 +24,8 @@ class Operation:
     """The component schema of each good answer, None where it has no body."""
     refuses: tuple[int, ...] = ()
     """Status codes of problems, beside those that every route may answer with."""
+    has_location: bool = True
+    """A response with status 201 names the address of the new resource."""
     query: tuple[str, ...] = ()
     media: str = "application/json"
 
@@ -82,8 +84,13 @@ ROUTES = (
         summary="Remove a fault; what it held is released.", gives={204: None}, refuses=(404,),
     ),
     Route(
+        method="POST", path="/v1/faults", handler=faults.add_faults,
+        summary="Add one fault to several proxies, selected by `proxies`, `service` or `node`: to all or to none.",
+        takes="FaultsRequest", gives={201: "FaultsAnswer"}, refuses=(404, 409), has_location=False,
+    ),
+    Route(
         method="POST", path="/v1/heal", handler=faults.heal,
-        summary="Remove every fault and partition, or one proxy's faults, or one.", takes="HealRequest",
+        summary="Remove every fault and partition, or the faults of some proxies, or one.", takes="HealRequest",
         needs_body=False, gives={200: "HealAnswer"}, refuses=(404,), query=faults.HEALED,
     ),
     Route(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from chaosproxy.control.selection import SELECTORS
 from chaosproxy.declare import Duration, struct_schema
 from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
@@ -69,11 +70,17 @@ def components() -> dict[str, Json]:
                 _object(type=TEXT, depth=TEXT, summary=TEXT, models=TEXT, example=TEXT, schema={"type": "object"})
             )
         ),
-        "HealRequest": {
+        "FaultsRequest": {
+            "description": "one fault, and the selector of the proxies it is added to",
+            "allOf": [{"oneOf": [{"required": [selector]} for selector in SELECTORS]}],
+            "oneOf": [_with_selectors(fault_schema(kind)) for kind in FAULT_TYPES],
+        },
+        "FaultsAnswer": _object(name=NAME, faults=_list(_object(proxy=NAME, fault=reference("Fault")))),
+        "HealRequest": _with_selectors({
             "type": "object",
             "properties": {"proxy": _nullable(TEXT), "fault": _nullable(TEXT), "partition": _nullable(TEXT)},
             "additionalProperties": False,
-        },
+        }),
         "HealAnswer": _object(
             removed=_list(_object(proxy=TEXT, fault=TEXT, type=TEXT)), partitions=_list(TEXT)
         ),
@@ -136,6 +143,12 @@ def fault_schema(kind: str) -> Json:
     }
     required = ["type", *parameters["required"]]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _with_selectors(schema: Json) -> Json:
+    """The same object, which may also select proxies."""
+    selectors = {name: kind.schema() for name, kind in SELECTORS.items()}
+    return {**schema, "properties": {**schema["properties"], **selectors}}
 
 
 def _proxy(required: Iterable[str]) -> Json:

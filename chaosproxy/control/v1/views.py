@@ -23,6 +23,7 @@ __all__ = [
     "connection_view",
     "fault_type_view",
     "fault_view",
+    "faults_view",
     "nodes_view",
     "partition_view",
     "proxy_view",
@@ -55,6 +56,12 @@ def fault_view(proxy: Proxy, fault: FaultSpec) -> Json:
     if active is not None and active.resolved.mode is not None:
         view |= {"effective_mode": active.resolved.mode, "mode_reason": active.resolved.why or None}
     return view
+
+
+def faults_view(fault: FaultSpec, proxies: Sequence[Proxy]) -> Json:
+    """Return one fault as it acts on each of several proxies."""
+    placed = [{"proxy": proxy.spec.name, "fault": fault_view(proxy, fault)} for proxy in proxies]
+    return {"name": fault.name, "faults": placed}
 
 
 def partition_view(active: ActivePartition, now: float) -> Json:

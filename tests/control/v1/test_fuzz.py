@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaosproxy.control.selection import SELECTORS
 from chaosproxy.control.v1.routes import BESIDE, ROUTES
 from chaosproxy.declare import params_of
 from chaosproxy.model import Placement, ProxySpec
@@ -27,7 +28,7 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 STRUCTS: list[type] = [Placement, *FAULT_TYPES.values()]
-FAULT_KEYS = ["type", "name", "match", *(param.name for struct in STRUCTS for param in params_of(struct))]
+FAULT_KEYS = ["type", "name", "match", *SELECTORS, *(param.name for struct in STRUCTS for param in params_of(struct))]
 FAULTS = st.dictionaries(st.sampled_from(FAULT_KEYS), VALUES, max_size=6) | st.builds(
     lambda kind, rest: {**rest, "type": kind},
     st.sampled_from(list(FAULT_TYPES)),

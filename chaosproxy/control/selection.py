@@ -1,0 +1,152 @@
+"""Selections: the proxies to which one change applies, and the changes that take one.
+
+A selection is exactly one of three: names of proxies, in which `*` stands for any text; a
+service; or a node, which selects the proxies to and from it. It must select at least one
+proxy, so that a misspelt selector is an error instead of a change without effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from chaosproxy.control.nodes import proxies_of
+from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.declare import Kind, Text, nearest
+from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem, Unsupported
+from chaosproxy.http.patterns import glob
+from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.partition import Names
+from chaosproxy.net.proxy import Proxy
+
+__all__ = ["SELECTORS", "Selection", "add_on", "heal_on", "read_selection", "select"]
+
+SELECTORS: Mapping[str, Kind] = {"proxies": Names(), "service": Text(), "node": Text()}
+"""The keys of a selection, and their values."""
+
+_LISTED = 20
+"""The number of known names in an error message."""
+_SHOWN = 100
+"""The number of characters of a given name in an error message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Selects proxies; exactly one of the three fields is set."""
+
+    proxies: tuple[str, ...] = ()
+    """Names of proxies, or globs."""
+    service: str | None = None
+    node: str | None = None
+
+
+def read_selection(data: Mapping[str, object]) -> Selection | None:
+    """Return the selection under the keys SELECTORS of `data`; None if it has none of them.
+
+    :raises InvalidInput: a value is invalid, or there is more than one selector.
+    """
+    given = {key: data[key] for key in SELECTORS if data.get(key) is not None}
+    if not given:
+        return None
+    first, *others = given
+    if others:
+        message = f"not supported together with {first}; give one of {', '.join(SELECTORS)}"
+        raise InvalidInput([Problem((key,), message, at_key=True) for key in others])
+    try:
+        value = SELECTORS[first].read(given[first])
+    except ValueError as error:
+        raise InvalidInput([Problem((first,), str(error))]) from None
+    return Selection(**{first: value})  # type: ignore[arg-type]  # the kind of each key has read it
+
+
+def select(selection: Selection, proxies: Sequence[Proxy]) -> list[Proxy]:
+    """Return the selected proxies, in the order of `proxies`.
+
+    :raises NotFound: a name, glob, service or node selects no proxy; with the nearest one that does.
+    """
+    if selection.node is not None:
+        return proxies_of(selection.node, proxies)
+    if selection.service is not None:
+        return _of_service(selection.service, proxies)
+    names = [proxy.spec.name for proxy in proxies]
+    found = {name for pattern in selection.proxies for name in _matching(pattern, names)}
+    return [proxy for proxy in proxies if proxy.spec.name in found]
+
+
+def _of_service(service: str, proxies: Sequence[Proxy]) -> list[Proxy]:
+    found = [proxy for proxy in proxies if proxy.spec.service == service]
+    if not found:
+        known = list(dict.fromkeys(proxy.spec.service for proxy in proxies if proxy.spec.service))
+        has = f"there are: {', '.join(known[:_LISTED])}" if known else "no proxy has one; give proxies `service`"
+        raise NotFound(f"no proxy has the service {service[:_SHOWN]!r}{nearest(service, known)}; {has}")
+    return found
+
+
+def _matching(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return the proxy of exactly this name, or else those that match it as a glob."""
+    if pattern in names:
+        return [pattern]
+    fits = glob(pattern)
+    found = [name for name in names if fits(name)]
+    if not found:
+        has = f"there are: {', '.join(names[:_LISTED])}" if names else "there are none yet"
+        verb = "has a name that matches" if "*" in pattern else "is called"
+        raise NotFound(f"no proxy {verb} {pattern[:_SHOWN]!r}{nearest(pattern, _like(pattern, names))}; {has}")
+    return found
+
+
+def _like(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return what could have been meant by the pattern: the names, or for `ftp-*` their beginnings with a star."""
+    stem, star, rest = pattern.partition("*")
+    return [f"{name[: len(stem)]}*" for name in names] if star and not rest else list(names)
+
+
+def add_on(supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, by: str) -> None:
+    """Add a fault to several proxies in one turn of the loop: to all or to none. Errors name the proxy.
+
+    :raises Conflict: a proxy has a fault of that name.
+    :raises InvalidInput: a file that the fault needs on a proxy cannot be used.
+    :raises Unsupported: a proxy does not support the fault or its mode.
+    """
+    prepared = []
+    for proxy in proxies:
+        if proxy.spec.fault(fault.name) is not None:
+            on = f"proxy {proxy.spec.name!r}"
+            raise Conflict(f"{on} has a fault {fault.name!r} already; change it, or take another name")
+        with _naming(proxy):
+            prepared.append((proxy, supervisor.preflight_fault(proxy, fault)))
+    for proxy, one in prepared:
+        supervisor.put_prepared(proxy, one, by)
+
+
+def heal_on(
+    supervisor: Supervisor, proxies: Sequence[Proxy], by: str, fault: str | None = None
+) -> list[tuple[str, FaultSpec]]:
+    """Remove all faults of several proxies, or those of one name; return each with its proxy.
+
+    :raises NotFound: no proxy has a fault of that name.
+    """
+    found = [(proxy.spec.name, one) for proxy in proxies for one in proxy.spec.faults if fault in (None, one.name)]
+    if fault is not None and not found:
+        known = [one.name for proxy in proxies for one in proxy.spec.faults]
+        raise NotFound(f"there is no fault {fault[:_SHOWN]!r} on these proxies{nearest(fault, known)}")
+    for name, one in reversed(found):  # from the last to the first, so that no fault gets the data of a later one
+        supervisor.remove_fault(name, one.name, by)
+    return found
+
+
+@contextmanager
+def _naming(proxy: Proxy) -> Iterator[None]:
+    """Add the name of the proxy to the message of an error that does not contain it."""
+    name = repr(proxy.spec.name)
+
+    def named(message: str) -> str:
+        return message if name in message else f"on proxy {name}: {message}"
+
+    try:
+        yield
+    except Unsupported as error:
+        raise Unsupported(named(str(error))) from None
+    except InvalidInput as error:
+        raise InvalidInput([replace(one, message=named(one.message)) for one in error.problems]) from None
