@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from chaosproxy.control.counts import Counts, counts_of
 from chaosproxy.control.faults import Faults
 from chaosproxy.control.partitions import Partitions
 from chaosproxy.control.plan import FaultPlan, plan, plan_faults
@@ -24,6 +25,7 @@ from chaosproxy.control.preflight import (
     preflight,
     preflight_proxy,
 )
+from chaosproxy.control.status import Status, status_of
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import (
@@ -82,6 +84,14 @@ class Supervisor:
     def now(self) -> float:
         """Seconds on the data plane's clock."""
         return self._clock()
+
+    def status(self) -> Status:
+        """Everything that runs, as a plain value."""
+        return status_of(self.seed.value, self.proxies(), self.partitions.all(), self.kernel.all())
+
+    def counts(self) -> Counts:
+        """Everything that was counted, as a plain value; asks the kernel about filters and a sample of sockets."""
+        return counts_of(self.proxies(), len(self.partitions.all()), self.partitions.cut_now())
 
     # ── proxies ───────────────────────────────────────────────────────────────────────
 

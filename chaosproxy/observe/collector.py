@@ -1,88 +1,43 @@
 """Prometheus metrics, on a registry of our own.
 
-Nothing is counted here: at each scrape the plain integers that the data plane keeps are
-read and named. Labels are proxy, direction, fault and cause, never an address: the number
-of series is bounded by the configuration, not by who connects.
+Nothing is counted here: at each scrape the plain values of `control.counts` are named. Labels are
+proxy, direction, fault and cause, never an address: the number of series is bounded by the
+configuration, not by who connects.
 """
 
 from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from chaosproxy import __version__
+from chaosproxy.control.counts import Counts, ProxyCounts
 from chaosproxy.endings import CAUSES
 from chaosproxy.faults.base import Direction
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.histogram import histogram
-from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
+from chaosproxy.tallies import Side
 
-__all__ = ["Collector", "Observed", "Spec", "make_registry"]
+__all__ = ["Collector", "Source", "make_registry"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SIDES: tuple[Side, ...] = get_args(Side)
 
 
-class Spec(Protocol):
-    """What metrics need to know of a proxy's desired state."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def protocol(self) -> str: ...
-    def fault(self, name: str) -> object | None: ...
-
-
-class Observed(Protocol):
-    """What metrics need to know of a running proxy."""
-
-    @property
-    def spec(self) -> Spec: ...
-    @property
-    def tally(self) -> ProxyTally: ...
-    @property
-    def connections(self) -> Mapping[int, object]: ...
-    def fault_tallies(self) -> dict[str, FaultTally]: ...
-    def bytes(self, direction: Direction) -> int: ...
-    def held(self, direction: Direction) -> int: ...
-    def half_ended(self) -> int: ...
-    def dropped(self, direction: Direction) -> int: ...
-    def is_active(self, fault: str) -> bool: ...
-    def fault_modes(self) -> Mapping[str, str]: ...
-    def tcp(self, side: Side) -> Sequence[TcpInfo]: ...
-    def exchanges_in_flight(self) -> int: ...
-
-
-class Partitioned(Protocol):
-    """What metrics need to know of a partition."""
-
-    @property
-    def is_cut(self) -> bool: ...
-
-
-class Cuts(Protocol):
-    """What metrics need to know of all partitions."""
-
-    def all(self) -> Sequence[Partitioned]: ...
-    def cut_now(self) -> Iterable[tuple[str, str]]: ...
-
-
 class Source(Protocol):
-    """Where the running proxies and partitions are found; the supervisor is one."""
+    """Counts what runs; the supervisor is one."""
 
-    @property
-    def partitions(self) -> Cuts: ...
-    def proxies(self) -> Sequence[Observed]: ...
+    def counts(self) -> Counts: ...
 
 
 class Collector:
-    """Reads every proxy's tallies when asked to collect."""
+    """Names the counts of every proxy when asked to collect."""
 
     def __init__(self, source: Source, pauses: GcPauses, loop_name: str) -> None:
         self._source = source
@@ -91,14 +46,15 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Every metric family, with a sample per proxy, direction or fault."""
-        proxies = self._source.proxies()
+        counts = self._source.counts()
+        proxies = counts.proxies
         yield self._build_info()
         yield from _connections(proxies)
         yield from _tls(proxies)
         yield from _bytes(proxies)
         yield from exchange_metrics(proxies)
         yield from _faults(proxies)
-        yield from _partitions(self._source.partitions)
+        yield from _partitions(counts)
         yield from _tcp(proxies)
         yield from self._pause_metrics()
 
@@ -135,7 +91,7 @@ def make_registry(source: Source, pauses: GcPauses, loop_name: str) -> Collector
     return registry
 
 
-def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     open_now = GaugeMetricFamily("chaosproxy_connections", "Connections open now.", labels=("proxy",))
     opened = CounterMetricFamily("chaosproxy_connections_opened", "Clients accepted.", labels=("proxy",))
     closed = CounterMetricFamily(
@@ -148,23 +104,23 @@ def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
     )
     failures = CounterMetricFamily("chaosproxy_dial_failures", "Upstreams not reached.", labels=("proxy",))
     for proxy in proxies:
-        name = proxy.spec.name
-        open_now.add_metric((name,), len(proxy.connections))
-        opened.add_metric((name,), proxy.tally.opened)
-        half_ended.add_metric((name,), proxy.half_ended())
-        failures.add_metric((name,), proxy.tally.dial_failures)
-        for cause in dict.fromkeys((*CAUSES, *proxy.tally.closed)):
-            closed.add_metric((name, cause), proxy.tally.closed[cause])
+        name = proxy.name
+        open_now.add_metric((name,), proxy.connections)
+        opened.add_metric((name,), proxy.opened)
+        half_ended.add_metric((name,), proxy.half_ended)
+        failures.add_metric((name,), proxy.dial_failures)
+        for cause in dict.fromkeys((*CAUSES, *proxy.closed)):
+            closed.add_metric((name, cause), proxy.closed.get(cause, 0))
     yield from (open_now, opened, closed, half_ended, failures)
     yield histogram(
         "chaosproxy_dial_seconds",
         "Time it took to reach the upstream.",
         ("proxy",),
-        [((proxy.spec.name,), proxy.tally.dial) for proxy in proxies],
+        [((proxy.name,), proxy.dial) for proxy in proxies],
     )
 
 
-def _tls(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _tls(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "side")
     handshakes = CounterMetricFamily(
         "chaosproxy_tls_handshakes", "TLS handshakes with that side, by how they ended.", labels=(*labels, "result")
@@ -172,17 +128,17 @@ def _tls(proxies: Sequence[Observed]) -> Iterator[Metric]:
     seconds = []
     for proxy in proxies:
         for side in SIDES:
-            where, tally = (proxy.spec.name, side), proxy.tally
-            results = {result: tally.tls_handshakes[side, result] for result in ("ok", "failed")}
+            where = (proxy.name, side)
+            results = {result: proxy.tls_handshakes.get((side, result), 0) for result in ("ok", "failed")}
             if any(results.values()):  # most proxies speak no TLS themselves
                 for result, count in results.items():
                     handshakes.add_metric((*where, result), count)
-                seconds.append((where, tally.tls_seconds[side]))
+                seconds.append((where, proxy.tls_seconds[side]))
     yield handshakes
     yield histogram("chaosproxy_tls_handshake_seconds", "Time that good TLS handshakes took.", labels, seconds)
 
 
-def _bytes(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _bytes(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "direction")
     forwarded = CounterMetricFamily("chaosproxy_bytes", "Bytes received from the sending side.", labels=labels)
     held = GaugeMetricFamily("chaosproxy_held_bytes", "Bytes that faults hold now.", labels=labels)
@@ -191,13 +147,13 @@ def _bytes(proxies: Sequence[Observed]) -> Iterator[Metric]:
     )
     for proxy in proxies:
         for direction in DIRECTIONS:
-            forwarded.add_metric((proxy.spec.name, direction), proxy.bytes(direction))
-            held.add_metric((proxy.spec.name, direction), proxy.held(direction))
-            dropped.add_metric((proxy.spec.name, direction), proxy.dropped(direction))
+            forwarded.add_metric((proxy.name, direction), proxy.bytes[direction])
+            held.add_metric((proxy.name, direction), proxy.held[direction])
+            dropped.add_metric((proxy.name, direction), proxy.dropped[direction])
     yield from (forwarded, held, dropped)
 
 
-def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _faults(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "fault")
     active = GaugeMetricFamily("chaosproxy_faults_active", "1 while the fault is on, 0 once it is gone.", labels=labels)
     connections = CounterMetricFamily(
@@ -214,32 +170,32 @@ def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
     )
     delays = []
     for proxy in proxies:
-        for fault, tally in proxy.fault_tallies().items():
-            where = (proxy.spec.name, fault)
-            active.add_metric(where, proxy.is_active(fault))
-            connections.add_metric(where, tally.connections)
-            chunks.add_metric(where, tally.chunks)
-            messages.add_metric(where, tally.messages)
-            delays.append((where, tally.delay))
-        for fault, mode in proxy.fault_modes().items():
-            modes.add_metric((proxy.spec.name, fault, mode), 1)
+        for fault in proxy.faults:
+            where = (proxy.name, fault.name)
+            active.add_metric(where, fault.is_on)
+            connections.add_metric(where, fault.connections)
+            chunks.add_metric(where, fault.chunks)
+            messages.add_metric(where, fault.messages)
+            delays.append((where, fault.delay))
+        for name, mode in proxy.modes.items():
+            modes.add_metric((proxy.name, name, mode), 1)
     yield from (active, connections, chunks, messages, modes)
     yield histogram("chaosproxy_injected_delay_seconds", "Delay the fault added to a chunk.", labels, delays)
 
 
-def _partitions(partitions: Cuts) -> Iterator[Metric]:
-    yield GaugeMetricFamily("chaosproxy_partitions_active", "Partitions that are on.", value=len(partitions.all()))
+def _partitions(counts: Counts) -> Iterator[Metric]:
+    yield GaugeMetricFamily("chaosproxy_partitions_active", "Partitions that are on.", value=counts.partitions)
     pairs = GaugeMetricFamily(
         "chaosproxy_pair_cut",
         "1 for each pair of nodes of which one does not hear the other now.",
         labels=("from", "to"),
     )
-    for sender, receiver in sorted(partitions.cut_now()):
+    for sender, receiver in sorted(counts.cut):
         pairs.add_metric((sender, receiver), 1)
     yield pairs
 
 
-def _tcp(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _tcp(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "side")
     retransmits = GaugeMetricFamily(
         "chaosproxy_tcp_retransmits",
@@ -258,9 +214,9 @@ def _tcp(proxies: Sequence[Observed]) -> Iterator[Metric]:
     )
     for proxy in proxies:
         for side in SIDES:
-            sample = proxy.tcp(side)
+            sample = proxy.tcp[side]
             if sample:
-                where = (proxy.spec.name, side)
+                where = (proxy.name, side)
                 retransmits.add_metric(where, sum(one.retransmits for one in sample))
                 unacked.add_metric(where, sum(one.unacked for one in sample))
                 rtt.add_metric(where, statistics.median(one.rtt for one in sample))

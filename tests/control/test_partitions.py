@@ -16,9 +16,9 @@ from typing import TypeAlias
 import pytest
 from prometheus_client import generate_latest
 
+from chaosproxy.control.status import partition_status
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1.views import partition_view
-from chaosproxy.declare import Problems
 from chaosproxy.errors import Conflict, InvalidInput, NotFound, Unsupported
 from chaosproxy.events import (
     Event,
@@ -27,14 +27,14 @@ from chaosproxy.events import (
     PartitionExpired,
     PartitionRemoved,
 )
-from chaosproxy.model import Config, ProxySpec, read_partition
+from chaosproxy.model import Config, ProxySpec
 from chaosproxy.model.partition import PartitionSpec, cut_by, written
 from chaosproxy.model.topology import bad_switch, flaky_link
 from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
-from tests.net.building import fault, proxy
+from tests.net.building import fault, partition, proxy
 from tests.net.clockwork import Clockwork
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
@@ -77,14 +77,6 @@ def timed(scenario: TimedScenario, kernel: Capabilities = ALL) -> None:
 def still(scenario: Scenario, kernel: Capabilities = ALL) -> None:
     """The same, while time stands still."""
     timed(lambda supervisor, _: scenario(supervisor), kernel)
-
-
-def partition(id: str = "cut", /, **fields: object) -> PartitionSpec:
-    problems = Problems()
-    spec = read_partition(fields, id, problems)
-    problems.raise_if_any()
-    assert spec is not None
-    return spec
 
 
 def between(client: str, server: str, name: str | None = None, **settings: object) -> ProxySpec:
@@ -307,7 +299,7 @@ def test_where_one_proxy_cannot_be_cut_none_is(tmp_path: Path) -> None:
         }  # fmt: skip
         assert active.modes == ["packet", "stream"]
         assert active.why == "its listen address is a unix socket, which has no packets; give mode: stream"
-        assert partition_view(active, supervisor.now())["effective_mode"] == "mixed"
+        assert partition_view(partition_status(active), supervisor.now())["effective_mode"] == "mixed"
 
     still(scenario)
 
@@ -408,7 +400,7 @@ def test_what_auto_has_become_is_in_event_view_and_metric(
                 at=0.0, partition="cut", cut="app<>db", proxies=2, effective_mode=mode, mode_reason=why, by="somebody"
             )
         ]
-        view = partition_view(active, supervisor.now())
+        view = partition_view(partition_status(active), supervisor.now())
         assert (view["effective_mode"], view["mode_reason"]) == (mode, why or None)
         assert view["proxies"] == [
             {"proxy": name, "effective_mode": mode, "mode_reason": why or None} for name in ("app-db", "db-app")
@@ -525,11 +517,11 @@ def test_a_partition_heals_itself_when_its_ttl_is_over() -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition("stays", **APP_DB), "test")
         active = supervisor.partitions.add(partition("brief", ttl="24h", **APP_DB), "test")
-        assert partition_view(active, supervisor.now())["heals_after_s"] == 86_400.0
+        assert partition_view(partition_status(active), supervisor.now())["heals_after_s"] == 86_400.0
         told = listen(supervisor)
         time.run_to(86_399.0)
         assert (cuts(supervisor), told) == ({"app-db": ["stays", "brief"]}, [])
-        assert partition_view(active, supervisor.now())["heals_after_s"] == 1.0
+        assert partition_view(partition_status(active), supervisor.now())["heals_after_s"] == 1.0
         time.run_to(86_400.0)
         assert [(type(event), event.at) for event in told] == [(PartitionExpired, 86_400.0)]
         assert cuts(supervisor) == {"app-db": ["stays"]}
@@ -572,7 +564,7 @@ def test_a_flaky_link_is_cut_and_whole_on_its_seeded_schedule_until_it_is_healed
 
         time.run_to(due[20])
         assert (active.is_cut, cuts(supervisor), supervisor.partitions.cut_now()) == (False, {}, frozenset())
-        assert partition_view(active, supervisor.now())["is_cut"] is False
+        assert partition_view(partition_status(active), supervisor.now())["is_cut"] is False
         assert list(active.parts) == ["app-db", "db-app"], "it goes through them all the same"
         told.clear()
         supervisor.partitions.remove("flaky", "test")
@@ -636,7 +628,7 @@ def test_a_bad_switch_ends_by_itself_after_a_seeded_time(ttl: str | None, longes
         active = supervisor.partitions.add(partition("switch", preset="bad-switch", ttl=ttl, **APP_DB), "test")
         lasts = bad_switch(SEED.at("partition", "switch", "bad-switch"), longest)
         assert 0 < lasts <= longest
-        assert partition_view(active, supervisor.now())["heals_after_s"] == round(lasts, 3)
+        assert partition_view(partition_status(active), supervisor.now())["heals_after_s"] == round(lasts, 3)
         told = listen(supervisor)
         time.run_to(longest)
         assert [(type(event), event.at) for event in told] == [(PartitionExpired, lasts)]

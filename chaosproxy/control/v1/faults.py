@@ -9,6 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from chaosproxy.control.selection import SELECTORS, add_on, heal_on, read_selection, select
+from chaosproxy.control.status import fault_status
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import fault_from, free_name, read_name, same_name
 from chaosproxy.control.v1.proxies import find_proxy
@@ -29,7 +30,7 @@ HEALED = (*_NAMED, *SELECTORS)
 async def list_faults(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
-    return web.json_response({"faults": [fault_view(proxy, fault) for fault in proxy.spec.faults]})
+    return web.json_response({"faults": [fault_view(fault_status(proxy, fault)) for fault in proxy.spec.faults]})
 
 
 async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -56,7 +57,8 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     fault = fault_from(wanted, name, "http")
     _check_protocols(wanted, name, proxies)
     add_on(api.supervisor, proxies, fault, BY)
-    return web.json_response(faults_view(fault, proxies), status=201)
+    placed = [(proxy.spec.name, fault_status(proxy, fault)) for proxy in proxies]
+    return web.json_response(faults_view(name, placed), status=201)
 
 
 def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Proxy]) -> None:
@@ -77,7 +79,7 @@ def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Pro
 async def show_fault(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
-    return web.json_response(fault_view(proxy, _find_fault(proxy, request.match_info["fault"])))
+    return web.json_response(fault_view(fault_status(proxy, _find_fault(proxy, request.match_info["fault"]))))
 
 
 async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -87,7 +89,7 @@ async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
     fault = fault_from(body, name, proxy.spec.protocol)
     replaces = proxy.spec.fault(name) is not None
     api.supervisor.put_fault(proxy.spec.name, fault, BY)
-    return web.json_response(fault_view(proxy, fault)) if replaces else _created(proxy, fault)
+    return web.json_response(fault_view(fault_status(proxy, fault))) if replaces else _created(proxy, fault)
 
 
 async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -149,4 +151,4 @@ def _find_fault(proxy: Proxy, name: str) -> FaultSpec:
 
 def _created(proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:
     location = f"/v1/proxies/{quote(proxy.spec.name, safe='')}/faults/{quote(fault.name, safe='')}"
-    return web.json_response(fault_view(proxy, fault), status=201, headers={"Location": location})
+    return web.json_response(fault_view(fault_status(proxy, fault)), status=201, headers={"Location": location})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
-from chaosproxy.control.v1.views import bound_address
+from chaosproxy.control.status import bound_address
 from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
 from chaosproxy.errors import InvalidInput, Path, Problem
 from chaosproxy.model import (
@@ -58,7 +58,7 @@ def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
     spec = proxy.spec
     present = write_proxy(spec)
     wanted = {key: value for key, value in {**present, **patch}.items() if key not in READ_ONLY}
-    if wanted.get("listen") == str(bound_address(proxy)):
+    if wanted.get("listen") == str(bound_address(spec, proxy.listening_on)):
         wanted["listen"] = str(spec.listen)
     for key in [param.name for param in params_of(ProxySpec) if isinstance(param.kind, Struct)]:
         if isinstance(before := present.get(key), dict) and isinstance(change := patch.get(key), dict):

@@ -6,8 +6,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.control.status import partition_status
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import partition_from, read_name
+from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import partition_view
 from chaosproxy.control.web.body import read_object, read_query
 
@@ -16,8 +19,7 @@ __all__ = ["add_partition", "list_partitions", "remove_partition", "show_partiti
 
 async def list_partitions(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    now = api.supervisor.now()
-    return web.json_response({"partitions": [partition_view(one, now) for one in api.supervisor.partitions.all()]})
+    return web.json_response({"partitions": [_view(api, one) for one in api.supervisor.partitions.all()]})
 
 
 async def add_partition(api: Api, request: web.Request) -> web.StreamResponse:
@@ -26,16 +28,19 @@ async def add_partition(api: Api, request: web.Request) -> web.StreamResponse:
     id = read_name(body["id"], ("id",)) if body.get("id") is not None else partitions.free_id()
     active = partitions.add(partition_from(body, id), BY)
     headers = {"Location": f"/v1/partitions/{quote(id, safe='')}"}
-    return web.json_response(partition_view(active, api.supervisor.now()), status=201, headers=headers)
+    return web.json_response(_view(api, active), status=201, headers=headers)
 
 
 async def show_partition(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    active = api.supervisor.partitions.get(request.match_info["partition"])
-    return web.json_response(partition_view(active, api.supervisor.now()))
+    return web.json_response(_view(api, api.supervisor.partitions.get(request.match_info["partition"])))
 
 
 async def remove_partition(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     api.supervisor.partitions.remove(request.match_info["partition"], BY)
     return web.Response(status=204)
+
+
+def _view(api: Api, active: ActivePartition) -> Json:
+    return partition_view(partition_status(active), api.supervisor.now())
