@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick stress check bench servers clean
+.PHONY: help demo test quick stress coverage check bench servers clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,7 @@ help:
 	@echo "make test    run the whole test suite, with real servers"
 	@echo "make quick   run it without the slow tests"
 	@echo "make stress  run all of it three times on a machine kept busy, and sum up"
+	@echo "make coverage  which lines and branches of net, http, faults and control no test runs"
 	@echo "make check   lint and type-check"
 	@echo "make bench   run the benchmark, with HAProxy, nginx and socat"
 	@echo "make clean   remove the virtual environment and caches"
@@ -35,6 +36,16 @@ quick: $(VENV)/.ready-dev
 
 stress: $(VENV)/.ready-dev servers
 	$(BIN)/python -m tests.stress
+
+# Children are measured too: workers, tests in a namespace of their own, and each `chaosproxy serve`.
+coverage: $(VENV)/.ready-dev servers
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS) || echo "Some tests failed; what they did is measured all the same."
+	$(BIN)/coverage combine --quiet
+	@for package in net http faults control; do \
+		echo; echo "== chaosproxy/$$package"; \
+		$(BIN)/coverage report --include="chaosproxy/$$package/*" --show-missing --skip-covered; \
+	done
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check
@@ -80,4 +91,4 @@ $(VENV)/.ready-dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.ready
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,12 @@ settings.load_profile("suite")
 
 def pytest_configure(config: pytest.Config) -> None:
     flaky.configure(config)
+    if namespace.INSIDE not in os.environ:  # there one test runs, and Hypothesis takes a second to import
+        from hypothesis import HealthCheck, settings
+
+        # Both are bounds on wall time, which a busy machine exceeds.
+        settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("suite")
 
 
 @pytest.hookimpl(tryfirst=True)

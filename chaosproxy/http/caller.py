@@ -1,9 +1,9 @@
-"""Faults that a request asks for itself, in its header; as Envoy does it, and off unless a proxy allows it.
+"""Faults that a request asks for itself, in its header. Envoy has the same; here it is off unless a proxy allows it.
 
     x-chaosproxy-delay: 300ms     the request is held that long, at most `max_delay`
-    x-chaosproxy-abort: 503       it is answered with that status, and the server never sees it
+    x-chaosproxy-abort: 503       chaosproxy responds with that status, and the server never gets the request
 
-The fields are taken away before the server sees the request, whether or not they are obeyed.
+The fields are removed before the request reaches the server, whether or not they are obeyed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from chaosproxy.declare import Choice, Duration, Flag, ListOf, Whole, param
 from chaosproxy.faults.base import Step
-from chaosproxy.http.faults.abort import answer_to
+from chaosproxy.http.faults.abort import injected_response
 from chaosproxy.http.head import values
 from chaosproxy.http.part import Part
 from chaosproxy.http.rewrite import edited
@@ -24,7 +24,7 @@ __all__ = ["ABORT_FIELD", "CALLER", "DELAY_FIELD", "CallerFaults", "CallerStage"
 DELAY_FIELD = "x-chaosproxy-delay"
 ABORT_FIELD = "x-chaosproxy-abort"
 CALLER = "caller"
-"""What metrics, events and announcements call these faults."""
+"""The name of these faults in metrics, events and announcements."""
 
 _DELAY = Duration()
 _STATUS = Whole(minimum=200, maximum=599)
@@ -32,7 +32,7 @@ _STATUS = Whole(minimum=200, maximum=599)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerFaults:
-    """What a request may ask for."""
+    """The faults that a request may ask for."""
 
     headers: bool = param(Flag(), "obey the fields x-chaosproxy-delay and x-chaosproxy-abort", default=False)
     max_delay: float = param(Duration(), "the longest delay a request gets", default=5.0, example="5s")
@@ -45,7 +45,7 @@ class CallerFaults:
 
 
 class CallerStage(MessageStage):
-    """Obeys the fields of each request that has some."""
+    """Obeys the fields of each request that has any."""
 
     def __init__(self, settings: CallerFaults, opening: MessageOpening) -> None:
         super().__init__(opening, "request")
@@ -59,18 +59,19 @@ class CallerStage(MessageStage):
         if delay and "http_delay" in self._settings.allow:
             head.due += min(_read_delay(delay[0]), self._settings.max_delay)
         if status and "http_abort" in self._settings.allow and (code := _read_status(status[0])):
-            self.conversation.answer(head.exchange, answer_to(head.exchange, code, {}, None, self.name, head.due))
+            response = injected_response(head.exchange, code, {}, None, self.name, head.due)
+            self.conversation.inject(head.exchange, response)
             return ()
         return (head,)
 
 
 def asks(fields: Iterable[tuple[str, str]]) -> bool:
-    """Whether a request's fields ask for a fault."""
+    """Return whether a request's fields ask for a fault."""
     return any(name.lower() in (DELAY_FIELD, ABORT_FIELD) for name, _ in fields)
 
 
 def _read_delay(text: str) -> float:
-    """In seconds; what cannot be read asks for nothing."""
+    """Return seconds; text that cannot be read asks for no delay."""
     try:
         return _DELAY.read(text)
     except ValueError:

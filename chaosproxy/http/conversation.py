@@ -1,244 +1,370 @@
-"""What both directions of a connection in HTTP mode share: requests paired with their answers, and what faults owe.
+"""The state of one connection in HTTP mode: what both directions share.
 
-HTTP/1.1 answers requests in the order they came (RFC 9112 §9.3.2), so that the pairing is a
-row: the server's next answer is that of the first exchange in it.
+`Requests` and `Responses` frame the bytes of the two directions and call what they find:
+`request_begins`, `response_ends`, `client_unframed` and so on. Faults call `inject`,
+`lose_request`, `lose_response`, `end_at` and `send_copies`. The Gate behind all faults calls
+`settle_doubt` and `delivered`. Each of these finds out which Event has happened, moves the
+machines (`states`), and notes the effects. A pipe takes each effect and performs it
+(`next_effect`): this module waits for nothing and writes nothing.
 
-What cannot be framed is a plain stream from there on (`over`), unless a fault owes something
-to this connection: an answer, a silence, the swallowing of what is left of a request. Then a
-stream would bring answers to the wrong request, or the end of a request without its beginning;
-so nothing more passes that way, and the connection is closed when its turn comes (`owed`).
+What must stay true:
 
-What is one whole message that nobody wants need not be framed at all: whoever sees that at a
-glance begins the exchange by hand (`is_busy`, `simple`, `began`, `count`), and ends it so.
-
-Pure: it is given bytes and times and answers with Parts; the pipes wait and write.
+- Bytes that cannot be framed make both directions plain streams, unless a fault has unfinished
+  work: a response it gives itself, a loss, the rest of a request that it swallows. A stream
+  would then bring responses to the wrong requests, or the end of a request without its
+  beginning. So nothing more passes that way, and the connection ends when its turn comes.
+- After a lost message nothing is answered: the client would take it for the lost response.
+- The work of a fault is brought to its end when the fault is gone (`is_treated`).
+- Each exchange ends once (`Exchange.deliver`, `Exchange.leave_unanswered`).
 """
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import dataclass
 
-from chaosproxy.http.context import HttpContext, Line
-from chaosproxy.http.exchange import Answer, Exchange, Sign
+from chaosproxy.http.context import HttpContext
+from chaosproxy.http.effects import Effect, EndAt, SendCopies
+from chaosproxy.http.exchange import Exchange, InjectedResponse, Sign, State
+from chaosproxy.http.exchanges import Exchanges
 from chaosproxy.http.framing import Framer
-from chaosproxy.http.obligations import NO_EXCHANGE, Obligations
-from chaosproxy.tallies import RouteTally
+from chaosproxy.http.head import RequestHead, ResponseHead
+from chaosproxy.http.parse import Unframed
+from chaosproxy.http.part import MessageKind
+from chaosproxy.http.states import EFFECTS, Event, Intake, Losses, Requesting, Responding, Senders, States
 
-__all__ = ["UPGRADED", "Conversation"]
+__all__ = ["UPGRADED", "Conversation", "Mark"]
 
 UPGRADED = "upgraded"
-"""Why these are no messages any more: both have agreed on that."""
+"""The reason why an upgraded connection is a stream: both sides have agreed on it."""
 
 
-class Conversation:
-    """What both directions of a connection share."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """From which exchange on something holds, and the fault that caused it."""
+
+    exchange: int
+    fault: str
+
+
+NOWHERE = Mark(2**62, "")
+"""From a number on that no exchange reaches."""
+
+
+class Conversation(Exchanges):
+    """The exchanges of a connection, its states, and the unfinished work of faults."""
 
     __slots__ = (
-        "_framers", "_row", "asks_upgrade", "began", "client_ended", "context", "copies", "count", "doubt", "is_busy",
-        "obligations", "over", "passing", "reset_over", "sending", "server_ended", "simple", "unasked",
-        "wakes_downstream",
+        "_doubt", "_effects", "_framers", "breach", "context", "ending", "loss", "silence", "states", "stream_reason",
     )  # fmt: skip
 
     def __init__(self, context: HttpContext) -> None:
+        super().__init__()
         self.context = context
-        self._row: deque[Exchange] | None = None
-        """Exchanges whose answers the server, or a fault, still has to give; made when first needed."""
-        self._framers: tuple[Framer, ...] = ()
-        self.is_busy = False
-        """A message is under way, in whatever direction, or an exchange not answered, or nothing is answered."""
-        self.passing: dict[int, Exchange] = {}
-        """Exchanges whose answers are whole, and still on their way through the faults."""
-        self.sending: Exchange | None = None
-        """Whose request is under way."""
-        self.count = 0
-        """Exchanges begun."""
-        self.simple: Line | None = None
-        """The one exchange under way, as long as nothing about it is out of the ordinary."""
-        self.began = 0.0
-        """When that one began."""
-        self.doubt: str | None = None
-        """Why what the client sends cannot be framed, until it is known whether a fault owes something."""
-        self.unasked = False
-        """An answer has come that nobody had asked for."""
-        self.asks_upgrade = False
-        """Whether messages follow depends on the server's next answer."""
-        self.over: str | None = None
-        """Why these are no messages any more, but a plain stream; None while they are."""
-        self.reset_over = False
-        """The connection is to be reset for that."""
-        self.obligations = Obligations()
-        self.client_ended = False
-        """The client sends no more; whether it still listens nobody can know."""
-        self.server_ended = False
-        """The server answers no more."""
-        self.wakes_downstream = False
-        """An answer that a fault gives may be ready, or the end be near."""
-        self.copies: list[bytes] | None = None
-        """Requests that are to reach the server once more, each on a connection of its own."""
+        self.states = States()
+        self.stream_reason: str | None = None
+        """Why bytes are no longer framed; None while they are."""
+        self.ending: EndAt | None = None
+        """When the connection is to be closed, and the fault that said so."""
+        self._framers: dict[MessageKind, Framer] = {}
+        self.silence = NOWHERE
+        """From this exchange on, nothing is answered."""
+        self.loss = NOWHERE
+        """From this exchange on, no request reaches the server."""
+        self.breach = NOWHERE
+        """The connection is closed when it is this exchange's turn to be answered: its request cannot be framed."""
+        self._doubt = ""
+        """Why bytes from the client cannot be framed, until faults have seen all that came before them."""
+        self._effects: list[Effect] = []
+
+    # ── what it is asked ──────────────────────────────────────────────────────────────
 
     @property
-    def outstanding(self) -> int:
-        """Exchanges that are not answered in full."""
-        return (0 if self._row is None else len(self._row)) + (self.simple is not None) + len(self.passing)
-
-    def framed_by(self, framer: Framer) -> None:
-        """One direction is framed by this."""
-        self._framers = (*self._framers, framer)
-
-    def mind_business(self) -> None:
-        """Find out anew whether anything is under way; whoever framed something must."""
-        self.is_busy = (
-            self.outstanding > 0
-            or not all(framer.is_between for framer in self._framers)
-            or self.obligations.is_silent
-            or self.obligations.is_broken
-            or self.unasked
-            or self.doubt is not None
-        )
+    def is_framed(self) -> bool:
+        """Bytes are messages, as far as is known."""
+        return self.stream_reason is None
 
     @property
-    def row(self) -> deque[Exchange]:
-        """The exchanges that wait, in order; whoever looks at them finds the simple one spelled out there."""
-        return self.spell_out()
-
-    def spell_out(self) -> deque[Exchange]:
-        """Let the exchange under way be simple no longer: a fault may come to want its answer."""
-        row = self._row
-        if row is None:
-            row = self._row = deque()
-        if self.simple is not None:
-            simple, self.simple = self.simple, None
-            exchange = Exchange(self.count, simple.method, simple.tally, self.began)
-            exchange.sign(Sign.REQUEST_WHOLE)
-            row.append(exchange)
-        return row
-
-    def begin(self, method: str, tally: RouteTally, now: float) -> Exchange:
-        """A request's head is whole."""
-        row = self.row
-        self.count += 1
-        self.sending = exchange = Exchange(self.count, method, tally, now)
-        if exchange.number < self.obligations.lost_from:
-            row.append(exchange)
-        else:
-            exchange.is_swallowed = True
-            exchange.go_unanswered()
-        return exchange
-
-    def give_up(self, reason: str) -> None:
-        """It cannot be framed from here on: a stream like any other, or, where strictness is asked for, the end."""
-        if self.over is None:
-            self.over = reason
-            self.reset_over = self.context.settings.strict
-            self.context.not_framed(reason)
-
-    def settle_doubt(self) -> None:
-        """Faults have seen all that came before what cannot be framed."""
-        reason, self.doubt = self.doubt, None
-        if reason is None:
-            return
-        if self.over is not None or not self.is_treated:
-            self.give_up(reason)
-            return
-        self.context.not_framed(reason)
-        self.obligations.broken_by = self.owing
-        begun = self.sending is not None and not self.sending.is_swallowed
-        self.obligations.broken_at = self.count if begun else self.count + 1
-        self.wakes_downstream = True
+    def is_refused(self) -> bool:
+        """The connection is reset, and nothing passes."""
+        return self.states.requests is Requesting.REFUSED
 
     @property
-    def owing(self) -> str:
-        """The fault whose work is not at its end, where there is one."""
-        under_way = [] if self.sending is None else [self.sending]
-        for exchange in (*under_way, *self.row):
-            if exchange.is_swallowed and exchange.answer is not None:
-                return exchange.answer.fault
-        return self.obligations.silenced_by or self.obligations.ended_by
-
-    def answer(self, exchange: Exchange, answer: Answer) -> None:
-        """A fault answers in the server's place, which sees nothing more of the request."""
-        exchange.answer, exchange.is_swallowed = answer, True
-        self.wakes_downstream = True
-
-    def send_copies(self, request: bytes, copies: int) -> None:
-        """The request is to reach the server that many times more, each on a connection of its own."""
-        self.copies = [*(self.copies or ()), *[request] * copies]
-
-    def lose_answers(self, exchange: Exchange, fault: str, now: float) -> None:
-        """Its answer is lost: were anything answered later, the client would take it for this answer."""
-        obligations = self.obligations
-        if exchange.number >= obligations.silent_from:
-            return
-        obligations.silent_from, obligations.silenced_by = exchange.number, fault
-        for number in [one for one in self.passing if one >= exchange.number]:
-            self.passing.pop(number).go_unanswered()
-        self._end_silence(now)
-        self.mind_business()
-
-    def lose_requests(self, exchange: Exchange, fault: str, now: float) -> None:
-        """It is lost, and what the client sends after it: answers to that would be taken for its own."""
-        exchange.is_swallowed = True
-        lost_from = self.obligations.lost_from = min(self.obligations.lost_from, exchange.number)
-        row = self.row
-        while row and row[-1].number >= lost_from:
-            row.pop().go_unanswered()
-        self.lose_answers(exchange, fault, now)
-
-    def client_ends(self, now: float) -> None:
-        """The client has closed, or only sends no more: that looks the same."""
-        self.client_ended = True
-        self._end_silence(now)
-
-    def server_ends(self, now: float) -> None:
-        """The server has closed, broken off, or said what cannot be framed."""
-        self.server_ended = True
-        self._end_silence(now)
-
-    def heard(self, exchange: Exchange, now: float) -> None:
-        """The last of an answer goes on to the client."""
-        self.passing.pop(exchange.number, None)
-        first = now if exchange.first_byte is None else exchange.first_byte
-        exchange.tally.add(exchange.status, first - exchange.began, now - exchange.began)
-        self._end_silence(now)
-        self.mind_business()
-
-    def end(self, at: float, fault: str) -> None:
-        """The connection is to be closed then, whatever becomes of the fault."""
-        if at < self.obligations.ends_at:
-            self.obligations.ends_at, self.obligations.ended_by = at, fault
-            self.wakes_downstream = True
-
-    def _end_silence(self, now: float) -> None:
-        """A client that has ended, and is owed nothing that came before the silence, is closed: it may be gone."""
-        if self.obligations.is_silent and self.client_ended and not self._owes_answers:
-            self.end(now, self.obligations.silenced_by)
+    def is_silent(self) -> bool:
+        """Something was lost: from some exchange on nothing is answered."""
+        return self.states.losses is not Losses.NOTHING
 
     @property
-    def _owes_answers(self) -> bool:
-        row = self.row
-        to_come = row[0].number if row and not (self.server_ended and row[0].answer is None) else NO_EXCHANGE
-        return next(iter(self.passing), to_come) < self.obligations.silent_from
-
-    @property
-    def loses_requests(self) -> bool:
-        """Of what the client sends now nothing reaches the server."""
-        return self.obligations.loses_requests or (self.sending is not None and self.sending.is_swallowed)
+    def drops_requests(self) -> bool:
+        """Nothing that the client sends now reaches the server."""
+        states = self.states
+        if states.losses is Losses.REQUESTS or states.requests is Requesting.BROKEN:
+            return True
+        return self.sending is not None and self.sending.is_swallowed
 
     @property
     def is_treated(self) -> bool:
-        """A fault has begun something here that must be brought to its end, whether or not the fault is still there."""
-        if self.obligations.is_something or self.loses_requests:
+        """A fault has unfinished work here, whether or not the fault is still there."""
+        if self.is_silent or self.ending is not None or self.drops_requests:
             return True
-        return self._row is not None and any(one.is_swallowed for one in self._row)
+        return self.are_swallowed
+
+    @property
+    def unfinished_fault(self) -> str:
+        """The name of a fault with unfinished work; empty where there is none."""
+        under_way = [] if self.sending is None else [self.sending]
+        for exchange in (*under_way, *self.waiting):
+            if exchange.is_swallowed and exchange.injected is not None:
+                return exchange.injected.fault
+        return self.silence.fault or ("" if self.ending is None else self.ending.fault)
+
+    @property
+    def client_gave_up(self) -> bool:
+        """The client has ended its stream, and the connection is silent."""
+        return self.is_silent and self.states.senders in (Senders.SERVER, Senders.NEITHER)
+
+    def is_answered(self, exchange: Exchange) -> bool:
+        """Whether the response to an exchange may still reach the client; one to no request may until a loss."""
+        return not self.is_silent or 0 < exchange.number < self.silence.exchange
+
+    def is_dropped(self, exchange: Exchange) -> bool:
+        """Whether the request of an exchange, or the rest of it, must not reach the server."""
+        return exchange.is_swallowed or exchange.number >= self.loss.exchange
+
+    @property
+    def breach_fault(self) -> str | None:
+        """The fault for which the connection is to be closed now: the requests before a broken one are answered."""
+        if self.states.requests is not Requesting.BROKEN or self.is_silent:
+            return None
+        waiting = self.waiting
+        is_next = not waiting or waiting[0].number >= self.breach.exchange
+        return self.breach.fault if is_next else None
+
+    # ── for the pipes ─────────────────────────────────────────────────────────────────
+
+    def next_effect(self) -> Effect | None:
+        """Return what the pipes must do next; each effect is returned once, and None when all is done.
+
+        One at a time: to perform an effect may produce others, and perform them, before it returns.
+        """
+        if not self._effects:
+            self._regulate()
+        return self._effects.pop(0) if self._effects else None
 
     def let_pass(self, now: float) -> None:
-        """No fault treats messages any more: the answers that were on their way are with the client now."""
-        for exchange in [*self.passing.values()]:
-            self.heard(exchange, now)
+        """No fault treats messages any more: all that was on its way through them has been forwarded."""
+        for exchange in [*self.delivering.values()]:
+            self.delivered(exchange, now)
+        self.settle_doubt()
 
-    def close(self) -> None:
-        """The connection has ended: what was not answered never will be."""
-        for exchange in (*self.row, *self.passing.values()):
-            exchange.go_unanswered()
-        self.row.clear()
-        self.passing.clear()
+    # ── for the framing of both directions ────────────────────────────────────────────
+
+    def framed_by(self, framer: Framer, on: MessageKind) -> None:
+        """Note the framer of one direction."""
+        self._framers[on] = framer
+
+    def update(self) -> None:
+        """Find out whether anything is under way; whoever framed something calls it."""
+        are_between = all([framer.is_between for framer in self._framers.values()])
+        self.is_busy = self.outstanding > 0 or not are_between or not self.states.are_ordinary
+
+    def request_begins(self, head: RequestHead, is_upgrade: bool, now: float) -> Exchange:
+        """A request's head is whole."""
+        exchange = self.begin(head, self.context.tally_of(head.method, head.target), now)
+        exchange.is_upgrade = is_upgrade
+        if exchange.number < self.loss.exchange:
+            self.waiting.append(exchange)
+        else:
+            exchange.is_swallowed = True
+            exchange.leave_unanswered()
+        if is_upgrade:
+            self._framers["request"].wait()
+            self._on(Event.UPGRADE_REQUESTED)
+        return exchange
+
+    def request_ends(self, exchange: Exchange, now: float) -> None:
+        """A request is whole."""
+        exchange.sign(Sign.REQUEST_WHOLE)
+        self.sending = None
+        injected = exchange.injected
+        if injected is not None and injected.then_close and exchange.state is State.DONE:
+            self.end_at(now, injected.fault)
+
+    def client_unframed(self, reason: str, in_chain: bool) -> None:
+        """Bytes from the client cannot be framed; `in_chain`: they go through message faults."""
+        if in_chain and not self.context.settings.strict:
+            self._doubt = reason
+            self._on(Event.DOUBTED)
+        else:
+            self._go_plain(reason)
+
+    def settle_doubt(self) -> None:
+        """Decide about bytes from the client that cannot be framed: faults have seen all that came before them."""
+        if self.states.requests is not Requesting.DOUBTFUL:
+            return
+        if self.is_treated:
+            self.context.not_framed(self._doubt)
+            has_begun = self.sending is not None and not self.sending.is_swallowed
+            self.breach = Mark(self.count if has_begun else self.count + 1, self.unfinished_fault)
+            self._on(Event.REQUEST_BROKEN)
+        else:
+            self._go_plain(self._doubt)
+        self.update()
+
+    def client_ends(self, now: float) -> None:
+        """The client has closed, or only sends no more: the two look the same."""
+        self._on(Event.CLIENT_ENDED)
+        self._end_silence(now)
+
+    def response_begins(self, exchange: Exchange, head: ResponseHead, is_tunnel: bool) -> None:
+        """The head of a response to that exchange is whole.
+
+        :raises Unframed: it can be paired in two ways.
+        """
+        if self.states.responses is Responding.UNSOLICITED:
+            raise Unframed("a response after one that no request asked for")
+        if is_tunnel and not exchange.is_upgrade:
+            raise Unframed("an upgrade that no request asked for")
+        if head.status < 200 and not is_tunnel:
+            return  # an interim response: the final one follows
+        exchange.response = head
+        exchange.sign(Sign.RESPONSE_BEGINS)
+        if not exchange.number:
+            self._on(Event.UNSOLICITED)
+        if is_tunnel:
+            self.stream_reason = UPGRADED
+            self._on(Event.UPGRADED)
+        elif exchange.is_upgrade:
+            self._on(Event.UPGRADE_REFUSED)
+            self._framers["request"].decide()
+
+    def response_ends(self, exchange: Exchange, now: float, in_chain: bool) -> None:
+        """The final response to an exchange is whole; `in_chain`: it goes through message faults."""
+        exchange.sign(Sign.RESPONSE_WHOLE)
+        self.take_first(exchange)
+        if exchange.has_ended:
+            return  # a fault has lost its request meanwhile
+        if in_chain:
+            self.forward(exchange)
+        else:
+            exchange.deliver(now)
+
+    def injection_begins(self) -> Exchange | None:
+        """Return the exchange whose injected response is next, as given in full; None where none is."""
+        waiting = self.waiting
+        if not waiting or (injected := waiting[0].injected) is None:
+            return None
+        exchange = waiting.popleft()
+        exchange.changed_by.append(injected.fault)
+        exchange.sign(Sign.RESPONSE_BEGINS)
+        exchange.sign(Sign.RESPONSE_WHOLE)
+        return exchange
+
+    def forward(self, exchange: Exchange) -> bool:
+        """Let a whole response go on to the client, through the faults; return whether it may."""
+        if not exchange.number:
+            return True
+        if not self.is_answered(exchange):
+            exchange.leave_unanswered()
+            return False
+        self.delivering[exchange.number] = exchange
+        return True
+
+    def server_unframed(self, reason: str, in_chain: bool, now: float) -> None:
+        """Bytes from the server cannot be framed; `in_chain`: they go through message faults."""
+        if not in_chain or not self.is_treated or self.context.settings.strict:
+            self._go_plain(reason)
+            return
+        self.context.not_framed(reason)
+        self._on(Event.RESPONSE_BROKEN)
+        self.server_ends(now)
+
+    def server_ends(self, now: float) -> None:
+        """The server has closed, broken off, or sent bytes that cannot be framed."""
+        self._on(Event.SERVER_ENDED)
+        self._end_silence(now)
+
+    def delivered(self, exchange: Exchange, now: float) -> None:
+        """The last of a response goes on to the client."""
+        self.delivering.pop(exchange.number, None)
+        exchange.deliver(now)
+        self._end_silence(now)
+        self.update()
+
+    # ── for faults ────────────────────────────────────────────────────────────────────
+
+    def inject(self, exchange: Exchange, response: InjectedResponse) -> None:
+        """Respond in place of the server, which gets nothing more of the request."""
+        exchange.injected, exchange.is_swallowed = response, True
+        self._on(Event.INJECTED)
+
+    def send_copies(self, request: bytes, copies: int) -> None:
+        """Send the request to the server that many times more, each on a connection of its own."""
+        self._effects.append(SendCopies(request, copies))
+
+    def lose_response(self, exchange: Exchange, fault: str, now: float) -> None:
+        """Lose the response to an exchange, and answer nothing after it: the client would take it for that one."""
+        self._on(Event.RESPONSE_LOST)
+        self._be_silent(exchange, fault, now)
+
+    def lose_request(self, exchange: Exchange, fault: str, now: float) -> None:
+        """Lose a request, and those after it: the client would take their responses for the one to this."""
+        self._on(Event.REQUEST_LOST)
+        exchange.is_swallowed = True
+        if exchange.number < self.loss.exchange:
+            self.loss = Mark(exchange.number, fault)
+        self.end_waiting(self.loss.exchange)
+        self._be_silent(exchange, fault, now)
+
+    def end_at(self, at: float, fault: str) -> None:
+        """Close the connection then, whatever becomes of the fault."""
+        if self.ending is None or at < self.ending.at:
+            self.ending = EndAt(at, fault)
+            self._effects.append(self.ending)
+
+    # ── what follows ──────────────────────────────────────────────────────────────────
+
+    def _on(self, event: Event) -> None:
+        self.states.on(event)
+        if event in EFFECTS:
+            self._effects.append(EFFECTS[event])
+
+    def _regulate(self) -> None:
+        """Pause a client whose requests come much faster than their responses; resume it when half are answered.
+
+        On a silent connection it would wait for ever, and its end not be seen; in a stream responses are not counted.
+        """
+        outstanding, limit = self.outstanding, self.context.settings.pipeline_limit
+        may_pause = self.is_framed and not self.is_silent
+        if self.states.intake is Intake.OPEN:
+            if may_pause and outstanding > limit:
+                self._on(Event.BACKLOG_FULL)
+        elif not may_pause or outstanding <= limit // 2:
+            self._on(Event.BACKLOG_DRAINED)
+
+    def _go_plain(self, reason: str) -> None:
+        """Bytes cannot be framed from here on: a stream like any other, or a reset where the proxy is strict."""
+        if self.stream_reason is None:
+            self.stream_reason = reason
+            self.context.not_framed(reason)
+            self._on(Event.FORBIDDEN if self.context.settings.strict else Event.UNFRAMED)
+
+    def _be_silent(self, exchange: Exchange, fault: str, now: float) -> None:
+        if exchange.number < self.silence.exchange:
+            self.silence = Mark(exchange.number, fault)
+            self.end_delivering(exchange.number)
+            self._end_silence(now)
+        self.update()
+
+    def _end_silence(self, now: float) -> None:
+        """Close a silent connection whose client has ended, once all that came before the loss is delivered."""
+        if self.client_gave_up and not self._delivers_more:
+            self.end_at(now, self.silence.fault)
+
+    @property
+    def _delivers_more(self) -> bool:
+        """Whether the response to an exchange before the loss may still be delivered."""
+        waiting = self.waiting
+        server_has_ended = self.states.senders in (Senders.CLIENT, Senders.NEITHER)
+        none_comes = not waiting or (server_has_ended and waiting[0].injected is None)
+        to_come = NOWHERE.exchange if none_comes else waiting[0].number
+        return next(iter(self.delivering), to_come) < self.silence.exchange

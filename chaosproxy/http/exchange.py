@@ -1,8 +1,12 @@
-"""An exchange: one request and its answer, and how far they are.
+"""An exchange: one request and its response, and how far they are.
 
-    SENDING ── request whole ──▶ WAITING ── answer begins ──▶ ANSWERING ── answer whole ──▶ DONE
-       └─ answer begins ─▶ EARLY ── request whole ──▶ ANSWERING
-                             └── answer whole ──▶ LATE ── request whole ──▶ DONE
+    SENDING ── request whole ──▶ WAITING ── response begins ──▶ RESPONDING ── response whole ──▶ DONE
+       └─ response begins ─▶ EARLY ── request whole ──▶ RESPONDING
+                               └── response whole ──▶ LATE ── request whole ──▶ DONE
+
+That is how far its bytes have been framed. Its end is another matter: the last of its
+response goes on to the client (`deliver`), or it is known that none will
+(`leave_unanswered`). One of the two happens, once.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from enum import Enum, auto
 from chaosproxy.http.head import RequestHead, ResponseHead
 from chaosproxy.tallies import RouteTally
 
-__all__ = ["TRANSITIONS", "Answer", "Exchange", "Sign", "State"]
+__all__ = ["TRANSITIONS", "Exchange", "InjectedResponse", "Sign", "State"]
 
 
 class State(Enum):
@@ -22,38 +26,38 @@ class State(Enum):
     SENDING = auto()
     """The request is under way."""
     WAITING = auto()
-    """The request is whole, and nothing of the answer has come."""
+    """The request is whole, and nothing of the response has come."""
     EARLY = auto()
-    """The answer has begun before the request is whole."""
-    ANSWERING = auto()
-    """The request is whole, and the answer is under way."""
+    """The response has begun before the request is whole."""
+    RESPONDING = auto()
+    """The request is whole, and the response is under way."""
     LATE = auto()
-    """The answer is whole, and the request is still under way."""
+    """The response is whole, and the request is still under way."""
     DONE = auto()
     """Both are whole."""
 
 
 class Sign(Enum):
-    """What happens to an exchange."""
+    """An event in the life of an exchange."""
 
     REQUEST_WHOLE = auto()
-    ANSWER_BEGINS = auto()
-    ANSWER_WHOLE = auto()
+    RESPONSE_BEGINS = auto()
+    RESPONSE_WHOLE = auto()
 
 
 TRANSITIONS: dict[State, dict[Sign, State]] = {
-    State.SENDING: {Sign.REQUEST_WHOLE: State.WAITING, Sign.ANSWER_BEGINS: State.EARLY},
-    State.WAITING: {Sign.ANSWER_BEGINS: State.ANSWERING},
-    State.EARLY: {Sign.REQUEST_WHOLE: State.ANSWERING, Sign.ANSWER_WHOLE: State.LATE},
-    State.ANSWERING: {Sign.ANSWER_WHOLE: State.DONE},
+    State.SENDING: {Sign.REQUEST_WHOLE: State.WAITING, Sign.RESPONSE_BEGINS: State.EARLY},
+    State.WAITING: {Sign.RESPONSE_BEGINS: State.RESPONDING},
+    State.EARLY: {Sign.REQUEST_WHOLE: State.RESPONDING, Sign.RESPONSE_WHOLE: State.LATE},
+    State.RESPONDING: {Sign.RESPONSE_WHOLE: State.DONE},
     State.LATE: {Sign.REQUEST_WHOLE: State.DONE},
     State.DONE: {},
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer that a fault gives in the server's place."""
+class InjectedResponse:
+    """A response that a fault gives in place of the server."""
 
     status: int
     data: bytes
@@ -61,56 +65,70 @@ class Answer:
     due: float
     """When it may be given."""
     then_close: bool
-    """The connection cannot go on after it: the client said so, or waits for leave to send its body."""
+    """The connection cannot go on after it: the client said so, or waits for permission to send its body."""
     awaits_end: bool = True
-    """It is closed once the request is whole: closed before, what still comes would take the answer with it."""
+    """It is closed once the request is whole: an earlier close would reset it, and take the response with it."""
 
 
 class Exchange:
-    """A request and its answer."""
+    """A request and its response."""
 
     __slots__ = (
-        "answer", "began", "changed_by", "first_byte", "is_swallowed", "is_upgrade", "method", "number", "request",
-        "response", "state", "tally",
+        "began", "changed_by", "first_byte", "has_ended", "injected", "is_swallowed", "is_upgrade", "method", "number",
+        "request", "response", "state", "tally",
     )  # fmt: skip
 
     def __init__(self, number: int, method: str, tally: RouteTally, began: float) -> None:
         self.number = number
-        """Its number on its connection, from 1."""
+        """Its number on its connection, from 1; 0 for a response that belongs to no request."""
         self.method = method
         self.tally = tally
         self.began = began
         """When the request's head was whole."""
         self.state = State.SENDING
+        self.has_ended = False
+        """It is counted: the client has its response, or never will."""
         self.request: RequestHead | None = None
-        """Its head; None where no fault could want to see it."""
+        """Its head; None where no fault reads it."""
         self.response: ResponseHead | None = None
-        """The final answer's head; None before it is there, and where no fault could want to see it."""
+        """The head of the final response; None before it is there, and where no fault reads it."""
         self.is_upgrade = False
-        """Whether messages follow depends on its answer."""
+        """Whether messages follow depends on its response."""
         self.is_swallowed = False
         """Nothing more of its request goes on to the server."""
-        self.answer: Answer | None = None
-        """What a fault answers in the server's place."""
+        self.injected: InjectedResponse | None = None
+        """The response that a fault gives in place of the server."""
         self.changed_by: list[str] = []
-        """The faults that made or changed its answer, in order."""
+        """The faults that made or changed its response, in order."""
         self.first_byte: float | None = None
-        """When its answer's first byte went on to the client."""
+        """When the first byte of its response went on to the client."""
 
     @property
     def status(self) -> int:
-        """Of its answer, whoever gave it."""
-        if self.answer is not None:
-            return self.answer.status
-        assert self.response is not None
-        return self.response.status
-
-    def go_unanswered(self) -> None:
-        """It has ended for the client, who heard nothing."""
-        self.tally.statuses[0] += 1
+        """The status of its response, from the server or from a fault."""
+        if self.response is not None:
+            return self.response.status
+        assert self.injected is not None
+        return self.injected.status
 
     def sign(self, sign: Sign) -> None:
-        """
-        :raises KeyError: that cannot happen in its state; a defect.
+        """Move to the state that the table gives.
+
+        :raises KeyError: the event cannot happen in this state; a defect.
         """
         self.state = TRANSITIONS[self.state][sign]
+
+    def deliver(self, now: float) -> None:
+        """End it: the last of its response goes on to the client."""
+        self._end()
+        first = now if self.first_byte is None else self.first_byte
+        self.tally.add(self.status, first - self.began, now - self.began)
+
+    def leave_unanswered(self) -> None:
+        """End it: the client gets no response."""
+        self._end()
+        self.tally.statuses[0] += 1
+
+    def _end(self) -> None:
+        assert not self.has_ended, f"exchange {self.number} ends twice"
+        self.has_ended = True

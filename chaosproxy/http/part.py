@@ -12,7 +12,7 @@ __all__ = ["MessageKind", "Part", "PartKind"]
 
 MessageKind = Literal["request", "response"]
 PartKind = Literal["head", "body", "frame", "interim"]
-"""A whole head, payload, what frames a chunked body, or an interim answer (1xx) as a whole."""
+"""A whole head, payload, the framing of a chunked body (lines and trailers), or a whole interim response (1xx)."""
 
 
 @dataclass(slots=True)
@@ -24,11 +24,11 @@ class Part(Send):
     exchange: Exchange
     last: bool = False
     """The message ends with it."""
-    is_ours: bool = False
-    """Of an answer that a fault gives: message faults leave it alone."""
-    seen_late: bool = False
-    """The beginning of this head had gone on before: it can be counted, and not changed."""
+    is_injected: bool = False
+    """It belongs to a response that a fault gives: message faults leave it alone."""
+    is_incomplete: bool = False
+    """The beginning of this head was forwarded earlier: the head can be counted, and not changed."""
 
     def with_data(self, data: bytes) -> Part:
         """The same piece with other bytes."""
-        return Part(self.due, data, self.on, self.kind, self.exchange, self.last, self.is_ours, self.seen_late)
+        return Part(self.due, data, self.on, self.kind, self.exchange, self.last, self.is_injected, self.is_incomplete)

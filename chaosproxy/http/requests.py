@@ -1,35 +1,25 @@
-"""What the client sends."""
+"""Client to server: requests."""
 
 from __future__ import annotations
 
 from chaosproxy.faults.base import Step
-from chaosproxy.http.exchange import Sign, State
 from chaosproxy.http.framing import PieceKind
 from chaosproxy.http.message_stream import MessageStream
 from chaosproxy.http.parse import Body, HeadParser, RequestParser
 from chaosproxy.http.part import MessageKind
+from chaosproxy.http.states import Treatment
 
 __all__ = ["Requests"]
 
 
 class Requests(MessageStream):
-    """Client to server."""
+    """The messages that the client sends."""
 
     __slots__ = ()
     on: MessageKind = "request"
 
-    def account(self, data: bytes, now: float) -> None:
-        self._mind_upgrade()
-        super().account(data, now)
-
-    def frame(self, data: bytes, now: float) -> list[Step]:
-        self._mind_upgrade()
-        return super().frame(data, now)
-
-    @property
-    def _is_plain(self) -> bool:
-        conversation = self.conversation
-        return conversation.over is not None or conversation.doubt is not None or conversation.obligations.is_broken
+    def treatment(self) -> Treatment:
+        return self.conversation.states.requests.treatment
 
     def stream_ended(self, now: float) -> None:
         super().stream_ended(now)
@@ -40,39 +30,21 @@ class Requests(MessageStream):
         self.conversation.client_ends(now)
         return steps
 
-    def _mind_upgrade(self) -> None:
-        if not self.conversation.asks_upgrade:
-            self.framer.decide()
-
     def make_parser(self) -> HeadParser:
         return RequestParser()
 
     def head_done(self, parser: HeadParser) -> Body:
         assert isinstance(parser, RequestParser)
         head, body = parser.finish()
-        conversation = self.conversation
-        tally = conversation.context.tally_of(head.method, head.target)
-        self.current = exchange = conversation.begin(head.method, tally, self._now)
-        exchange.request = head
-        if parser.is_upgrade:
-            exchange.is_upgrade = conversation.asks_upgrade = True
-            self.framer.wait()
+        self.current = self.conversation.request_begins(head, parser.is_upgrade, self._now)
         return body
 
     def ended(self) -> None:
-        exchange, conversation = self.current, self.conversation
-        assert exchange is not None
-        exchange.sign(Sign.REQUEST_WHOLE)
-        conversation.sending = None
-        answer = exchange.answer
-        if answer is not None and answer.then_close and exchange.state is State.DONE:
-            conversation.end(self._now, answer.fault)
+        assert self.current is not None
+        self.conversation.request_ends(self.current, self._now)
 
     def _not_framed(self, reason: str) -> None:
-        if self._collected is None or self.conversation.context.settings.strict:
-            self.conversation.give_up(reason)
-        else:
-            self.conversation.doubt = reason
+        self.conversation.client_unframed(reason, in_chain=self._collected is not None)
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
         exchange = self.current

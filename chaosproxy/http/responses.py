@@ -1,67 +1,45 @@
-"""What the server sends, and what faults answer in its place."""
+"""Server to client: responses, and those that faults inject in place of the server."""
 
 from __future__ import annotations
 
-from collections import deque
-
 from chaosproxy.faults.base import Close, Step
-from chaosproxy.http.conversation import UPGRADED, Conversation
-from chaosproxy.http.exchange import Exchange, Sign, State
+from chaosproxy.http.exchange import Exchange, State
 from chaosproxy.http.framing import PieceKind
 from chaosproxy.http.message_stream import MessageStream
-from chaosproxy.http.parse import Body, HeadParser, ResponseParser, Unframed, Unsized
+from chaosproxy.http.parse import Body, HeadParser, ResponseParser, Unsized
 from chaosproxy.http.part import MessageKind, Part
+from chaosproxy.http.states import Responding, Treatment
 from chaosproxy.tallies import RouteTally
 
 __all__ = ["Responses"]
 
 
 class Responses(MessageStream):
-    """Server to client."""
+    """The messages that the server sends."""
 
-    __slots__ = ("_first_byte", "_is_interim", "_status")
+    __slots__ = ()
     on: MessageKind = "response"
 
-    def __init__(self, conversation: Conversation) -> None:
-        super().__init__(conversation)
-        self._is_interim = False
-        self._status = 0
-        self._first_byte = 0.0
+    def treatment(self) -> Treatment:
+        return self.conversation.states.responses.treatment
 
-    def own_answers(self, now: float) -> list[Step]:
-        """What faults answer in the server's place, as far as it is its turn; what is not due holds what follows."""
+    def injected_responses(self, now: float) -> list[Step]:
+        """Return the injected responses that are next; one that is not yet due holds what follows it."""
         steps: list[Step] = []
-        row = self.conversation.row
-        while row and (answer := row[0].answer) is not None and self.current is None:
-            exchange = row.popleft()
-            exchange.changed_by.append(answer.fault)
-            exchange.sign(Sign.ANSWER_BEGINS)
-            exchange.sign(Sign.ANSWER_WHOLE)
-            if not self._is_heard(exchange):
+        conversation = self.conversation
+        while self.current is None and (exchange := conversation.injection_begins()) is not None:
+            injected = exchange.injected
+            assert injected is not None
+            if not conversation.forward(exchange):
                 continue
-            due = max(now, answer.due)
-            steps.append(Part(due, answer.data, "response", "head", exchange, last=True, is_ours=True))
-            if answer.then_close and (exchange.state is State.DONE or not answer.awaits_end):
-                steps.append(Close(due, answer.fault))
-        if self._is_last(row):
-            steps.append(Close(now, self.conversation.obligations.broken_by))
-        self.conversation.mind_business()
+            due = max(now, injected.due)
+            steps.append(Part(due, injected.data, "response", "head", exchange, last=True, is_injected=True))
+            if injected.then_close and (exchange.state is State.DONE or not injected.awaits_end):
+                steps.append(Close(due, injected.fault))
+        if self.current is None and (fault := conversation.breach_fault) is not None:
+            steps.append(Close(now, fault))
+        conversation.update()
         return steps
-
-    def _is_last(self, row: deque[Exchange]) -> bool:
-        """All is answered that can be, on a connection that is to end then."""
-        obligations = self.conversation.obligations
-        if not obligations.is_broken or obligations.is_silent or self.current is not None:
-            return False
-        return not row or row[0].number >= obligations.broken_at
-
-    def _is_heard(self, exchange: Exchange) -> bool:
-        """The answer is whole: whether it goes on, through the faults, to the client."""
-        if exchange.number >= self.conversation.obligations.silent_from:
-            exchange.go_unanswered()
-            return False
-        self.conversation.passing[exchange.number] = exchange
-        return True
 
     def stream_ended(self, now: float) -> None:
         super().stream_ended(now)
@@ -77,58 +55,39 @@ class Responses(MessageStream):
 
     def head_done(self, parser: HeadParser) -> Body:
         assert isinstance(parser, ResponseParser)
-        conversation = self.conversation
-        exchange = conversation.row[0] if conversation.row else _unasked(self._now)
+        waiting = self.conversation.waiting
+        exchange = waiting[0] if waiting else _unsolicited(self._now)
         head, body = parser.finish(exchange.method)
-        if conversation.unasked:
-            raise Unframed("an answer after one that nobody had asked for")
-        if body is Unsized.TUNNEL:
-            if not exchange.is_upgrade:
-                raise Unframed("an upgrade that nobody had asked for")
-            conversation.over = UPGRADED
-        self.current, self._status, self._first_byte = exchange, head.status, self._now
-        self._is_interim = head.status < 200 and body is not Unsized.TUNNEL
-        if not self._is_interim:
-            conversation.unasked = not exchange.number
-            exchange.response = head
-            exchange.sign(Sign.ANSWER_BEGINS)
-            if exchange.is_upgrade:
-                conversation.asks_upgrade = False
+        self.conversation.response_begins(exchange, head, is_tunnel=body is Unsized.TUNNEL)
+        if self._collected is None and exchange.response is not None:
+            exchange.first_byte = self._now
+        self.current = exchange
         return body
 
     def ended(self) -> None:
         exchange, self.current = self.current, None
         assert exchange is not None
-        if self._is_interim:
-            return
-        exchange.sign(Sign.ANSWER_WHOLE)
-        if exchange.number:
-            self.conversation.row.popleft()
-        if self._collected is None:
-            exchange.tally.add(self._status, self._first_byte - exchange.began, self._now - exchange.began)
-            return
-        if exchange.number:
-            self._is_heard(exchange)
-        self._collected += self.own_answers(self._now)
+        if exchange.response is None:
+            return  # an interim response
+        self.conversation.response_ends(exchange, self._now, in_chain=self._collected is not None)
+        if self._collected is not None:
+            self._collected += self.injected_responses(self._now)
 
     def _not_framed(self, reason: str) -> None:
-        conversation = self.conversation
-        if self._collected is None or not conversation.is_treated or conversation.context.settings.strict:
-            conversation.give_up(reason)
-            return
-        conversation.context.not_framed(reason)
-        self.is_deaf = True
-        conversation.server_ends(self._now)
-        if not conversation.obligations.is_silent:
-            self._collected.append(Close(self._now, conversation.owing))
+        conversation, collected = self.conversation, self._collected
+        conversation.server_unframed(reason, collected is not None, self._now)
+        is_broken = conversation.states.responses is Responding.BROKEN
+        if is_broken and collected is not None and not conversation.is_silent:
+            collected.append(Close(self._now, conversation.unfinished_fault))
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:
-        assert self.current is not None
-        self._collect("interim" if self._is_interim else kind, data, last, self.current)
+        exchange = self.current
+        assert exchange is not None
+        self._collect("interim" if exchange.response is None else kind, data, last, exchange)
 
 
-def _unasked(now: float) -> Exchange:
-    """For an answer that nobody has asked for, such as a 408 for a request that did not come."""
+def _unsolicited(now: float) -> Exchange:
+    """An exchange for a response that no request asked for, such as a 408 for a request that did not come."""
     exchange = Exchange(0, "GET", RouteTally(), now)
     exchange.state = State.WAITING
     return exchange

@@ -1,14 +1,19 @@
-"""What a message fault is: settings that open a stage which treats whole messages.
+"""A message fault: settings that open a stage which treats whole messages.
 
-A MessageStage is a Stage that sees Parts. At each head it asks whether the message is its
-own (`choose`: match, probability, count, in that order); if so it is given that head, and
-everything else of the message. Parts of other messages, interim answers (1xx) and answers
-that another fault gives pass it untouched.
+A MessageStage is a Stage that is given Parts. At each head it asks whether to treat the
+message (`choose`: match, probability, count, in that order); if so it treats that head, and
+everything else of the message. Parts of other messages, interim responses (1xx) and
+responses that another fault injects pass it untouched.
 
-In a pipe, message faults stand between Framing, which cuts the stream into Parts, and Gate,
-the last that knows of messages:
+In a pipe, message faults stand between two stages of this module. Framing cuts the stream
+into Parts; Gate is the last stage that knows of messages:
 
     Framing → message faults, in the order given → Gate → faults on the stream
+
+A stage keeps only what belongs to the message under way. What must last longer than the
+fault (a loss, an injected response, the end of the connection) belongs to the Conversation,
+which both directions share. The pipe performs the effects of that (`effects`): it wakes
+Framing and tells the Gate when to close the connection.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from typing import ClassVar
 
 from chaosproxy.faults.base import NEVER, Close, Depth, Fault, HalfClose, Opening, Reset, Send, Stage, Step
 from chaosproxy.http.conversation import UPGRADED, Conversation
+from chaosproxy.http.effects import EndAt
 from chaosproxy.http.exchange import Exchange
 from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.requests import Requests
@@ -29,17 +35,17 @@ __all__ = ["Framing", "Gate", "MessageFault", "MessageOpening", "MessageStage"]
 
 @dataclass(frozen=True, slots=True)
 class MessageOpening(Opening):
-    """What a message fault is given to open a stage."""
+    """The material from which a message fault opens a stage."""
 
     conversation: Conversation
     name: str
-    """The fault's."""
+    """The name of the fault."""
     on: MessageKind
-    """Which messages this stage sees."""
+    """The messages that this stage treats."""
     since: float
-    """When the fault began, on whatever connection."""
+    """When the fault began, on the first of its connections."""
     choose: Callable[[Exchange], bool]
-    """Whether the message whose head has come is one of the fault's; asked once per message."""
+    """Whether to treat the message whose head has come; called once per message."""
 
 
 class MessageFault(Fault):
@@ -50,10 +56,10 @@ class MessageFault(Fault):
     depth: ClassVar[Depth] = "message"
     matches_sni: ClassVar[bool] = False
     treats: ClassVar[MessageKind | None] = "request"
-    """What it treats; None where the fault's direction, or its parameter `on`, says it."""
+    """The messages it treats; None where the fault's direction, or its parameter `on`, decides."""
 
     def side(self) -> MessageKind | None:
-        """What these settings treat; None where the fault's direction says it."""
+        """Return the messages that these settings treat; None where the fault's direction decides."""
         return self.treats
 
     def open(self, opening: Opening) -> Stage | None:
@@ -61,12 +67,12 @@ class MessageFault(Fault):
         return self.open_stage(opening)
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
-        """A stage for one direction of one connection."""
+        """Return a stage for one direction of one connection."""
         raise NotImplementedError(self.type)
 
 
 class MessageStage(Stage):
-    """Treats the messages it chooses. As it stands it leaves them alone."""
+    """Treats the messages it chooses. This base class leaves them unchanged."""
 
     def __init__(self, opening: MessageOpening, on: MessageKind) -> None:
         self.conversation = opening.conversation
@@ -77,12 +83,12 @@ class MessageStage(Stage):
         """The number of the exchange whose message is being treated."""
 
     def on_step(self, step: Step) -> Iterable[Step]:
-        if not isinstance(step, Part):  # no more of a message comes: what was held to see all of it goes ahead
+        if not isinstance(step, Part):  # the message under way will not be whole: release what was held of it
             held = [*self.let_go()]
             for one in held:
                 one.due = step.due
             return (*held, step)
-        if step.on != self._on or step.is_ours or step.kind == "interim":
+        if step.on != self._on or step.is_injected or step.kind == "interim":
             return (step,)
         exchange = step.exchange
         if step.kind == "head":
@@ -94,35 +100,36 @@ class MessageStage(Stage):
         return self.on_rest(step) if exchange.number == self._current else (step,)
 
     def _can_treat(self, head: Part) -> bool:
-        """It is whole, of an exchange, and nothing behind which answers could not be told apart."""
-        return head.exchange.number > 0 and not head.seen_late and self.conversation.over in (None, UPGRADED)
+        """Whether the head is complete, belongs to an exchange, and bytes are still paired beyond doubt."""
+        is_paired = self.conversation.stream_reason in (None, UPGRADED)
+        return head.exchange.number > 0 and not head.is_incomplete and is_paired
 
     def on_head(self, head: Part) -> Iterable[Step]:
-        """What becomes of the head of a message that is to be treated."""
+        """Return what becomes of the head of a message that is to be treated."""
         return (head,)
 
     def on_rest(self, part: Part) -> Iterable[Step]:
-        """What becomes of another part of that message."""
+        """Return what becomes of another part of that message."""
         return (part,)
 
     def mark(self, head: Part) -> None:
-        """The answer is about to be changed, and can be announced so; of a request nobody is told."""
+        """Note that this fault changes a response, so that it can be announced; changed requests are not."""
         if self._on == "response":
             head.exchange.changed_by.append(self.name)
 
     def take_over(self, old: Stage) -> None:
-        if type(old) is type(self):  # what another has begun to treat it could not go on with
+        if type(old) is type(self):  # a stage of another kind leaves nothing that this one could continue
             self._current = old._current
 
 
 class Framing(Stage):
-    """Cuts the stream into Parts, and puts in what faults answer in the server's place."""
+    """Cuts the stream into Parts, and puts in the responses that faults give in place of the server."""
 
     def __init__(self, stream: Requests | Responses) -> None:
         self._stream = stream
 
     def wake(self, now: float) -> None:
-        """An answer of a fault may be ready: it is put in at the next chance."""
+        """Put in what is ready at the next chance: an injected response, a head that is no longer kept back."""
         self.alarm = now
 
     def on_step(self, step: Step) -> Iterable[Step]:
@@ -137,7 +144,7 @@ class Framing(Stage):
     def on_alarm(self, now: float) -> Iterable[Step]:
         self.alarm = NEVER
         steps = self._stream.left_over(now)
-        return [*steps, *self._stream.own_answers(now)] if isinstance(self._stream, Responses) else steps
+        return [*steps, *self._stream.injected_responses(now)] if isinstance(self._stream, Responses) else steps
 
     def let_go(self) -> Iterable[Step]:
         kept = self._stream.framer.let_go()
@@ -145,23 +152,24 @@ class Framing(Stage):
 
 
 class Gate(Stage):
-    """The last that knows of messages: nothing passes of what is lost; the rest is counted as it goes.
+    """The last stage that knows of messages: it drops what is lost, and counts the rest as it goes.
 
-    The one downstream also ends the connection where a fault has said when.
+    The one downstream also closes the connection at the time that a fault has set.
     """
 
     def __init__(self, conversation: Conversation, on: MessageKind) -> None:
         self._conversation = conversation
         self._on = on
+        self._end: EndAt | None = None
 
-    def wake(self) -> None:
-        """A fault may have said when the connection ends."""
-        self.alarm = self._conversation.obligations.ends_at
+    def end_at(self, end: EndAt) -> None:
+        """Close the connection then; the latest call counts."""
+        self._end, self.alarm = end, end.at
 
     def on_alarm(self, now: float) -> Iterable[Step]:
-        end = Close(self.alarm, self._conversation.obligations.ended_by)
+        assert self._end is not None
         self.alarm = NEVER
-        return (end,)
+        return (Close(self._end.at, self._end.fault),)
 
     def on_step(self, step: Step) -> Iterable[Step]:
         return self._upstream(step) if self._on == "request" else self._downstream(step)
@@ -169,34 +177,33 @@ class Gate(Stage):
     def _upstream(self, step: Step) -> Iterable[Step]:
         conversation = self._conversation
         if isinstance(step, Part):
-            is_lost = step.exchange.is_swallowed or step.exchange.number >= conversation.obligations.lost_from
-            return () if is_lost else (step,)
+            return () if conversation.is_dropped(step.exchange) else (step,)
         if isinstance(step, Send):
             conversation.settle_doubt()
-            return () if conversation.loses_requests else (step,)
+            return () if conversation.drops_requests else (step,)
         return (step,)
 
     def _downstream(self, step: Step) -> Iterable[Step]:
         if isinstance(step, Part):
-            return self._answer(step)
+            return self._response(step)
         is_fault = isinstance(step, Close | Reset) and step.origin is not None
-        return () if self._conversation.obligations.is_silent and not is_fault else (step,)
+        return () if self._conversation.is_silent and not is_fault else (step,)
 
-    def _answer(self, part: Part) -> Iterable[Step]:
+    def _response(self, part: Part) -> Iterable[Step]:
         exchange, conversation = part.exchange, self._conversation
-        if conversation.obligations.is_silent and not 0 < exchange.number < conversation.obligations.silent_from:
+        if not conversation.is_answered(exchange):
             return ()
         if part.kind == "head":
             exchange.first_byte = part.due
             if exchange.changed_by and conversation.context.settings.announce:
                 part = part.with_data(_announced(part.data, exchange.changed_by))
         if part.last and part.kind != "interim":
-            conversation.heard(exchange, part.due)
+            conversation.delivered(exchange, part.due)
         return (part,) if part.data else ()
 
 
 def _announced(head: bytes, faults: Iterable[str]) -> bytes:
-    """The head with a line that says which faults made or changed this answer."""
+    """Return the head with a line that names the faults that made or changed this response."""
     names = ", ".join(dict.fromkeys(faults)).encode("ascii", "backslashreplace")
     end = head.find(b"\r\n\r\n", len(head) - len(head.lstrip(b"\r\n"))) + 2
     return head[:end] + b"X-Chaosproxy-Fault: " + names + b"\r\n" + head[end:]

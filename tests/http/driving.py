@@ -7,7 +7,7 @@ chain    Framing and Gate as stages of a Chain (message faults that leave all al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from chaosproxy.faults.base import Close, HalfClose, Send, Step
 from chaosproxy.faults.chain import Chain, Link
 from chaosproxy.http.context import HttpContext, HttpSettings
 from chaosproxy.http.conversation import Conversation
+from chaosproxy.http.effects import Effect, EndAt, GoPlain, WakeDownstream
 from chaosproxy.http.part import Part
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
@@ -141,8 +142,7 @@ class _Pipe:
 
     def take_in(self, data: bytes) -> None:
         self.taken_in += 1
-        self._direction.stream.account(data, 0.0)
-        if not self.conversation.reset_over:
+        if self._direction.stream.account(data, 0.0):
             self.write(data)
 
 
@@ -182,13 +182,25 @@ class Driven:
                 direction.end()
             else:
                 direction.feed(data)
-            if self.conversation.reset_over:
+            if self.conversation.is_refused:
                 break
-            if self.conversation.over is not None or self.conversation.wakes_downstream:
-                self.conversation.wakes_downstream = False
-                for one in (self.client, self.server):
-                    one.settle()
+            for effect in effects_of(self.conversation):
+                self._perform(effect)
         return self
+
+    def _perform(self, effect: Effect) -> None:
+        """Do what a pipe does for an effect, as far as it changes which bytes pass."""
+        match effect:
+            case GoPlain():
+                self.client.settle()
+                self.server.settle()
+            case WakeDownstream():
+                self.server.settle()
+            case EndAt():
+                self.server.gate.end_at(effect)
+                self.server.settle()
+            case _:
+                pass
 
     @property
     def statuses(self) -> list[int]:
@@ -203,9 +215,13 @@ class Driven:
 
     @property
     def is_between(self) -> bool:
-        if not self.conversation.asks_upgrade:
-            self.client.stream.framer.decide()  # as the next request would have it
         return self.client.stream.framer.is_between and self.server.stream.framer.is_between
+
+
+def effects_of(conversation: Conversation) -> Iterator[Effect]:
+    """Take every effect, and those that come of performing them."""
+    while (effect := conversation.next_effect()) is not None:
+        yield effect
 
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:

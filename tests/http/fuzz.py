@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from chaosproxy.http.states import Requesting
 from tests.http.corpus import CORPUS, LEGAL_ANSWER, LEGAL_REQUEST
 from tests.http.driving import HOWS, Driven, Event, cut, singly
 from tests.http.talk import make_talks
@@ -131,11 +132,11 @@ def _facts(driven: Driven) -> dict[str, object]:
     """What must not depend on how the bytes are cut, on who looks at them, and on what came before."""
     conversation = driven.conversation
     return {
-        "framed": conversation.over is None,
+        "framed": conversation.is_framed,
         "count": conversation.count,
         "outstanding": conversation.outstanding,
         "statuses": driven.statuses,
-        "unasked": conversation.asks_upgrade,
+        "upgrading": conversation.states.requests is Requesting.UPGRADING,
     }
 
 
@@ -171,7 +172,7 @@ class Lines:
         return self._line
 
     def report(self) -> Iterable[str]:
-        for name in ("conversation", "exchange", "framing", "glance", "head", "parse", "stage", "context", "stream"):
+        for name in ("conversation", "exchange", "framing", "glance", "head", "parse", "stage", "context", "states"):
             path = next((one for one in self.seen if one.endswith(f"/http/{name}.py")), None)
             if path is not None:
                 lines = _lines_of_functions(Path(path))

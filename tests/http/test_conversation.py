@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from chaosproxy.faults.base import Close, HalfClose, Send, Step
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.conversation import Conversation
-from chaosproxy.http.exchange import Answer, State
-from chaosproxy.http.faults.abort import answer_to
+from chaosproxy.http.exchange import InjectedResponse, State
+from chaosproxy.http.faults.abort import injected_response
 from chaosproxy.http.faults.truncate import HttpTruncate
 from chaosproxy.http.head import RequestHead, ResponseHead
 from chaosproxy.http.part import Part
@@ -64,7 +64,8 @@ def test_answers_of_a_pipeline_come_in_the_order_of_requests(how: How) -> None:
     driven = talked(how, ("client", LEGAL_REQUEST + HEAD + LEGAL_REQUEST))
     assert driven.conversation.outstanding == 3
     driven.play([("server", LEGAL_ANSWER + LEGAL_ANSWER[:-2] + EMPTY)])
-    assert (driven.statuses, driven.conversation.outstanding, driven.conversation.over) == ([0, 0, 3, 0, 0, 0], 0, None)
+    assert (driven.statuses, driven.conversation.outstanding) == ([0, 0, 3, 0, 0, 0], 0)
+    assert driven.conversation.is_framed
     assert [part.exchange.number for part in driven.server.parts if part.kind == "head"] == (
         [] if how == "glance" else [1, 2, 3]
     )
@@ -121,13 +122,13 @@ def test_an_answer_may_be_whole_before_its_request(how: How) -> None:
 @all_ways
 def test_behind_a_tunnel_that_is_granted_all_is_a_stream(how: How) -> None:
     driven = talked(how, ("client", CONNECT), ("server", b"HTTP/1.1 200 OK\r\n\r\n\x16\x03"), ("client", GARBAGE))
-    assert (driven.conversation.over, driven.reasons, driven.statuses) == ("upgraded", [], [0, 0, 1, 0, 0, 0])
+    assert (driven.conversation.stream_reason, driven.reasons, driven.statuses) == ("upgraded", [], [0, 0, 1, 0, 0, 0])
 
 
 @all_ways
 def test_behind_an_upgrade_that_is_granted_all_is_a_stream(how: How) -> None:
     driven = talked(how, ("client", UPGRADE), ("server", SWITCH + GARBAGE), ("client", GARBAGE))
-    assert (driven.conversation.over, driven.reasons, driven.statuses) == ("upgraded", [], [0, 1, 0, 0, 0, 0])
+    assert (driven.conversation.stream_reason, driven.reasons, driven.statuses) == ("upgraded", [], [0, 1, 0, 0, 0, 0])
 
 
 @all_ways
@@ -135,19 +136,19 @@ def test_behind_an_upgrade_that_is_granted_all_is_a_stream(how: How) -> None:
 def test_behind_an_upgrade_that_is_refused_messages_follow(how: How, request_data: bytes) -> None:
     driven = talked(how, ("client", request_data), ("server", b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno"))
     driven.play([("client", LEGAL_REQUEST), ("server", LEGAL_ANSWER)])
-    assert (driven.statuses, driven.is_between, driven.conversation.over) == ([0, 0, 1, 0, 1, 0], True, None)
+    assert (driven.statuses, driven.is_between, driven.conversation.stream_reason) == ([0, 0, 1, 0, 1, 0], True, None)
 
 
 @all_ways
 def test_bytes_ahead_of_the_answer_to_an_upgrade_can_mean_two_things(how: How) -> None:
     driven = talked(how, ("client", UPGRADE), ("client", LEGAL_REQUEST))
-    assert driven.conversation.over == "bytes sent ahead of the answer to an upgrade"
+    assert driven.conversation.stream_reason == "bytes sent ahead of the answer to an upgrade"
 
 
 @all_ways
 def test_an_upgrade_that_nobody_asked_for_can_mean_two_things(how: How) -> None:
     driven = talked(how, ("client", LEGAL_REQUEST), ("server", SWITCH + LEGAL_ANSWER))
-    assert driven.conversation.over == "an upgrade that nobody had asked for"
+    assert driven.conversation.stream_reason == "an upgrade that no request asked for"
 
 
 @all_ways
@@ -155,15 +156,15 @@ def test_an_answer_that_nobody_asked_for_is_nobodys(how: How) -> None:
     """Such as the 408 of a server that has waited long enough."""
     timeout = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     driven = talked(how, ("server", timeout), ("server", None))
-    assert (driven.conversation.count, driven.statuses, driven.conversation.over) == (0, [0] * 6, None)
+    assert (driven.conversation.count, driven.statuses, driven.conversation.stream_reason) == (0, [0] * 6, None)
 
 
 @all_ways
 def test_behind_an_answer_that_nobody_asked_for_nobody_knows_whose_the_next_is(how: How) -> None:
     driven = talked(how, ("client", LEGAL_REQUEST), ("server", LEGAL_ANSWER * 2), ("client", LEGAL_REQUEST))
-    assert driven.conversation.over is None
+    assert driven.conversation.is_framed
     driven.play([("server", LEGAL_ANSWER)])
-    assert driven.conversation.over == "an answer after one that nobody had asked for"
+    assert driven.conversation.stream_reason == "a response after one that no request asked for"
 
 
 @all_ways
@@ -181,7 +182,7 @@ def test_head_behind_an_empty_line_is_head_at_a_glance_too() -> None:
 
 def test_a_head_beyond_the_limit_is_none_at_a_glance_either() -> None:
     driven = talked("glance", ("client", LEGAL_REQUEST), head_limit=20)
-    assert driven.conversation.over == "a head longer than 20 bytes"
+    assert driven.conversation.stream_reason == "a head longer than 20 bytes"
 
 
 # ── when it cannot be framed ──────────────────────────────────────────────────────────
@@ -216,7 +217,7 @@ def test_half_a_head_goes_on_at_the_end_of_the_stream(how: How) -> None:
 @all_ways
 def test_strict_ends_it(how: How) -> None:
     driven = Driven(how=how, strict=True).play([("client", LEGAL_REQUEST), ("client", GARBAGE), ("client", GARBAGE)])
-    assert (driven.client.out, driven.conversation.reset_over) == (LEGAL_REQUEST, True)
+    assert (driven.client.out, driven.conversation.is_refused) == (LEGAL_REQUEST, True)
 
 
 def test_strict_lets_nothing_of_what_waits_behind_pass() -> None:
@@ -237,18 +238,18 @@ class Aborting(Driven):
 
         def abort(step: Step) -> Iterable[Step]:
             if isinstance(step, Part) and step.kind == "head" and step.exchange.number in numbers:
-                self.conversation.answer(step.exchange, Answer(503, b"ours", "fault", 0.0, False))
+                self.conversation.inject(step.exchange, InjectedResponse(503, b"ours", "fault", 0.0, False))
             return original(step)
 
         self.client.gate.on_step = abort  # type: ignore[method-assign]
 
 
 def conversation_that_lost(driven: Driven, *, requests: bool) -> Conversation:
-    exchange = driven.conversation.row[0]
+    exchange = driven.conversation.waiting[0]
     if requests:
-        driven.conversation.lose_requests(exchange, "fault", 0.0)
+        driven.conversation.lose_request(exchange, "fault", 0.0)
     else:
-        driven.conversation.lose_answers(exchange, "fault", 0.0)
+        driven.conversation.lose_response(exchange, "fault", 0.0)
     return driven.conversation
 
 
@@ -259,7 +260,7 @@ def test_what_is_left_of_a_swallowed_request_never_reaches_the_server() -> None:
     driven = Aborting(1).play([("client", CHUNKED), ("client", b"x\r\n" + LEGAL_REQUEST), ("client", LEGAL_REQUEST)])
     assert (driven.client.out, driven.server.out) == (b"", b"ours")
     assert driven.server.is_closed, "a server that cannot read on would close, too"
-    assert (driven.conversation.over, driven.conversation.obligations.broken_by) == (None, "fault")
+    assert (driven.conversation.is_framed, driven.conversation.breach_fault) == (True, "fault")
 
 
 def test_a_swallowed_request_is_swallowed_to_its_end_when_it_has_been_answered() -> None:
@@ -321,7 +322,7 @@ def test_behind_a_lost_answer_no_request_passes_at_a_glance() -> None:
 
 def check_legal(driven: Driven, talks: list[Talk], events: list[Event]) -> None:
     conversation = driven.conversation
-    assert conversation.over is None, driven.reasons
+    assert conversation.is_framed, driven.reasons
     assert driven.client.out == b"".join(data for side, data in events if side == "client" and data)
     assert driven.server.out == b"".join(data for side, data in events if side == "server" and data)
     assert (driven.client.held, driven.server.held) == (b"", b"")
@@ -333,7 +334,7 @@ def check_legal(driven: Driven, talks: list[Talk], events: list[Event]) -> None:
     assert driven.is_between
     for part in (*driven.client.parts, *driven.server.parts):
         assert 1 <= part.exchange.number <= len(talks)
-        if part.kind == "head" and not part.seen_late:
+        if part.kind == "head" and not part.is_incomplete:
             assert b"X-Number: %d\r\n" % part.exchange.number in part.data
         if part.kind == "head" and part.on == "response":
             assert part.exchange.state in (State.DONE, State.LATE)
@@ -425,7 +426,7 @@ def test_h11_reads_the_same_in_legal_messages(source: random.Random) -> None:
         assert (asked.http_version.decode(), body) == (request.version, sent)
         assert sorted(asked.headers) == sorted(_as_h11(request))
         if not talk.blocks and talk.version == "1.1":  # h11 lets no HTTP/1.0 go on
-            ours = answer_to(driven.client.parts[0].exchange, 503, {}, None, "fault", 0.0)
+            ours = injected_response(driven.client.parts[0].exchange, 503, {}, None, "fault", 0.0)
             assert ours.then_close == (server.their_state is h11.MUST_CLOSE) == (not talk.keeps_alive)
         client = h11.Connection(h11.CLIENT)
         client.send(h11.Request(method=talk.method, target=talk.target, headers=[("Host", "h")]))

@@ -11,7 +11,7 @@ from chaosproxy.http import exchange
 from chaosproxy.http.exchange import TRANSITIONS, Exchange, Sign, State
 from chaosproxy.tallies import RouteTally
 
-SIGNS = {"request whole": Sign.REQUEST_WHOLE, "answer begins": Sign.ANSWER_BEGINS, "answer whole": Sign.ANSWER_WHOLE}
+SIGNS = {sign.name.lower().replace("_", " "): sign for sign in Sign}
 
 
 def drawn() -> set[tuple[State, Sign, State]]:
@@ -67,7 +67,7 @@ def test_every_order_in_which_the_three_can_happen_ends_well() -> None:
         ways.add(order)
         assert one.state is State.DONE
     assert ways == {
-        (Sign.REQUEST_WHOLE, Sign.ANSWER_BEGINS, Sign.ANSWER_WHOLE),
-        (Sign.ANSWER_BEGINS, Sign.REQUEST_WHOLE, Sign.ANSWER_WHOLE),
-        (Sign.ANSWER_BEGINS, Sign.ANSWER_WHOLE, Sign.REQUEST_WHOLE),
+        (Sign.REQUEST_WHOLE, Sign.RESPONSE_BEGINS, Sign.RESPONSE_WHOLE),
+        (Sign.RESPONSE_BEGINS, Sign.REQUEST_WHOLE, Sign.RESPONSE_WHOLE),
+        (Sign.RESPONSE_BEGINS, Sign.RESPONSE_WHOLE, Sign.REQUEST_WHOLE),
     }

@@ -96,7 +96,7 @@ def test_nothing_passes_at_a_glance_that_could_not_be_framed() -> None:
         data = shape.server or shape.client
         if one.passes(data):
             other.stream.account(data, 0.0)
-            assert careful.conversation.over is None, shape.name
+            assert careful.conversation.is_framed, shape.name
             assert (careful.conversation.count, careful.statuses) == (glance.conversation.count, glance.statuses)
 
 

@@ -21,7 +21,7 @@ def events_of(client: list[bytes], server: list[bytes]) -> list[Event]:
 def check(driven: Driven, shape: Shape, events: list[Event]) -> None:
     driven.play([*events, ("client", None), ("server", None)])
     assert (driven.client.out, driven.server.out) == (shape.client, shape.server), shape.name
-    assert (driven.conversation.over is None) == shape.framed, (shape.name, driven.reasons)
+    assert driven.conversation.is_framed == shape.framed, (shape.name, driven.reasons)
     assert len(driven.reasons) == (not shape.framed), shape.name
 
 
@@ -68,8 +68,8 @@ def test_strict_refuses_it_and_what_offends_does_not_pass(how: How) -> None:
     for shape in CORPUS:
         driven = Driven(how=how, strict=True)
         driven.play(events_of([shape.client], [shape.server]))
-        assert driven.conversation.reset_over == (not shape.framed), shape.name
-        offender = driven.server if driven.conversation.over and shape.server else driven.client
+        assert driven.conversation.is_refused == (not shape.framed), shape.name
+        offender = driven.server if driven.conversation.stream_reason and shape.server else driven.client
         if shape.framed:
             assert (driven.client.out, driven.server.out) == (shape.client, shape.server), shape.name
         elif how == "glance":
@@ -85,7 +85,7 @@ def test_strict_never_lets_a_head_that_offends_be_whole(how: How) -> None:
         if shape.framed or shape.in_body or shape.server:
             continue
         driven = Driven(how=how, strict=True).play(events_of(singly(shape.client), []))
-        assert driven.conversation.reset_over, shape.name
+        assert driven.conversation.is_refused, shape.name
         assert shape.client.startswith(bytes(driven.client.out))
         assert driven.client.out.lstrip(b"\r\n").count(b"\n\r\n") <= driven.conversation.count, shape.name
 

@@ -1,4 +1,4 @@
-"""http_abort: chaosproxy answers in the server's place."""
+"""http_abort: chaosproxy responds in place of the server."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 from chaosproxy.declare import Duration, MapOf, Text, TextOrJson, Whole, param
 from chaosproxy.faults.base import Step
-from chaosproxy.http.exchange import Answer, Exchange
+from chaosproxy.http.exchange import Exchange, InjectedResponse
 from chaosproxy.http.head import RequestHead, values
 from chaosproxy.http.part import Part
 from chaosproxy.http.rewrite import check_fields
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
-__all__ = ["HttpAbort", "answer_to"]
+__all__ = ["HttpAbort", "injected_response"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +53,10 @@ class HttpAbort(MessageFault):
             yield "body", f"cannot be had with status {self.status}, which has none; leave it out"
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
-        return _Answering(self, opening)
+        return _Responding(self, opening)
 
 
-class _Answering(MessageStage):
+class _Responding(MessageStage):
     def __init__(self, settings: HttpAbort, opening: MessageOpening) -> None:
         super().__init__(opening, "request")
         self._settings = settings
@@ -66,19 +66,18 @@ class _Answering(MessageStage):
         fields = dict(settings.headers or {})
         if settings.retry_after is not None:
             fields["Retry-After"] = str(math.ceil(settings.retry_after))
-        self.conversation.answer(
-            head.exchange, answer_to(head.exchange, settings.status, fields, settings.body, self.name, head.due)
-        )
+        response = injected_response(head.exchange, settings.status, fields, settings.body, self.name, head.due)
+        self.conversation.inject(head.exchange, response)
         return ()
 
     def on_rest(self, part: Part) -> Iterable[Step]:
         return ()
 
 
-def answer_to(
+def injected_response(
     exchange: Exchange, status: int, fields: Mapping[str, str], body: object, fault: str, due: float
-) -> Answer:
-    """An answer of our own to a request."""
+) -> InjectedResponse:
+    """Return the response that a fault gives to a request."""
     text = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
     request = exchange.request
@@ -95,7 +94,7 @@ def answer_to(
         lines.append("Connection: keep-alive")
     head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
     data = head if exchange.method == "HEAD" else head + text
-    return Answer(status, data, fault, due, close, request is None or not values(request.fields, "expect"))
+    return InjectedResponse(status, data, fault, due, close, request is None or not values(request.fields, "expect"))
 
 
 def _goes_on(request: RequestHead) -> bool:

@@ -66,10 +66,10 @@ class _Losing(MessageStage):
 
     def on_head(self, head: Part) -> Iterable[Step]:
         conversation = self.conversation
-        lose = conversation.lose_requests if self._on == "request" else conversation.lose_answers
+        lose = conversation.lose_request if self._on == "request" else conversation.lose_response
         lose(head.exchange, self.name, head.due)
         if self._close_after is not None:
-            conversation.end(head.due + self._close_after, self.name)
+            conversation.end_at(head.due + self._close_after, self.name)
         return ()
 
     def on_rest(self, part: Part) -> Iterable[Step]:

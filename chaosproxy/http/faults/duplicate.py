@@ -46,7 +46,7 @@ class _Copying(MessageStage):
 
     def on_head(self, head: Part) -> Iterable[Step]:
         self._seen, self._size = [], 0
-        if self.conversation.asks_upgrade:
+        if head.exchange.is_upgrade:
             self._current = -1
             return (head,)
         return self._collect(head)

@@ -7,13 +7,23 @@ any other, with Forward and Disturb.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, cast
+from typing import Protocol, assert_never, cast
 
 from chaosproxy.endings import Ending
 from chaosproxy.faults.base import Close, Direction, Send, Step
 from chaosproxy.faults.chain import Link, Marker
 from chaosproxy.http.caller import CallerStage
 from chaosproxy.http.conversation import Conversation
+from chaosproxy.http.effects import (
+    Effect,
+    EndAt,
+    GoPlain,
+    PauseClient,
+    Refuse,
+    ResumeClient,
+    SendCopies,
+    WakeDownstream,
+)
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate, MessageStage
@@ -80,7 +90,7 @@ class HttpPipe(Pipe):
         if is_framed:
             self._drain(now)
         if message or self._treats_messages or self._holds_unframed:
-            self.conversation.spell_out()
+            self.conversation.unfold()
             before, behind = self._framing()
             links = [before, *self._caller(), *message, behind, *stream]
             self.bypass = not stream
@@ -89,6 +99,7 @@ class HttpPipe(Pipe):
         super().arrange(links, now)
         if is_framed and not self._is_framed and self.direction == "downstream":
             self.conversation.let_pass(now)
+        self._react(now)
 
     @property
     def _treats_messages(self) -> bool:
@@ -96,7 +107,7 @@ class HttpPipe(Pipe):
         if self.ends is None:
             return False
         conversation = self.conversation
-        return conversation.is_treated or (conversation.over is None and self._service.are_watched)
+        return conversation.is_treated or (conversation.is_framed and self._service.are_watched)
 
     def _caller(self) -> list[Link]:
         """What obeys requests that ask for faults themselves."""
@@ -132,7 +143,7 @@ class HttpPipe(Pipe):
     @property
     def readers(self) -> Readers[Pipe]:
         """Readers of HTTP while the connection speaks it, then those of a plain stream."""
-        return self._readers if self.conversation.over is None else STREAM_READERS
+        return self._readers if self.conversation.is_framed else STREAM_READERS
 
     # ── what flows ────────────────────────────────────────────────────────────────────
 
@@ -143,15 +154,14 @@ class HttpPipe(Pipe):
             return
         now = ends.scheduler.clock()
         try:
-            if not self._is_framed:
-                self.stream.account(data, now)
-            if self.conversation.reset_over:
-                self._refuse()
-            elif chain is not None:
-                self.take(Send(now, data))
-            elif self.sink is not None:
-                self.sink.write(data)
-                self._react(now)
+            if not self.conversation.is_framed:
+                self.go_plain(now)  # the reader was made before that, for a socket that was not yet there
+            if self._is_framed or self.stream.account(data, now):
+                if chain is not None:
+                    self.take(Send(now, data))
+                elif self.sink is not None:
+                    self.sink.write(data)
+            self._react(now)
         except Exception:  # a defect ends this connection and no other
             ends.log_bug()
             self.on_bug()
@@ -171,75 +181,69 @@ class HttpPipe(Pipe):
 
     def _leave(self, step: Step) -> None:
         conversation, ends = self.conversation, self.ends
-        if isinstance(step, Close) and conversation.client_ended and conversation.obligations.is_silent and ends:
+        if isinstance(step, Close) and conversation.client_gave_up and ends:
             # The client ended this connection: its time-out is measured by when it left.
-            ends.close(Ending("client", "fin", conversation.obligations.silenced_by))
+            ends.close(Ending("client", "fin", conversation.silence.fault))
         else:
             super()._leave(step)
 
     def _react(self, now: float) -> None:
-        """See to what this direction's messages mean for the other one, and for the server."""
-        conversation, ends = self.conversation, self.ends
-        if ends is None:
-            return
-        if conversation.reset_over:
-            self._refuse()
-            return
-        if conversation.over is not None:
-            self._go_plain(now)
-        if conversation.wakes_downstream:
-            conversation.wakes_downstream = False
-            (self if self.direction == "downstream" else self._other).wake(now)
-        if conversation.copies:
-            copies, conversation.copies = conversation.copies, None
-            self._service.send_copies(copies)
-        self._slow_client()
+        """Perform the effects of what has just been framed, in either direction."""
+        while self.ends is not None and (effect := self.conversation.next_effect()) is not None:
+            self._perform(effect, self.ends, now)
 
-    def wake(self, now: float) -> None:
-        """An answer that a fault gives may be ready, or the end be near."""
-        if self._is_framed:
-            framing, gate = (link.stage for link in self._framing())
-            assert isinstance(framing, Framing) and isinstance(gate, Gate)
-            gate.wake()
-            if framing.alarm > now:  # not from within
-                framing.wake(now)
-                self.advance(now)
+    def _perform(self, effect: Effect, ends: Ends[Pipe], now: float) -> None:
+        upstream, downstream = (self, self._other) if self.direction == "upstream" else (self._other, self)
+        match effect:
+            case GoPlain():
+                upstream.go_plain(now)
+                downstream.go_plain(now)
+            case Refuse():
+                ends.reset(Ending("operator", "reset", error=f"strict: {self.conversation.stream_reason}"))
+            case WakeDownstream():
+                downstream.wake(now)
+            case EndAt():
+                downstream.end_at(effect, now)
+            case SendCopies(request, copies):
+                self._service.send_copies([request] * copies)
+            case PauseClient():
+                upstream.pause(_OUTSTANDING)
+            case ResumeClient():
+                upstream.resume(_OUTSTANDING)
+            case other:
+                assert_never(other)
 
-    def _slow_client(self) -> None:
-        """A client that asks much faster than it is answered has to wait."""
-        requests = self if self.direction == "upstream" else self._other
-        waiting, limit = self.conversation.outstanding, self.conversation.context.settings.pipeline_limit
-        if self.conversation.obligations.is_silent or self.conversation.over is not None:
-            # Silent, it would wait for ever, and its end not be seen; of a stream nobody counts responses.
-            requests.resume(_OUTSTANDING)
-        elif waiting > limit:
-            requests.pause(_OUTSTANDING)
-        elif waiting <= limit // 2:
-            requests.resume(_OUTSTANDING)
-
-    def _go_plain(self, now: float) -> None:
-        """Have both directions go on as streams: these are no messages any more."""
-        for pipe in (self, self._other):
-            pipe.leave_http()
-            if pipe.stream.framer.kept:
-                pipe.wake(now)
-
-    def leave_http(self) -> None:
-        """Swap a reader of HTTP for one of a plain stream."""
+    def go_plain(self, now: float) -> None:
+        """Forward this direction as a plain stream, and release the beginning of a head that was kept back."""
         source = self.source
         if source is not None and type(source.get_protocol()) in (self._readers.plain, self._readers.chained):
             source.set_protocol(self.reader())
+        if self.stream.framer.kept:
+            self.wake(now)
+
+    def wake(self, now: float) -> None:
+        """Let the framing put in what is ready."""
+        if self._is_framed:
+            framing, _ = self._stages()
+            framing.wake(now)
+            self.advance(now)
+
+    def end_at(self, end: EndAt, now: float) -> None:
+        """Close the connection at that time."""
+        _, gate = self._stages()
+        gate.end_at(end)
+        self.advance(now)
+
+    def _stages(self) -> tuple[Framing, Gate]:
+        framing, gate = (link.stage for link in self._framing())
+        assert isinstance(framing, Framing) and isinstance(gate, Gate)
+        return framing, gate
 
     @property
     def _other(self) -> HttpPipe:
         """The other direction, which is an HttpPipe too."""
         assert self.ends is not None
         return cast(HttpPipe, self.ends.opposite(self))
-
-    def _refuse(self) -> None:
-        """Reset the connection: the proxy is strict."""
-        if self.ends is not None:
-            self.ends.reset(Ending("operator", "reset", error=f"strict: {self.conversation.over}"))
 
     def dispose(self) -> None:
         self.conversation.close()

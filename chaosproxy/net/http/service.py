@@ -122,7 +122,7 @@ class HttpService:
 
     def caller_link(self, conversation: Conversation, connection: int, before: Link | None) -> Link | None:
         """What obeys requests that ask for faults themselves; `before` is what did so until now."""
-        if not self._caller.headers or conversation.over is not None:
+        if not self._caller.headers or not conversation.is_framed:
             return None
         if before is not None and before.owner is self._caller:
             return before

@@ -116,7 +116,7 @@ class ActiveFault:
             return None
         opening = self._opening(connection, direction, now)
         if self.treats_messages:
-            if messages is None or messages.conversation.over is not None:
+            if messages is None or not messages.conversation.is_framed:
                 return None
             opening = self._message_opening(opening, direction, messages)
         stage = self.resolved.settings.open(opening)

@@ -14,8 +14,8 @@ def answer(fault: HttpAbort, raw: bytes = GET) -> tuple[bytes, bool]:
     """What the client is told, and whether the connection is closed then."""
     talk = Talk(fault)
     assert talk.client(raw, 2.0) == []
-    first, *end = talk.responses.own_answers(3.0)
-    assert isinstance(first, Part) and first.is_ours and first.last and first.due == 3.0
+    first, *end = talk.responses.injected_responses(3.0)
+    assert isinstance(first, Part) and first.is_injected and first.last and first.due == 3.0
     return first.data, bool(end)
 
 
@@ -72,7 +72,7 @@ def test_it_closes_where_the_client_or_the_protocol_wants_it(raw: bytes, closes:
 def test_the_rest_of_the_request_is_swallowed() -> None:
     talk = Talk(HttpAbort())
     assert talk.client(POST[:-4]) + talk.client(POST[-4:]) == []
-    assert not talk.conversation.loses_requests
+    assert not talk.conversation.drops_requests
 
 
 @pytest.mark.parametrize(

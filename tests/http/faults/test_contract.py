@@ -105,7 +105,7 @@ def test_a_message_that_is_not_chosen_passes_as_the_very_same_parts(
     talk.touches = False
     flow(talk, pieces)
     assert talk.asked == [1, 2, 3, 4, 5], "asked once of each message"
-    assert not talk.conversation.is_treated and not talk.conversation.copies
+    assert not talk.conversation.is_treated and talk.conversation.next_effect() is None
 
 
 @every_lossless_fault
@@ -158,7 +158,7 @@ def test_interim_answers_and_those_of_other_faults_are_left_alone(
     for step in parts(talk.responses.frame(b"HTTP/1.1 100 Continue\r\n\r\n", 0.0)):
         assert [*talk.stage.on_step(step)] == [step]
     [own] = parts(talk.responses.frame(OK[:-10].replace(b"10", b"0"), 0.0))
-    own.is_ours = True
+    own.is_injected = True
     assert [*talk.stage.on_step(own)] == [own]
     assert talk.asked == []
 

@@ -36,7 +36,7 @@ def test_a_request_is_changed_upstream_and_nobody_is_told() -> None:
     talk = Talk(HttpHeaders(remove=("host",), on="request"))
     [head] = talk.client(b"\r\n" + GET)
     assert content([head]) == b"\r\nGET /a HTTP/1.1\r\n\r\n"
-    assert talk.conversation.row[0].changed_by == []
+    assert talk.conversation.waiting[0].changed_by == []
 
 
 @pytest.mark.parametrize("name", FRAMING_FIELDS)
