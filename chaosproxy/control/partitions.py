@@ -7,11 +7,12 @@ partition through it is gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 
+from chaosproxy.control.plan import Changes
 from chaosproxy.control.preflight import PreparedCut, granted, preflight_cut
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
@@ -42,7 +43,7 @@ class ActivePartition:
     cut: Cut
     """The pairs (sender, receiver) it cuts."""
     by: str
-    """Who asked."""
+    """Who made it."""
     since: float
     """When it began, on the data plane's clock."""
     lasts: float | None
@@ -147,34 +148,25 @@ class Partitions:
         """Heal all of them; answers which there were."""
         return [self.remove(id, by) for id in list(self._active)]
 
-    def cuts(self) -> list[tuple[PartitionSpec, Cut]]:
-        """Every partition at work, for preflight."""
-        return [(one.spec, one.cut) for one in self._active.values()]
+    def cuts(self, changes: Changes[PartitionSpec] | None = None) -> list[tuple[PartitionSpec, Cut]]:
+        """Every partition at work, or those that go on after changes, for preflight."""
+        ending = () if changes is None else (*changes.remove, *changes.put)
+        return [(one.spec, one.cut) for one in self._active.values() if one.spec.id not in ending]
 
-    def staying(self, wanted: Sequence[PartitionSpec], by: str) -> list[tuple[PartitionSpec, Cut]]:
-        """Those that `apply` will leave at work."""
-        return [(one.spec, one.cut) for one in self._staying(wanted, by)]
-
-    def retire(self, wanted: Sequence[PartitionSpec], by: str) -> None:
-        """End those that `by` asked for and wants no longer, or wants otherwise."""
-        staying = [active.spec.id for active in self._staying(wanted, by)]
+    def retire(self, changes: Changes[PartitionSpec], by: str) -> None:
+        """End those that are to go, and those that are to change: they begin again."""
         for id in list(self._active):
-            if id not in staying:
+            if id in changes.remove or id in changes.put:
                 self.remove(id, by)
 
-    def apply(self, wanted: Iterable[PreparedCut], by: str) -> None:
-        """Begin those that are not there yet, once `retire` has made room."""
-        for prepared in wanted:
-            if prepared.spec.id not in self._active:
-                self._begin(prepared, by)
-
-    def _staying(self, wanted: Sequence[PartitionSpec], by: str) -> list[ActivePartition]:
-        desired = {spec.id: spec for spec in wanted}
-        return [
-            one
-            for one in self._active.values()
-            if (one.by != by if one.spec.id not in desired else one.spec == desired[one.spec.id])
-        ]
+    def apply(self, changes: Changes[PartitionSpec], prepared: Iterable[PreparedCut], by: str) -> None:
+        """Begin those that are new or changed, once `retire` has made room; those that are kept are `by`'s now."""
+        for one in prepared:
+            if one.spec.id in changes.put:
+                self._begin(one, by)
+        for id in changes.keep:
+            if id in self._active:
+                self._active[id].by = by
 
     def arrange(self, proxy: Proxy) -> None:
         """A proxy has come, or its nodes may have changed: cut it where it lies between a partition's nodes.

@@ -9,10 +9,11 @@ What was counted for metrics is in `control.counts`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import ActivePartition
 from chaosproxy.faults.base import Direction, Mode
 from chaosproxy.model.address import Address
@@ -27,7 +28,7 @@ from chaosproxy.tallies import Side
 
 __all__ = [
     "ConnectionStatus", "FaultStatus", "PartStatus", "PartitionStatus", "ProxyStatus", "Status", "bound_address",
-    "connection_status", "fault_status", "partition_status", "proxy_status", "status_of",
+    "connection_status", "fault_status", "partition_status", "proxy_status",
 ]  # fmt: skip
 
 
@@ -40,6 +41,7 @@ class FaultStatus:
     """The mode it acts in; None where its type has no modes."""
     why: str
     """Why `auto` became stream; empty otherwise."""
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class ProxyStatus:
     partitions: tuple[str, ...]
     """The partitions that go through it, by id."""
     faults: tuple[FaultStatus, ...]
+    origin: Origin
 
     @property
     def listen(self) -> Address:
@@ -103,8 +106,7 @@ class PartitionStatus:
     is_cut: bool
     """False while a flaky link is whole."""
     parts: tuple[PartStatus, ...]
-    by: str
-    since: float
+    origin: Origin
     lasts: float | None
     """Seconds from its beginning to its end; None where somebody has to heal it."""
 
@@ -136,7 +138,8 @@ def bound_address(spec: ProxySpec, listening_on: Sequence[Address]) -> Address:
     return Address(spec.listen.host, listening_on[0].port)
 
 
-def proxy_status(proxy: Proxy) -> ProxyStatus:
+def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]) -> ProxyStatus:
+    """`of_fault` tells the origin of each fault by its name."""
     return ProxyStatus(
         spec=proxy.spec,
         listening_on=tuple(proxy.listening_on),
@@ -145,15 +148,15 @@ def proxy_status(proxy: Proxy) -> ProxyStatus:
         bytes_downstream=proxy.bytes("downstream"),
         severed=frozenset(direction for direction in get_args(Direction) if proxy.severed(direction)),
         partitions=tuple(proxy.partitions),
-        faults=tuple(fault_status(proxy, fault) for fault in proxy.spec.faults),
+        faults=tuple(fault_status(proxy, fault, of_fault(fault.name)) for fault in proxy.spec.faults),
+        origin=origin,
     )
 
 
-def fault_status(proxy: Proxy, fault: FaultSpec) -> FaultStatus:
+def fault_status(proxy: Proxy, fault: FaultSpec, origin: Origin) -> FaultStatus:
     active = proxy.active_fault(fault.name)
-    if active is None:  # removed by a subscriber in the meantime
-        return FaultStatus(fault, None, "")
-    return FaultStatus(fault, active.resolved.mode, active.resolved.why)
+    mode, why = (None, "") if active is None else (active.resolved.mode, active.resolved.why)
+    return FaultStatus(fault, mode, why, origin)
 
 
 def connection_status(connection: Connection) -> ConnectionStatus:
@@ -178,18 +181,6 @@ def partition_status(active: ActivePartition) -> PartitionStatus:
         cut=active.cut,
         is_cut=active.is_cut,
         parts=tuple(PartStatus(name, part.mode, part.why) for name, part in active.parts.items()),
-        by=active.by,
-        since=active.since,
+        origin=Origin(active.by, active.since),
         lasts=active.lasts,
-    )
-
-
-def status_of(
-    seed: int, proxies: Iterable[Proxy], partitions: Iterable[ActivePartition], capabilities: Iterable[Capability]
-) -> Status:
-    return Status(
-        seed=seed,
-        proxies=tuple(map(proxy_status, proxies)),
-        partitions=tuple(map(partition_status, partitions)),
-        capabilities=tuple(capabilities),
     )

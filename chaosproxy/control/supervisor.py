@@ -11,11 +11,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from chaosproxy.control.counts import Counts, counts_of
 from chaosproxy.control.faults import Faults
+from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
-from chaosproxy.control.plan import FaultPlan, plan, plan_faults
+from chaosproxy.control.plan import Changes, Desired, Owned, Plan, changes_of, plan
 from chaosproxy.control.preflight import (
     Prepared,
     PreparedFault,
@@ -25,7 +27,14 @@ from chaosproxy.control.preflight import (
     preflight,
     preflight_proxy,
 )
-from chaosproxy.control.status import Status, status_of
+from chaosproxy.control.status import (
+    FaultStatus,
+    ProxyStatus,
+    Status,
+    fault_status,
+    partition_status,
+    proxy_status,
+)
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import (
@@ -77,8 +86,10 @@ class Supervisor:
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
+        self._origins: dict[str, Origin] = {}
+        """Of every proxy, by name."""
         self._ending: list[Proxy] = []
-        self._faults = Faults(self.kernel, self.bus, self._scheduler)
+        self.faults = Faults(self.kernel, self.bus, self._scheduler)
         self.partitions = Partitions(self.proxies, self.seed, self.kernel, self.bus, self._scheduler)
 
     def now(self) -> float:
@@ -87,7 +98,16 @@ class Supervisor:
 
     def status(self) -> Status:
         """Everything that runs, as a plain value."""
-        return status_of(self.seed.value, self.proxies(), self.partitions.all(), self.kernel.all())
+        partitions = tuple(map(partition_status, self.partitions.all()))
+        return Status(
+            self.seed.value, tuple(map(self.proxy_status, self.proxies())), partitions, self.kernel.all()
+        )
+
+    def proxy_status(self, proxy: Proxy) -> ProxyStatus:
+        return proxy_status(proxy, self._origins[proxy.spec.name], partial(self.faults.origin, proxy))
+
+    def fault_status(self, proxy: Proxy, fault: FaultSpec) -> FaultStatus:
+        return fault_status(proxy, fault, self.faults.origin(proxy, fault.name))
 
     def counts(self) -> Counts:
         """Everything that was counted, as a plain value; asks the kernel about filters and a sample of sockets."""
@@ -112,7 +132,10 @@ class Supervisor:
         return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.listening_on]
 
     async def apply(self, wanted: Config | Prepared, by: str) -> None:
-        """Make the proxies those of a configuration, all or none. What was prepared already is not prepared again.
+        """Make a configuration true, all of it or nothing. What was prepared already is not prepared again.
+
+        All that it names becomes `by`'s. What it does not name goes if `by` made it, and stays
+        if another did (see `control.plan`).
 
         :raises CannotListen: an address could not be bound; nothing has changed.
         :raises InvalidInput: a file of TLS cannot be used; nothing has changed.
@@ -120,28 +143,32 @@ class Supervisor:
         """
         config, made = (wanted.config, wanted.tls) if isinstance(wanted, Prepared) else (wanted, {})
         async with self._changing:
-            prepared = self._preflight(config, by, made)
-            steps = plan({name: proxy.spec for name, proxy in self._proxies.items()}, config.proxies)
-            moved: dict[str, Listener | None] = {}
-            started: list[tuple[Proxy, ProxySpec, Listener | None]] = []
+            steps, prepared = self._preflight(config, by, made)
+            listeners: dict[str, Listener | None] = {}
+            started: list[Proxy] = []
             with contextlib.ExitStack() as undo:
-                for spec in steps.change:
-                    if self._must_move(spec):
-                        moved[spec.name] = await _bound_for(spec, self._proxies[spec.name], undo)
-                for spec in steps.start:
-                    proxy = self._make(prepared.proxy(spec.name))
-                    started.append((proxy, spec, await _bound_for(spec, proxy, undo)))
-                prepared = self._preflight(config, by, prepared.tls)  # again: a partition may have come meanwhile
+                for one in map(prepared.proxy, steps.change):
+                    if self._must_move(one.spec):
+                        proxy = self._proxies[one.spec.name]
+                        listeners[one.spec.name] = await _bound_for(one.spec, proxy, undo)
+                for one in map(prepared.proxy, steps.start):
+                    started.append(self._make(one))
+                    listeners[one.spec.name] = await _bound_for(one.spec, started[-1], undo)
+                # Again: faults and partitions may have come meanwhile.
+                steps, prepared = self._preflight(config, by, prepared.tls)
                 undo.pop_all()
-            self.partitions.retire(config.partitions, by)
-            for name in steps.stop:
+            self.partitions.retire(steps.partitions, by)
+            for name in steps.proxies.remove:
                 self._remove(name, by)
-            for spec in steps.change:
-                faults = plan_faults(self._proxies[spec.name].spec.faults, spec.faults)
-                self._change(prepared.proxy(spec.name), faults, moved.get(spec.name), by)
-            for proxy, spec, listener in started:
-                self._add(proxy, spec, listener, by)
-            self.partitions.apply(prepared.cuts, by)
+            for name in steps.change:
+                self._change(prepared.proxy(name), steps.faults[name], listeners.get(name), by)
+            for proxy in started:
+                self._add(proxy, listeners[proxy.spec.name], by)
+            self.partitions.apply(steps.partitions, prepared.cuts, by)
+            for name in (*steps.proxies.put, *steps.proxies.keep):
+                self._origins[name] = replace(self._origins[name], by=by)
+                for fault in (*steps.faults[name].put, *steps.faults[name].keep):
+                    self.faults.adopt(self._proxies[name], fault, by)
 
     async def add_proxy(self, spec: ProxySpec, by: str) -> Proxy:
         """Start a proxy and its faults, in one go.
@@ -160,7 +187,7 @@ class Supervisor:
                 listener = await _bound_for(spec, proxy, undo)
                 self._preflight_proxy(spec, prepared.tls)  # again: a partition may have come meanwhile
                 undo.pop_all()
-            return self._add(proxy, spec, listener, by)
+            return self._add(proxy, listener, by)
 
     async def change_proxy(self, spec: ProxySpec, by: str) -> Proxy:
         """Make the proxy of that name what `spec` says; if that fails it stays as it was.
@@ -174,15 +201,16 @@ class Supervisor:
         :raises Unsupported: a mode that cannot be had here.
         """
         # Planned before anything is awaited: a fault that others add meanwhile stays.
-        faults = plan_faults(self.proxy(spec.name).spec.faults, spec.faults)
+        faults = changes_of(self._owned_faults(self.proxy(spec.name)), {one.name: one for one in spec.faults}, None)
         async with self._changing:
             proxy = self.proxy(spec.name)
             prepared = self._preflight_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
                 listener = await _bound_for(spec, proxy, undo) if self._must_move(spec) else None
                 # Again: partitions and faults may have come meanwhile.
-                after = replace(spec, faults=faults.carried_out(proxy.spec.faults))
-                prepared = self._preflight_proxy(after, prepared.tls)
+                after = faults.carried_out(self._owned_faults(proxy), by)
+                after_spec = replace(spec, faults=tuple(one.spec for one in after.values()))
+                prepared = self._preflight_proxy(after_spec, prepared.tls)
                 undo.pop_all()
             self._change(prepared, faults, listener, by)
             return proxy
@@ -196,20 +224,27 @@ class Supervisor:
             self.proxy(name)
             self._remove(name, by)
 
-    def _preflight(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> Prepared:
+    def _preflight(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> tuple[Plan, Prepared]:
+        """Plan what `apply` has to do, and prepare all that there is afterwards."""
+        now = self._desired()
+        steps = plan(now, config, by)
         running = {name: proxy.tls for name, proxy in self._proxies.items() if proxy.tls is not None}
-        staying = self.partitions.staying(config.partitions, by)
-        return granted(preflight(config, self.seed, self.kernel, Present({**running, **made}, staying)))
+        present = Present({**running, **made}, self.partitions.cuts(steps.partitions))
+        after = replace(config, proxies=steps.outcome(now).specs())
+        return steps, granted(preflight(after, self.seed, self.kernel, present))
+
+    def _desired(self) -> Desired:
+        return Desired(
+            {name: Owned(replace(one.spec, faults=()), self._origins[name].by) for name, one in self._proxies.items()},
+            {name: self._owned_faults(proxy) for name, proxy in self._proxies.items()},
+            {one.spec.id: Owned(one.spec, one.by) for one in self.partitions.all()},
+        )
+
+    def _owned_faults(self, proxy: Proxy) -> dict[str, Owned[FaultSpec]]:
+        return {one.name: Owned(one, self.faults.origin(proxy, one.name).by) for one in proxy.spec.faults}
 
     def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
         return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts()))
-
-    def preflight_fault(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
-        """
-        :raises InvalidInput: a file that it needs cannot be used.
-        :raises Unsupported: it asks for a mode that is not supported here.
-        """
-        return self._faults.prepare(proxy, fault)
 
     def _make(self, prepared: PreparedProxy) -> Proxy:
         return Proxy(
@@ -229,16 +264,18 @@ class Supervisor:
         proxy = self._proxies[spec.name]
         return spec.enabled and (not proxy.listening_on or spec.listen != proxy.spec.listen)
 
-    def _add(self, proxy: Proxy, spec: ProxySpec, listener: Listener | None, by: str) -> Proxy:
+    def _add(self, proxy: Proxy, listener: Listener | None, by: str) -> Proxy:
+        spec = proxy.spec
         self._proxies[spec.name] = proxy
+        self._origins[spec.name] = Origin(by, self._clock())
         self.partitions.arrange(proxy)  # before it takes clients: they meet the cut
         proxy.use_listener(listener)
         listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
         self._publish(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
-        self._faults.begun(proxy, by)
+        self.faults.begun(proxy, by)
         return proxy
 
-    def _change(self, prepared: PreparedProxy, faults: FaultPlan, listener: Listener | None, by: str) -> None:
+    def _change(self, prepared: PreparedProxy, faults: Changes[FaultSpec], listener: Listener | None, by: str) -> None:
         spec = prepared.spec
         proxy = self._proxies[spec.name]
         before = proxy.spec
@@ -248,8 +285,8 @@ class Supervisor:
         proxy.use_tls(prepared.tls)
         proxy.spec = replace(spec, faults=proxy.spec.faults)
         self.partitions.arrange(proxy)
-        for fault in faults.put:
-            self.put_prepared(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
+        for fault in faults.put.values():
+            self.faults.place(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
         proxy.settle(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
@@ -262,8 +299,9 @@ class Supervisor:
 
     def _remove(self, name: str, by: str) -> None:
         proxy = self._proxies.pop(name)
+        del self._origins[name]
         self.partitions.forget(name)
-        self._faults.forget(proxy)
+        self.faults.forget(proxy)
         proxy.close()
         if proxy.connections:
             self._ending = [one for one in self._ending if one.connections] + [proxy]
@@ -289,26 +327,22 @@ class Supervisor:
         :raises Unsupported: it asks for a mode that cannot be had here; nothing has changed.
         """
         running = self.proxy(proxy)
-        self.put_prepared(running, self.preflight_fault(running, fault), by)
+        self.faults.place(running, self.faults.prepare(running, fault), by)
 
     def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
         """Place a fault on several proxies, or change it there, in one turn of the loop: on all or on none.
 
         :raises Unsupported: it asks for a mode that one of them cannot have.
         """
-        for proxy, prepared in [(proxy, self.preflight_fault(proxy, fault)) for proxy in proxies]:
-            self.put_prepared(proxy, prepared, by)
-
-    def put_prepared(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
-        """Place a fault that `preflight_fault` has prepared for this proxy."""
-        self._faults.place(proxy, prepared, by)
+        for proxy, prepared in [(proxy, self.faults.prepare(proxy, fault)) for proxy in proxies]:
+            self.faults.place(proxy, prepared, by)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once.
 
         :raises NotFound: there is no such proxy or fault.
         """
-        return self._faults.remove(self.proxy(proxy), fault, by)
+        return self.faults.remove(self.proxy(proxy), fault, by)
 
     def heal(self, by: str, proxy: str | None = None, fault: str | None = None) -> list[tuple[str, FaultSpec]]:
         """Take away every fault and partition, the faults of one proxy, or one of them; answers which faults.
@@ -316,21 +350,9 @@ class Supervisor:
         :raises NotFound: there is no such proxy or fault.
         """
         proxies = self.proxies() if proxy is None else [self.proxy(proxy)]
-        if fault is not None:
-            named = [one for one in proxies if one.spec.fault(fault) is not None]
-            if not named:
-                known = [present.name for one in proxies for present in one.spec.faults]
-                raise NotFound(f"there is no fault {fault!r}{nearest(fault, known)}")
-            return [(one.spec.name, self.remove_fault(one.spec.name, fault, by)) for one in named]
-        # From the last fault to the first: what one releases then passes through none that goes next.
-        if proxy is None:
+        if proxy is None and fault is None:
             self.partitions.heal(by)
-        removed = [
-            (one.spec.name, self.remove_fault(one.spec.name, present.name, by))
-            for one in reversed(proxies)
-            for present in reversed(one.spec.faults)
-        ]
-        return removed[::-1]
+        return self.faults.heal(proxies, fault, by)
 
     # ── the end ───────────────────────────────────────────────────────────────────────
 

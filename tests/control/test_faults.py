@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from chaosproxy.control.origin import Origin
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.events import Event, FaultExpired, FaultRemoved
 from chaosproxy.seed import Seed
@@ -102,5 +103,26 @@ def test_a_defect_at_one_end_leaves_the_others_their_time(caplog: pytest.LogCapt
         with caplog.at_level(logging.CRITICAL, "chaosproxy.net.timer.scheduler"):
             time.run_to(3.0)
         assert ends(told) == [(2.0, "fine")]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("how", ["removed", "expired", "healed"])
+def test_a_fault_that_is_made_again_has_a_new_maker_and_a_new_time(how: str) -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork, told: list[Event]) -> None:
+        supervisor.put_fault("db", fault("again", type="stall", ttl="10s"), "file")
+        time.run_to(5.0)
+        supervisor.put_fault("db", fault("again", type="stall", ttl="5s"), "rest")
+        [status] = supervisor.status().proxies[0].faults
+        assert status.origin == Origin("file", 0.0), "it was changed, and not made"
+        if how == "removed":
+            supervisor.remove_fault("db", "again", "rest")
+        elif how == "healed":
+            supervisor.heal("rest")
+        time.run_to(10.0)
+        assert names(supervisor) == []
+        supervisor.put_fault("db", fault("again", type="stall"), "rest")
+        [status] = supervisor.status().proxies[0].faults
+        assert status.origin == Origin("rest", 10.0)
 
     play(scenario)

@@ -16,9 +16,11 @@ from typing import TypeAlias
 import pytest
 from prometheus_client import generate_latest
 
+from chaosproxy.control.partitions import ActivePartition
 from chaosproxy.control.status import partition_status
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1.views import partition_view
+from chaosproxy.control.wall import WallClock
 from chaosproxy.errors import Conflict, InvalidInput, NotFound, Unsupported
 from chaosproxy.events import (
     Event,
@@ -104,6 +106,10 @@ def severed(supervisor: Supervisor) -> dict[str, str]:
         if there or back:
             found[one.spec.name] = "both" if there and back else "upstream" if there else "downstream"
     return found
+
+
+def view_of(supervisor: Supervisor, active: ActivePartition) -> dict[str, object]:
+    return partition_view(partition_status(active), WallClock(supervisor.now))
 
 
 def cuts(supervisor: Supervisor) -> dict[str, list[str]]:
@@ -299,7 +305,7 @@ def test_where_one_proxy_cannot_be_cut_none_is(tmp_path: Path) -> None:
         }  # fmt: skip
         assert active.modes == ["packet", "stream"]
         assert active.why == "its listen address is a unix socket, which has no packets; give mode: stream"
-        assert partition_view(partition_status(active), supervisor.now())["effective_mode"] == "mixed"
+        assert view_of(supervisor, active)["effective_mode"] == "mixed"
 
     still(scenario)
 
@@ -400,7 +406,7 @@ def test_what_auto_has_become_is_in_event_view_and_metric(
                 at=0.0, partition="cut", cut="app<>db", proxies=2, effective_mode=mode, mode_reason=why, by="somebody"
             )
         ]
-        view = partition_view(partition_status(active), supervisor.now())
+        view = view_of(supervisor, active)
         assert (view["effective_mode"], view["mode_reason"]) == (mode, why or None)
         assert view["proxies"] == [
             {"proxy": name, "effective_mode": mode, "mode_reason": why or None} for name in ("app-db", "db-app")
@@ -517,11 +523,11 @@ def test_a_partition_heals_itself_when_its_ttl_is_over() -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition("stays", **APP_DB), "test")
         active = supervisor.partitions.add(partition("brief", ttl="24h", **APP_DB), "test")
-        assert partition_view(partition_status(active), supervisor.now())["heals_after_s"] == 86_400.0
+        assert view_of(supervisor, active)["heals_after_s"] == 86_400.0
         told = listen(supervisor)
         time.run_to(86_399.0)
         assert (cuts(supervisor), told) == ({"app-db": ["stays", "brief"]}, [])
-        assert partition_view(partition_status(active), supervisor.now())["heals_after_s"] == 1.0
+        assert view_of(supervisor, active)["heals_after_s"] == 1.0
         time.run_to(86_400.0)
         assert [(type(event), event.at) for event in told] == [(PartitionExpired, 86_400.0)]
         assert cuts(supervisor) == {"app-db": ["stays"]}
@@ -564,7 +570,7 @@ def test_a_flaky_link_is_cut_and_whole_on_its_seeded_schedule_until_it_is_healed
 
         time.run_to(due[20])
         assert (active.is_cut, cuts(supervisor), supervisor.partitions.cut_now()) == (False, {}, frozenset())
-        assert partition_view(partition_status(active), supervisor.now())["is_cut"] is False
+        assert view_of(supervisor, active)["is_cut"] is False
         assert list(active.parts) == ["app-db", "db-app"], "it goes through them all the same"
         told.clear()
         supervisor.partitions.remove("flaky", "test")
@@ -628,7 +634,7 @@ def test_a_bad_switch_ends_by_itself_after_a_seeded_time(ttl: str | None, longes
         active = supervisor.partitions.add(partition("switch", preset="bad-switch", ttl=ttl, **APP_DB), "test")
         lasts = bad_switch(SEED.at("partition", "switch", "bad-switch"), longest)
         assert 0 < lasts <= longest
-        assert partition_view(partition_status(active), supervisor.now())["heals_after_s"] == round(lasts, 3)
+        assert view_of(supervisor, active)["heals_after_s"] == round(lasts, 3)
         told = listen(supervisor)
         time.run_to(longest)
         assert [(type(event), event.at) for event in told] == [(PartitionExpired, lasts)]

@@ -13,6 +13,7 @@ from chaosproxy.config import load
 from chaosproxy.control.counts import Counts
 from chaosproxy.control.status import Status, connection_status
 from chaosproxy.control.v1.views import connection_view, nodes_view, partition_view, status_view
+from chaosproxy.control.wall import WallClock
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.observe import GcPauses, make_registry
 from tests.net.building import partition
@@ -74,9 +75,10 @@ def test_a_status_goes_through_a_pipe_and_shows_the_same(certs: Certs) -> None:
         assert [len(one.faults) for one in status.proxies] == [1, len(FAULT_TYPES)]
         told: Status = pickle.loads(pickle.dumps(status))
         assert told == status
-        assert status_view(told) == status_view(status)
+        wall = WallClock(lambda: 0.0, lambda: 0.0)
+        assert status_view(told, wall) == status_view(status, wall)
         assert nodes_view(told.proxies) == nodes_view(status.proxies)
-        assert partition_view(told.partitions[0], 9.0) == partition_view(status.partitions[0], 9.0)
+        assert partition_view(told.partitions[0], wall) == partition_view(status.partitions[0], wall)
         [connection] = map(connection_status, stage.supervisor.proxy("proxy").connections.values())
         assert pickle.loads(pickle.dumps(connection)) == connection
         assert connection_view(connection)["id"] == "proxy:1"
@@ -88,10 +90,11 @@ def test_a_status_stays_as_it_was(certs: Certs) -> None:
     async def scenario(stage: Stage) -> None:
         await populate(stage, certs)
         status = stage.supervisor.status()
-        before = status_view(status)
+        wall = WallClock(lambda: 0.0, lambda: 0.0)
+        before = status_view(status, wall)
         stage.supervisor.heal("test")
         await stage.supervisor.remove_proxy("every", "test")
-        assert status_view(status) == before != status_view(stage.supervisor.status())
+        assert status_view(status, wall) == before != status_view(stage.supervisor.status(), wall)
         with pytest.raises(FrozenInstanceError):
             status.proxies[0].connections = 7  # type: ignore[misc]
 

@@ -24,7 +24,7 @@ async def show_status(api: Api, request: web.Request) -> web.StreamResponse:
         "uptime_s": round(time.monotonic() - api.started_at, 3),
         "loop": api.loop_name,
     }
-    return web.json_response({**about, **status_view(status)})
+    return web.json_response({**about, **status_view(status, api.wall)})
 
 
 async def show_capabilities(api: Api, request: web.Request) -> web.StreamResponse:

@@ -31,9 +31,10 @@ __all__ = [
 ]  # fmt: skip
 
 Json = dict[str, object]
-READ_ONLY = ("connections", "partitions")
-READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason")
-READ_ONLY_OF_PARTITION = ("effective_mode", "mode_reason", "cut", "proxies", "is_cut", "by", "age_s", "heals_after_s")
+ORIGIN = ("by", "since", "age_s")
+READ_ONLY = ("connections", "partitions", *ORIGIN)
+READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", *ORIGIN)
+READ_ONLY_OF_PARTITION = ("effective_mode", "mode_reason", "cut", "proxies", "is_cut", "heals_after_s", *ORIGIN)
 
 
 def new_proxy(body: Json) -> ProxySpec:

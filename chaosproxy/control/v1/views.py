@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chaosproxy.control.nodes import matrix, nodes
+from chaosproxy.control.origin import Origin
 from chaosproxy.control.status import ConnectionStatus, FaultStatus, PartitionStatus, ProxyStatus, Status
 from chaosproxy.control.v1.schemas import Json, fault_schema
+from chaosproxy.control.wall import WallClock
 from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import FaultSpec, PartitionSpec, ProxySpec, write_fault
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 
-def proxy_view(proxy: ProxyStatus) -> Json:
+def proxy_view(proxy: ProxyStatus, wall: WallClock) -> Json:
     """A proxy: every setting, the address it is bound to, and its faults."""
     spec = proxy.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(ProxySpec)}
@@ -39,11 +41,12 @@ def proxy_view(proxy: ProxyStatus) -> Json:
         "listen": str(proxy.listen),
         "connections": proxy.connections,
         "partitions": list(proxy.partitions),
-        "faults": [fault_view(fault) for fault in proxy.faults],
+        "faults": [fault_view(fault, wall) for fault in proxy.faults],
+        **origin_view(proxy.origin, wall),
     }
 
 
-def fault_view(fault: FaultStatus) -> Json:
+def fault_view(fault: FaultStatus, wall: WallClock) -> Json:
     """A fault: its placement with what is default filled in, its parameters, and what `mode: auto` has become."""
     spec, placement = fault.spec, fault.spec.placement
     filled: Json = {"direction": placement.direction, "ttl": None}
@@ -52,20 +55,25 @@ def fault_view(fault: FaultStatus) -> Json:
     view = {"name": spec.name, "type": spec.type, **filled, **write_fault(spec)}
     if fault.mode is not None:
         view |= {"effective_mode": fault.mode, "mode_reason": fault.why or None}
-    return view
+    return view | origin_view(fault.origin, wall)
 
 
-def faults_view(name: str, placed: Iterable[tuple[str, FaultStatus]]) -> Json:
+def origin_view(origin: Origin, wall: WallClock) -> Json:
+    """Who made a proxy, a fault or a partition, and when."""
+    return {"by": origin.by, "since": wall.date(origin.since), "age_s": wall.age(origin.since)}
+
+
+def faults_view(name: str, placed: Iterable[tuple[str, FaultStatus]], wall: WallClock) -> Json:
     """Return one fault as it acts on each of several proxies."""
-    faults = [{"proxy": proxy, "fault": fault_view(fault)} for proxy, fault in placed]
+    faults = [{"proxy": proxy, "fault": fault_view(fault, wall)} for proxy, fault in placed]
     return {"name": name, "faults": faults}
 
 
-def partition_view(partition: PartitionStatus, now: float) -> Json:
+def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
     """A partition: every setting, what it cuts, and how it acts on each proxy."""
     spec = partition.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(PartitionSpec)}
-    age = now - partition.since
+    age = wall.age(partition.origin.since)
     return {
         "id": spec.id,
         **settings,
@@ -77,8 +85,7 @@ def partition_view(partition: PartitionStatus, now: float) -> Json:
             {"proxy": part.proxy, "effective_mode": part.mode, "mode_reason": part.why or None}
             for part in partition.parts
         ],
-        "by": partition.by,
-        "age_s": round(age, 3),
+        **origin_view(partition.origin, wall),
         "heals_after_s": None if partition.lasts is None else round(max(0.0, partition.lasts - age), 3),
     }
 
@@ -127,14 +134,14 @@ def connection_view(connection: ConnectionStatus) -> Json:
     }
 
 
-def status_view(status: Status) -> Json:
+def status_view(status: Status, wall: WallClock) -> Json:
     """What runs: every proxy with what it is bound to, how much there is of everything, and what the kernel allows."""
     return {
         **capabilities_view(status.capabilities),
         "partitions": [one.spec.id for one in status.partitions],
         "connections": sum(proxy.connections for proxy in status.proxies),
         "faults": sum(len(proxy.faults) for proxy in status.proxies),
-        "proxies": [_proxy_status(proxy) for proxy in status.proxies],
+        "proxies": [_proxy_status(proxy, wall) for proxy in status.proxies],
     }
 
 
@@ -150,7 +157,7 @@ def fault_type_view(fault: type[Fault]) -> Json:
     }
 
 
-def _proxy_status(proxy: ProxyStatus) -> Json:
+def _proxy_status(proxy: ProxyStatus, wall: WallClock) -> Json:
     spec = proxy.spec
     return {
         "name": spec.name,
@@ -163,7 +170,8 @@ def _proxy_status(proxy: ProxyStatus) -> Json:
         "bytes_upstream": proxy.bytes_upstream,
         "bytes_downstream": proxy.bytes_downstream,
         "partitions": list(proxy.partitions),
-        "faults": [fault_view(fault) for fault in proxy.faults],
+        "faults": [fault_view(fault, wall) for fault in proxy.faults],
+        **origin_view(proxy.origin, wall),
     }
 
 

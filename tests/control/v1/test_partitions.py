@@ -73,7 +73,7 @@ def test_a_partition_is_added_listed_shown_and_removed() -> None:
         assert (await api.ask("GET", HERE)).body == {"partitions": []}
         added = await api.ask("POST", HERE, {**APP_DB, "one_way": True, "ttl": "90s"})
         assert (added.status, added.headers["Location"]) == (201, f"{HERE}/partition-1")
-        told = dict(added.body)
+        told = dict(added.whole)
         assert 0 <= told.pop("age_s") < 5
         assert 85 < told.pop("heals_after_s") <= 90
         not_here = [told.pop(key) for key in ("groups", "topology", "nodes", "preset")]
@@ -87,8 +87,8 @@ def test_a_partition_is_added_listed_shown_and_removed() -> None:
         assert {key: told[key] for key in wanted} == wanted
         assert await cuts(api) == {"db": ["partition-1"]}
         for shown in (
-            (await api.ask("GET", f"{HERE}/partition-1")).body,
-            (await api.ask("GET", HERE)).body["partitions"][0],
+            (await api.ask("GET", f"{HERE}/partition-1")).whole,
+            (await api.ask("GET", HERE)).whole["partitions"][0],
         ):
             assert {key: shown[key] for key in told} == told
         removed = await api.ask("DELETE", f"{HERE}/partition-1")
