@@ -7,7 +7,8 @@ RUN python3 -m venv /opt/chaosproxy
 RUN /opt/chaosproxy/bin/pip install --no-cache-dir --disable-pip-version-check .
 
 FROM python:3.13-slim
-LABEL org.opencontainers.image.title="chaosproxy" org.opencontainers.image.licenses="MIT"
+LABEL org.opencontainers.image.title="chaosproxy" org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.description="A TCP and HTTP proxy that injects faults, to show how clients and servers behave when the network fails"
 COPY --from=build /opt/chaosproxy /opt/chaosproxy
 COPY configs /etc/chaosproxy
 ENV PATH=/opt/chaosproxy/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

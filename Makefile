@@ -9,6 +9,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto
+# The suite starts hundreds of processes: what they import is to be compiled once, and not by each.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The first Python of version 3.11 or newer that can make a virtual environment.
 CAN_SERVE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))

@@ -1,9 +1,9 @@
-"""Composition root: the one place that knows every part and puts them together.
+"""Composition root: the one module that imports every part and connects them.
 
-    running     supervisor, control API, metrics and event log, from a Config until the block ends
-    serve       `running`, until a signal says to stop
-    run_demo    `running` in front of the demo's store and client
-    run_on      the event loop all of this runs on
+    running     run supervisor, control API, metrics and event log for a Config, until the block ends
+    serve       run `running` until a signal stops it
+    run_demo    run `running` in front of the demo's store and client
+    run_on      run a coroutine on a new event loop of the chosen kind
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Running:
 
     supervisor: Supervisor
     control: Address
-    """Where the control API listens, with its real port."""
+    """The address of the control API, with its real port."""
 
     @property
     def control_url(self) -> str:
@@ -56,9 +56,9 @@ class Running:
 
 @asynccontextmanager
 async def running(wanted: Config | Prepared, loop_name: LoopName) -> AsyncIterator[Running]:
-    """Everything that a configuration asks for, until the block ends; then listeners close and connections end.
+    """Run everything in a configuration until the block ends; then close all listeners and connections.
 
-    What was prepared already is used. Without a seed in the configuration, one is drawn.
+    A Prepared configuration is used as it is. Without a seed in a Config, a random one is drawn.
 
     :raises CannotListen: an address could not be bound; nothing is left behind.
     """
@@ -113,7 +113,7 @@ async def serve(wanted: Prepared, loop_name: LoopName, announce: Callable[[Runni
 
 
 async def run_demo(control: Address, once: bool, loop_name: LoopName, console: Console) -> list[str]:
-    """The demo, until its walk has ended (`once`) or a signal; answers the acts that failed.
+    """Run the demo until its acts have ended (`once`) or a signal stops it; return the acts that failed.
 
     :raises CannotListen: an address could not be bound.
     """
@@ -128,9 +128,9 @@ async def run_demo(control: Address, once: bool, loop_name: LoopName, console: C
 
 
 def choose_loop(choice: LoopChoice) -> LoopName:
-    """uvloop where it is installed, unless plain asyncio is asked for.
+    """Choose uvloop if it is installed, unless `choice` is plain asyncio.
 
-    :raises ModuleNotFoundError: uvloop is asked for and not installed.
+    :raises ModuleNotFoundError: `choice` is uvloop, which is not installed.
     """
     installed = importlib.util.find_spec("uvloop") is not None
     if choice == "uvloop" and not installed:
@@ -156,12 +156,12 @@ def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> N
 
 
 def settle_garbage_collection() -> None:
-    """Keep full collections away from the data plane.
+    """Make full garbage collections rare, since they stop the data plane.
 
-    A full collection stops the loop for about 1 µs per tracked object: 10 ms with 5 000
-    connections, which a fault's timing would show. The data plane makes no cyclic garbage,
-    so what start-up made is frozen out of every later collection, and the oldest generation
-    is looked at a hundred times less often; the same goes for what survived once.
+    A full collection stops the loop for about 1 µs per tracked object: 10 ms with 5 000 connections,
+    which would distort a fault's timing. The data plane makes no cyclic garbage, so rare collections
+    are enough. The objects made at startup are frozen, which excludes them from later collections, and
+    the two older generations are collected a hundred times less often than by default.
     """
     gc.collect()
     gc.freeze()
@@ -178,12 +178,12 @@ def _on_signals(stop: Callable[[], None]) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(
-            signal.SIGHUP, logger.warning, "SIGHUP: reloading is not in this version; restart to read the file again"
+            signal.SIGHUP, logger.warning, "SIGHUP: this version cannot reload; restart it to read the file again"
         )
 
 
 def _raise_descriptor_limit() -> None:
-    """Two descriptors per connection: let the process have as many as the system allows it."""
+    """Raise the limit of open files as far as the system allows, since a connection needs two."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

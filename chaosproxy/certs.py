@@ -1,8 +1,13 @@
-"""Certificates for tests: an authority of one's own, and leaves that it signs.
+"""Certificates for tests: a private CA (the authority), and certificates that it signs (the leaves).
 
-A directory of them holds ca.pem and ca.key, and NAME.pem and NAME.key for each name. The
-authority stays when leaves are renewed, so that whoever trusts it need not be told again.
-Private keys are for their owner's eyes alone.
+A directory holds ca.pem and ca.key, and NAME.pem and NAME.key for each name. `make_certs`
+writes all of them: it reads the authority of the directory, or makes one if there is none,
+and issues a leaf for each name. The authority is kept when leaves are renewed, so that
+clients which trust it need no change.
+
+`Authority` also issues the wrong certificates of the fault `tls_handshake`, without files.
+Two rules hold: everything is validated before the first file is written, and each file is
+replaced in one step, private keys with mode 0600.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ __all__ = [
 
 _CA_DAYS = 3650
 _SKEW = timedelta(hours=1)
-"""Certificates begin to count this much earlier: clocks differ."""
+"""Certificates are valid from this long before now: clocks differ."""
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _CURVE = ec.SECP256R1
 _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -36,7 +41,7 @@ _CA_NAME = "ca"
 
 
 class BadName(ValueError):
-    """No certificate can be for this name; the message says which would do."""
+    """A certificate cannot have this name; the message says which names are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +49,14 @@ class Leaf:
     """A certificate and its key."""
 
     cert: bytes
-    """PEM. Its authority is not with it: who trusts that has it, and who does not must not take it from here."""
+    """PEM, without the authority: a client that trusts the authority has it already."""
     key: bytes
     """PEM."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertFiles:
-    """Where a certificate and its key are kept."""
+    """The paths of a certificate and its key."""
 
     cert: Path
     key: Path
@@ -59,14 +64,14 @@ class CertFiles:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What `make_certs` has written."""
+    """The files that `make_certs` has written."""
 
     ca: CertFiles
     ca_is_new: bool
     leaves: dict[str, CertFiles]
     """By name."""
     expires: datetime
-    """When the first of the leaves does."""
+    """The time at which the leaves expire."""
 
 
 class Authority:
@@ -78,7 +83,7 @@ class Authority:
 
     @classmethod
     def new(cls, common_name: str, now: datetime | None = None) -> Authority:
-        """An authority that nobody trusts yet."""
+        """Make an authority that no client trusts yet."""
         now = now or datetime.now(UTC)
         key = ec.generate_private_key(_CURVE())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -107,7 +112,7 @@ class Authority:
         return _key_pem(self._key)
 
     def signed(self, cert: x509.Certificate) -> bool:
-        """Whether `cert` is one of its leaves."""
+        """Return whether this authority signed `cert`."""
         try:
             cert.verify_directly_issued_by(self.cert)
         except (InvalidSignature, ValueError, TypeError):
@@ -115,7 +120,7 @@ class Authority:
         return True
 
     def issue(self, names: Sequence[x509.GeneralName], not_before: datetime, not_after: datetime) -> Leaf:
-        """A certificate for servers and clients of these names."""
+        """Issue a certificate for servers and clients with these names."""
         key = ec.generate_private_key(_CURVE())
         public = key.public_key()
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -143,30 +148,30 @@ class Authority:
 
 
 def read_authority(files: CertFiles) -> Authority:
-    """The authority kept there.
+    """Read an authority from its files.
 
-    :raises OSError: it cannot be read.
-    :raises ValueError: it is none, or the key is another's.
+    :raises OSError: a file cannot be read.
+    :raises ValueError: a file is not PEM, or the key does not belong to the certificate.
     """
     cert = x509.load_pem_x509_certificate(files.cert.read_bytes())
     key = serialization.load_pem_private_key(files.key.read_bytes(), None)
     if key.public_key() != cert.public_key():
-        raise ValueError(f"{files.key} is not the key of {files.cert}")
+        raise ValueError(f"{files.key} is not the key of {files.cert}; use the matching pair, or another directory")
     if not isinstance(key, _Key):
-        raise ValueError(f"{files.key} is of a kind that is not used here; give an RSA or EC key")
+        raise ValueError(f"{files.key} is neither an RSA nor an EC key; use one of these")
     return Authority(cert, key)
 
 
 def ca_beside(path: str) -> CertFiles:
-    """Where the authority of a leaf is looked for: in the same directory."""
+    """Return the paths of the authority of a leaf: in the same directory."""
     directory = Path(path).parent
     return CertFiles(directory / f"{_CA_NAME}.pem", directory / f"{_CA_NAME}.key")
 
 
 def general_names(name: str) -> list[x509.GeneralName]:
-    """A host name, a wildcard or an IP address as certificates have it; `localhost` with its addresses.
+    """Return the names for a certificate: of a host, a wildcard or an IP address; `localhost` with its addresses.
 
-    :raises BadName: it is none of them.
+    :raises BadName: the name is none of these.
     """
     try:
         return [x509.IPAddress(ipaddress.ip_address(name))]
@@ -175,27 +180,28 @@ def general_names(name: str) -> list[x509.GeneralName]:
     labels = name.split(".")
     checked = labels[1:] if labels[0] == "*" and len(labels) > 2 else labels
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in checked):
-        raise BadName(f"{name[:60]!r} is no name; give a host name, *.wildcard.name or IP address, in ASCII")
+        message = f"{name[:60]!r} cannot be in a certificate; use a host name, *.wildcard.name or IP address, in ASCII"
+        raise BadName(message)
     loopback = ("127.0.0.1", "::1") if name.lower() == "localhost" else ()
     return [x509.DNSName(name.lower()), *(x509.IPAddress(ipaddress.ip_address(one)) for one in loopback)]
 
 
 def file_stem(name: str) -> str:
-    """What the files of a name are called: `*.example.org` is `_wildcard.example.org`, `::1` is `__1`."""
+    """Return the file name for a name, without suffix: `_wildcard.example.org` for `*.example.org`, `__1` for `::1`."""
     return name.lower().replace("*", "_wildcard").replace(":", "_")
 
 
 def make_certs(directory: Path, names: Iterable[str], days: int) -> Made:
-    """Write leaves for `names` into `directory`, and an authority where there is none.
+    """Write leaves for `names` into `directory`, and an authority if it has none.
 
-    :raises BadName: for the first name that is none; nothing is written.
-    :raises ValueError: the authority that is there cannot be used; nothing is written.
-    :raises OSError: the directory cannot be made, or written to.
+    :raises BadName: a certificate cannot have one of the names; nothing is written.
+    :raises ValueError: the authority in the directory cannot be used; nothing is written.
+    :raises OSError: the directory cannot be created, or written to.
     """
     wanted = {name: general_names(name) for name in dict.fromkeys(names)}
     for name in wanted:
         if file_stem(name) == _CA_NAME:
-            raise BadName(f"{name!r} would overwrite the files of the authority; give another name")
+            raise BadName(f"{name!r} would overwrite the files of the authority; use another name")
     now = datetime.now(UTC)
     expires = now + timedelta(days=days)
     directory.mkdir(parents=True, exist_ok=True)
@@ -206,7 +212,7 @@ def make_certs(directory: Path, names: Iterable[str], days: int) -> Made:
         _write(files.key, authority.key_pem, 0o600)
         _write(files.cert, authority.cert_pem, 0o644)
     elif authority.cert.not_valid_after_utc < expires:
-        raise ValueError(f"{files.cert} expires sooner than that; give fewer --days, or another directory")
+        raise ValueError(f"{files.cert} expires sooner than that; use fewer --days, or another directory")
     leaves = {}
     for name, generals in wanted.items():
         leaf = authority.issue(generals, now - _SKEW, expires)
@@ -232,7 +238,7 @@ def _key_pem(key: _Key) -> bytes:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    """In one step: whoever reads the file sees the old one or the new one, whole."""
+    """Replace the file in one step: a reader sees the whole old file or the whole new one."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

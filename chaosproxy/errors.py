@@ -1,35 +1,110 @@
-"""Every exception chaosproxy raises on purpose, in one tree, split by whose fault it is.
+"""All exceptions that chaosproxy raises on purpose, in one tree, split by whose fault the error is.
 
     ChaosproxyError
-    ├── InvalidInput      the caller's words are wrong; carries every Problem found
-    ├── NotFound          the caller named something that is not there
-    ├── Conflict          the caller's wish collides with what is there
+    ├── InvalidInput      the input is wrong; carries every Problem found
+    ├── NotFound          the named thing does not exist
+    ├── Conflict          the request contradicts the current state
     │   └── Unsupported   this machine, or these privileges, cannot do it
-    └── CannotListen      the machine said no: an address could not be bound
+    └── CannotListen      the operating system refused to bind an address
 
-A message says what, where, what was given and what would be right. HTTP status
-codes and exit codes are not known here: they live in the API's and the CLI's tables.
+Each error and each Problem has a `code` for programs and a message for people. The codes are
+the closed set `Code` (docs/errors.md lists them); they stay when a message is reworded. A
+message says what is wrong and what would be right. HTTP status codes and exit codes are not
+known here: they are in the tables of the API and of the command line.
+
+`BadValue` stands outside the tree. The reader of a single value raises it, without knowing
+where in the document the value is; its caller turns it into a Problem with a path.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 __all__ = [
-    "CannotListen", "ChaosproxyError", "Conflict", "InvalidInput", "NotFound", "Path", "Problem",
+    "BadValue", "CannotListen", "ChaosproxyError", "Code", "Conflict", "InvalidInput", "NotFound", "Path", "Problem",
     "Unsupported", "shown",
 ]  # fmt: skip
 
+Code: TypeAlias = Literal[
+    # a value
+    "wrong-type",
+    "malformed",
+    "empty",
+    "too-large",
+    "out-of-range",
+    "not-a-duration",
+    "not-a-size",
+    "not-a-rate",
+    "not-a-share",
+    "not-an-address",
+    "unit-missing",
+    "unknown-unit",
+    "unknown-value",
+    "unknown-fault-type",
+    "unknown-node",
+    "invalid-name",
+    # a key
+    "missing",
+    "unknown-key",
+    "duplicate",
+    "not-applicable",
+    "invalid-together",
+    "immutable",
+    # a whole
+    "no-effect",
+    "more-problems",
+    "invalid-input",
+    # a file or a text
+    "unreadable-file",
+    "unwritable-file",
+    "not-utf-8",
+    "not-yaml",
+    "unsupported-yaml",
+    "unsupported-version",
+    "variable-not-set",
+    "bad-certificate",
+    "expired-certificate",
+    "bad-key",
+    # the machine
+    "unsupported",
+    "unsupported-mode",
+    "cannot-listen",
+    "address-in-use",
+    "address-not-available",
+    "permission-denied",
+    "unknown-host",
+    # the running server
+    "not-found",
+    "ambiguous-name",
+    "no-server",
+    "conflict",
+    "name-taken",
+    # a request
+    "not-json",
+    "unsupported-media-type",
+    "method-not-allowed",
+    "unauthorized",
+    "foreign-host",
+    "foreign-page",
+    "forbidden-by-policy",
+    "bad-request",
+    "internal-error",
+]
+"""Every code that an error or a Problem may have. docs/errors.md gives the meaning of each."""
+
 Path = tuple[str | int, ...]
-"""Where a value stands in its document: keys and list indices from the root."""
+"""The place of a value in its document: keys and list indices from the root."""
 
 _ECHO = 60
-"""The most characters of a given value that a message repeats."""
+"""Characters of a given value that a message repeats at most."""
 
 
 def shown(value: object) -> str:
-    """A value as a message repeats it: in the words of YAML and JSON, in one line, never long."""
+    """Return a value as a message repeats it: in the notation of YAML and JSON, on one line, shortened."""
     match value:
         case None:
             return "null"
@@ -51,37 +126,56 @@ def shown(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an input."""
+    """One error in an input."""
 
     path: Path
-    """The field it is wrong in; `()` for the whole document."""
+    """The field that is wrong; `()` for the whole document."""
+    code: Code
     message: str
-    """What is wrong; what would be right."""
+    """For people: what is wrong; what would be right."""
     at_key: bool = False
-    """The last key of the path is wrong itself, not the value under it."""
+    """True if the last key of the path is itself wrong, not the value under it."""
 
     @property
     def field(self) -> str:
-        """The path as people write it: `proxies.db.faults.slow.delay`; long or unprintable keys as `shown`."""
+        """Return the path as people write it: `proxies.db.faults.slow.delay`; long or unprintable keys as `shown`."""
         return ".".join(
             part if isinstance(part, str) and part.isprintable() and len(part) <= _ECHO else shown(part)
             for part in self.path
         )
 
     def under(self, *path: str | int) -> Problem:
-        """The same problem, of a document that this one is a part of."""
+        """Return the same problem with the path of an enclosing document."""
         return replace(self, path=(*path, *self.path))
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.path else self.message
 
 
+class BadValue(ValueError):
+    """A single value is wrong; the message says what is wrong and what would be right."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class ChaosproxyError(Exception):
-    """Root of everything chaosproxy raises on purpose."""
+    """The root of all exceptions that chaosproxy raises on purpose."""
+
+    code: Code
+
+    def __init__(self, message: str, code: Code | None = None) -> None:
+        """Without `code` the error has the general one of its class."""
+        super().__init__(message)
+        if code is not None:
+            self.code = code
 
 
 class InvalidInput(ChaosproxyError):
-    """The input is wrong; `problems` names every place, not the first alone."""
+    """The input is wrong; `problems` lists all errors found, not only the first."""
+
+    code: Code = "invalid-input"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
@@ -89,23 +183,52 @@ class InvalidInput(ChaosproxyError):
 
 
 class NotFound(ChaosproxyError):
-    """Something was named that is not there."""
+    """The named thing does not exist."""
+
+    code: Code = "not-found"
 
 
 class Conflict(ChaosproxyError):
-    """The wish collides with what is there, such as a name that is taken."""
+    """The request contradicts the current state, such as a name that is taken."""
+
+    code: Code = "conflict"
 
 
 class Unsupported(Conflict):
-    """The wish is right, but this machine or these privileges cannot do it; the message says how it could.
+    """The request is valid, but this machine or these privileges cannot do it; the message says what would help."""
 
-    `problems` names the fields that ask for it, where they are known.
-    """
+    code: Code = "unsupported"
 
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, problems: Sequence[Problem] = (), code: Code | None = None) -> None:
+        """`problems` lists the fields that ask for it, if they are known; a code that they share is the error's."""
+        shared = {problem.code for problem in problems}
+        super().__init__(message, code or (shared.pop() if len(shared) == 1 else None))
         self.problems = tuple(problems)
+
+
+_LISTEN_CODES: dict[int | None, Code] = {
+    errno.EADDRINUSE: "address-in-use",
+    errno.EADDRNOTAVAIL: "address-not-available",
+    errno.EAFNOSUPPORT: "address-not-available",
+    errno.EACCES: "permission-denied",
+    errno.EPERM: "permission-denied",
+}
+_LISTEN_ADVICE: dict[Code | None, str] = {
+    "address-in-use": "; choose another port, or stop the program that uses it",
+    "address-not-available": "; choose an address of this machine",
+    "permission-denied": "; choose a port from 1024 on, or run with the privileges to bind it",
+}
 
 
 class CannotListen(ChaosproxyError):
     """An address could not be bound; the message gives the reason."""
+
+    code: Code = "cannot-listen"
+
+    @classmethod
+    def because(cls, address: object, error: OSError) -> CannotListen:
+        """Return the error for an address that the operating system refused to bind."""
+        code = _LISTEN_CODES.get(error.errno)
+        # asyncio puts a text of its own, with the address once more, in place of the system's.
+        reason = os.strerror(error.errno) if error.errno and code else error.strerror or error
+        return cls(f"cannot listen on {address}: {reason}{_LISTEN_ADVICE.get(code, '')}", code)

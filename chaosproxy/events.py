@@ -1,10 +1,15 @@
-"""What happened, in the past tense, and a small synchronous bus that tells it.
+"""Events, named in the past tense, and a small synchronous bus that publishes them.
 
-An event is made per connection, dial or change of a fault; never per chunk of data.
-Events are not changed once made. They are not frozen dataclasses, because four are made per
-connection, and a frozen one takes 3 µs to make where these take 1.
-Listeners are called in the order they subscribed, in the loop's own thread; one that
-raises is logged and does not keep the others from hearing.
+Each class is one kind of event; its fields become the fields in the log and in REST. The data plane
+and the supervisor publish events on the one `Bus`; the log, and everything else that observes,
+subscribes to it.
+
+Invariants:
+- An event is published per connection, dial or change of a fault, never per chunk of data.
+- Events are never changed. They are not frozen dataclasses, since four are made per connection, and
+  a frozen one takes 3 µs to make instead of 1.
+- Subscribers are called in the order in which they subscribed, in the loop's thread. An exception
+  of one is logged, and the others are called nevertheless.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from chaosproxy.endings import Cause, How
 from chaosproxy.tallies import Side
@@ -21,6 +26,7 @@ __all__ = [
     "Bus",
     "ClientEnded",
     "ClientHello",
+    "ConnectionAttempt",
     "ConnectionClosed",
     "ConnectionOpened",
     "DialFailed",
@@ -30,6 +36,7 @@ __all__ = [
     "FaultExpired",
     "FaultRemoved",
     "MessageTouched",
+    "Met",
     "NotFramed",
     "PartitionAdded",
     "PartitionEvent",
@@ -45,12 +52,15 @@ __all__ = [
     "TlsFailed",
 ]
 
+Met = Literal["refused", "unanswered", "reset"]
+"""The result of an attempt that a fault keeps out: RST in response to the SYN, no response, or RST after the accept."""
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class Event:
-    """A past-tense fact."""
+    """Something that has happened."""
 
     kind: ClassVar[str] = "event"
     at: float = field(default=0.0)
@@ -59,25 +69,38 @@ class Event:
 
 @dataclass(slots=True, kw_only=True)
 class ProxyEvent(Event):
-    """A past-tense fact about one proxy."""
+    """Something that has happened to one proxy."""
 
     proxy: str
 
 
 @dataclass(slots=True, kw_only=True)
 class PartitionEvent(Event):
-    """A past-tense fact about one partition."""
+    """Something that has happened to one partition."""
 
     partition: str
 
 
 @dataclass(slots=True, kw_only=True)
 class ConnectionOpened(ProxyEvent):
-    """A client was accepted and its upstream reached."""
+    """A client was accepted, and the upstream was connected."""
 
     kind: ClassVar[str] = "connection_opened"
     connection: int
     dial_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class ConnectionAttempt(ProxyEvent):
+    """A fault kept a client from connecting; published for some attempts per second, so that the log stays readable."""
+
+    kind: ClassVar[str] = "connection_attempt"
+    client: str
+    """The client's address and port."""
+    met: Met
+    fault: str
+    suppressed: int
+    """Attempts before this one with the same fault and result, without an event of their own."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,15 +110,16 @@ class ConnectionClosed(ProxyEvent):
     kind: ClassVar[str] = "connection_closed"
     connection: int
     client: str
-    """Its address."""
+    """The address of the client."""
     cause: Cause
     first: Side | None
-    """The side that ended first by itself; None where neither did."""
+    """The side that ended first; None if neither side has ended the connection."""
     client_ended_s: float | None
-    """Seconds from accept until the client ended by itself; None where it did not."""
+    """Seconds from accept until the client ended; None if it has not."""
     server_ended_s: float | None
+    """Seconds from accept until the server ended; None if it has not."""
     detail: str
-    """In words: which side, which fault, which error."""
+    """The ending in words, with the side, fault or error that caused it."""
     lasted_s: float
     bytes_upstream: int
     bytes_downstream: int
@@ -103,9 +127,9 @@ class ConnectionClosed(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class PeerEnded(ProxyEvent):
-    """One side ended by itself; published when the end arrives, even while a fault holds it back.
+    """One side ended; published when the end arrives, even while a fault holds it back.
 
-    A side that resets after its end-of-stream is published twice, with `how` fin and then reset.
+    If a side resets after its end-of-stream, the event is published twice, with `how` fin and then reset.
     """
 
     connection: int
@@ -113,12 +137,13 @@ class PeerEnded(ProxyEvent):
     after_s: float
     """Seconds since accept."""
     held_by: str | None
-    """The fault that holds the end back from the other side; None where none does."""
+    """The fault that holds the end back from the other side; None if none does."""
     error: str
-    """The reason in words, where there is one."""
+    """The reason in words; empty if there is none."""
     bytes_upstream: int
-    """Bytes that the client had sent by then."""
+    """Bytes received from the client so far."""
     bytes_downstream: int
+    """Bytes received from the server so far."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,7 +173,7 @@ class DialFailed(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class MessageTouched(ProxyEvent):
-    """A fault touched an HTTP message; told of some per second, so that a storm of them stays readable."""
+    """A fault acted on an HTTP message; published for some messages per second, so that the log stays readable."""
 
     kind: ClassVar[str] = "message_touched"
     fault: str
@@ -157,14 +182,14 @@ class MessageTouched(ProxyEvent):
     exchange: int
     method: str
     path: str
-    """As sent, without the query, and no longer than a line."""
+    """The requested path without its query, cut to the length of a line."""
     suppressed: int
-    """Messages that the fault touched since the last event of this kind, and that were not told of."""
+    """Messages on which the fault acted since its last event of this kind, without an event of their own."""
 
 
 @dataclass(slots=True, kw_only=True)
 class NotFramed(ProxyEvent):
-    """The first connection of a proxy in HTTP mode that carries something else; it goes on as a stream, or is reset."""
+    """The first connection of a proxy in HTTP mode was not HTTP/1; it continues as a byte stream, or was reset."""
 
     kind: ClassVar[str] = "not_framed"
     reason: str
@@ -172,62 +197,62 @@ class NotFramed(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class TlsFailed(ProxyEvent):
-    """TLS with a client came to nothing, or TLS with either side broke off later."""
+    """The TLS handshake with a client failed, or TLS with either side failed later."""
 
     kind: ClassVar[str] = "tls_failed"
     connection: int
     side: str
     """client or server."""
     reason: str
-    """In words: `client does not trust our certificate (alert unknown ca)`."""
+    """The reason in words, such as `client does not trust the proxy's certificate (alert unknown ca)`."""
     fault: str
-    """The fault that brought it about; empty where none did."""
+    """The fault that caused it; empty if none did."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ClientHello(ProxyEvent):
-    """A client asked for a server by name; TLS itself passed through untouched."""
+    """A client sent a ClientHello, which a fault may match."""
 
     kind: ClassVar[str] = "client_hello"
     connection: int
     sni: str
-    """Empty where it named none."""
+    """The requested server name; empty if there is none."""
     alpn: str
-    """The application protocols it offers, with commas between."""
+    """The offered application protocols, separated by commas."""
 
 
 @dataclass(slots=True, kw_only=True)
 class FaultAdded(ProxyEvent):
-    """A fault began to act."""
+    """A fault was added."""
 
     kind: ClassVar[str] = "fault_added"
     fault: str
     type: str
     effective_mode: str
-    """packet or stream, where the type has modes: what `auto` has become."""
+    """The mode in which the fault acts, packet or stream; empty if its type has no modes."""
     mode_reason: str
-    """Why `auto` became stream."""
+    """The reason why `auto` became stream; empty otherwise."""
     by: str
-    """Who asked: rest, file, cli, scenario, ttl …"""
+    """The origin of the change: rest, file, cli, scenario, ttl …"""
 
 
 @dataclass(slots=True, kw_only=True)
 class FaultChanged(ProxyEvent):
-    """A fault got new settings; what it held was timed anew."""
+    """A fault got new settings, which also apply to everything that it holds."""
 
     kind: ClassVar[str] = "fault_changed"
     fault: str
     type: str
     effective_mode: str
-    """packet or stream, where the type has modes: what `auto` has become."""
+    """The mode in which the fault acts, packet or stream; empty if its type has no modes."""
     mode_reason: str
-    """Why `auto` became stream."""
+    """The reason why `auto` became stream; empty otherwise."""
     by: str
 
 
 @dataclass(slots=True, kw_only=True)
 class FaultRemoved(ProxyEvent):
-    """A fault ended because somebody asked; what it held was released."""
+    """A fault was removed on request; everything that it held was released."""
 
     kind: ClassVar[str] = "fault_removed"
     fault: str
@@ -237,7 +262,7 @@ class FaultRemoved(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class FaultExpired(ProxyEvent):
-    """A fault's ttl ran out; what it held was released."""
+    """A fault was removed because its ttl ended; everything that it held was released."""
 
     kind: ClassVar[str] = "fault_expired"
     fault: str
@@ -246,7 +271,7 @@ class FaultExpired(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class ProxyAdded(ProxyEvent):
-    """A proxy began to exist."""
+    """A proxy was added."""
 
     kind: ClassVar[str] = "proxy_added"
     listen: str
@@ -267,7 +292,7 @@ class ProxyChanged(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class ProxyRemoved(ProxyEvent):
-    """A proxy and its connections ended because somebody asked."""
+    """A proxy was removed on request, and its connections were closed."""
 
     kind: ClassVar[str] = "proxy_removed"
     by: str
@@ -275,23 +300,23 @@ class ProxyRemoved(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class PartitionAdded(PartitionEvent):
-    """A partition began, on all its proxies at once."""
+    """A partition was added, on all its proxies at once."""
 
     kind: ClassVar[str] = "partition_added"
     cut: str
-    """The pairs that no longer hear each other: `app>db` one way, `app<>db` both."""
+    """The pairs of nodes that are cut: `app>db` in one direction, `app<>db` in both."""
     proxies: int
-    """How many it goes through."""
+    """The number of proxies that it cuts."""
     effective_mode: str
-    """packet or stream; both, separated by a comma, where proxies differ."""
+    """The mode, packet or stream; both, separated by a comma, if the proxies differ."""
     mode_reason: str
-    """Why `auto` became stream."""
+    """The reason why `auto` became stream; empty otherwise."""
     by: str
 
 
 @dataclass(slots=True, kw_only=True)
 class PartitionFlapped(PartitionEvent):
-    """A flaky link came back for a while, or was cut again."""
+    """A partition that flaps was restored for a while, or cut again."""
 
     kind: ClassVar[str] = "partition_flapped"
     is_cut: bool
@@ -299,7 +324,7 @@ class PartitionFlapped(PartitionEvent):
 
 @dataclass(slots=True, kw_only=True)
 class PartitionRemoved(PartitionEvent):
-    """A partition was healed because somebody asked."""
+    """A partition was removed on request."""
 
     kind: ClassVar[str] = "partition_removed"
     by: str
@@ -307,19 +332,19 @@ class PartitionRemoved(PartitionEvent):
 
 @dataclass(slots=True, kw_only=True)
 class PartitionExpired(PartitionEvent):
-    """A partition's ttl ran out."""
+    """A partition was removed because its ttl ended."""
 
     kind: ClassVar[str] = "partition_expired"
 
 
 class Bus:
-    """Tells every event to every subscriber, at once."""
+    """Publishes each event to every subscriber at once."""
 
     def __init__(self) -> None:
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
-        """Have `subscriber` called with every event from now on; answers how to end that."""
+        """Call `subscriber` with every event from now on; return a function that ends this."""
         self._subscribers += (subscriber,)
 
         def end() -> None:

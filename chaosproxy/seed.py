@@ -1,8 +1,8 @@
-"""One seed, and from it a stream of dice for every address.
+"""One seed, and a stream of random numbers for each address.
 
 An address is a tuple of words and numbers, such as ("fault", proxy, fault,
-connection ordinal, direction). What falls at one address depends on the seed and
-that address alone: not on scheduling, nor on which other faults come or go.
+connection ordinal, direction). The numbers at one address depend on the seed and
+that address alone: not on scheduling, nor on other faults being added or removed.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Dice = random.Random
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The root of every random decision in one run."""
+    """The source of every random decision in one run."""
 
     value: int
 
     @classmethod
     def drawn(cls) -> Seed:
-        """A fresh seed, for a run that was given none; show it, so that the run can be repeated."""
+        """Draw a seed for a run that was given none. Show it to the user, so that the run can be repeated."""
         return cls(secrets.randbits(48))
 
     def at(self, *address: str | int) -> Dice:
-        """The dice that stand at this address; the same ones at every call."""
+        """Return the dice of this address, the same at every call."""
         return random.Random(self._digest(address))
 
     def share_at(self, *address: str | int) -> float:
-        """The one number in [0, 1) that stands at this address, without making dice for it."""
+        """Return the one number in [0, 1) of this address, without making dice for it."""
         return self._digest(address) / 2**128
 
     def _digest(self, address: tuple[str | int, ...]) -> int:

@@ -1,4 +1,4 @@
-"""Plain numbers that the data plane counts with, or the kernel; metrics read them when scraped."""
+"""Plain counts of the data plane and the kernel, which metrics read at each scrape."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ EXCHANGE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 Side = Literal["client", "server"]
-"""Whose socket: the one to the client, or the one to the server."""
+"""A side of a connection: the socket to the client, or the one to the server."""
 
 
 class Histogram:
-    """Counts of values in seconds, by upper bound; the last count is for all above the last bound."""
+    """Counts of values in seconds, by upper bound; the last count is for values above the last bound."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -37,7 +37,7 @@ class Histogram:
         self.sum += value
 
     def __add__(self, other: Histogram) -> Histogram:
-        """Both together; their bounds must be the same."""
+        """Return the sum of two histograms with the same bounds."""
         both = Histogram(self.bounds)
         both.counts = [one + another for one, another in zip(self.counts, other.counts, strict=True)]
         both.sum = self.sum + other.sum
@@ -51,19 +51,19 @@ class Histogram:
 
 
 class FaultTally:
-    """What one fault on one proxy has done."""
+    """The counts of one fault on one proxy."""
 
     __slots__ = ("connections", "delay", "messages", "chunks")
 
     def __init__(self) -> None:
         self.connections = 0
-        """Connections it touched: its stage was opened on at least one pipe, or it acted at the door."""
+        """Connections on which it acted: it had a stage in at least one pipe, or acted on the new client."""
         self.messages = 0
-        """HTTP messages it touched."""
+        """HTTP messages on which it acted."""
         self.chunks = 0
-        """Chunks it changed, delayed or swallowed."""
+        """Chunks that it changed, delayed or dropped."""
         self.delay = Histogram(DELAY_BOUNDS)
-        """Seconds by which it delayed the chunks that have left it."""
+        """Seconds by which it delayed the chunks that it has released."""
 
 
 class RouteTally:
@@ -73,72 +73,77 @@ class RouteTally:
 
     def __init__(self) -> None:
         self.statuses = [0] * 6
-        """Exchanges that have ended, by the class of their status: `statuses[5]` is 5xx, `[0]` without an answer."""
+        """Ended exchanges, by the class of their status: `statuses[5]` is 5xx, `statuses[0]` without a response."""
         self.at_once = Histogram(EXCHANGE_BOUNDS)
-        """Seconds from the request's head to an answer that came in one piece, which is both first and last byte."""
+        """Seconds from the request's head to a response in one piece, whose first and last byte arrive together."""
         self._first_byte = Histogram(EXCHANGE_BOUNDS)
         self._last_byte = Histogram(EXCHANGE_BOUNDS)
 
     def add(self, status: int, first_byte: float, last_byte: float) -> None:
-        """An exchange has ended with that status."""
+        """Count an exchange that has ended with that status."""
         self.statuses[status // 100 if status < 600 else 5] += 1
         self._first_byte.add(first_byte)
         self._last_byte.add(last_byte)
 
     @property
     def first_byte(self) -> Histogram:
-        """Seconds from the request's head to the answer's first byte."""
+        """Seconds from the request's head to the response's first byte."""
         return self.at_once + self._first_byte
 
     @property
     def last_byte(self) -> Histogram:
-        """Seconds from the request's head to the answer's last byte."""
+        """Seconds from the request's head to the response's last byte."""
         return self.at_once + self._last_byte
 
 
 class ProxyTally:
-    """What one proxy has done; bytes of open connections are counted in their pipes."""
+    """The counts of one proxy; bytes of open connections are counted in their pipes."""
 
     __slots__ = (
-        "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
-        "dropped_upstream", "not_framed", "opened", "routes", "tls_handshakes", "tls_seconds",
+        "attempts", "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
+        "dropped_upstream", "not_framed", "opened", "routes", "syn_retransmits", "tls_handshakes", "tls_seconds",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.opened = 0
         """Clients accepted."""
+        self.attempts: Counter[str] = Counter()
+        """Connection attempts that a fault refused, left unanswered or reset, by result."""
+        self.syn_retransmits = 0
+        """SYNs retransmitted by clients that a fault leaves unanswered."""
         self.closed: Counter[str] = Counter()
         """Connections ended, by cause."""
         self.dial_failures = 0
+        """Failed attempts to connect to the upstream."""
         self.dial = Histogram(DIAL_BOUNDS)
-        """Seconds it took to reach the upstream."""
+        """Seconds taken to connect to the upstream."""
         self.bytes_upstream = 0
         """Bytes of ended connections, client to server."""
         self.bytes_downstream = 0
         """Bytes of ended connections, server to client."""
         self.dropped_upstream = 0
-        """Packets the kernel dropped for faults on ended connections, client to server."""
+        """Packets that the kernel dropped for faults on ended connections, client to server."""
         self.dropped_downstream = 0
         """The same, server to client."""
         self.routes: dict[tuple[str, str], RouteTally] = {}
         """HTTP exchanges, by method and route."""
         self.not_framed = 0
-        """Connections in HTTP mode that went on as a plain stream, since they could not be framed."""
+        """Connections in HTTP mode that were not HTTP/1."""
         self.tls_handshakes: Counter[tuple[Side, str]] = Counter()
-        """By side and result, `ok` or `failed`."""
+        """TLS handshakes, by side and result, `ok` or `failed`."""
         self.tls_seconds: dict[Side, Histogram] = {"client": Histogram(DIAL_BOUNDS), "server": Histogram(DIAL_BOUNDS)}
-        """Seconds that good handshakes took."""
+        """Duration of successful handshakes in seconds, by side."""
 
 
 @dataclass(frozen=True, slots=True)
 class TcpInfo:
-    """A few of the numbers the kernel keeps of a TCP socket (tcp(7), linux/tcp.h: struct tcp_info)."""
+    """Some of the kernel's statistics of a TCP socket (tcp(7), linux/tcp.h: struct tcp_info)."""
 
     unacked: int
     """Segments sent and not yet acknowledged."""
     retransmits: int
-    """Segments sent again since the connection began."""
+    """Segments retransmitted since the connection began."""
     backoff: int
-    """How often the retransmission time-out has been doubled by now."""
+    """The number of times that the retransmission timeout is doubled at present."""
     rtt: float
     """Smoothed round-trip time, in seconds."""

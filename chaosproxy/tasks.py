@@ -1,4 +1,4 @@
-"""Every task has an owner and a name: a small nursery of background tasks."""
+"""Background tasks, each of which has an owner and a name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class TaskOwner:
-    """Holds tasks strongly until they end, logs the one that fails, and ends all of them when asked."""
+    """Keeps references to tasks until they end, logs a task that fails, and cancels all of them in `end`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -26,7 +26,7 @@ class TaskOwner:
         return task
 
     async def end(self) -> None:
-        """Cancel what still runs and wait until it has ended."""
+        """Cancel all tasks, and wait until they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

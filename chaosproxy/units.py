@@ -1,8 +1,8 @@
-"""Quantities with units: text to number and back.
+"""Quantities with units: convert text to a number, and back.
 
-Durations are seconds, sizes bytes, rates bytes per second, shares 0..1. A bare number
-where a unit is needed is refused, because nobody agrees on what it would mean. Texts are
-computed exactly and rounded once, so `1.001kB` is 1001 bytes and what is written reads back.
+Durations are seconds, sizes bytes, rates bytes per second, shares 0..1. A number without a
+unit is refused, because readers do not agree on its meaning. The conversion is exact and
+rounds once: `1.001kB` is 1001 bytes, and a written quantity reads back as the same number.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from chaosproxy.errors import shown
+from chaosproxy.errors import BadValue, Code, shown
 
 __all__ = [
     "NUMBER",
@@ -49,9 +49,9 @@ _LARGEST = 10**15
 
 
 def parse_duration(text: object) -> float:
-    """Seconds from `250us`, `20ms`, `1.5s`, `2m`, `1h`, or a sum of them such as `1m30s`.
+    """Return the seconds of `250us`, `20ms`, `1.5s`, `2m`, `1h`, or of a sum such as `1m30s`.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: the text is not a duration; the message is for the user.
     """
     if not isinstance(text, str):
         return float(_quantity(text, _DURATION, "a duration", "20ms"))
@@ -62,28 +62,28 @@ def parse_duration(text: object) -> float:
 
 
 def parse_size(text: object) -> int:
-    """Bytes from `512B`, `64KiB`, `10MB`.
+    """Return the bytes of `512B`, `64KiB`, `10MB`.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: the text is not a size; the message is for the user.
     """
     size = _quantity(text, _SIZE, "a size", "64KiB")
     if size.denominator != 1:
-        raise ValueError(f"{shown(text)} is not a whole number of bytes; give one that is, such as 64KiB")
+        raise BadValue("not-a-size", f"{shown(text)} is not a whole number of bytes; use one, such as 64KiB")
     return int(size)
 
 
 def parse_rate(text: object) -> float:
-    """Bytes per second from `10MB/s` or `8Mbit/s`.
+    """Return the bytes per second of `10MB/s` or `8Mbit/s`.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: the text is not a rate; the message is for the user.
     """
     return float(_quantity(text, _RATE, "a rate", "10MB/s"))
 
 
 def parse_share(value: object) -> float:
-    """A share of 0..1 from `0.05` or `5%`.
+    """Return the share, 0..1, of `0.05` or `5%`.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: the value is not a share; the message is for the user.
     """
     if isinstance(value, str) and len(value) <= _LONGEST and (match := _SHARE.fullmatch(value)):
         number, percent = match.groups()
@@ -91,59 +91,64 @@ def parse_share(value: object) -> float:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         share = value  # type: ignore[assignment]  # compared before it is converted: an int can be too large for that
     else:
-        raise ValueError(f"{shown(value)} is not a share; give a number from 0 to 1, such as 0.05, or 5%")
+        message = f"{shown(value)} is not a share; use a number from 0 to 1, such as 0.05, or a percentage, such as 5%"
+        raise BadValue("not-a-share", message)
     if not 0 <= share <= 1:  # also refuses nan
-        raise ValueError(f"{shown(value)} is out of range; give a share from 0 to 1 (0% to 100%)")
+        wrong = "above 100%" if share > 1 else "below 0%" if share < 0 else "not a number"
+        raise BadValue("out-of-range", f"{shown(value)} is {wrong}; use 0 to 1, or 0% to 100%")
     return float(share)
+
+
+_NOT: dict[str, Code] = {"a duration": "not-a-duration", "a size": "not-a-size", "a rate": "not-a-rate"}
 
 
 def _quantity(text: object, units: Mapping[str, Fraction], what: str, example: str) -> Fraction:
     if isinstance(text, float | int) and not isinstance(text, bool):
-        raise ValueError(f"{shown(text)} has no unit; give {what} with its unit, such as {example}")
+        raise BadValue("unit-missing", f"{shown(text)} has no unit; use {what} with a unit, such as {example}")
     if not isinstance(text, str) or len(text) > _LONGEST or (match := _QUANTITY.fullmatch(text)) is None:
-        raise ValueError(f"{shown(text)} is not {what}; give a number with its unit, such as {example}")
+        raise BadValue(_NOT[what], f"{shown(text)} is not {what}; use a number with a unit, such as {example}")
     number, unit = match.groups()
     if unit is None:
-        raise ValueError(f"{shown(text)} has no unit; give {what} with its unit, such as {example}")
+        raise BadValue("unit-missing", f"{shown(text)} has no unit; use {what} with a unit, such as {example}")
     if unit not in units:
-        known = ", ".join(units)
-        raise ValueError(f"{shown(text)} has the unknown unit {unit!r}; give {what} such as {example} (units: {known})")
+        message = f"{shown(text)} has the unknown unit {unit!r}; use one of: {', '.join(units)}"
+        raise BadValue("unknown-unit", message)
     value = Fraction(number) * units[unit]
     if value > _LARGEST:
-        raise ValueError(f"{shown(text)} is too large; give {what} such as {example}")
+        raise BadValue("out-of-range", f"{shown(text)} is too large; use {what} such as {example}")
     return value
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that parses back to `seconds`, in whole numbers where there are some."""
+    """Return the shortest text that parses back to `seconds`; prefer whole numbers."""
     return _shortest(seconds, _DURATION, "s")
 
 
 def format_size(size: int) -> str:
-    """The shortest text that parses back to `size` bytes."""
+    """Return the shortest text that parses back to `size` bytes."""
     return _shortest(size, _SIZE, "B")
 
 
 def format_rate(rate: float) -> str:
-    """The shortest text that parses back to `rate` bytes per second."""
+    """Return the shortest text that parses back to `rate` bytes per second."""
     return _shortest(rate, {f"{unit}/s": factor for unit, factor in _SIZE.items()}, "B/s")
 
 
 def format_share(share: float) -> str:
-    """A share as people write it."""
+    """Return a share as people write it."""
     return f"{share:.12g}"
 
 
 def _shortest(value: float, units: Mapping[str, Fraction], base: str) -> str:
     if value == 0:
         return f"0{base}"
-    exact = Decimal(repr(value))  # the shortest decimal that is this very float
-    # A fraction without end has 28 digits, where `exact` has at most 17: it is never the shortest.
+    exact = Decimal(repr(value))  # the shortest decimal that equals this float
+    # A repeating fraction has 28 digits, and `exact` at most 17: a repeating one is never the shortest.
     texts = [f"{exact:f}{base}", *(f"{_decimal(Fraction(exact) / factor)}{unit}" for unit, factor in units.items())]
     return min(texts, key=lambda text: ("." in text, len(text)))  # 100ms reads better than 0.1s
 
 
 def _decimal(number: Fraction) -> str:
-    """Decimal digits without an exponent; rounded where the fraction has no end."""
+    """Return decimal digits without an exponent; round a repeating fraction."""
     text = f"{Decimal(number.numerator) / Decimal(number.denominator):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -23,7 +23,7 @@ RANKS: dict[str, float] = {
     "chaosproxy.config": 5, "chaosproxy.net": 5,
     "chaosproxy.net.timer": 5.1, "chaosproxy.net.kernel": 5.2, "chaosproxy.net.sockets": 5.3,
     "chaosproxy.net.stream": 5.4, "chaosproxy.net.placement": 5.5, "chaosproxy.net.http": 5.6,
-    "chaosproxy.net.tls": 5.6, "chaosproxy.net.front": 5.7, "chaosproxy.net.proxy": 5.8,
+    "chaosproxy.net.tls": 5.6, "chaosproxy.net.attempts": 5.6, "chaosproxy.net.front": 5.7, "chaosproxy.net.proxy": 5.8,
     "chaosproxy.control.web": 5,
     "chaosproxy.control.plan": 6, "chaosproxy.control.supervisor": 6, "chaosproxy.control.policy": 6,
     "chaosproxy.control.partitions": 6, "chaosproxy.control.nodes": 6, "chaosproxy.control.selection": 6,

@@ -35,7 +35,13 @@ RED = """
 def test_is_red():
     assert nth("is_red") > 2, "each time"
 """
-BOTH_WAYS = pytest.mark.parametrize("options", [("-p", "no:xdist"), ("-p", "xdist", "-n2")], ids=["alone", "xdist"])
+BOTH_WAYS = pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("-p", "no:xdist"), id="alone"),
+        pytest.param(("-p", "xdist", "-n2"), id="xdist", marks=pytest.mark.slow),
+    ],
+)
 
 
 def pytest_of(directory: Path, source: str, *options: str, ci: str = "true") -> tuple[int, list[str]]:
@@ -63,6 +69,7 @@ def test_a_test_that_fails_once_is_named_and_the_run_passes(tmp_path: Path, opti
     assert any("only the first time" in line for line in lines), "it can be mended"
 
 
+@pytest.mark.slow
 @BOTH_WAYS
 def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path, options: tuple[str, ...]) -> None:
     code, lines = pytest_of(tmp_path, FLAKY + RED, *options)
@@ -72,6 +79,7 @@ def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path, options: tuple[st
     assert (tmp_path / "is_red").read_text() == "xx", "run again once, and not twice"
 
 
+@pytest.mark.slow
 def test_a_fixture_that_fails_once_is_flaky_too(tmp_path: Path) -> None:
     source = """
 @pytest.fixture
@@ -88,6 +96,7 @@ def test_two(shaky): pass
     assert sorted(lines[-3:-1]) == ["FLAKY test_it.py::test_one", "FLAKY test_it.py::test_two"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "options", "expected"),
     [

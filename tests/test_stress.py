@@ -29,6 +29,7 @@ def test_a_round_is_green_if_nothing_failed_even_once(code: int, log: str, is_gr
     assert (played.is_green, str(played)) == (is_green, summed_up)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("passes", "code"), [(True, 0), (False, 1)])
 def test_rounds_are_summed_up(
     passes: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -29,7 +29,7 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, help=f"{__summary__}.")
 @click.version_option(__version__, prog_name="chaosproxy")
 def main() -> None:
-    """The group of all commands."""
+    """Run one of the commands."""
 
 
 for _command in (

@@ -1,9 +1,9 @@
-"""`key=value` words of the command line, read as the plain data that YAML would give. Pure.
+"""Read `key=value` words of the command line as the plain data that YAML would give. Pure.
 
-A shell knows text only, so each value is turned into what the declared kind expects:
-`nth=3` becomes a number, `shared=true` a boolean, `delay=100ms` stays text. A dot leads
-into a nested mapping: `wave.shape=sine`. Whether the value is *right* is not decided here
-but by the one reader that YAML and REST use too.
+A shell passes text only, so each value is converted to the type that its declared kind
+expects: `nth=3` becomes a number, `shared=true` a boolean, `delay=100ms` stays text. A dot
+leads into a nested mapping: `wave.shape=sine`. The values are not validated here, but by the
+reader that YAML and REST use too.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = ["read_assignments"]
 
 
 def read_assignments(words: Iterable[str], params: Iterable[Param], problems: Problems) -> dict[str, Any]:
-    """The mapping that the words spell; every problem is noted. (Any: JSON.)"""
+    """Return the mapping that the words spell, and note every problem. (Any: JSON.)"""
     known = {param.name: param.kind for param in params}
     found: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
-            problems.add((), f"{word!r} is no assignment; give key=value{_such_as(known)}")
+            problems.add((), "malformed", f"{word!r} is not an assignment; use key=value{_such_as(known)}")
             continue
         path = tuple(key.split("."))
         kind = _kind_at(path, known, problems)
@@ -49,15 +49,15 @@ def read_assignments(words: Iterable[str], params: Iterable[Param], problems: Pr
 
 
 def _such_as(known: Mapping[str, Kind]) -> str:
-    return f" with one of: {', '.join(known)}" if known else "; this type has no parameters"
+    return f" with one of: {', '.join(known)}" if known else ", for a type that has parameters"
 
 
 def _kind_at(path: tuple[str, ...], known: Mapping[str, Kind], problems: Problems) -> Kind | None:
-    """The declared kind at `path`; None, and the problem noted, if there is none."""
+    """Return the declared kind at `path`; if there is none, note the problem and return None."""
     head, *rest = path
     if head not in known:
-        exists = f"known: {', '.join(known)}" if known else "it has no parameters"
-        problems.add(path, f"unknown parameter{nearest(head, known)}; {exists}")
+        exists = f"known: {', '.join(known)}" if known else "there are no parameters"
+        problems.add(path, "unknown-key", f"unknown parameter{nearest(head, known)}; {exists}")
         return None
     kind = known[head]
     for depth, name in enumerate(rest, start=1):
@@ -65,26 +65,28 @@ def _kind_at(path: tuple[str, ...], known: Mapping[str, Kind], problems: Problem
             case Struct(of):
                 inner = {param.name: param.kind for param in params_of(of)}
                 if name not in inner:
-                    problems.add(path, f"unknown parameter{nearest(name, inner)}; known: {', '.join(inner)}")
+                    message = f"unknown parameter{nearest(name, inner)}; known: {', '.join(inner)}"
+                    problems.add(path, "unknown-key", message)
                     return None
                 kind = inner[name]
             case MapOf(item):
                 kind = item
             case _:
-                problems.add(path, f"{'.'.join(path[:depth])} has no parts; give {'.'.join(path[:depth])}=value")
+                whole = ".".join(path[:depth])
+                problems.add(path, "unknown-key", f"{whole} has no parts; use {whole}=value")
                 return None
     if isinstance(kind, Struct):
         names = ", ".join(f"{'.'.join(path)}.{param.name}=…" for param in params_of(kind.of))
-        problems.add(path, f"is a mapping; give its parts: {names}")
+        problems.add(path, "wrong-type", f"is a mapping; use its parts: {names}")
         return None
     if isinstance(kind, MapOf):
-        problems.add(path, f"is a mapping; give its entries: {'.'.join(path)}.NAME=value")
+        problems.add(path, "wrong-type", f"is a mapping; use its entries: {'.'.join(path)}.NAME=value")
         return None
     return kind
 
 
 def _plain(kind: Kind, text: str) -> object:
-    """`text` as YAML would have read it for `kind`; text that does not fit stays text, to be refused by the reader."""
+    """Convert `text` as YAML would for `kind`; text that does not fit stays text, and the reader refuses it."""
     match kind:
         case Flag():
             return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(
@@ -105,7 +107,7 @@ def _plain(kind: Kind, text: str) -> object:
 
 
 def _json(text: str) -> object:
-    """A mapping or list where the text is one, else the text itself."""
+    """Return the mapping or list that the text spells, else the text itself."""
     try:
         value: object = json.loads(text)
     except ValueError:
@@ -125,6 +127,6 @@ def _place(found: dict[str, Any], path: Path, value: object, problems: Problems)
     for parent in parents:
         found = found.setdefault(parent, {})
     if last in found:
-        problems.add(path, "is given twice; give it once")
+        problems.add(path, "duplicate", "is given twice; remove one")
         return
     found[last] = value

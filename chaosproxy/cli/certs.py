@@ -1,4 +1,4 @@
-"""`certs`: an authority of one's own, and certificates for tests."""
+"""`certs`: make a private CA and certificates for tests."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ __all__ = ["certs"]
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--out", "directory", type=click.Path(path_type=Path), required=True, help="Directory to write to.")
-@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How long they count.")
+@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="Days the certificates last.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def certs(names: tuple[str, ...], directory: Path, days: int, as_json: bool) -> None:
-    """Make a CA and certificates for each NAME: a host name, *.wildcard.name or IP address.
+    """Make a CA and certificates for tests.
 
-    A directory that has a CA keeps it, so that whoever trusts it need not be told again; the
-    certificates are renewed. A certificate for localhost is for 127.0.0.1 and ::1, too.
+    Each NAME is a host name, *.wildcard.name or IP address, and gets a certificate.
+    If the directory already has a CA, the CA is kept and the certificates are renewed: clients that
+    trust the CA need no change. A certificate for localhost also covers 127.0.0.1 and ::1.
     """
-    from chaosproxy.certs import make_certs  # loaded late: no other command needs it
+    from chaosproxy.certs import BadName, make_certs  # imported late: no other command needs it
 
     try:
         made = make_certs(directory, names, days)
     except OSError as error:
-        raise BadInput(f"cannot write to {directory}: {error.filename}: {error.strerror or error}") from None
-    except ValueError as error:  # a BadName, or a CA that cannot be used
-        raise BadInput(str(error)) from None
+        reason = f"{error.filename}: {error.strerror or error}"
+        raise BadInput(f"cannot write to {directory}: {reason}", code="unwritable-file") from None
+    except BadName as error:
+        raise BadInput(str(error), code="invalid-name") from None
+    except ValueError as error:  # the CA in the directory cannot be used
+        raise BadInput(str(error), code="bad-certificate") from None
     if as_json:
         print_json(_as_data(made))
     else:
@@ -52,15 +56,14 @@ def _as_data(made: Made) -> dict[str, object]:
 
 
 def _in_words(made: Made) -> str:
-    what = "made" if made.ca_is_new else "kept, so that whoever trusts it need not be told again"
-    lines = [f"CA {what}: {made.ca.cert}"]
+    lines = [f"CA {'made' if made.ca_is_new else 'kept (clients that trust it need no change)'}: {made.ca.cert}"]
     lines += [f"{name}: {files.cert}, {files.key}" for name, files in made.leaves.items()]
-    lines += [f"They expire on {made.expires:%Y-%m-%d %H:%M} UTC; run this again to renew them.", ""]
+    lines += [f"The certificates expire on {made.expires:%Y-%m-%d %H:%M} UTC; run the command again to renew them.", ""]
     return "\n".join(lines + _trust(made.ca.cert.resolve()))
 
 
 def _trust(ca: Path) -> list[str]:
-    """How clients are told to trust the CA: for one command, for one process, for the machine."""
+    """List the ways to trust the CA: for one command, for one process, for the machine."""
     return [
         "To trust the CA:",
         f"  curl             curl --cacert {ca} …",
@@ -71,5 +74,5 @@ def _trust(ca: Path) -> list[str]:
         "sudo update-ca-certificates",
         f"  Fedora, RHEL     sudo cp {ca} /etc/pki/ca-trust/source/anchors/chaosproxy.pem && sudo update-ca-trust",
         f"  macOS            sudo security add-trusted-cert -d -k /Library/Keychains/System.keychain {ca}",
-        "Its key can vouch for any name: keep it to yourself, and trust it on test machines only.",
+        "The CA's key can sign a certificate for any name: keep it secret, and trust the CA on test machines only.",
     ]

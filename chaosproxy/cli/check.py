@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chaosproxy.cli.exits import BAD_INPUT, BadInput
+from chaosproxy.cli.exits import BAD_INPUT, BadInput, described
 from chaosproxy.cli.files import InvalidFile, load_file
 from chaosproxy.cli.printing import print_json
 from chaosproxy.model import Config
@@ -24,7 +24,7 @@ __all__ = ["check"]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def check(context: click.Context, configs: tuple[Path, ...], as_json: bool) -> None:
-    """Validate configuration files; every error of every file is shown."""
+    """Validate configuration files and show every error in them."""
     results = [_result(path, quiet=as_json) for path in configs]
     if as_json:
         print_json(results)
@@ -33,7 +33,7 @@ def check(context: click.Context, configs: tuple[Path, ...], as_json: bool) -> N
 
 
 def _result(path: Path, quiet: bool) -> dict[str, object]:
-    """What is found in one file; said at once, unless `quiet`."""
+    """Validate one file; print the result at once, unless `quiet`."""
     try:
         config = load_file(path, _prepare).config
     except BadInput as bad:
@@ -56,10 +56,8 @@ def _prepare(config: Config) -> Prepared | Refusal:
 
 def _problems(bad: BadInput) -> list[dict[str, object]]:
     if not isinstance(bad, InvalidFile):
-        return [{"line": None, "column": None, "path": "", "message": bad.message}]
-    return [
-        {"line": one.line, "column": one.column, "path": one.field, "message": one.message} for one in bad.problems
-    ]
+        return [{"line": None, "column": None, "path": "", "code": bad.code, "message": bad.message}]
+    return [{"line": one.line, "column": one.column, **described(one)} for one in bad.problems]
 
 
 def _counted(count: int, stem: str, one: str = "", many: str = "s") -> str:

@@ -24,14 +24,15 @@ __all__ = ["demo"]
 @click.option("--control", type=ADDRESS, default="127.0.0.1:0", metavar="HOST:PORT", help="Address of the control API.")
 @loop_option
 def demo(once: bool, control: Address, loop: LoopChoice) -> None:
-    """Show chaosproxy with a store, a client, and faults between them.
+    """Show chaosproxy between a client and a store.
 
-    The demo needs no setup. After the acts everything keeps running until Ctrl-C, so that you can
-    inject further faults.
+    Nothing needs to be installed or configured. The walk injects one fault after the other and
+    shows how the client reacts. Then everything keeps running until Ctrl-C, so that you can
+    inject faults yourself.
     """
     from rich.console import Console
 
-    from chaosproxy import app  # loaded late, as in `serve`
+    from chaosproxy import app  # imported late, as in `serve`
     from chaosproxy.observe import start_logging
 
     start_logging("text", logging.WARNING)

@@ -1,4 +1,4 @@
-"""`faults` and `schema`: what can be written, from the declarations themselves."""
+"""`faults` and `schema`: explain the configuration, from the declarations themselves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["complete_type", "faults", "known_type", "schema"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One parameter as the table shows it."""
+    """One row of the table of parameters."""
 
     name: str
     kind: str
@@ -59,7 +59,7 @@ COLUMNS = ("parameter", "kind", "allowed", "default", "meaning", "example")
 
 
 def lines_of(struct: type[Any], prefix: str = "") -> Iterator[Line]:
-    """A struct's parameters, those of nested mappings under dotted names. (Any: a dataclass is of no common type.)"""
+    """Yield a struct's parameters, those of nested mappings under dotted names. (Any: dataclasses have no base.)"""
     for param in params_of(struct):
         name = prefix + param.name
         kind = "choice" if isinstance(param.kind, Choice) else str(param.kind)
@@ -69,7 +69,7 @@ def lines_of(struct: type[Any], prefix: str = "") -> Iterator[Line]:
 
 
 def allowed(kind: Kind) -> str:
-    """The unit and range of a kind, in a few words."""
+    """Return the units and range of a kind, in a few words."""
     match kind:
         case Duration(above_zero):
             return "ns us ms s m h" + (", above 0" if above_zero else "")
@@ -97,7 +97,7 @@ def allowed(kind: Kind) -> str:
 
 
 def default(param: Param) -> str:
-    """The default as it would be written; `required` where there is none."""
+    """Return the default as YAML writes it; `required` if there is none."""
     if param.required:
         return "required"
     if param.default is None:
@@ -107,18 +107,18 @@ def default(param: Param) -> str:
 
 
 def known_type(name: str) -> type[Fault]:
-    """The fault type of that name.
+    """Return the fault type of that name.
 
-    :raises BadInput: there is none; the message names the nearest.
+    :raises BadInput: no type has that name; the message suggests the nearest.
     """
     if name not in FAULT_TYPES:
-        known = ", ".join(FAULT_TYPES)
-        raise BadInput(f"{name!r} is no fault type{nearest(name, FAULT_TYPES)}; give one of: {known}")
+        message = f"{name!r} is not a fault type{nearest(name, FAULT_TYPES)}; use one of: {', '.join(FAULT_TYPES)}"
+        raise BadInput(message, code="unknown-fault-type")
     return FAULT_TYPES[name]
 
 
 def complete_type(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Fault types that begin with what is typed, for the shell."""
+    """Return the fault types that begin with the typed text, for completion in the shell."""
     return [name for name in FAULT_TYPES if name.startswith(incomplete)]
 
 
@@ -128,7 +128,7 @@ def complete_type(_context: click.Context, _param: click.Parameter, incomplete: 
 def faults(fault_type: str | None, as_json: bool) -> None:
     """List fault types, or explain one TYPE.
 
-    For a type: its parameters with units, ranges, defaults and an example.
+    For a TYPE it shows the parameters with units, ranges and defaults, and an example.
     """
     if fault_type is None:
         if as_json:
@@ -141,7 +141,7 @@ def faults(fault_type: str | None, as_json: bool) -> None:
         print_json(_as_data(fault))
         return
     click.echo(f"{fault.type}: {fault.summary}\n{fault.models}\n")
-    _print_lines(lines_of(fault), none="It has no parameters of its own.")
+    _print_lines(lines_of(fault), none="It has no parameters.")
     click.echo("\nWhere and how often it acts:")
     _print_lines(_placing_lines(fault), none="")
     click.echo(f"\nExample: {fault.example}")
@@ -150,7 +150,7 @@ def faults(fault_type: str | None, as_json: bool) -> None:
 @click.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
-    from chaosproxy.config import config_schema  # loaded late: YAML is not needed for most commands
+    from chaosproxy.config import config_schema  # imported late: most commands need no YAML
 
     print_json(config_schema())
 
@@ -171,7 +171,7 @@ def _print_lines(lines: Iterable[Line], none: str) -> None:
 
 
 def _as_data(fault: type[Fault]) -> dict[str, Any]:
-    """A fault type as JSON. (Any: JSON.)"""
+    """Return a fault type as JSON. (Any: JSON.)"""
     return {
         "type": fault.type,
         "depth": fault.depth,

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine lets chaosproxy do."""
+"""`doctor`: show what this machine allows chaosproxy to do."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["doctor"]
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Show what this machine and these privileges allow, and how to get what they do not.
+    """Show what this machine allows, and how to get the rest.
 
-    It asks the kernel here and now, for this user; `chaosproxy status` shows what a running
-    server was allowed.
+    The check runs here and now, with the privileges of this user; `chaosproxy status` shows what
+    a running server is allowed.
     """
-    from chaosproxy.net.kernel.capabilities import probe  # loaded late, as in `serve`
+    from chaosproxy.net.kernel.capabilities import probe  # imported late, as in `serve`
 
     found = probe().all()
     if as_json:

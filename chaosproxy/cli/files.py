@@ -1,4 +1,4 @@
-"""Configuration files: read and prepared, with every error of the file shown."""
+"""Read configuration files and show every error in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chaosproxy.cli.exits import CANNOT_START, BadInput
+from chaosproxy.cli.exits import CANNOT_START, BadInput, described
 from chaosproxy.model import Config
 
 if TYPE_CHECKING:
@@ -20,39 +20,39 @@ __all__ = ["InvalidFile", "UnsupportedFile", "load_file"]
 
 
 class InvalidFile(BadInput):
-    """A file is wrong; `FILE:LINE:COL: path.to.field: what is wrong; what would be right` for each problem."""
+    """A file is wrong; each problem is shown as `FILE:LINE:COL: path.to.field: message`."""
 
     def __init__(self, path: Path, problems: Iterable[LocatedProblem]) -> None:
         self.problems = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"{path} has {count}:")
+        super().__init__(f"{path} has {count}:", map(described, self.problems))
 
-    def show(self, file: object = None) -> None:
-        """Each problem at the start of its own line, so that editors can jump to it."""
-        super().show()
+    def show_text(self) -> None:
+        """Print each problem from the start of a line, so that editors can jump to its place."""
+        click.echo(f"error: {self.message}", err=True)
         for problem in self.problems:
             click.echo(str(problem), err=True)
 
 
 class UnsupportedFile(InvalidFile):
-    """A file is right, but this machine cannot do all of it."""
+    """A file is valid, but this machine cannot do all of it."""
 
     exit_code = CANNOT_START
 
 
 def load_file(path: Path, prepare: Callable[[Config], Prepared | Refusal]) -> Prepared:
-    """The configuration in a file, prepared by preflight.
+    """Read the configuration in a file and prepare it by preflight.
 
-    :raises UnsupportedFile: this machine cannot do all of it; every problem is on a line of its own.
-    :raises BadInput: it cannot be read, or is wrong; every problem is on a line of its own.
+    :raises UnsupportedFile: this machine cannot do all of it.
+    :raises BadInput: the file cannot be read, or is wrong.
     """
-    from chaosproxy.config import ConfigError, read  # loaded late: most commands need no YAML
+    from chaosproxy.config import ConfigError, read  # imported late: most commands need no YAML
     from chaosproxy.control.preflight import Refusal
 
     try:
         file = read(path.read_bytes(), str(path), os.environ)
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror or error}") from None
+        raise BadInput(f"cannot read {path}: {error.strerror or error}", code="unreadable-file") from None
     except ConfigError as error:
         raise InvalidFile(path, error.located) from None
     found = prepare(file.config)

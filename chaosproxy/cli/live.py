@@ -1,4 +1,11 @@
-"""`status`, `inject` and `heal`: they speak to a running server."""
+"""`status`, `inject` and `heal`: show and change the faults of a running server.
+
+Each command sends one or two requests of the REST API through `Client`. `inject` first reads
+the fault here, with the declarations that the server uses: so a mistake is shown without a
+server, and with the words as they were typed. `talks_to_server` adds the options that these
+commands share with those in `network`. A fault is printed in the notation that `inject`
+accepts, so that a line can be copied into a command.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +20,7 @@ import click
 from chaosproxy.cli.assignments import read_assignments
 from chaosproxy.cli.client import DEFAULT_URL, Client
 from chaosproxy.cli.describe import complete_type, known_type
-from chaosproxy.cli.exits import BadInput
+from chaosproxy.cli.exits import BadInput, described
 from chaosproxy.cli.printing import print_json, print_table
 from chaosproxy.declare import Param, Problems, TextOrJson, nearest, params_of
 from chaosproxy.http.stage import MessageFault
@@ -22,17 +29,17 @@ from chaosproxy.model.fault import placing
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.units import format_duration
 
-__all__ = ["heal", "inject", "status", "talks_to_server", "url_option"]
+__all__ = ["heal", "inject", "show_visibility", "status", "talks_to_server", "url_option"]
 
 Json = dict[str, Any]  # Any: JSON
 
 
 def talks_to_server(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --url, --token and --json; the command gets `client` and `as_json`."""
+    """Add --url, --token and --json to a command; pass it `client` and `as_json`."""
 
     @click.option("--url", envvar="CHAOSPROXY_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
-                  help="The running server's control address.")  # fmt: skip
-    @click.option("--token", envvar="CHAOSPROXY_TOKEN", show_envvar=True, help="The token the server asks for.")
+                  help="URL of the running server's control API.")  # fmt: skip
+    @click.option("--token", envvar="CHAOSPROXY_TOKEN", show_envvar=True, help="Token that the server requires.")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @functools.wraps(command)
     def with_client(*args: object, url: str, token: str | None, **kwargs: object) -> None:
@@ -44,7 +51,7 @@ def talks_to_server(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @talks_to_server
 def status(client: Client, as_json: bool) -> None:
-    """Show the proxies of a running server, their connections and faults."""
+    """Show proxies, connections and faults of a server."""
     now: Json = client.get("status").body
     if as_json:
         print_json(now)
@@ -53,7 +60,8 @@ def status(client: Client, as_json: bool) -> None:
     click.echo(f"chaosproxy {now['version']} on {now['loop']}, seed {now['seed']}, up {now['uptime_s']:.0f} s")
     lacking = [one["name"] for one in now["capabilities"] if not one["available"]]
     if lacking:
-        click.echo(f"the kernel does not give it: {', '.join(lacking)} (`chaosproxy doctor` explains)")
+        click.echo(f"not available on this machine: {', '.join(lacking)} (`chaosproxy doctor` explains)")
+    show_visibility(next(_invisible(now), {}))
     if not proxies:
         click.echo("no proxies")
         return
@@ -80,13 +88,13 @@ def status(client: Client, as_json: bool) -> None:
 @click.argument("target", metavar="PROXY")
 @click.argument("fault_type", metavar="TYPE", shell_complete=complete_type)
 @click.argument("parameters", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--name", help="The fault's name; a fault of that name is changed. Without it the server makes one.")
+@click.option("--name", help="Name of the fault; an existing fault of that name is changed. Default: a free name.")
 @click.option("--direction", help="upstream, downstream or both.")
-@click.option("--probability", help="Share of the connections, or messages, it touches: 0.2 or 20%.")
-@click.option("--ttl", help="Heals itself after this long, such as 30s.")
-@click.option("--skip", help="Leave the first so many alone.")
-@click.option("--count", help="Touch at most so many.")
-@click.option("--nth", help="Touch only each nth.")
+@click.option("--probability", help="Share of the connections, or messages, to act on: 0.2 or 20%.")
+@click.option("--ttl", help="Heal after this time, such as 30s.")
+@click.option("--skip", help="Skip the first N connections or messages.")
+@click.option("--count", help="Act on at most N connections or messages.")
+@click.option("--nth", help="Act on every Nth connection or message.")
 @talks_to_server
 def inject(
     target: str,
@@ -108,20 +116,21 @@ def inject(
     body = fault_body(fault_type, [*parameters, *options])
     selector = selector_of(target, client)
     if selector is not None:
-        answer = client.post("faults", body={**selector, **body, **({} if name is None else {"name": name})})
+        response = client.post("faults", body={**selector, **body, **({} if name is None else {"name": name})})
     elif name is None:
-        answer = client.post("proxies", target, "faults", body=body)
+        response = client.post("proxies", target, "faults", body=body)
     else:
-        answer = client.put("proxies", target, "faults", name, body=body)
+        response = client.put("proxies", target, "faults", name, body=body)
     if as_json:
-        print_json(answer.body)
+        print_json(response.body)
         return
-    placed = [{"proxy": target, "fault": answer.body}] if selector is None else answer.body["faults"]
-    verb = "changed" if answer.status == 200 else "injected"
+    placed = [{"proxy": target, "fault": response.body}] if selector is None else response.body["faults"]
+    verb = "changed" if response.status == 200 else "injected"
     click.echo(f"{verb} {_fault_line(placed[0]['fault'])} on {', '.join(one['proxy'] for one in placed)}")
     for line in _mode_lines(placed):
         click.echo(line)
-    heal_it = f"chaosproxy heal {shlex.quote(target)} {shlex.quote(answer.body['name'])}{url_option(client)}"
+    show_visibility(next((one["fault"] for one in placed if one["fault"].get("attempts_reason")), {}))
+    heal_it = f"chaosproxy heal {shlex.quote(target)} {shlex.quote(response.body['name'])}{url_option(client)}"
     click.echo(f"heal it with: {heal_it}")
 
 
@@ -138,7 +147,8 @@ def selector_of(target: str, client: Client) -> Json | None:
     if colon and kind in ("service", "node"):
         return {kind: name}
     if colon and (suggestion := nearest(kind, ("service", "node"))):
-        raise BadInput(f"{kind!r} is not a selector{suggestion}; give service:NAME, node:NAME or a glob such as 'db-*'")
+        message = f"{kind!r} is not a selector{suggestion}; use service:NAME, node:NAME or a glob such as 'db-*'"
+        raise BadInput(message, code="unknown-value")
     return {"proxies": [target]} if "*" in target else None
 
 
@@ -156,29 +166,45 @@ def _mode_lines(placed: Iterable[Json]) -> list[str]:
     ]
 
 
+def show_visibility(response: Json) -> None:
+    """Print the reason if connection attempts that a fault hides are not visible."""
+    if response.get("attempts_reason"):
+        click.echo(f"connection attempts are not visible: {response['attempts_reason']}")
+
+
+def _invisible(status: Json) -> Iterator[Json]:
+    """Yield the faults and partitions whose connection attempts are not visible."""
+    for proxy in status["proxies"]:
+        yield from (fault for fault in proxy["faults"] if fault.get("attempts_reason"))
+        for one in status["capabilities"]:
+            if one["name"] == "tap" and not one["available"] and proxy["partitions"]:
+                yield {"attempts_reason": f"{one['lacking']}; {one['remedy']}"}
+
+
 def url_option(client: Client) -> str:
-    """What has to be added to a command for this server: nothing for the default one."""
+    """Return the option that names this server in a command; empty for the default one."""
     return "" if client.url == DEFAULT_URL else f" --url {client.url}"
 
 
 def fault_body(fault_type: str, words: Iterable[str]) -> Json:
-    """What is sent to the server, checked here first: the same declarations are used on both sides.
+    """Return the body for the server, validated with the declarations that the server uses too.
 
-    :raises BadInput: naming every word that is wrong, and what exists.
+    :raises BadInput: with every word that is wrong, and the words that exist.
     """
     fault = known_type(fault_type)
     params: list[Param] = [*params_of(fault), *placing(fault)]
     problems = Problems()
     words = [*words]
     if not issubclass(fault, MessageFault) and (wrong := [word for word in words if _selects_messages(word)]):
-        problems.add(("match",), f"selects HTTP messages, and {fault_type} acts on connections; leave it out")
+        message = f"selects HTTP messages, but {fault_type} acts on connections; remove it"
+        problems.add(("match",), "not-applicable", message)
         words = [word for word in words if word not in wrong]
     body = {"type": fault_type, **read_assignments(words, params, problems)}
     if not len(problems):
-        read_fault(body, "new", problems, protocol="http")  # which one the proxy has, the server knows
+        read_fault(body, "new", problems, protocol="http")  # only the server knows the proxy's protocol
     if len(problems):
-        see = f"`chaosproxy faults {fault_type}` explains its parameters"
-        raise BadInput(f"{fault_type} cannot be injected so; {see}", problems)
+        see = f"`chaosproxy faults {fault_type}` explains them"
+        raise BadInput(f"the parameters of {fault_type} are wrong; {see}", map(described, problems))
     return body
 
 
@@ -192,30 +218,32 @@ def _selects_messages(word: str) -> bool:
 @click.option("--partition", metavar="ID", help="Heal this partition and nothing else.")
 @talks_to_server
 def heal(target: str | None, fault: str | None, partition: str | None, client: Client, as_json: bool) -> None:
-    """Remove every fault and partition, the faults of PROXY, or the one called FAULT.
+    """Remove faults and partitions.
 
-    PROXY is a name; or a glob such as 'ftp-*', service:NAME or node:NAME, which select several proxies.
+    Without arguments it removes all faults and partitions; with PROXY the faults of that proxy;
+    with PROXY and FAULT only that fault. PROXY is a name; or a glob such as 'ftp-*', service:NAME
+    or node:NAME, which select several proxies.
     """
     selector = None if target is None else selector_of(target, client)
     asked = {"fault": fault, "partition": partition, **(selector or {"proxy": target})}
-    answer: Json = client.post("heal", body={key: name for key, name in asked.items() if name is not None}).body
+    healed: Json = client.post("heal", body={key: name for key, name in asked.items() if name is not None}).body
     if as_json:
-        print_json(answer)
+        print_json(healed)
         return
-    for id in answer["partitions"]:
+    for id in healed["partitions"]:
         click.echo(f"healed partition {id}")
-    for one in answer["removed"]:
+    for one in healed["removed"]:
         click.echo(f"healed {one['fault']} ({one['type']}) on {one['proxy']}")
-    if not answer["removed"] and not answer["partitions"]:
+    if not healed["removed"] and not healed["partitions"]:
         click.echo("there was nothing to heal")
     if target is not None and selector is None:
         for id in client.get("proxies", target).body["partitions"]:
             remedy = f"chaosproxy heal --partition {id}{url_option(client)}"
-            click.echo(f"partition {id} still goes through {target}; heal it with: {remedy}")
+            click.echo(f"partition {id} still cuts {target}; heal it with: {remedy}")
 
 
 def _acting_lines(proxy: Json) -> list[str]:
-    """What acts on a proxy, a line each."""
+    """Return one line for each partition and fault that acts on a proxy."""
     cuts = [f"partition {id}" for id in proxy["partitions"]]
     return cuts + [f"{_fault_line(fault)} ({_origin(fault)})" for fault in proxy["faults"]]
 
@@ -232,8 +260,11 @@ def _coarse(seconds: float) -> float:
 
 
 def _fault_line(fault: Json) -> str:
-    """`slow: latency delay=100ms downstream`, without what is default."""
-    plain = {"name", "type", "direction", "effective_mode", "mode_reason", "by", "since", "age_s"}
+    """Return `slow: latency delay=100ms downstream`, without default values."""
+    plain = {
+        "name", "type", "direction", "effective_mode", "mode_reason", "attempts_visible", "attempts_reason",
+        "by", "since", "age_s",
+    }  # fmt: skip
     shown = {key: value for key, value in fault.items() if key not in plain and value is not None}
     if shown.get("probability") in (1, 1.0):
         del shown["probability"]
@@ -241,11 +272,11 @@ def _fault_line(fault: Json) -> str:
 
 
 _JSON = {param.name for fault in FAULT_TYPES.values() for param in params_of(fault) if param.kind == TextOrJson()}
-"""Parameters whose mappings are a value, and no parts."""
+"""Parameters whose value may be a mapping; such a mapping is one value and has no parts."""
 
 
 def _words(settings: Json, prefix: str = "") -> Iterator[str]:
-    """The settings as `inject` takes them."""
+    """Yield the settings in the notation of `inject`."""
     for key, value in settings.items():
         if not prefix and key in _JSON:
             yield shlex.quote(f"{key}={value if isinstance(value, str) else json.dumps(value)}")

@@ -1,4 +1,4 @@
-"""`partition`, `crash`, `pause` and `nodes`: what happens between nodes of a running server."""
+"""`partition`, `crash`, `pause` and `nodes`: cut, stop and show the nodes of a running server."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from chaosproxy.cli.client import Client
-from chaosproxy.cli.exits import BadInput
-from chaosproxy.cli.live import talks_to_server, url_option
+from chaosproxy.cli.exits import BadInput, described
+from chaosproxy.cli.live import show_visibility, talks_to_server, url_option
 from chaosproxy.cli.printing import print_json
 from chaosproxy.declare import Problems, nearest
 from chaosproxy.model import read_partition
@@ -25,19 +25,19 @@ LEGEND = (("⇄", "both ways"), ("→", "only from the row to the column"), ("�
 @click.command()
 @click.argument("from_nodes", metavar="[FROM", required=False)
 @click.argument("to_nodes", metavar="TO]", required=False)
-@click.option("--one-way", is_flag=True, help="Only what FROM sends to TO is lost.")
-@click.option("--group", "groups", multiple=True, metavar="A,B…", help="A group cut off from the other groups.")
-@click.option("--topology", metavar="WORD[:NODE]", help="A cut over all nodes, such as halves or isolate:n1.")
-@click.option("--nodes", "among", metavar="A,B…", help="The nodes the topology is over; every node without it.")
+@click.option("--one-way", is_flag=True, help="Drop only data from FROM to TO.")
+@click.option("--group", "groups", multiple=True, metavar="A,B…", help="Cut this group off from the other groups.")
+@click.option("--topology", metavar="WORD[:NODE]", help="Cut all nodes by a pattern, such as halves or isolate:n1.")
+@click.option("--nodes", "among", metavar="A,B…", help="Apply the topology to these nodes. Default: all nodes.")
 @click.option("--mode", help="auto, packet or stream.")
-@click.option("--acks", help="Mode packet, one way cut: pass or drop bare acknowledgements.")
-@click.option("--fail-fast", is_flag=True, help="Reset and refuse instead of silence.")
+@click.option("--acks", help="In mode packet, cut one way: pass or drop bare acknowledgements.")
+@click.option("--fail-fast", is_flag=True, help="Reset and refuse connections instead of silence.")
 @click.option("--preset", help="bad-switch or flaky-link.")
-@click.option("--down", help="flaky-link: how long it is cut, on average.")
-@click.option("--up", help="flaky-link: how long it is whole, on average.")
-@click.option("--ttl", help="Heals itself after this long, such as 30s.")
-@click.option("--id", "id", help="What it is called; without it the server finds a name.")
-@click.option("--allow-empty", is_flag=True, help="No error where no proxy lies between the nodes.")
+@click.option("--down", help="flaky-link: mean time of a cut.")
+@click.option("--up", help="flaky-link: mean time between cuts.")
+@click.option("--ttl", help="Heal after this time, such as 30s.")
+@click.option("--id", "id", help="Name of the partition. Default: a free name.")
+@click.option("--allow-empty", is_flag=True, help="No error if no proxy lies between the nodes.")
 @talks_to_server
 def partition(
     from_nodes: str | None,
@@ -49,10 +49,11 @@ def partition(
     as_json: bool,
     **options: str | bool | None,
 ) -> None:
-    """Cut the nodes FROM and TO off from each other, or cut by --topology or --group.
+    """Cut nodes off from each other.
 
-    FROM and TO are node names, several separated by commas. Every proxy between them is cut
-    at once, open connections and new ones.
+    Cut the nodes FROM off from the nodes TO, or cut by --topology or --group. FROM and TO are
+    names of nodes, separated by commas. Every proxy between them is cut at once, for open
+    connections and new ones.
     """
     body: Json = {key: value for key, value in options.items() if value}
     lists = {"from": from_nodes, "to": to_nodes, "nodes": among}
@@ -60,59 +61,67 @@ def partition(
     if groups:
         body["groups"] = [_names(group) for group in groups]
     problems = Problems()
-    read_partition(body, id or "new", problems)  # checked here first: the same declarations are used on both sides
+    read_partition(body, id or "new", problems)  # validated here first, with the declarations of the server
     if len(problems):
-        raise BadInput("no partition can be made of this; `chaosproxy partition --help` explains", problems)
-    answer: Json = client.post("partitions", body=body | ({"id": id} if id else {})).body
+        message = "the partition is not valid; `chaosproxy partition --help` explains its options"
+        raise BadInput(message, map(described, problems))
+    made: Json = client.post("partitions", body=body | ({"id": id} if id else {})).body
     if as_json:
-        print_json(answer)
+        print_json(made)
         return
-    click.echo(f"cut {_cut_line(answer['cut'])}, on {_counted(answer['proxies'])}, as {answer['id']}")
-    if answer["mode_reason"]:
-        click.echo(f"mode {answer['effective_mode']}: {answer['mode_reason']}")
-    click.echo(f"heal it with: chaosproxy heal --partition {answer['id']}{url_option(client)}")
+    click.echo(f"cut {_cut_line(made['cut'])}, on {_counted(made['proxies'])}, as {made['id']}")
+    if made["mode_reason"]:
+        click.echo(f"mode {made['effective_mode']}: {made['mode_reason']}")
+    show_visibility(made)
+    click.echo(f"heal it with: chaosproxy heal --partition {made['id']}{url_option(client)}")
 
 
-_as = click.option("--as", "kind", type=click.Choice(["node", "proxy"]), help="What NAME is, where it could be both.")
+_as = click.option("--as", "kind", type=click.Choice(["node", "proxy"]), help="Whether NAME is a node or a proxy.")
 
 
 @click.command()
 @click.argument("name")
-@click.option("--down", "lasts", metavar="TIME", help="How long until it is back, such as 5s; without it until healed.")
+@click.option("--down", "lasts", metavar="TIME", help="Come back after this time, such as 5s. Default: when healed.")
 @_as
 @talks_to_server
 def crash(name: str, lasts: str | None, kind: str | None, client: Client, as_json: bool) -> None:
-    """Crash a node or a proxy's server: reset every connection and refuse new ones."""
+    """Crash a node, or the server of one proxy.
+
+    It resets every connection and refuses new ones.
+    """
     _do("crash", name, {"down": lasts} if lasts else {}, kind, client, as_json)
 
 
 @click.command()
 @click.argument("name")
-@click.option("--for", "lasts", metavar="TIME", help="How long it is paused, such as 2s; without it until healed.")
+@click.option("--for", "lasts", metavar="TIME", help="Go on after this time, such as 2s. Default: when healed.")
 @_as
 @talks_to_server
 def pause(name: str, lasts: str | None, kind: str | None, client: Client, as_json: bool) -> None:
-    """Pause a node or a proxy's server: everything is held, then goes on at once."""
+    """Pause a node, or the server of one proxy.
+
+    It holds everything, and releases it at once when the pause ends.
+    """
     _do("pause", name, {"for": lasts} if lasts else {}, kind, client, as_json)
 
 
 @click.command()
 @talks_to_server
 def nodes(client: Client, as_json: bool) -> None:
-    """Show who can reach whom now."""
-    answer: Json = client.get("nodes").body
+    """Show which node can reach which."""
+    found: Json = client.get("nodes").body
     if as_json:
-        print_json(answer)
+        print_json(found)
         return
-    if not answer["nodes"]:
-        click.echo("no proxy names a node; give proxies `from` and `to`")
+    if not found["nodes"]:
+        click.echo("no proxy names a node; add `from` and `to` to proxies")
         return
-    for line in draw_matrix(answer["nodes"], answer["reach"]):
+    for line in draw_matrix(found["nodes"], found["reach"]):
         click.echo(line)
 
 
 def draw_matrix(found: Iterable[Mapping[str, Any]], reach: Mapping[str, Mapping[str, bool | None]]) -> list[str]:
-    """The matrix as lines of text, with arrows for what goes one way; below, what the signs used mean. (Any: JSON.)"""
+    """Return the matrix as lines of text, and below it the meaning of the signs in it. (Any: JSON.)"""
     names = list(reach)
     width = max(map(len, names))
     rows = {row: [_sign(row, column, reach) for column in names] for row in names}
@@ -138,18 +147,19 @@ def _sign(row: str, column: str, reach: Mapping[str, Mapping[str, bool | None]])
 
 def _do(verb: str, name: str, body: Json, kind: str | None, client: Client, as_json: bool) -> None:
     where = kind or _kind_of(name, client)
-    answer: Json = client.post("nodes" if where == "node" else "proxies", name, verb, body=body).body
+    done: Json = client.post("nodes" if where == "node" else "proxies", name, verb, body=body).body
     if as_json:
-        print_json(answer)
+        print_json(done)
         return
-    until = f"for {answer['ttl']}" if answer["ttl"] else "until healed"
-    click.echo(f"{'crashed' if verb == 'crash' else 'paused'} {where} {name} {until}: {', '.join(answer['proxies'])}")
+    until = f"for {done['ttl']}" if done["ttl"] else "until healed"
+    click.echo(f"{'crashed' if verb == 'crash' else 'paused'} {where} {name} {until}: {', '.join(done['proxies'])}")
+    show_visibility(done)
 
 
 def _kind_of(name: str, client: Client) -> str:
-    """Whether the server knows a node or a proxy of that name.
+    """Return `node` or `proxy`, whichever the server has under that name.
 
-    :raises BadInput: neither, or both.
+    :raises BadInput: it has neither, or both.
     """
     known = {
         "node": [node["name"] for node in client.get("nodes").body["nodes"]],
@@ -157,11 +167,12 @@ def _kind_of(name: str, client: Client) -> str:
     }
     found = [kind for kind, names in known.items() if name in names]
     if len(found) == 2:
-        raise BadInput(f"{name!r} is a node and a proxy; say which, with --as node or --as proxy")
+        message = f"{name!r} is a node and a proxy; choose with --as node or --as proxy"
+        raise BadInput(message, code="ambiguous-name")
     if not found:
         every = [*known["node"], *known["proxy"]]
-        has = f"there are nodes: {', '.join(known['node']) or 'none'}; proxies: {', '.join(known['proxy']) or 'none'}"
-        raise BadInput(f"{name!r} is no node and no proxy{nearest(name, every)}; {has}")
+        has = f"nodes: {', '.join(known['node']) or 'none'}; proxies: {', '.join(known['proxy']) or 'none'}"
+        raise BadInput(f"{name!r} is neither a node nor a proxy{nearest(name, every)}; {has}", code="not-found")
     return found[0]
 
 
@@ -174,7 +185,7 @@ def _counted(proxies: list[Json]) -> str:
 
 
 def _cut_line(cut: list[list[str]]) -> str:
-    """`app → db, n1 ⇄ n2`: which pairs no longer hear each other."""
+    """Return the pairs that are cut: `app → db, n1 ⇄ n2`."""
     pairs = {(one, other) for one, other in cut}
     words = [f"{one} → {other}" for one, other in sorted(pairs) if (other, one) not in pairs]
     words += [f"{one} ⇄ {other}" for one, other in sorted(pairs) if (other, one) in pairs and one < other]

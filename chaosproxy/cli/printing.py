@@ -1,4 +1,4 @@
-"""How results are printed: tables for people, JSON for programs."""
+"""Print results: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import click
 __all__ = ["print_json", "print_table"]
 
 
-def print_json(value: object) -> None:
-    """`value` as indented JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: object, *, err: bool = False) -> None:
+    """Print `value` as indented JSON on stdout, or on stderr."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False), err=err)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A table on stdout; the columns named in `right` hold numbers and are set flush right."""
+    """Print a table on stdout; align the columns named in `right`, which hold numbers, to the right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -27,5 +27,5 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    # Into a pipe there is no screen whose width would say where to wrap.
+    # A pipe has no width at which to wrap lines.
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)

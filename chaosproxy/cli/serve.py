@@ -1,4 +1,4 @@
-"""`serve`: run until told to stop."""
+"""`serve`: run proxies and the control API until a signal."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ loop_option = click.option(
     default="auto",
     envvar="CHAOSPROXY_LOOP",
     hidden=True,
-    help="The event loop; auto takes uvloop where it is installed.",
+    help="The event loop; auto uses uvloop if it is installed.",
 )
 
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path), required=False)
-@click.option("--control", type=ADDRESS, metavar="HOST:PORT", help="Address of the control API; over the file's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same decisions; over the file's.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--control", type=ADDRESS, metavar="HOST:PORT", help="Address of the control API; overrides the file.")
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same decisions; overrides the file.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              help="Format of the log on stderr.")  # fmt: skip
 @loop_option
 def serve(
     config: Path | None,
@@ -47,8 +48,8 @@ def serve(
 ) -> None:
     """Run proxies and the control API until SIGTERM or SIGINT.
 
-    Without CONFIG it starts empty, for proxies to be added over REST. Once every listener is
-    bound, one line is printed: ready control=http://HOST:PORT proxies=N
+    Without CONFIG it starts without proxies; add them over REST. It prints one line once every
+    listener is bound: ready control=http://HOST:PORT proxies=N
     """
     from chaosproxy.control.preflight import Refusal, preflight
     from chaosproxy.net.kernel.capabilities import probe
@@ -63,7 +64,7 @@ def serve(
     assert not isinstance(prepared, Refusal), "nothing is wrong with an empty configuration"
 
     from chaosproxy import (
-        app,  # these are loaded late: aiohttp and uvloop take a while to load, and most commands need neither
+        app,  # imported late: aiohttp and uvloop take a while to import, and most commands need neither
     )
     from chaosproxy.observe import start_logging
 
@@ -71,10 +72,12 @@ def serve(
     try:
         loop_name = app.choose_loop(loop)
         app.run_on(loop_name, app.serve(prepared, loop_name, _announce))
-    except (ChaosproxyError, ModuleNotFoundError) as error:
+    except ChaosproxyError as error:
+        raise CannotStart(str(error), error.code) from None
+    except ModuleNotFoundError as error:
         raise CannotStart(str(error)) from None
 
 
 def _announce(here: Running) -> None:
-    # click.echo flushes, so that whoever reads a pipe sees the line at once.
+    # click.echo flushes, so that the reader of a pipe sees the line at once.
     click.echo(f"ready control={here.control_url} proxies={len(here.supervisor.proxies())}")

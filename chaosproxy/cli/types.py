@@ -1,9 +1,10 @@
-"""Option types that click does not have."""
+"""Option types that click does not provide."""
 
 from __future__ import annotations
 
 import click
 
+from chaosproxy.errors import BadValue
 from chaosproxy.model import Address
 from chaosproxy.model.address import parse_address
 
@@ -11,7 +12,7 @@ __all__ = ["ADDRESS"]
 
 
 class _AddressType(click.ParamType[Address]):
-    """`host:port`, `[::1]:port` or `unix:/path`; port 0 picks a free one."""
+    """`host:port`, `[::1]:port` or `unix:/path`; port 0 picks a free port."""
 
     name = "address"
 
@@ -20,8 +21,8 @@ class _AddressType(click.ParamType[Address]):
             return value
         try:
             return parse_address(value, lowest_port=0)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+        except BadValue as bad:
+            self.fail(str(bad), param, ctx)
 
 
 ADDRESS = _AddressType()

@@ -1,10 +1,10 @@
-"""YAML to model and back: text in, a frozen Config out, or every error with file, line and column.
+"""Convert YAML to the model and back. The result is a frozen Config, or every error with file, line and column.
 
-    yaml_tree    text to plain data, and where each value stands
-    scalars      what a plain scalar means
-    environment  `${NAME}` in values
-    load         the three together, and the model's readers
-    dump         a Config as YAML
+    yaml_tree    parse text to plain data; remember the place of each value
+    scalars      convert a plain scalar to a number, flag, null or text
+    environment  replace `${NAME}` in values
+    load         combine the three, and the model's readers
+    dump         write a Config as YAML
     schema       the JSON Schema of the file, for editors
 """
 

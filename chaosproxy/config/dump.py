@@ -1,4 +1,4 @@
-"""A Config as YAML text that `load` reads back as the very same."""
+"""Write a Config as YAML text that `load` reads back as an equal Config."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # The library quotes what YAML 1.1 would not read as text; 1.2 has a few more, such as 1e5. Other
-    # line ends than \n survive as escapes only.
+    # The library quotes text that YAML 1.1 would read as another type; YAML 1.2 has a few more such
+    # texts, such as 1e5. Line ends other than \n survive only as escapes.
     style = None if _is_plain(text) else "'"
     style = style if text.isprintable() else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
@@ -37,7 +37,7 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(config: Config) -> str:
-    """What is default is left out; a dollar in a value is doubled, so that it is no environment reference."""
+    """Return the YAML text, without default values. A dollar is doubled, so that it starts no environment reference."""
     data = _escaped(write_config(config))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
 

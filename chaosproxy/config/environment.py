@@ -1,6 +1,6 @@
-"""References to the environment in a text: `${NAME}`, `${NAME:-default}`, `${NAME:?message}`.
+"""Environment references in a text: `${NAME}`, `${NAME:-default}`, `${NAME:?message}`.
 
-`$$` is a literal dollar, and so is a dollar that no brace or dollar follows. As in a shell,
+`$$` is a literal dollar, and so is a dollar without a brace or dollar after it. As in a shell,
 `:-` and `:?` also treat an empty variable as unset (POSIX.1-2017, XCU 2.6.2).
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+
+from chaosproxy.errors import BadValue
 
 __all__ = ["escape", "expand"]
 
@@ -20,15 +22,15 @@ _FORMS = "${NAME}, ${NAME:-default} or ${NAME:?message}, or $${ for a literal ${
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
-    """`text` with every reference replaced.
+    """Return `text` with every reference replaced.
 
-    :raises ValueError: a variable is unset, or a reference is malformed; in words for the user.
+    :raises BadValue: a variable is unset, or a reference is malformed; the message is for the user.
     """
     return _REFERENCE.sub(lambda match: _value(match, environment), text)
 
 
 def escape(text: str) -> str:
-    """A text that expands to `text`."""
+    """Return a text that expands to `text`."""
     return text.replace("$", "$$")
 
 
@@ -37,12 +39,14 @@ def _value(match: re.Match[str], environment: Mapping[str, str]) -> str:
         return "$"
     name, kind, word = match["name"], match["kind"], match["word"] or ""
     if name is None or "${" in word:
-        raise ValueError(f"malformed environment reference; write {_FORMS}, one not inside another")
+        raise BadValue("malformed", f"malformed environment reference; use {_FORMS}; references cannot be nested")
     value = environment.get(name)
     if kind is None and value is None:
-        raise ValueError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+        message = f"the environment variable {name} is not set; set it, or use ${{{name}:-default}}"
+        raise BadValue("variable-not-set", message)
     if kind and not value:
         if kind == "?":
-            raise ValueError(f"the environment variable {name} is not set: {word[:200] or 'it is needed here'}; set it")
+            message = f"the environment variable {name} is not set: {word[:200] or 'it is required here'}; set it"
+            raise BadValue("variable-not-set", message)
         return word
     return value or ""

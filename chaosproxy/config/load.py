@@ -1,4 +1,4 @@
-"""A configuration file's text to a Config, or to everything that is wrong with it, located."""
+"""Load the text of a configuration file as a Config, or raise all of its errors, each with its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ConfigError", "ConfigFile", "LocatedProblem", "load", "read"]
 
 @dataclass(frozen=True, slots=True)
 class LocatedProblem(Problem):
-    """A Problem and where in which file it stands."""
+    """A Problem and its place in a file."""
 
     file: str = ""
     line: int = 1
@@ -28,7 +28,7 @@ class LocatedProblem(Problem):
 
 
 class ConfigError(InvalidInput):
-    """A file is wrong; `str()` is a line `FILE:LINE:COL: path.to.field: what is wrong; what would be right` each."""
+    """A file is wrong; `str()` has one line `FILE:LINE:COL: path.to.field: message` for each problem."""
 
     def __init__(self, problems: Iterable[LocatedProblem]) -> None:
         self.located = tuple(problems)
@@ -48,12 +48,12 @@ class ConfigFile:
     _tree: Tree
 
     def locate(self, problems: Iterable[Problem]) -> list[LocatedProblem]:
-        """Say where in the file each problem stands, in order of line: problems that its text alone does not show."""
+        """Find the place of each problem that was not found in the text alone; return them in order of line."""
         return _in_order(_locate(one, self._tree, self.name) for one in problems)
 
 
 def load(text: bytes, name: str, environment: Mapping[str, str]) -> Config:
-    """The configuration in `text`; `name` is what the file is called in errors.
+    """Return the configuration in `text`; errors call the file `name`.
 
     :raises ConfigError: with every problem of the file, in order of line.
     """
@@ -61,7 +61,7 @@ def load(text: bytes, name: str, environment: Mapping[str, str]) -> Config:
 
 
 def read(text: bytes, name: str, environment: Mapping[str, str]) -> ConfigFile:
-    """The configuration in `text`, as `load` reads it, and where each part of it stands.
+    """Return the configuration in `text`, like `load`, with the place of each part.
 
     :raises ConfigError: with every problem of the file, in order of line.
     """
@@ -84,7 +84,7 @@ def _in_order(problems: Iterable[LocatedProblem]) -> list[LocatedProblem]:
 
 
 def _keep_token_text(tree: Tree) -> None:
-    """A token of digits alone is text too: who writes `${TOKEN}` does not know what it will hold."""
+    """Keep the text of a token that looks like a number: the author of `${TOKEN}` does not know its value."""
     control = tree.root.children.get("control")
     token = control.children.get("token") if control else None
     if control and token and isinstance(control.data, dict) and isinstance(token.data, bool | int | float):
@@ -93,12 +93,12 @@ def _keep_token_text(tree: Tree) -> None:
 
 def _located(error: YamlError, name: str) -> LocatedProblem:
     line, column = error.mark
-    return LocatedProblem(error.path, error.message, file=name, line=line, column=column)
+    return LocatedProblem(error.path, error.code, error.message, file=name, line=line, column=column)
 
 
 def _locate(problem: Problem, tree: Tree, name: str) -> LocatedProblem:
     line, column = _mark_of(problem, tree)
-    return LocatedProblem(problem.path, problem.message, problem.at_key, name, line, column)
+    return LocatedProblem(problem.path, problem.code, problem.message, problem.at_key, name, line, column)
 
 
 def _mark_of(problem: Problem, tree: Tree) -> Mark:

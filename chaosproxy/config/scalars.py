@@ -1,11 +1,13 @@
-"""What a plain (unquoted) scalar means: the core schema of YAML 1.2.2, §10.3.2.
+"""Resolve plain (unquoted) scalars by the core schema of YAML 1.2.2, §10.3.2.
 
-So `on`, `yes`, `12:30` and `2024-01-01` are text, as they look, and not what YAML 1.1 made of them.
+`on`, `yes`, `12:30` and `2024-01-01` are text. YAML 1.1 made them flags, a number and a date.
 """
 
 from __future__ import annotations
 
 import re
+
+from chaosproxy.errors import BadValue
 
 __all__ = ["Scalar", "resolve"]
 
@@ -23,9 +25,9 @@ _MOST_DIGITS = 400
 
 
 def resolve(text: str) -> Scalar:
-    """The value of a plain scalar.
+    """Return the value of a plain scalar.
 
-    :raises ValueError: a number of so many digits that it cannot be meant; in words for the user.
+    :raises BadValue: the scalar is a number with too many digits; the message is for the user.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -33,7 +35,8 @@ def resolve(text: str) -> Scalar:
         return text
     whole, based, real = _INT.fullmatch(text), _BASED.fullmatch(text), _FLOAT.fullmatch(text)
     if (whole or based or real) and len(text) > _MOST_DIGITS:
-        raise ValueError(f"a number of {len(text)} characters; give one that is shorter, or put text in quotes")
+        message = f"the number has {len(text)} characters; use at most {_MOST_DIGITS}, or put text in quotes"
+        raise BadValue("too-large", message)
     if whole:
         return int(text)
     if based:

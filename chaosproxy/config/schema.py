@@ -1,4 +1,4 @@
-"""The JSON Schema (2020-12) of the configuration file, for editors; from the declarations alone."""
+"""The JSON Schema (2020-12) of the configuration file, for editors; made from the declarations alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFERENCE = {"$ref": "#/$defs/reference"}
 
 
 def config_schema() -> Json:
-    """A schema that accepts an environment reference wherever a value may stand."""
+    """Return a schema that accepts an environment reference in place of any value."""
     config = struct_schema(Config)
     proxy = struct_schema(ProxySpec)
     proxy["properties"]["faults"] = {
@@ -55,7 +55,7 @@ def config_schema() -> Json:
 
 
 def _fault() -> Json:
-    """Which type it is decides what else it may hold: `if` and `then`, so that an editor blames one type only."""
+    """Return the schema of a fault. It uses `if` and `then`, so that an editor reports errors for one type only."""
     return {
         "type": "object",
         "required": ["type"],
@@ -83,7 +83,7 @@ def _by_name(item: Json) -> Json:
 
 
 def _with_references(schema: Any) -> Any:
-    """The same schema, with a reference allowed in place of every value that is not a mapping, list or any text."""
+    """Return the schema with a reference allowed in place of every number, flag, word or patterned text."""
     if isinstance(schema, list):
         return [_with_references(one) for one in schema]
     if not isinstance(schema, dict):

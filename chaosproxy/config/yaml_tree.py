@@ -1,11 +1,17 @@
-"""YAML text to plain data, and where in the text each key and value stands.
+"""Parse YAML text to plain data, and remember the place of each key and value.
 
-Reads the events of the YAML parser itself, so that nothing is constructed but mappings, lists
-and scalars, and every bound is kept while reading, not after. Refused, each at its place:
+`read_tree` composes Nodes from the events of PyYAML's parser. It does not use PyYAML's own
+composer and constructors, so that only mappings, lists and scalars are made, and every limit
+holds while reading, not after. A Tree holds the root Node and the errors met on the way; a
+Node holds its plain data and the marks (line, column) of its keys and children, so that a
+Problem with a path can be located later (`Tree.find`).
+
+An error in one value is noted, and reading goes on: the value is `broken`, and the model's
+readers are not asked about it. An error in the text itself ends reading (BadYaml). Refused are
 duplicate keys, tags, merge keys, several documents, aliases that refer to themselves or expand
-beyond `MOST_NODES`, nesting beyond `DEEPEST`, and whatever is no YAML.
+beyond `MOST_NODES`, and nesting beyond `DEEPEST`.
 
-Keys are always text: `8080:` and `on:` name what they look like.
+Keys are always text, whatever they look like: `8080:` and `on:` too.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from typing import TypeAlias
 import yaml
 
 from chaosproxy.config.scalars import Scalar, resolve
-from chaosproxy.errors import Path, shown
+from chaosproxy.errors import BadValue, Code, Path, shown
 
 __all__ = ["DEEPEST", "MOST_BYTES", "MOST_NODES", "BadYaml", "Mark", "Tree", "YamlError", "read_tree"]
 
@@ -42,15 +48,15 @@ _LOADER: type[yaml.CSafeLoader] | type[yaml.SafeLoader] = getattr(yaml, "CSafeLo
 
 
 class YamlError(Exception):
-    """One thing that is wrong with the text itself."""
+    """One error in the text itself."""
 
-    def __init__(self, mark: Mark, message: str, path: Path = ()) -> None:
+    def __init__(self, mark: Mark, code: Code, message: str, path: Path = ()) -> None:
         super().__init__(message)
-        self.mark, self.message, self.path = mark, message, path
+        self.mark, self.code, self.message, self.path = mark, code, message, path
 
 
 class BadYaml(Exception):
-    """The text cannot be read at all; `errors` holds what was wrong up to there."""
+    """The text cannot be read to its end; `errors` holds all errors up to there."""
 
     def __init__(self, errors: list[YamlError]) -> None:
         super().__init__("; ".join(str(error) for error in errors))
@@ -59,29 +65,29 @@ class BadYaml(Exception):
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it stands."""
+    """A value and its place."""
 
     mark: Mark
     data: Data
     children: dict[str | int, Node] = field(default_factory=dict)
     keys: dict[str, Mark] = field(default_factory=dict)
     nodes: int = 1
-    """How many there are in it, aliases expanded."""
+    """Number of nodes in it, itself included, with aliases expanded."""
     text: str = ""
-    """Of a scalar, as written, references expanded."""
+    """The text of a scalar, with references expanded."""
     broken: bool = False
-    """It was refused and noted; `data` stands for nothing."""
+    """True if the value was refused and noted; `data` is meaningless then."""
 
 
 @dataclass(slots=True)
 class Tree:
-    """A document as far as it could be read; `errors` in the order they were met."""
+    """A document, and its errors in the order they were met."""
 
     root: Node
     errors: list[YamlError]
 
     def find(self, path: Path) -> tuple[Node | None, Mark]:
-        """The node at a path, None where there is none; and the mark of its key, or of what comes nearest."""
+        """Return the node at a path, or None, and the mark of its key or of the nearest node above it."""
         node, mark = self.root, self.root.mark
         for step in path:
             mark = node.keys.get(str(step), node.mark)
@@ -94,7 +100,7 @@ class Tree:
         return node, mark
 
     def is_broken(self, path: Path) -> bool:
-        """Whether the value at a path, or what holds it, was refused: then nothing more is to be said of it."""
+        """Return whether the value at a path, or a node above it, was refused already."""
         node: Node | None = self.root
         for step in path:
             if node is None or node.broken:
@@ -104,9 +110,9 @@ class Tree:
 
 
 def read_tree(text: bytes, expand: Expand) -> Tree:
-    """The one document in `text`; `expand` is applied to every scalar that is a value, and may raise ValueError.
+    """Read the one document in `text`. Apply `expand`, which may raise BadValue, to every scalar that is a value.
 
-    :raises BadYaml: the text cannot be read at all.
+    :raises BadYaml: the text cannot be read to its end.
     """
     errors: list[YamlError] = []
     try:
@@ -117,16 +123,18 @@ def read_tree(text: bytes, expand: Expand) -> Tree:
 
 def _decoded(text: bytes) -> str:
     if len(text) > MOST_BYTES:
-        raise YamlError((1, 1), f"the file has {len(text)} bytes; give one of at most {MOST_BYTES} (1 MiB)")
+        message = f"the file has {len(text)} bytes; use at most {MOST_BYTES} (1 MiB)"
+        raise YamlError((1, 1), "too-large", message)
     try:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = text[: error.start].decode("utf-8-sig", "replace")
         byte = error.object[error.start]
-        raise YamlError(_mark_after(before), f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
+        message = f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
+        raise YamlError(_mark_after(before), "not-utf-8", message) from None
     if wrong := _UNPRINTABLE.search(decoded):
-        message = f"the character U+{ord(wrong[0]):04X} may not stand in YAML; write it as an escape in double quotes"
-        raise YamlError(_mark_after(decoded[: wrong.start()]), message)
+        message = f"YAML does not allow the character U+{ord(wrong[0]):04X}; use an escape in double quotes"
+        raise YamlError(_mark_after(decoded[: wrong.start()]), "not-yaml", message)
     return decoded
 
 
@@ -136,7 +144,7 @@ def _mark_after(text: str) -> Mark:
 
 
 class _Reader:
-    """Composes nodes from events; the depth of its recursion is bounded by `DEEPEST`."""
+    """Compose nodes from events; `DEEPEST` bounds the depth of the recursion."""
 
     def __init__(self, text: str, expand: Expand, errors: list[YamlError]) -> None:
         self._events = _events(text)
@@ -149,27 +157,29 @@ class _Reader:
         next(self._events)  # the stream's start
         event = next(self._events)
         if isinstance(event, yaml.StreamEndEvent):
-            raise YamlError((1, 1), "the file is empty; give at least version: 1 and proxies")
+            raise YamlError((1, 1), "empty", "the file is empty; add at least version: 1 and proxies")
         root = self._node(next(self._events), (1, 1), ())
         next(self._events)  # the document's end
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            self._note(_mark(after), "a second document begins here; give one document per file", ())
+            message = "a second document begins here; use one document per file"
+            self._note(_mark(after), "unsupported-yaml", message, ())
         if root.data is None and not self._errors:
-            raise YamlError((1, 1), "the file is empty; give at least version: 1 and proxies")
+            raise YamlError((1, 1), "empty", "the file is empty; add at least version: 1 and proxies")
         return root
 
-    def _note(self, mark: Mark, message: str, path: Path) -> None:
+    def _note(self, mark: Mark, code: Code, message: str, path: Path) -> None:
         if len(self._errors) < _MOST_ERRORS:
-            self._errors.append(YamlError(mark, message, path))
+            self._errors.append(YamlError(mark, code, message, path))
 
     def _count(self, nodes: int, mark: Mark) -> None:
         self._nodes += nodes
         if self._nodes > MOST_NODES:
-            raise YamlError(mark, f"more than {MOST_NODES} values, aliases expanded; give fewer")
+            message = f"the file has more than {MOST_NODES} values, with aliases expanded; use fewer"
+            raise YamlError(mark, "too-large", message)
 
     def _node(self, event: yaml.Event, key_mark: Mark, path: Path) -> Node:
-        """The node that begins with `event`; a block collection is said to stand where its key does."""
+        """Return the node that begins with `event`; a block collection gets the mark of its key."""
         mark = _mark(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(str(event.anchor), mark, path)
@@ -182,7 +192,8 @@ class _Reader:
             node = self._scalar(event, mark, path)
         else:
             if len(path) >= DEEPEST:
-                raise YamlError(mark, f"nested more than {DEEPEST} levels deep; give something flatter")
+                message = f"the file is nested more than {DEEPEST} levels deep; use fewer levels"
+                raise YamlError(mark, "too-large", message)
             node = self._collection(event, mark if event.flow_style else key_mark, path)
         if anchor is not None:
             self._anchors[anchor] = node
@@ -191,9 +202,12 @@ class _Reader:
     def _alias(self, anchor: str, mark: Mark, path: Path) -> Node:
         name, node = anchor[:60], self._anchors.get(anchor)
         if node is None:
-            inside = f"the alias *{name} stands inside what it refers to; give the value itself"
-            unknown = f"the alias *{name} has no anchor before it; give &{name} first"
-            self._note(mark, inside if anchor in self._anchors else unknown, path)
+            inside = f"the alias *{name} is inside its own anchor; use the value itself"
+            unknown = f"the alias *{name} has no anchor before it; add &{name} before it"
+            if anchor in self._anchors:
+                self._note(mark, "unsupported-yaml", inside, path)
+            else:
+                self._note(mark, "not-yaml", unknown, path)
             return Node(mark, None, broken=True)
         self._count(node.nodes, mark)
         return replace(node, mark=mark)
@@ -202,7 +216,8 @@ class _Reader:
         node = Node(mark, {} if isinstance(event, yaml.MappingStartEvent) else [])
         name = "map" if isinstance(node.data, dict) else "seq"
         if event.tag not in (None, "!", _CORE + name):
-            self._note(_mark(event), f"the tag {_tag(str(event.tag))} is not allowed; leave it out", path)
+            message = f"the tag {_tag(str(event.tag))} is not allowed; remove it"
+            self._note(_mark(event), "unsupported-yaml", message, path)
         if isinstance(node.data, dict):
             self._mapping(node, path)
         else:
@@ -232,27 +247,27 @@ class _Reader:
                 continue
             if key in pairs:
                 first, _ = node.keys[key]
-                message = f"the key {shown(key)} is given twice, first in line {first}; leave one out"
-                self._note(mark, message, (*path, key))
+                message = f"the key {shown(key)} is given twice, first in line {first}; remove one"
+                self._note(mark, "duplicate", message, (*path, key))
                 continue
             pairs[key], node.keys[key], node.children[key] = child.data, mark, child
 
     def _key(self, event: yaml.Event, path: Path) -> str | None:
-        """The text of a key; None, and the error noted, if it cannot be one."""
+        """Return the text of a key; if the node cannot be a key, note the error and return None."""
         mark = _mark(event)
         if not isinstance(event, yaml.ScalarEvent):
-            self._note(mark, "a key must be text; write `key: value`", path)
+            self._note(mark, "wrong-type", "a key must be text; use `key: value`", path)
             if not isinstance(event, yaml.AliasEvent):
                 self._node(event, mark, (*path, "?"))
             return None
         self._count(1, mark)
         if event.tag is not None and event.tag != _CORE + "str":
-            self._note(mark, f"the tag {_tag(event.tag)} is not allowed; leave it out", path)
+            self._note(mark, "unsupported-yaml", f"the tag {_tag(event.tag)} is not allowed; remove it", path)
         if event.anchor is not None:
             self._anchors[event.anchor] = Node(mark, event.value)
         if event.value == "<<" and not event.style:
-            message = "merge keys are not supported; repeat the keys, or give an alias as a whole value"
-            self._note(mark, message, path)
+            message = "merge keys are not supported; repeat the keys, or use an alias as a whole value"
+            self._note(mark, "unsupported-yaml", message, path)
             return None
         return str(event.value)
 
@@ -260,14 +275,15 @@ class _Reader:
         name = (event.tag or "").removeprefix(_CORE)
         try:
             if event.tag not in (None, "!", _CORE + "str") and (event.tag == name or name not in _SCALAR_TAGS):
-                raise ValueError(f"the tag {_tag(event.tag)} is not allowed; leave it out")
+                raise BadValue("unsupported-yaml", f"the tag {_tag(event.tag)} is not allowed; remove it")
             text = self._expand(event.value)
             plain = name in _SCALAR_TAGS or (event.tag is None and not event.style)
             value = resolve(text) if plain else text
             if name in _SCALAR_TAGS and not isinstance(value, _SCALAR_TAGS[name]):
-                raise ValueError(f"{shown(value)} is no {name} as its tag says; leave the tag out")
-        except ValueError as error:
-            self._note(mark, str(error), path)
+                message = f"{shown(value)} does not match its tag !!{name}; remove the tag"
+                raise BadValue("wrong-type", message)
+        except BadValue as bad:
+            self._note(mark, bad.code, str(bad), path)
             return Node(mark, None, broken=True)
         return Node(mark, value, text=text)
 
@@ -285,16 +301,16 @@ def _place(mark: _YamlMark | None) -> Mark:
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    """The parser's events.
+    """Yield the parser's events.
 
-    :raises YamlError: the text is no YAML.
+    :raises YamlError: the text is not YAML.
     """
     try:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text) from None
     except yaml.YAMLError as error:
-        raise YamlError((1, 1), f"this is not YAML ({error})") from None
+        raise YamlError((1, 1), "not-yaml", f"the text is not YAML ({error}); correct it") from None
 
 
 _ADVICE = {
@@ -302,15 +318,15 @@ _ADVICE = {
     "mapping values are not allowed": "put a value that holds `: ` in quotes, or check the indentation",
     "expected <block end>": "check the indentation",
     "did not find expected key": "check the indentation",
-    "could not find expected ':'": "write `key: value`",
+    "could not find expected ':'": "use `key: value`",
 }
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlError:
-    # The library says a line too many for what is missing at the end of a text without a last line end.
+    # If the text does not end with a line end, the library reports a missing end one line too far down.
     mark = min(_place(error.problem_mark or error.context_mark), _mark_after(text))
     what = " ".join(part for part in (error.problem, error.context) if part)
     since = error.context_mark
     where = f" that begins in line {since.line + 1}" if since and error.problem_mark and error.context else ""
     advice = next((words for part, words in _ADVICE.items() if part in what), "check quotes, brackets and indentation")
-    return YamlError(mark, f"this is not YAML: {what}{where}; {advice}")
+    return YamlError(mark, "not-yaml", f"the text is not YAML: {what}{where}; {advice}")

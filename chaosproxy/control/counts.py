@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from chaosproxy.faults.base import Direction
+from chaosproxy.net.attempts import SharedTap
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.tallies import FaultTally, Histogram, RouteTally, Side, TcpInfo
 
@@ -51,6 +52,9 @@ class ProxyCounts:
     name: str
     protocol: str
     opened: int
+    attempts: Mapping[str, int]
+    """Connection attempts that a fault refused, left unanswered or reset, by result."""
+    syn_retransmits: int
     connections: int
     half_ended: int
     closed: Mapping[str, int]
@@ -82,10 +86,16 @@ class Counts:
     partitions: int
     cut: frozenset[tuple[str, str]]
     """The pairs that are cut now."""
+    attempts_visible: bool
+    """Connection attempts that faults hide can be seen on this machine."""
+    missed: int
+    """Packets of connection attempts that arrived too fast to be counted."""
 
 
-def counts_of(proxies: Iterable[Proxy], partitions: int, cut: frozenset[tuple[str, str]]) -> Counts:
-    return Counts(tuple(map(proxy_counts, proxies)), partitions, cut)
+def counts_of(
+    proxies: Iterable[Proxy], partitions: int, cut: frozenset[tuple[str, str]], tap: SharedTap
+) -> Counts:
+    return Counts(tuple(map(proxy_counts, proxies)), partitions, cut, tap.capability.available, tap.missed)
 
 
 def proxy_counts(proxy: Proxy) -> ProxyCounts:
@@ -94,6 +104,8 @@ def proxy_counts(proxy: Proxy) -> ProxyCounts:
         name=proxy.spec.name,
         protocol=proxy.spec.protocol,
         opened=tally.opened,
+        attempts=dict(tally.attempts),
+        syn_retransmits=tally.syn_retransmits,
         connections=len(proxy.connections),
         half_ended=proxy.half_ended(),
         closed=dict(tally.closed),

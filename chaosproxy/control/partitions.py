@@ -111,7 +111,7 @@ class Partitions:
         :raises Unsupported: it asks for mode packet, which cannot be had here.
         """
         if spec.id in self._active:
-            raise Conflict(f"there is a partition {spec.id!r} already; heal it, or take another id")
+            raise Conflict(f"there is a partition {spec.id!r} already; heal it, or take another id", "name-taken")
         specs = [proxy.spec for proxy in self._proxies()]
         return self._begin(granted(preflight_cut(spec, specs, self._seed, self._kernel)), by)
 

@@ -45,7 +45,8 @@ def matches(address: Address, patterns: Iterable[str]) -> bool:
 
 def _problem(field: str, rule: str, address: Address, allowed: Iterable[str]) -> Problem:
     has = ", ".join(allowed) or "nothing"
-    return Problem((field,), f"{address} is outside policy.{rule} of the configuration, which allows {has}")
+    message = f"{address} is outside policy.{rule} of the configuration, which allows {has}"
+    return Problem((field,), "forbidden-by-policy", message)
 
 
 def _matches(address: Address, pattern: str) -> bool:

@@ -182,7 +182,7 @@ def preflight_proxy(
         try:
             sever_modes(partition, cut, [spec], kernel)
         except Unsupported as error:
-            found.unsupported.append(Problem((), f"partition {partition.id}: {error}"))
+            found.unsupported.append(Problem((), error.code, f"partition {partition.id}: {error}"))
     return found.refusal() or PreparedProxy(spec, modes, tls)
 
 
@@ -195,15 +195,16 @@ def preflight_fault(
     try:
         resolved = resolve_mode(fault, proxy, kernel)
     except Unsupported as error:
-        found.unsupported.append(Problem(("mode",) if fault.settings.in_kernel else ("type",), str(error)))
+        field = "mode" if fault.settings.in_kernel else "type"
+        found.unsupported.append(Problem((field,), error.code, str(error)))
     admission = fault.settings.admission()
     if tls is not None and admission is not None and admission.handshake is not None:
         try:
             tls = tls.with_handshake(admission.handshake)
         except InvalidInput as error:
-            found.invalid.append(Problem(("how",), str(error)))
+            found.invalid.append(Problem(("how",), error.problems[0].code, str(error)))
         except ChaosproxyError as error:
-            found.unsupported.append(Problem(("how",), str(error)))
+            found.unsupported.append(Problem(("how",), error.code, str(error)))
     if (refused := found.refusal()) is not None:
         return refused
     assert resolved is not None
@@ -223,7 +224,7 @@ def preflight_cut(
     try:
         modes = sever_modes(spec, cut, proxies, kernel)
     except Unsupported as error:
-        return Refusal(unsupported=(Problem(("mode",), str(error)),))
+        return Refusal(unsupported=(Problem(("mode",), error.code, str(error)),))
     return PreparedCut(spec, cut, faults_of(spec, cut, proxies), modes)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from chaosproxy.control.nodes import proxies_of
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.declare import Kind, Text, nearest
-from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem, Unsupported
+from chaosproxy.errors import BadValue, Conflict, InvalidInput, NotFound, Problem, Unsupported
 from chaosproxy.http.patterns import glob
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import Names
@@ -52,11 +52,11 @@ def read_selection(data: Mapping[str, object]) -> Selection | None:
     first, *others = given
     if others:
         message = f"not supported together with {first}; give one of {', '.join(SELECTORS)}"
-        raise InvalidInput([Problem((key,), message, at_key=True) for key in others])
+        raise InvalidInput([Problem((key,), "invalid-together", message, at_key=True) for key in others])
     try:
         value = SELECTORS[first].read(given[first])
-    except ValueError as error:
-        raise InvalidInput([Problem((first,), str(error))]) from None
+    except BadValue as bad:
+        raise InvalidInput([Problem((first,), bad.code, str(bad))]) from None
     return Selection(**{first: value})  # type: ignore[arg-type]  # the kind of each key has read it
 
 
@@ -113,7 +113,7 @@ def add_on(supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, b
     for proxy in proxies:
         if proxy.spec.fault(fault.name) is not None:
             on = f"proxy {proxy.spec.name!r}"
-            raise Conflict(f"{on} has a fault {fault.name!r} already; change it, or take another name")
+            raise Conflict(f"{on} has a fault {fault.name!r} already; change it, or take another name", "name-taken")
         with _naming(proxy):
             prepared.append((proxy, supervisor.faults.prepare(proxy, fault)))
     for proxy, one in prepared:
@@ -147,6 +147,6 @@ def _naming(proxy: Proxy) -> Iterator[None]:
     try:
         yield
     except Unsupported as error:
-        raise Unsupported(named(str(error))) from None
+        raise Unsupported(named(str(error)), code=error.code) from None
     except InvalidInput as error:
         raise InvalidInput([replace(one, message=named(one.message)) for one in error.problems]) from None

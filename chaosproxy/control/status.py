@@ -9,7 +9,7 @@ What was counted for metrics is in `control.counts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -41,6 +41,8 @@ class FaultStatus:
     """The mode it acts in; None where its type has no modes."""
     why: str
     """Why `auto` became stream; empty otherwise."""
+    attempts_obstacle: str | None
+    """Why connection attempts that the fault hides are not visible; empty where they are, None where it hides none."""
     origin: Origin
 
 
@@ -94,6 +96,8 @@ class PartStatus:
     proxy: str
     mode: Mode | None
     why: str
+    attempts_obstacle: str
+    """Why connection attempts that it hides are not visible; empty where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,8 @@ def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]
 def fault_status(proxy: Proxy, fault: FaultSpec, origin: Origin) -> FaultStatus:
     active = proxy.active_fault(fault.name)
     mode, why = (None, "") if active is None else (active.resolved.mode, active.resolved.why)
-    return FaultStatus(fault, mode, why, origin)
+    hides = active is not None and active.hides is not None
+    return FaultStatus(fault, mode, why, proxy.attempts_obstacle() if hides else None, origin)
 
 
 def connection_status(connection: Connection) -> ConnectionStatus:
@@ -175,12 +180,16 @@ def connection_status(connection: Connection) -> ConnectionStatus:
     )
 
 
-def partition_status(active: ActivePartition) -> PartitionStatus:
+def partition_status(active: ActivePartition, proxies: Iterable[Proxy]) -> PartitionStatus:
+    """`proxies` are those that run."""
+    obstacles = {proxy.spec.name: proxy.attempts_obstacle() for proxy in proxies if proxy.spec.name in active.parts}
     return PartitionStatus(
         spec=active.spec,
         cut=active.cut,
         is_cut=active.is_cut,
-        parts=tuple(PartStatus(name, part.mode, part.why) for name, part in active.parts.items()),
+        parts=tuple(
+            PartStatus(name, part.mode, part.why, obstacles.get(name, "")) for name, part in active.parts.items()
+        ),
         origin=Origin(active.by, active.since),
         lasts=active.lasts,
     )

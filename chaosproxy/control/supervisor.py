@@ -47,6 +47,7 @@ from chaosproxy.events import (
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
+from chaosproxy.net.attempts import SharedTap
 from chaosproxy.net.kernel.capabilities import Capabilities, probe
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.proxy import Proxy
@@ -79,18 +80,24 @@ class Supervisor:
         """
         self.seed = seed or Seed.drawn()
         self.bus = bus or Bus()
-        self.kernel = kernel or probe()
+        self._kernel = kernel or probe()
         self._clock = clock
         self._scheduler = Scheduler(clock, make_timer or best_timer(asyncio.get_running_loop(), clock))
         self._hangups = Hangups()
+        self.tap = SharedTap(self._kernel.tap, clock)
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
         self._origins: dict[str, Origin] = {}
         """Of every proxy, by name."""
         self._ending: list[Proxy] = []
-        self.faults = Faults(self.kernel, self.bus, self._scheduler)
-        self.partitions = Partitions(self.proxies, self.seed, self.kernel, self.bus, self._scheduler)
+        self.faults = Faults(self._kernel, self.bus, self._scheduler)
+        self.partitions = Partitions(self.proxies, self.seed, self._kernel, self.bus, self._scheduler)
+
+    @property
+    def kernel(self) -> Capabilities:
+        """What this machine can do."""
+        return replace(self._kernel, tap=self.tap.capability)
 
     def now(self) -> float:
         """Seconds on the data plane's clock."""
@@ -98,9 +105,10 @@ class Supervisor:
 
     def status(self) -> Status:
         """Everything that runs, as a plain value."""
-        partitions = tuple(map(partition_status, self.partitions.all()))
+        proxies = self.proxies()
+        partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
         return Status(
-            self.seed.value, tuple(map(self.proxy_status, self.proxies())), partitions, self.kernel.all()
+            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all()
         )
 
     def proxy_status(self, proxy: Proxy) -> ProxyStatus:
@@ -111,7 +119,7 @@ class Supervisor:
 
     def counts(self) -> Counts:
         """Everything that was counted, as a plain value; asks the kernel about filters and a sample of sockets."""
-        return counts_of(self.proxies(), len(self.partitions.all()), self.partitions.cut_now())
+        return counts_of(self.proxies(), len(self.partitions.all()), self.partitions.cut_now(), self.tap)
 
     # ── proxies ───────────────────────────────────────────────────────────────────────
 
@@ -180,7 +188,7 @@ class Supervisor:
         """
         async with self._changing:
             if spec.name in self._proxies:
-                raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name")
+                raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name", "name-taken")
             prepared = self._preflight_proxy(spec, None)
             proxy = self._make(prepared)
             with contextlib.ExitStack() as undo:
@@ -248,16 +256,9 @@ class Supervisor:
 
     def _make(self, prepared: PreparedProxy) -> Proxy:
         return Proxy(
-            prepared.spec,
-            prepared.tls,
-            prepared.modes,
-            seed=self.seed,
-            bus=self.bus,
-            scheduler=self._scheduler,
-            hangups=self._hangups,
-            tasks=self._tasks,
-            kernel=self.kernel,
-        )
+            prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self._scheduler,
+            hangups=self._hangups, tap=self.tap, tasks=self._tasks, kernel=self._kernel,
+        )  # fmt: skip
 
     def _must_move(self, spec: ProxySpec) -> bool:
         """Whether the change needs a socket to be bound."""
@@ -287,7 +288,7 @@ class Supervisor:
         self.partitions.arrange(proxy)
         for fault in faults.put.values():
             self.faults.place(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
-        proxy.settle(prepared.modes)
+        proxy.apply_settings(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
         elif not spec.enabled and before.enabled:
@@ -316,7 +317,7 @@ class Supervisor:
         :raises Conflict: the proxy has a fault of that name.
         """
         if self.proxy(proxy).spec.fault(fault.name) is not None:
-            raise Conflict(f"proxy {proxy!r} has a fault {fault.name!r} already; change it, or take another name")
+            raise Conflict(f"proxy {proxy!r} has a fault {fault.name!r} already; use another name", "name-taken")
         self.put_fault(proxy, fault, by)
 
     def put_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:

@@ -1,12 +1,12 @@
-"""Declared once, read everywhere: parameters with their unit, default, range and meaning.
+"""Declare a parameter once, with its unit, default, range and meaning; use the declaration everywhere.
 
 A *struct* is a frozen dataclass whose fields are made by `param(kind, …)`. From that one
 declaration come the reader used by YAML, REST and the command line, the JSON Schema, the
 `faults` command and docs/faults.md.
 
-    kinds     what a value may be: Duration, Size, Rate, Share, Choice, Struct, Names …
+    kinds     the types of values: Duration, Size, Rate, Share, Choice, Struct, Names …
     params    `param()` and `params_of()`: a struct's fields
-    reading   plain data in, a struct or every Problem out; and back to plain data
+    reading   read plain data into a struct or a list of Problems; write it back
 """
 
 from chaosproxy.declare.kinds import (

@@ -1,8 +1,13 @@
-"""What a value may be. A kind reads plain data, writes it back, and describes itself.
+"""Kinds: the types of values in a configuration.
 
-`read` answers the value or raises ValueError with words for the user: what is wrong, and
-what would be right. Kinds that hold others (Struct, ListOf, MapOf) are walked by
-`chaosproxy.declare.reading`, which knows where in the document a value stands.
+A kind reads plain data, writes it back, and describes itself as JSON Schema and as a word
+for tables. `read` returns the value, or raises BadValue with a code and a message for the
+user; it does not know where in the document the value is. Kinds that hold others (Struct,
+ListOf, MapOf) have no `read`: `chaosproxy.declare.reading` walks them and adds the path.
+
+A value that a kind returns is valid by itself. Rules across fields are checked by the struct
+that holds them, such as `Fault.check`. Two laws hold for each kind: `read(write(value))` is
+`value`, and data that `read` accepts fits `schema`.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy import units
-from chaosproxy.errors import shown
+from chaosproxy.errors import BadValue, shown
 
 __all__ = [
     "Choice", "Duration", "Flag", "Kind", "ListOf", "MapOf", "Number", "Rate", "Share", "Size", "Struct",
@@ -27,7 +32,7 @@ _LARGEST_NUMBER = 1e15
 
 
 def nearest(given: object, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` when a known word is near, else nothing."""
+    """Return ` (did you mean 'x'?)` if a known word is similar, else an empty text."""
     if not isinstance(given, str) or len(given) > 40:  # the search takes time quadratic in the length
         return ""
     close = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)
@@ -35,27 +40,27 @@ def nearest(given: object, known: Iterable[str]) -> str:
 
 
 class Kind:
-    """What a value may be; subclasses define all four."""
+    """The type of a value; subclasses define the methods."""
 
     __slots__ = ()
 
     def read(self, value: object) -> object:
-        """The value itself.
+        """Return the value that the plain data stands for.
 
-        :raises ValueError: in words for the user.
+        :raises BadValue: the data is wrong; the message is for the user.
         """
         raise NotImplementedError(type(self).__name__)
 
     def write(self, value: object) -> object:
-        """Plain data that reads back as `value`."""
+        """Return plain data that `read` turns back into `value`."""
         return value
 
     def schema(self) -> dict[str, Any]:
-        """JSON Schema (2020-12) of the plain data. (Any: JSON.)"""
+        """Return the JSON Schema (2020-12) of the plain data. (Any: JSON.)"""
         raise NotImplementedError(type(self).__name__)
 
     def __str__(self) -> str:
-        """A word for tables: `duration`."""
+        """Return a word for tables: `duration`."""
         return type(self).__name__.lower()
 
 
@@ -69,7 +74,7 @@ class Duration(Kind):
 
     above_zero: bool = False
     signed: bool = False
-    """May be negative: `-5m`."""
+    """Negative durations are allowed: `-5m`."""
 
     def read(self, value: object) -> float:
         if self.signed and isinstance(value, str) and value.lstrip()[:1] in ("-", "+"):
@@ -77,7 +82,7 @@ class Duration(Kind):
             return -units.parse_duration(amount) if sign == "-" else units.parse_duration(amount)
         seconds = units.parse_duration(value)
         if self.above_zero and seconds <= 0:
-            raise ValueError(f"{shown(value)} is too short; give a duration above 0, such as 20ms")
+            raise BadValue("out-of-range", f"{shown(value)} is too short; use a duration above 0, such as 20ms")
         return seconds
 
     def write(self, value: object) -> str:
@@ -98,7 +103,8 @@ class Size(Kind):
     def read(self, value: object) -> int:
         size = units.parse_size(value)
         if size < self.minimum:
-            raise ValueError(f"{shown(value)} is too small; give at least {units.format_size(self.minimum)}")
+            message = f"{shown(value)} is too small; use at least {units.format_size(self.minimum)}"
+            raise BadValue("out-of-range", message)
         return size
 
     def write(self, value: object) -> str:
@@ -115,7 +121,8 @@ class Rate(Kind):
     def read(self, value: object) -> float:
         rate = units.parse_rate(value)
         if rate <= 0:
-            raise ValueError(f"{shown(value)} lets nothing through; give a rate above 0 such as 10MB/s, or use `stall`")
+            message = f"{shown(value)} would stop all data; use a rate above 0, such as 10MB/s, or the fault `stall`"
+            raise BadValue("out-of-range", message)
         return rate
 
     def write(self, value: object) -> str:
@@ -146,9 +153,11 @@ class Number(Kind):
 
     def read(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise ValueError(f"{shown(value)} is not a number; give {self._range()}")
-        if not max(self.minimum, -_LARGEST_NUMBER) <= value <= min(self.maximum, _LARGEST_NUMBER):
-            raise ValueError(f"{shown(value)} is out of range; give {self._range()}")
+            raise BadValue("wrong-type", f"{shown(value)} is not a number; use {self._range()}")
+        least, most = max(self.minimum, -_LARGEST_NUMBER), min(self.maximum, _LARGEST_NUMBER)
+        if not least <= value <= most:
+            beyond = f"below {least:g}" if value < least else f"above {most:g}"
+            raise BadValue("out-of-range", f"{shown(value)} is {beyond}; use {self._range()}")
         return float(value)
 
     def schema(self) -> dict[str, Any]:
@@ -157,8 +166,8 @@ class Number(Kind):
 
     def _range(self) -> str:
         if math.isfinite(self.minimum) and math.isfinite(self.maximum):
-            return f"a number from {self.minimum:g} to {self.maximum:g}"
-        return f"a number of at least {self.minimum:g}" if math.isfinite(self.minimum) else "a number such as 0.5"
+            return f"{self.minimum:g} to {self.maximum:g}"
+        return f"{self.minimum:g} or more" if math.isfinite(self.minimum) else "a number such as 0.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +179,10 @@ class Whole(Kind):
 
     def read(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{shown(value)} is not a whole number; give one {self._range()}")
+            raise BadValue("wrong-type", f"{shown(value)} is not a whole number; use {self._range()}")
         if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"{shown(value)} is out of range; give a whole number {self._range()}")
+            beyond = f"below {self.minimum}" if value < self.minimum else f"above {self.maximum}"
+            raise BadValue("out-of-range", f"{shown(value)} is {beyond}; use {self._range()}")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -181,8 +191,8 @@ class Whole(Kind):
 
     def _range(self) -> str:
         if self.maximum < LARGEST_WHOLE:
-            return f"from {self.minimum} to {self.maximum}"
-        return f"of at least {self.minimum}"
+            return f"{self.minimum} to {self.maximum}"
+        return f"{self.minimum} or more"
 
     def __str__(self) -> str:
         return "whole number"
@@ -194,7 +204,7 @@ class Flag(Kind):
 
     def read(self, value: object) -> bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{shown(value)} is not a yes or no; give true or false")
+            raise BadValue("wrong-type", f"{shown(value)} is neither true nor false; use true or false")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -206,17 +216,18 @@ class Flag(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Text(Kind):
-    """Any text, of at most `longest` characters where that is given."""
+    """Any text; at most `longest` characters if that is given."""
 
     longest: int | None = None
 
     def read(self, value: object) -> str:
         if not isinstance(value, str):
-            raise ValueError(f"{shown(value)} is not text; put it in quotes if it is meant as text")
+            raise BadValue("wrong-type", f"{shown(value)} is not text; put it in quotes to make it text")
         if not value.isprintable() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise ValueError(f"{shown(value)} holds half a surrogate pair; give text that UTF-8 can carry")
+            message = f"{shown(value)} contains half of a surrogate pair; use text that UTF-8 can encode"
+            raise BadValue("malformed", message)
         if self.longest is not None and len(value) > self.longest:
-            raise ValueError(f"{shown(value)} is too long; give at most {self.longest} characters")
+            raise BadValue("too-large", f"{shown(value)} is too long; use at most {self.longest} characters")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -225,17 +236,19 @@ class Text(Kind):
 
 @dataclass(frozen=True, slots=True)
 class TextOrJson(Kind):
-    """Text as it is, or a mapping or list that stands for its JSON."""
+    """Text as it is, or a mapping or list that is written as JSON."""
 
     def read(self, value: object) -> str | dict[str, Any] | list[Any]:
         if isinstance(value, str):
             return Text().read(value)
         if not isinstance(value, dict | list):
-            raise ValueError(f"{shown(value)} is neither text nor JSON; give text in quotes, a mapping or a list")
+            message = f"{shown(value)} is neither text nor JSON; use text in quotes, a mapping or a list"
+            raise BadValue("wrong-type", message)
         try:
             json.dumps(value, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
-            raise ValueError(f"cannot be written as JSON ({error}); give text, or a mapping that can") from None
+            message = f"cannot be written as JSON ({error}); use text, or values that JSON can write"
+            raise BadValue("wrong-type", message) from None
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -247,7 +260,7 @@ class TextOrJson(Kind):
 
 @dataclass(frozen=True, slots=True, init=False)
 class Choice(Kind):
-    """One of a few words."""
+    """One word of a fixed set."""
 
     words: tuple[str, ...]
 
@@ -257,7 +270,8 @@ class Choice(Kind):
     def read(self, value: object) -> str:
         if not isinstance(value, str) or value not in self.words:
             hint = nearest(value, self.words)
-            raise ValueError(f"{shown(value)} is not known{hint}; give one of: {', '.join(self.words)}")
+            message = f"{shown(value)} is not known{hint}; use one of: {', '.join(self.words)}"
+            raise BadValue("unknown-value", message)
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -269,7 +283,7 @@ class Choice(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Struct(Kind):
-    """A mapping with declared parameters of its own."""
+    """A mapping with declared parameters."""
 
     of: type[Any]  # a frozen dataclass of declared parameters; dataclasses have no common type
 
@@ -289,7 +303,7 @@ class ListOf(Kind):
 
 @dataclass(frozen=True, slots=True)
 class MapOf(Kind):
-    """A mapping from free names to values of one kind."""
+    """A mapping from names, chosen by the user, to values of one kind."""
 
     item: Kind
 

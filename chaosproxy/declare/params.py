@@ -1,4 +1,4 @@
-"""A struct's fields: `param()` declares one, `params_of()` lists them."""
+"""The fields of a struct: `param()` declares one, `params_of()` lists them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Param:
     """One declared parameter."""
 
     name: str
-    """As written in YAML and REST."""
+    """The key in YAML and REST."""
     attribute: str
-    """The dataclass field it fills; differs from the name where that is a Python keyword."""
+    """The dataclass field; differs from the name if that is a Python keyword."""
     kind: Kind
     meaning: str
     example: str
     default: object
-    """The value where none is given; `dataclasses.MISSING` where one must be."""
+    """The value if the key is absent; `dataclasses.MISSING` if the key is required."""
 
     @property
     def required(self) -> bool:
@@ -34,12 +34,12 @@ class Param:
 def param(
     kind: Kind, meaning: str, *, example: str = "", default: Any = dataclasses.MISSING, name: str | None = None
 ) -> Any:
-    """Declare a parameter as a dataclass field. Without a default it must be given."""
+    """Declare a parameter as a dataclass field. Without a default it is required."""
     return dataclasses.field(default=default, metadata={"param": (kind, meaning, example, name)})
 
 
 def params_of(struct: type[Any]) -> tuple[Param, ...]:
-    """The declared parameters of a struct, in order. (Any: a dataclass is of no common type.)"""
+    """Return the declared parameters of a struct, in order. (Any: dataclasses have no common base.)"""
     found = []
     for field in dataclasses.fields(struct):
         if "param" in field.metadata:

@@ -1,4 +1,4 @@
-"""Plain data in, a struct or every Problem out; and back to plain data."""
+"""Read plain data into a struct, or collect every Problem; write a struct back to plain data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct, nearest
 from chaosproxy.declare.params import Param, params_of
-from chaosproxy.errors import InvalidInput, Path, Problem, shown
+from chaosproxy.errors import BadValue, Code, InvalidInput, Path, Problem, shown
 
 __all__ = ["Problems", "read_struct", "struct_schema", "write_struct", "write_value"]
 
@@ -16,9 +16,9 @@ _WRONG = object()
 
 
 class Problems:
-    """Collects everything that is wrong, so that all of it is shown and not the first alone.
+    """Collect all problems of an input, so that the user sees every one and not only the first.
 
-    Bad input may be wrong in any number of places: after `LIMIT` problems the rest are counted only.
+    After `LIMIT` problems the rest are only counted: hostile input can be wrong in any number of places.
     """
 
     LIMIT = 1000
@@ -34,18 +34,19 @@ class Problems:
         yield from self._found
         if self._more:
             last = self._found[-1]
-            yield Problem(last.path, f"{self._more} more problems are not shown; correct these first", last.at_key)
+            message = f"{self._more} more problems are not shown; correct these first"
+            yield Problem(last.path, "more-problems", message, last.at_key)
 
     @property
     def full(self) -> bool:
         return len(self._found) >= self.LIMIT
 
-    def add(self, path: Path, message: str, *, at_key: bool = False) -> None:
-        """`at_key`: what is wrong is the last key of the path, not the value under it."""
+    def add(self, path: Path, code: Code, message: str, *, at_key: bool = False) -> None:
+        """Note a problem; `at_key` if the last key of the path is wrong, not the value under it."""
         if self.full:
             self._more += 1
         else:
-            self._found.append(Problem(path, message, at_key))
+            self._found.append(Problem(path, code, message, at_key))
 
     def raise_if_any(self) -> None:
         """
@@ -64,13 +65,13 @@ def read_struct(
     also_known: Iterable[str] = (),
     **given: object,
 ) -> S | None:
-    """A `struct` from a mapping; None, and every problem noted, if anything is wrong.
+    """Read a `struct` from a mapping; if anything is wrong, note every problem and return None.
 
-    `also_known` are keys somebody else reads, for the suggestion after an unknown key;
-    `given` are fields that do not come from the data. An explicit null stands for the default.
+    `also_known` are keys that another reader reads; they are suggested after an unknown key.
+    `given` are fields that do not come from the data. An explicit null means the default.
     """
     if not isinstance(data, Mapping):
-        problems.add(path, f"{shown(data)} is not a mapping; give one")
+        problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use one, such as {_example(struct)}")
         return None
     params = {param.name: param for param in params_of(struct)}
     before = len(problems)
@@ -84,19 +85,28 @@ def read_struct(
             values[param.attribute] = _read(param.kind, value, problems, (*path, param.name))
     for param in params.values():
         if param.required and param.name not in data:
-            problems.add(path, _missing(param))
+            problems.add((*path, param.name), "missing", _missing(param))
     return struct(**values) if len(problems) == before else None
 
 
 def _unknown(key: object, known: list[str], problems: Problems, path: Path) -> None:
     hint = "" if problems.full else nearest(key, known)
-    problems.add((*path, _step(key)), f"unknown key{hint}; known keys: {', '.join(known)}", at_key=True)
+    message = f"unknown key{hint}; known keys: {', '.join(known)}"
+    problems.add((*path, _step(key)), "unknown-key", message, at_key=True)
 
 
 def _missing(param: Param) -> str:
     if param.example:
-        return f"{param.name} is missing; give e.g. {param.name}: {param.example}"
-    return f"{param.name} is missing; give {param.meaning}"
+        return f"is missing; add it, such as {param.name}: {param.example}"
+    return f"is missing; add it: {param.meaning}"
+
+
+def _example(struct: type[Any]) -> str:
+    """Return a short mapping: the required parameters, or the first one with an example."""
+    params = params_of(struct)
+    some = [one for one in params if one.required] or [one for one in params if one.example][:1]
+    pairs = [f"{one.name}: {one.example or '…'}" for one in some] or ["key: value"]
+    return "{" + ", ".join(pairs) + "}"
 
 
 def _step(key: object) -> str:
@@ -112,33 +122,33 @@ def _read(kind: Kind, value: object, problems: Problems, path: Path) -> object:
         return _read_map(kind, value, problems, path)
     try:
         return kind.read(value)
-    except ValueError as error:
-        problems.add(path, str(error))
+    except BadValue as bad:
+        problems.add(path, bad.code, str(bad))
         return _WRONG
 
 
 def _read_list(kind: ListOf, value: object, problems: Problems, path: Path) -> object:
     if not isinstance(value, list | tuple):
-        problems.add(path, f"{shown(value)} is not a list; give one in brackets, such as [first, second]")
+        problems.add(path, "wrong-type", f"{shown(value)} is not a list; use brackets, such as [first, second]")
         return _WRONG
     return tuple(_read(kind.item, one, problems, (*path, index)) for index, one in enumerate(value))
 
 
 def _read_map(kind: MapOf, value: object, problems: Problems, path: Path) -> object:
     if not isinstance(value, Mapping):
-        problems.add(path, f"{shown(value)} is not a mapping; give one, such as {{name: value}}")
+        problems.add(path, "wrong-type", f"{shown(value)} is not a mapping; use one, such as {{name: value}}")
         return _WRONG
     read = {}
     for key, one in value.items():
         if not isinstance(key, str):
-            problems.add((*path, _step(key)), "the key is not text; put it in quotes", at_key=True)
+            problems.add((*path, _step(key)), "wrong-type", "the key is not text; put it in quotes", at_key=True)
         else:
             read[key] = _read(kind.item, one, problems, (*path, key))
     return read
 
 
 def write_struct(value: object) -> dict[str, Any]:
-    """Plain data that `read_struct` reads back as `value`, without what is default. (Any: JSON.)"""
+    """Return plain data that `read_struct` reads back as `value`, without default values. (Any: JSON.)"""
     written = {}
     for param in params_of(type(value)):
         one = getattr(value, param.attribute)
@@ -148,7 +158,7 @@ def write_struct(value: object) -> dict[str, Any]:
 
 
 def write_value(kind: Kind, value: Any) -> object:
-    """Plain data that `kind` reads back as `value`. (Any: what a kind reads is of no common type.)"""
+    """Return plain data that `kind` reads back as `value`. (Any: the values of kinds have no common type.)"""
     if isinstance(kind, Struct):
         return write_struct(value)
     if isinstance(kind, ListOf):
@@ -159,7 +169,7 @@ def write_value(kind: Kind, value: Any) -> object:
 
 
 def struct_schema(struct: type[Any]) -> dict[str, Any]:
-    """JSON Schema (2020-12) of the mapping that `read_struct` reads. (Any: JSON.)"""
+    """Return the JSON Schema (2020-12) of the mapping that `read_struct` reads. (Any: JSON.)"""
     properties = {}
     for param in params_of(struct):
         properties[param.name] = {**_schema(param.kind), "description": param.meaning}

@@ -1,15 +1,15 @@
 """Faults on connections, packets and streams of bytes: one file per type, and the table of them.
 
-    base        Step, Stage, Door, Fault: what a fault type is
-    chain       the stages of one pipe, in order, and all they hold
-    correlated  random numbers that remember
-    origin      a moment that all stages of one fault count from
-    hold        holding everything until the fault ends
-    limits      what happens when a limit has been reached
-    spread      how delays spread about their mean
-    noise       bytes that change at random
+    base        Step, Stage, Admission, Fault: the contract of a fault type
+    chain       the stages of one pipe, in order, and the steps that they hold
+    correlated  random numbers that are correlated with the one before
+    origin      a point in time that all stages of one fault share
+    hold        a stage that holds everything until the fault ends
+    limits      the steps after a limit has been reached
+    spread      distributions of delays about their mean
+    noise       random changes of bytes
 
-Adding a fault type is one file, one line in the table below, and its tests.
+A new fault type is one file, one line in the table below, and its tests.
 """
 
 from chaosproxy.faults.bandwidth import Bandwidth
@@ -55,4 +55,4 @@ LINK_FAULT_TYPES: dict[str, type[Fault]] = {
         Corrupt,
     )
 }
-"""Every fault type to which bytes are bytes, by its name, in the order the documentation lists them."""
+"""Every fault type that acts below HTTP, by its name, in the order of the documentation."""

@@ -1,19 +1,26 @@
-"""What a fault type is: settings that open one Stage per pipe, lose its packets, or stand at the door.
+"""The contract of a fault type: settings that open a Stage per pipe, lose its packets, or change admission.
 
-A Stage never waits, reads a clock or touches a socket. It is given Steps, each stamped
-with the time at which it arrived, and answers with Steps: later, fewer, smaller, other.
+A Fault is a frozen dataclass of settings. It can act in three places, each with its own method:
 
-The rules every Stage keeps (the contract suite in tests/faults holds each type to them):
-- a step is never due before it arrived, and steps leave in the order they came;
-- a stage that leaves a step alone answers with that very step;
-- the chain gives a stage its next step only when all it answered before has left, so a
-  stage times only the head of its queue. What waits behind is not yet timed: changing a
-  fault therefore re-times it, and removing one releases it, without any stage's help;
-- due `NEVER` holds a step until the fault is changed or removed.
+    open       a Stage for one pipe, which delays, drops or changes the Steps of the pipe
+    loss       a Loss for one pipe, in mode `packet`: the packets that the kernel drops
+    admission  an Admission for new clients: accept, hold, refuse or ignore them
 
-A type that has a `mode` can act in the kernel instead (mode `packet`): then it opens no
-Stage, and says with a Loss which packets are to be lost before TCP sees them, or with
-`pacing` how fast they may leave. Who places the fault has settled `auto` before.
+A Stage never waits, reads a clock or touches a socket. It receives Steps, each stamped with the
+time of its arrival, and returns Steps: later, fewer, smaller or different ones. The Chain calls
+it (faults.chain), and a scheduler performs the steps when they are due.
+
+Every Stage keeps these rules, and the contract suite in tests/faults checks each type:
+- a step is never due before it arrived, and steps leave in the order in which they came;
+- a stage that does not change a step returns the same object;
+- the chain gives a stage its next step only when everything it returned before has left. So a
+  stage computes times only for the head of its queue: changing a fault recomputes the times of
+  all other steps, and removing a fault releases them, without any code in the stage;
+- a step that is due `NEVER` is held until the fault is changed or removed.
+
+A type that has a `mode` can act in the kernel instead (mode `packet`). Then `open` returns None,
+and `loss` or `pacing` describes the work of the kernel. `auto` is resolved before any of these
+methods is called (`in_mode`).
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from chaosproxy.declare import Choice
+from chaosproxy.errors import Problem
 from chaosproxy.seed import Dice
 
 __all__ = [
@@ -57,21 +65,21 @@ Direction = Literal["upstream", "downstream"]
 Depth = Literal["connection", "stream", "message", "packet"]
 Existing = Literal["keep", "close", "reset"]
 Mode = Literal["packet", "stream"]
-"""Where a fault acts: on the packets that the kernel receives and sends, or on the stream of bytes."""
+"""The layer of a fault: the packets that the kernel receives and sends, or the stream of bytes."""
 MODE = Choice("auto", "packet", "stream")
-"""`auto` is packet where this machine can, else stream."""
+"""`auto` is packet if this machine supports it, else stream."""
 Reply = Literal["accept", "hold", "refuse", "silence"]
-"""What a new client meets: a connection; one that nobody serves yet; ECONNREFUSED; nothing at all."""
+"""The reply to a new client: a connection, one that is not served yet, ECONNREFUSED, or nothing."""
 Handshake = Literal["stall", "reset", "expired_cert", "wrong_host", "unknown_ca", "old_version"]
-"""How a TLS handshake with a client goes wrong."""
+"""A way in which a TLS handshake with a client fails."""
 
 
 @dataclass(slots=True)
 class Send:
-    """Bytes that travel; not frozen, because one is made per chunk (0.2 µs against 0.5)."""
+    """Bytes in flight. Not frozen, because one is made per chunk (0.2 µs instead of 0.5)."""
 
     due: float
-    """When it may leave: seconds on the data plane's clock."""
+    """The time at which it may leave: seconds on the data plane's clock."""
     data: bytes
 
 
@@ -84,117 +92,117 @@ class HalfClose:
 
 @dataclass(slots=True)
 class Close:
-    """An injected end of the whole connection, clean on both sides."""
+    """An injected end of the whole connection, orderly on both sides."""
 
     due: float
     origin: str | None = None
-    """Name of the fault that made it; None when a peer did."""
+    """Name of the fault that made it; None for a peer."""
 
 
 @dataclass(slots=True)
 class Reset:
-    """The connection breaks: RST to both sides (RFC 9293 §3.5.2)."""
+    """A break of the connection: RST to both sides (RFC 9293 §3.5.2)."""
 
     due: float
     origin: str | None = None
-    """Name of the fault that made it; None when a peer did."""
+    """Name of the fault that made it; None for a peer."""
 
 
 Step: TypeAlias = Send | HalfClose | Close | Reset
 
 
 class Stage:
-    """A fault's running state in one pipe. As it stands it leaves everything alone."""
+    """A fault's running state in one pipe. This base class changes nothing."""
 
     quantum: int = 2**63
-    """The most bytes a Send given to it may have; the chain cuts longer ones."""
+    """The most bytes in a Send passed to the stage; the chain cuts longer ones."""
     alarm: float = NEVER
-    """When `on_alarm` is to be called, whether or not anything flows."""
+    """The time at which to call `on_alarm`, even if the pipe is idle."""
     unread: bool = False
-    """The sender's data is left in the kernel, so that its window closes; only what is already here is held."""
+    """True to leave the sender's data in the kernel, so that its window closes; data read before is held."""
 
     def on_step(self, step: Step) -> Iterable[Step]:
-        """What becomes of `step`, which arrived here at `step.due`."""
+        """Return the steps to send on for `step`, which arrived at `step.due`."""
         return (step,)
 
     def on_alarm(self, now: float) -> Iterable[Step]:
-        """What is to flow because the alarm's time has come; must set a new alarm, or NEVER."""
+        """Return the steps to send at the alarm's time; set a new alarm, or NEVER."""
         self.alarm = NEVER
         return ()
 
     def let_go(self) -> Iterable[Step]:
-        """What it has been shown and not answered, because it must see more to decide: the stage is taken away."""
+        """Return the steps that the stage has received and kept, to see more before deciding; the stage is removed."""
         return ()
 
     def take_over(self, old: Stage) -> None:
-        """Carry on from the stage that stood here before the fault's settings changed."""
+        """Take over the state of the stage that this one replaces after a change of settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a fault is given to open a Stage."""
+    """The arguments with which a fault opens a Stage."""
 
     make_dice: Callable[[], Dice]
-    """Dice are made for those who throw them alone: making them takes longer than all the rest."""
+    """A factory, because making dice takes longer than everything else, and few stages need them."""
     now: float
-    """When the fault began to act on this pipe."""
+    """The time at which the fault begins to act on this pipe."""
     common: object
-    """What the fault's `common()` made: shared by all its stages of one direction."""
+    """The result of the fault's `common()`, shared by its stages of one direction."""
 
     @property
     def dice(self) -> Dice:
-        """Its own stream: nobody else's draws shift it. The same from its beginning each time it is asked for."""
+        """Return the stage's own stream of random numbers, from its beginning at every call."""
         return self.make_dice()
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a fault does before there is a connection."""
+    """The effect of a fault on new clients, before there is a connection."""
 
     reply: Reply = "accept"
-    """What a new client meets."""
+    """The reply to a new client."""
     existing: Existing = "keep"
-    """What becomes of the connections that are open when a reply other than `accept` begins."""
+    """The action on connections that are open when a reply other than `accept` begins."""
     delay: float = 0.0
-    """Seconds for which an accepted connection waits before anything is done about it."""
+    """Seconds that an accepted connection waits before its upstream is dialled."""
     by_filter: bool = False
-    """`silence` is kept by a kernel filter that swallows SYNs; without one, by a backlog that is full."""
+    """For `silence`: True for a kernel filter that drops SYNs, False for a full backlog."""
     drop: Drop | None = None
-    """Which of the packets are lost that new clients send, until their connection is accepted."""
+    """The packets of new clients to drop, until their connection is accepted."""
     handshake: Handshake | None = None
-    """How TLS goes wrong for an accepted connection; None leaves it right."""
+    """The way in which TLS fails for an accepted connection; None for correct TLS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Which of the packets that bring one direction's data are lost before TCP sees them."""
+    """The packets of one direction that are lost before TCP sees them."""
 
     share: float = 1.0
-    """Chance of each packet, by the kernel's own dice."""
+    """Probability for each packet; the kernel decides."""
     spare_acks: bool = False
-    """Packets that carry an acknowledgement alone pass, so that the other direction goes on in full."""
+    """True to pass packets with only an acknowledgement, so that the other direction works in full."""
 
 
 class Loss:
-    """A fault's running state on the packets of one pipe. As it stands it always loses the same."""
+    """A fault's running state on the packets of one pipe. This base class never changes its drop."""
 
     changes_at: float = NEVER
-    """When `change` is to be called."""
+    """The time at which to call `change`."""
 
     def __init__(self, drop: Drop | None) -> None:
         self.drop = drop
-        """What is lost until then; None loses nothing."""
+        """The packets to drop until then; None for none."""
 
     def change(self, now: float) -> None:
-        """Its time has come: `drop` and `changes_at` are set anew."""
+        """Set `drop` and `changes_at` for the time from `now` on."""
         self.changes_at = NEVER
 
 
 class Fault:
     """A fault type's settings: a frozen dataclass of declared parameters.
 
-    The class variables describe the type; `open` or `door` say what it does. One of the
-    two is all that a new fault type needs to define.
+    The class variables describe the type. A new type defines them, its parameters, and one of
+    `open`, `loss` and `admission`.
     """
 
     __slots__ = ()
@@ -203,54 +211,54 @@ class Fault:
     """Its name in YAML, REST, metrics and docs."""
     depth: ClassVar[Depth] = "stream"
     summary: ClassVar[str]
-    """One line: what it does."""
+    """The effect, in one line."""
     models: ClassVar[str]
-    """What it stands for in the real world, in a sentence or two."""
+    """The real failures that it models, in a sentence or two."""
     example: ClassVar[str]
-    """A placement in YAML flow style, complete and valid: `{type: latency, delay: 100ms}`."""
+    """A fault in YAML flow style, complete and valid: `{type: latency, delay: 100ms}`."""
     at_listener: ClassVar[bool] = False
-    """It acts on the listening socket, for every client: it cannot be for some of them only."""
+    """True if it acts on the listening socket, and so on every client."""
     on_pipes: ClassVar[bool] = True
-    """It acts on connections too, not on the listening socket alone."""
+    """False if it acts only on the listening socket, not on connections."""
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = None
-    """What its mode `packet` asks of the kernel; None where the type has no `mode`."""
+    """The kernel feature that its mode `packet` needs; None if the type has no `mode`."""
     matches_sni: ClassVar[bool] = True
-    """It can be for those connections only whose clients ask for some server's name in TLS."""
+    """True if it can be limited to connections whose client sends a certain server name in TLS."""
     needs_listen_tls: ClassVar[bool] = False
-    """It acts on TLS that the proxy speaks with clients itself."""
+    """True if it acts on TLS between the proxy and its clients."""
 
-    def check(self) -> Iterable[tuple[str, str]]:
-        """(parameter, what is wrong; what would be right) for rules across parameters."""
+    def check(self) -> Iterable[Problem]:
+        """Yield the problems across parameters; their paths begin at a parameter."""
         return ()
 
     def why_stream(self) -> str:
-        """Why mode `auto` means stream for these settings on any machine; empty where it need not."""
+        """Return the reason for which mode `auto` means stream with these settings on every machine; empty if none."""
         return ""
 
     def in_mode(self, mode: Mode) -> Fault:
-        """The same fault with its mode settled, for a type that has one."""
+        """Return the same fault with this mode, for a type that has a mode."""
         return replace(self, mode=mode)  # type: ignore[type-var]  # every fault type is a dataclass, this base is none
 
     def open(self, opening: Opening) -> Stage | None:
-        """A stage for one pipe; None where this type acts at the door or in the kernel alone."""
+        """Return the stage for one pipe; None if the fault acts only on admission or in the kernel."""
         return None
 
     def loss(self, opening: Opening) -> Loss | None:
-        """What the kernel loses of one pipe's packets; None where nothing."""
+        """Return the packets of one pipe that the kernel drops; None for none."""
         return None
 
     def pacing(self) -> float | None:
-        """Bytes per second at which the kernel lets one pipe's packets leave; None where it is not to."""
+        """Return the bytes per second at which the kernel sends one pipe's packets; None for no limit."""
         return None
 
     def severs(self) -> bool:
-        """While it acts, nothing at all gets through a pipe that it touches."""
+        """Return whether nothing gets through a pipe while the fault acts on it."""
         return False
 
     def admission(self) -> Admission | None:
-        """What it does at the door; None where it acts on pipes alone."""
+        """Return the effect on new clients; None if the fault acts only on pipes."""
         return None
 
     def common(self) -> object:
-        """State that all stages of one direction share, such as one bucket; None for most."""
+        """Return the state that all stages of one direction share, such as a bucket; None for most types."""
         return None

@@ -12,15 +12,15 @@ __all__ = ["Blackhole"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blackhole(Fault):
-    """Swallows all bytes; the end of the connection is kept back until the fault is removed.
+    """Discards all bytes, and holds the end of the connection until the fault is removed.
 
-    The sender sees its bytes taken and the connection open, the receiver silence. Bytes
-    swallowed are gone: where they should arrive after healing, use `stall`.
+    The sender sees its bytes acknowledged and the connection open; the receiver sees silence.
+    Discarded bytes never arrive. To deliver them after healing, use `stall`.
     """
 
     type: ClassVar[str] = "blackhole"
-    summary: ClassVar[str] = "swallows bytes for good; the connection stays open"
-    models: ClassVar[str] = "A peer that reads and never answers, a firewall or balancer that forgot a connection."
+    summary: ClassVar[str] = "discards bytes; the connection stays open"
+    models: ClassVar[str] = "A peer that reads and never responds, a firewall or balancer that lost its state."
     example: ClassVar[str] = "{type: blackhole, direction: upstream}"
 
     def open(self, opening: Opening) -> Stage:

@@ -1,14 +1,20 @@
-"""A pipe's faults in a row: steps go in at one end and leave at the other when due.
+"""The faults of a pipe in a row: steps enter at one end and leave at the other when due.
 
-The chain is pure: it is told the time and calls `leave` with each step that has passed
-every stage. Between stages it keeps queues, so that a fault can be taken away, changed or
-put in at any moment:
+A Chain holds one Link per fault, and a Link holds a Stage with its two queues, so that a fault
+can be added, changed or removed at any time:
 
     push ─▶ [waiting → Stage → timed] ─▶ [waiting → Stage → timed] ─▶ leaving ─▶ leave(step)
 
-Each stage is given a step only when what it answered before has moved on. Times are exact
-in simulation: a step enters the next stage at the time it was *due*, not at the time the
-timer fired, so lateness of the machine never adds up.
+The chain is pure. A pipe calls `push` with each step that it reads and `advance` with the current
+time; the chain calls `leave` with each step that has passed every stage, and returns the time at
+which to call `advance` again. `arrange` replaces the links while steps are in them.
+
+These rules hold:
+- a stage receives a step only when everything that it returned before has moved on;
+- a step enters the next stage at the time at which it was *due*, not at the time at which the
+  timer fired, so that the lateness of timers does not add up;
+- steps never overtake each other, and none is lost or doubled when links change;
+- `held` and `chunks` count the bytes and steps in the chain at every moment.
 """
 
 from __future__ import annotations
@@ -22,14 +28,14 @@ from chaosproxy.tallies import FaultTally
 __all__ = ["CHUNK_COST", "WORK", "Chain", "Link", "Marker"]
 
 CHUNK_COST = 256
-"""Bytes that a held chunk is charged beside its data, so that a queue of tiny ones is bounded too."""
+"""Bytes that a held chunk costs in addition to its data, so that a queue of tiny chunks is bounded too."""
 
 WORK = 2000
-"""Steps shown to stages in one `advance` (some 10 ms): a megabyte cut into single bytes must not stop the loop."""
+"""Steps passed to stages in one `advance` (about 10 ms): a megabyte cut into single bytes must not block the loop."""
 
 
 class Marker:
-    """The key of a link that is no fault; equal to nothing but itself."""
+    """The key of a link that is not a fault; equal only to itself."""
 
     __slots__ = ("name",)
 
@@ -44,22 +50,22 @@ class Link:
 
     def __init__(self, key: str | Marker, stage: Stage, tally: FaultTally, owner: object = None) -> None:
         self.key = key
-        """The fault's name, or a Marker for a link that is no fault."""
+        """The fault's name, or a Marker for a link that is not a fault."""
         self.owner = owner
-        """Who made it: a link made anew by another owner replaces it."""
+        """The object that made the link; a link of another owner with the same key replaces it."""
         self.stage = stage
         self.tally = tally
         self.waiting: deque[Step] = deque()
-        """What has not been shown to the stage."""
+        """Steps that have not been passed to the stage."""
         self.timed: deque[Step] = deque()
-        """What the stage has answered and is not yet due."""
+        """Steps that the stage has returned and that are not due yet."""
         self.arrived = 0.0
-        """When the step arrived that `timed` came from."""
+        """The arrival time of the step that `timed` came from."""
         self.left = 0.0
-        """When the last step left."""
+        """The time at which the last step left."""
 
     def unwind(self) -> list[Step]:
-        """Empty both queues and the stage: what was held, in order, each stamped with its time of arrival."""
+        """Empty both queues and the stage; return the held steps in order, each stamped with its arrival time."""
         kept = [*self.stage.let_go()]
         for step in (*self.timed, *kept):
             step.due = self.arrived
@@ -70,7 +76,7 @@ class Link:
 
 
 class Chain:
-    """The stages of one pipe, in order, and all they hold."""
+    """The stages of one pipe, in order, and the steps that they hold."""
 
     __slots__ = ("_leave", "_leaving", "_work", "blocked", "held", "links", "chunks")
 
@@ -80,7 +86,7 @@ class Chain:
         self._work = WORK
         self.links: list[Link] = []
         self.blocked = False
-        """The sink takes nothing more for now: steps pass the stages but do not leave."""
+        """True while the sink is full: steps pass the stages but do not leave."""
         self.held = 0
         """Bytes held."""
         self.chunks = 0
@@ -88,33 +94,33 @@ class Chain:
 
     @property
     def cost(self) -> int:
-        """What all that is held weighs in memory, in bytes."""
+        """Return the memory that the held steps use, in bytes."""
         return self.held + self.chunks * CHUNK_COST
 
     @property
     def held_by_stages(self) -> int:
-        """Bytes that have not passed every stage; those that only wait for the sink are left out."""
+        """Return the bytes that have not passed every stage; bytes that only wait for the sink do not count."""
         if not self.links:
             return 0
         return self.held - sum(len(step.data) for step in self._leaving if isinstance(step, Send))
 
     @property
     def holder(self) -> str | None:
-        """The fault that holds the step which came in last; None where it has passed every fault."""
+        """Return the fault that holds the newest step; None if that step has passed every fault."""
         for link in self.links:
             if link.waiting or link.timed or link.stage.unread:
                 return link.key if isinstance(link.key, str) else None
         return None
 
     def push(self, step: Step) -> None:
-        """Take in a step that arrived at `step.due`; `advance` moves it on."""
+        """Add a step that arrived at `step.due`; `advance` moves it on."""
         if step.__class__ is Send:
             self.held += len(step.data)
         self.chunks += 1
         (self.links[0].waiting if self.links else self._leaving).append(step)
 
     def advance(self, now: float) -> float:
-        """Move what is due by `now`; answers when to call next (`now` if there was too much for once), or NEVER."""
+        """Move every step that is due by `now`; return the time of the next call, `now` if work is left, or NEVER."""
         links = self.links
         self._work = WORK
         last = len(links) - 1
@@ -129,21 +135,21 @@ class Chain:
         return next_due
 
     def arrange(self, wanted: Sequence[Link], now: float) -> None:
-        """Make `wanted` the links, in that order; `advance` must follow.
+        """Make `wanted` the links, in that order; the caller must call `advance` next.
 
-        A link that stays keeps what it holds. One that goes releases what it held to the
-        next that stays. A new link with the key of one that goes takes its place, and
-        times anew what that one held. Links that swap places release all they hold first,
-        since what is further along must stay ahead.
+        A link that stays keeps its steps. A link that is removed releases its steps to the next
+        link that stays. A new link with the key of a removed one replaces it, and recomputes the
+        times of its steps. Links that change their order release all steps first, since steps
+        further along must stay ahead.
         """
         place = {link.key: index for index, link in enumerate(wanted)}
         fresh = {link.key: link for link in wanted if link not in self.links}
         kept = [place[link.key] for link in self.links if link.key in place]
         in_order = kept == sorted(kept)
         for link in fresh.values():
-            link.left = now  # what was held until now leaves now at the earliest
+            link.left = now  # steps held until now leave now at the earliest
         onward = self._leaving
-        for link in reversed(self.links):  # from the sink on: what is further along goes first
+        for link in reversed(self.links):  # from the sink back: steps further along go first
             successor = fresh.get(link.key)
             if successor is not None:
                 successor.stage.take_over(link.stage)
@@ -162,30 +168,30 @@ class Chain:
         for step in (*link.timed, *link.waiting):
             self._count(step, -1)
         held = link.unwind()
-        for step in held:  # with what the stage had kept, which was counted as gone
+        for step in held:  # including the steps that the stage had kept, which were counted as gone
             self._count(step, 1)
         return held
 
     def clear(self) -> None:
-        """Forget everything: the pipe is no more."""
+        """Drop everything: the pipe has ended."""
         self.links = []
         self._leaving.clear()
         self.held = self.chunks = 0
 
     def _move(self, link: Link, onward: deque[Step], now: float) -> float:
-        """Let one link work until nothing more of it is due; answers when it wants to work again."""
+        """Run one link until no step of it is due; return the time at which to run it again."""
         stage, timed, waiting = link.stage, link.timed, link.waiting
         while True:
             while timed and timed[0].due <= now:
                 step = timed.popleft()
                 if step.due < link.left:
-                    step.due = link.left  # jitter may not let a step overtake
+                    step.due = link.left  # jitter must not let a step overtake another
                 else:
                     link.left = step.due
                 link.tally.delay.add(step.due - link.arrived)
                 onward.append(step)
             if stage.alarm <= now and (timed or not waiting or stage.alarm <= waiting[0].due):
-                self._ring(link, now)  # in the order of time: not ahead of a step that came before it
+                self._ring(link, now)  # in order of time: after a step that arrived before the alarm
             elif timed:
                 return min(timed[0].due, stage.alarm)
             elif waiting:
@@ -199,8 +205,8 @@ class Chain:
     def _next(self, waiting: deque[Step], quantum: int) -> Step:
         """Take the first step, or as much of it as `quantum` allows.
 
-        A long one is halved until it is short enough: to cut one quantum after the other
-        off its front would copy the rest each time.
+        Halve a long step until it is short enough: cutting one quantum after another off its front
+        would copy the rest each time.
         """
         step = waiting.popleft()
         while isinstance(step, Send) and len(step.data) > quantum:
@@ -211,7 +217,7 @@ class Chain:
         return step
 
     def _ring(self, link: Link, now: float) -> None:
-        """Let the stage act on its alarm."""
+        """Call the stage's alarm and queue the steps that it returns."""
         if not link.timed:
             link.arrived = link.stage.alarm
         for step in link.stage.on_alarm(now):
@@ -221,7 +227,7 @@ class Chain:
             link.tally.chunks += 1
 
     def _show(self, link: Link, step: Step) -> None:
-        """Give the stage its next step and take its answer."""
+        """Pass the stage its next step and queue the steps that it returns."""
         link.arrived = arrived = step.due
         self._count(step, -1)
         touched = True
@@ -247,13 +253,13 @@ class Chain:
             self._count(step, -1)
             self._leave(step)
         if leaving and isinstance(leaving[-1], Reset):
-            # No receive window holds a RST back; what waits for one is lost (RFC 9293 §3.10.7.4).
+            # A RST does not wait for the receive window; data that waits for it is lost (RFC 9293 §3.10.7.4).
             end = leaving[-1]
             self.clear()
             self._leave(end)
 
     def flush(self) -> None:
-        """Let what has passed every stage leave even while the sink is blocked."""
+        """Let every step that has passed all stages leave, even while the sink is blocked."""
         leaving = self._leaving
         while leaving:
             step = leaving.popleft()
@@ -262,6 +268,6 @@ class Chain:
 
 
 def _sign(step: Step, link: Link) -> None:
-    """An end that a fault made says so: chaosproxy never blames the network for its own doing."""
+    """Write the fault's name into an end that it made, so that the network is not blamed for it."""
     if isinstance(step, Close | Reset) and step.origin is None:
         step.origin = link.key if isinstance(link.key, str) else link.key.name

@@ -1,10 +1,10 @@
-"""Random numbers that remember: each correlated with the one before, their distribution kept.
+"""Random numbers that are each correlated with the one before, without a change of their distribution.
 
-netem's own correlation mixes the last number into the next (`ρ·last + (1 - ρ)·new`), which
-narrows the distribution it was asked for. Here the mixing is done on standard normal
-numbers, where the sum of two normals is normal again (a first-order autoregression,
-AR(1)), and the result is carried over to the wanted distribution by its probability (a
-Gaussian copula): the distribution holds exactly, whatever the correlation.
+netem mixes the last number into the next (`ρ·last + (1 - ρ)·new`), which narrows the requested
+distribution. Here standard normal numbers are mixed, and the sum of two normal numbers is normal
+again (a first-order autoregression, AR(1)). The result is then mapped to the requested
+distribution by its probability (a Gaussian copula). So the distribution is exact for every
+correlation.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class CorrelatedNormal:
         self._last = dice.gauss(0.0, 1.0) if correlation else 0.0
 
     def draw(self) -> float:
-        """The next number."""
+        """Return the next number."""
         self._last = z = self._kept * self._last + self._fresh * self._dice.gauss(0.0, 1.0)
         return z
 
 
 def probability_below(z: float) -> float:
-    """Share of a standard normal distribution below `z`."""
+    """Return the share of a standard normal distribution below `z`."""
     return 0.5 * math.erfc(-z * _HALF_ROOT)
 
 
 def probability_above(z: float) -> float:
-    """Share of a standard normal distribution above `z`; exact far out in the tail, where 1 - below is not."""
+    """Return the share of a standard normal distribution above `z`; unlike 1 - below it is exact far in the tail."""
     return 0.5 * math.erfc(z * _HALF_ROOT)

@@ -1,4 +1,4 @@
-"""Corrupt: bytes arrive other than they were sent."""
+"""Corrupt: bytes are changed on the way."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["Corrupt"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrupt(Fault):
-    """Changes each byte with chance `rate`: one of its bits, or all of it to another value.
+    """Changes each byte with probability `rate`: flips one bit, or replaces the byte.
 
-    The length is kept, and a byte that is chosen always changes. Which bytes of the stream
-    are chosen does not depend on how it is cut into chunks: the distance from one to the
-    next is drawn, which has a geometric distribution, and costs nothing for bytes between.
+    The length stays the same, and a chosen byte always changes. The choice does not depend on
+    how the stream is cut into chunks: the distance to the next chosen byte is drawn, from a
+    geometric distribution, so that the bytes in between cost nothing.
     """
 
     type: ClassVar[str] = "corrupt"
-    summary: ClassVar[str] = "changes bytes at random, length kept"
+    summary: ClassVar[str] = "changes bytes at random, without changing the length"
     models: ClassVar[str] = "Bad memory, a broken middlebox, errors that TCP's weak checksum does not catch."
     example: ClassVar[str] = "{type: corrupt, rate: 0.01%}"
 
-    rate: float = param(Share(), "chance that a byte is changed", example="0.01%")
+    rate: float = param(Share(), "probability that a byte is changed", example="0.01%")
     unit: str = param(
         UNIT, "`bit` flips one bit of a byte, `byte` replaces it", default="bit", example="byte"
     )

@@ -1,4 +1,4 @@
-"""Holding everything until the fault is changed or removed; shared by stall, pause and partition."""
+"""Hold everything until the fault is changed or removed; used by stall, pause and partition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Hold"]
 
 
 class Hold(Stage):
-    """Nothing leaves; what is held goes on at once, in order, when the fault is removed."""
+    """Hold every step; the chain releases them at once, in order, when the fault is removed."""
 
     def __init__(self, unread: bool = False) -> None:
         self.unread = unread

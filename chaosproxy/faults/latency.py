@@ -1,4 +1,4 @@
-"""Latency: what is sent arrives later, by a delay that may vary."""
+"""Latency: data arrives later, by a constant or varying delay."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Choice, Duration, Share, Struct, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Fault, Opening, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal
 from chaosproxy.faults.origin import Origin
@@ -18,30 +19,29 @@ __all__ = ["Latency", "Wave"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave:
-    """A delay that swings; it starts when the fault first acts and is in step on all connections."""
+    """A periodic delay. It starts when the fault first acts, and all connections share its phase."""
 
     shape: str = param(
         Choice("sine", "square", "triangle", "saw"),
-        "`sine` and `triangle` start in the middle and rise, `square` starts high, `saw` rises from low to high",
+        "`sine` and `triangle` start at zero and rise, `square` starts high, `saw` rises from low to high",
         default="sine",
         example="square",
     )
-    amplitude: float = param(Duration(above_zero=True), "how far the delay swings to either side", example="50ms")
-    period: float = param(Duration(above_zero=True), "time from one crest to the next", example="10s")
+    amplitude: float = param(Duration(above_zero=True), "largest change of the delay, up and down", example="50ms")
+    period: float = param(Duration(above_zero=True), "time from one peak to the next", example="10s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency(Fault):
-    """A link on which everything arrives `delay` later, order kept.
+    """A link on which everything arrives `delay` later, in the same order.
 
-    `jitter` spreads the delay: with `uniform` it lies within `delay ± jitter`; with every
+    `jitter` spreads the delay. With `uniform` the delay lies within `delay ± jitter`; with every
     other distribution `delay` is the mean and `jitter` the standard deviation (`pareto` has
-    shape 3, as netem's table has). What falls below 0 counts as 0. Order is kept, so that a
-    segment never arrives before the one ahead of it: where segments follow closely, jitter
-    acts mostly through the slowest.
+    shape 3, like netem's table). A delay below 0 counts as 0. A chunk never overtakes the one
+    before it, so where chunks follow closely, the slowest of them determine the jitter.
 
-    `correlation` is that of an AR(1) process on the underlying normal, each draw with the
-    one before: the distribution stays as stated, which netem's correlation does not give.
+    `correlation` makes each delay similar to the one before (an AR(1) process on the underlying
+    normal numbers). The distribution stays as stated; with netem's correlation it does not.
     """
 
     type: ClassVar[str] = "latency"
@@ -53,18 +53,19 @@ class Latency(Fault):
     jitter: float = param(Duration(), "spread of the delay", default=0.0, example="20ms")
     distribution: str = param(
         DISTRIBUTION,
-        "how the delay is distributed about its mean",
+        "distribution of the delay",
         default="uniform",
         example="normal",
     )
-    correlation: float = param(Share(), "how much each delay is like the one before", default=0.0, example="25%")
+    correlation: float = param(Share(), "similarity of each delay to the one before", default=0.0, example="25%")
     wave: Wave | None = param(
-        Struct(Wave), "a swing added to the delay", default=None, example="{amplitude: 50ms, period: 10s}"
+        Struct(Wave), "periodic change added to the delay", default=None, example="{amplitude: 50ms, period: 10s}"
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if self.correlation and not self.jitter:
-            yield "correlation", "does nothing without jitter; give a jitter, such as jitter: 20ms"
+            message = "has no effect without jitter; add one, such as jitter: 20ms"
+            yield Problem(("correlation",), "invalid-together", message)
         yield from check_spread(self.distribution, self.delay, self.jitter)
 
     def open(self, opening: Opening) -> Stage:
@@ -108,7 +109,7 @@ class _Varying(Stage):
 
 
 def _swing(wave: Wave, elapsed: float) -> float:
-    """What the wave adds, `elapsed` seconds after it began."""
+    """Return the seconds that the wave adds to the delay, `elapsed` seconds after its start."""
     turn = elapsed / wave.period % 1.0
     return wave.amplitude * _SHAPES[wave.shape](turn)
 
@@ -119,4 +120,4 @@ _SHAPES: dict[str, Callable[[float], float]] = {
     "triangle": lambda turn: 1 - 4 * abs((turn + 0.25) % 1.0 - 0.5),
     "saw": lambda turn: 2 * turn - 1,
 }
-"""Each from -1 to 1 over one turn, 0 to 1."""
+"""Shapes of a wave: functions from 0..1, one period, to -1..1."""

@@ -1,4 +1,4 @@
-"""Limit of data: so many bytes pass, then the connection ends or hangs."""
+"""Limit of data: after some bytes the connection ends or hangs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ __all__ = ["LimitData"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitData(Fault):
-    """Exactly `size` bytes pass in its direction; then the connection ends, or nothing more passes.
+    """Passes exactly `size` bytes in its direction; then it ends or stalls the connection.
 
-    `close` and `reset` follow the last byte that passes, and what comes after it is lost;
-    `stall` holds what comes after it until healed. A size of 0B acts at the first byte.
-    Bytes count from when the fault begins to act on the connection; changing the fault
-    keeps the count.
+    `close` and `reset` follow the last byte that passes, and later data is lost. `stall` holds
+    later data until the fault is healed. A size of 0B acts at the first byte. The count starts
+    when the fault begins to act on the connection; changing the fault keeps the count.
     """
 
     type: ClassVar[str] = "limit_data"
     depth: ClassVar[Depth] = "connection"
-    summary: ClassVar[str] = "ends or stalls the connection after so many bytes"
-    models: ClassVar[str] = "A crash in the middle of an answer, a quota, a middlebox with a size limit."
+    summary: ClassVar[str] = "ends or stalls the connection after a number of bytes"
+    models: ClassVar[str] = "A crash in the middle of a response, a quota, a middlebox with a size limit."
     example: ClassVar[str] = "{type: limit_data, size: 64KiB, then: reset}"
 
     size: int = param(Size(), "bytes that pass", example="64KiB")
-    then: str = param(THEN, "what happens then", default="close", example="reset")
+    then: str = param(THEN, "action after that", default="close", example="reset")
 
     def open(self, opening: Opening) -> Stage:
         return _Quota(self.size, self.then)

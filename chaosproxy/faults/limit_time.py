@@ -1,4 +1,4 @@
-"""Limit of time: the connection lives so long, then it ends or hangs."""
+"""Limit of time: after a time the connection ends or hangs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["LimitTime"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitTime(Fault):
-    """After `time` the connection ends, or nothing more passes in its direction.
+    """Ends the connection after `time`, or stalls its direction.
 
-    `close` and `reset` come then even when nothing flows, and what comes later is lost;
-    `stall` holds what comes later until healed. Time counts for each connection from when
-    the fault begins to act on it; changing the fault does not start it anew.
+    `close` and `reset` act on time even on an idle connection, and later data is lost. `stall`
+    holds later data until the fault is healed. The time of each connection starts when the fault
+    begins to act on it; changing the fault does not restart it.
     """
 
     type: ClassVar[str] = "limit_time"
     depth: ClassVar[Depth] = "connection"
     summary: ClassVar[str] = "ends or stalls the connection after a time"
-    models: ClassVar[str] = "Idle and session time-outs of balancers and firewalls, servers that recycle connections."
+    models: ClassVar[str] = "Session timeouts of balancers and firewalls, servers that recycle connections."
     example: ClassVar[str] = "{type: limit_time, time: 30s, then: close}"
 
-    time: float = param(Duration(), "how long it lives", example="30s")
-    then: str = param(THEN, "what happens then", default="close", example="reset")
+    time: float = param(Duration(), "time until the limit", example="30s")
+    then: str = param(THEN, "action after that", default="close", example="reset")
 
     def open(self, opening: Opening) -> Stage:
         return _Deadline(self.time, self.then, opening.now)

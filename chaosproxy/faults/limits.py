@@ -1,4 +1,4 @@
-"""What happens to a pipe when a limit has been reached; shared by limit_data and limit_time."""
+"""The steps of a pipe after a limit has been reached; used by limit_data and limit_time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ THEN = Choice("close", "reset", "stall")
 
 
 def ending(then: str, due: float) -> tuple[Step, ...]:
-    """The steps that end a connection when its limit is reached; none for `stall`."""
+    """Return the steps that end a connection at its limit; none for `stall`."""
     if then == "close":
         return (Close(due),)
     return (Reset(due),) if then == "reset" else ()
 
 
 def afterwards(then: str, step: Step) -> tuple[Step, ...]:
-    """What becomes of a step beyond the limit: held for `stall`, else gone, as the connection is."""
+    """Hold a step beyond the limit for `stall`; otherwise drop it, since the connection has ended."""
     if then != "stall":
         return ()
     step.due = NEVER

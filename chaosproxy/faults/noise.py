@@ -1,4 +1,4 @@
-"""Bytes that change at random; shared by corrupt and http_corrupt."""
+"""Random changes of bytes; used by corrupt and http_corrupt."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LONGEST_GAP = 2.0**62
 
 
 class Noise:
-    """Changes each byte with chance `rate`, by the distance from one that changes to the next.
+    """Change each byte with probability `rate`, by drawing the distance to the next changed byte.
 
-    That distance has a geometric distribution, costs nothing for the bytes between, and
-    does not depend on how they are cut into chunks.
+    That distance has a geometric distribution. Drawing it costs nothing for the bytes in between,
+    and makes the result independent of the cut into chunks.
     """
 
     def __init__(self, rate: float, unit: str, dice: Dice) -> None:
@@ -26,10 +26,10 @@ class Noise:
         self._one_bit = unit == "bit"
         self._dice = dice
         self._clean = self._gap()
-        """How many bytes pass before the next one that is changed."""
+        """Number of bytes before the next one to change."""
 
     def change(self, data: bytes) -> bytes:
-        """What becomes of `data`; the very same object where no byte is changed."""
+        """Return `data` with its changes; the same object if no byte changes."""
         size = len(data)
         if size <= self._clean:
             self._clean -= size
@@ -42,11 +42,11 @@ class Noise:
         return bytes(changed)
 
     def _error(self) -> int:
-        """What a byte is combined with (exclusive or); never 0, so that it always changes."""
+        """Return the mask for a byte (exclusive or); never 0, so that the byte always changes."""
         return 1 << self._dice.randrange(8) if self._one_bit else self._dice.randrange(1, 256)
 
     def _gap(self) -> int:
-        """Bytes left alone before the next error: geometric, by inverting its distribution."""
+        """Draw the number of bytes before the next error: geometric, by inverting its distribution."""
         if self._rate >= 1:
             return 0
         if self._rate <= 0:

@@ -1,4 +1,4 @@
-"""A moment that all stages of one fault count from, so that they act in step."""
+"""A point in time that all stages of one fault share, so that they act in phase."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["Origin"]
 
 @dataclass(slots=True)
 class Origin:
-    """Where a rhythm that all connections of a proxy share begins: when the first stage is opened."""
+    """The start of a period that all connections of a proxy share: the time at which the first stage is opened."""
 
     at: float | None = None
     """Seconds on the data plane's clock; None until the first stage is opened."""
 
     def begin(self, now: float) -> float:
-        """The moment the rhythm began, which is `now` for the first that asks."""
+        """Return the start; the first call sets it to `now`."""
         if self.at is None:
             self.at = now
         return self.at

@@ -1,4 +1,11 @@
-"""Packet loss: real in the kernel, or as the receiver of a TCP stream sees it: late, never cut out."""
+"""Packet loss: real in the kernel, or simulated on the stream, where lost data arrives late.
+
+Two implementations share the settings. In mode `packet` the kernel drops packets: `loss` gives
+the Drop of each pipe, and `_Bursty` changes it on a schedule for the Gilbert-Elliott model. In
+mode `stream` the stage `_Lossy` computes for each packet's worth of data when TCP's
+retransmissions would have delivered it. No byte is removed in mode `stream`, and the order stays:
+a receiver of TCP sees loss as delay. Both modes lose the same share of packets.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from chaosproxy.declare import Duration, Share, Struct, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import MODE, NEVER, Admission, Depth, Drop, Fault, Loss, Opening, Reset, Send, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal, probability_below
 from chaosproxy.seed import Dice
@@ -18,96 +26,101 @@ __all__ = ["Burst", "PacketLoss"]
 PACKET = 1448
 """Bytes of data in a full TCP segment on Ethernet: 1500 less 20 (IP), 20 (TCP) and 12 (time stamps)."""
 FIRST_TIMEOUT = 0.2
-"""Seconds before the first retransmission: Linux's least, where RFC 6298 (2.4) says one second."""
+"""Seconds before the first retransmission: the minimum of Linux; RFC 6298 (2.4) says one second."""
 LONGEST_TIMEOUT = 120.0
-"""Seconds: Linux's TCP_RTO_MAX; RFC 6298 (2.5) asks for at least 60."""
+"""Seconds: Linux's TCP_RTO_MAX; RFC 6298 (2.5) requires at least 60."""
 MOST_RETRANSMISSIONS = 15
-"""After so many the sender gives up: Linux's tcp_retries2."""
+"""Retransmissions after which the sender gives up: Linux's tcp_retries2."""
 
 _SHORTEST_STEP = 0.001
-"""Seconds: each change of state is a call per connection, of some 15 µs."""
+"""Seconds: each change of state costs a call of about 15 µs per connection."""
 _MOST_TRIALS = 1e12
-"""Thirty years of the shortest steps."""
+"""Steps: thirty years of the shortest ones."""
 
 _Lost = Callable[[], bool]
-"""Whether the next packet sent is lost."""
+"""Decide whether the next packet is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst:
-    """The Gilbert-Elliott model: a channel that is good or bad, and changes with each packet.
+    """The Gilbert-Elliott model: a channel that is good or bad, and may change with each packet.
 
     E. N. Gilbert, "Capacity of a burst-noise channel", 1960; E. O. Elliott, "Estimates of
-    error rates for codes on burst-noise channels", 1963. It is bad for p / (p + r) of all
-    packets, in bursts of 1 / r packets on average.
+    error rates for codes on burst-noise channels", 1963. The channel is bad for p / (p + r) of
+    all packets, in bursts of 1 / r packets on average.
     """
 
-    p: float = param(Share(), "chance that a good channel turns bad, per packet", example="1%")
-    r: float = param(Share(), "chance that a bad channel turns good again, per packet", example="30%")
+    p: float = param(Share(), "probability per packet that a good channel turns bad", example="1%")
+    r: float = param(Share(), "probability per packet that a bad channel turns good", example="30%")
     loss_good: float = param(Share(), "share of packets lost while good", default=0.0, example="0.1%")
     loss_bad: float = param(Share(), "share of packets lost while bad", default=1.0, example="80%")
     step: float = param(
-        Duration(above_zero=True), "mode packet: the time that stands for one packet", default=0.01, example="1ms"
+        Duration(above_zero=True), "in mode packet: time that counts as one packet", default=0.01, example="1ms"
     )
 
     @property
     def bad(self) -> float:
-        """The share of packets that meet a bad channel; one that never changes is good."""
+        """Return the share of packets on a bad channel; a channel that never changes is good."""
         return self.p / (self.p + self.r) if self.p else 0.0
 
     @property
     def share(self) -> float:
-        """The share of all packets that are lost."""
+        """Return the share of all packets that are lost."""
         return self.loss_good + self.bad * (self.loss_bad - self.loss_good)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketLoss(Fault):
-    """Packets are lost and sent again: what they carry, and all behind it, arrives late.
+    """Loses packets, which TCP retransmits: their data, and all data behind it, arrives late.
 
-    In mode `packet` the kernel drops what arrives from the sender at that rate, before TCP
-    sees it: data, acknowledgements and, in direction `upstream`, SYNs. The sender's own TCP
-    retransmits, backs off and slows down. The dice are the kernel's, not the seed's. With
-    `burst` the kernel drops at the rate of the channel's state, and the state changes by
-    the clock, on a schedule that follows from the seed: a filter keeps no memory from one
-    packet to the next, so `step` of time stands for one packet.
+    In mode `packet` the kernel drops packets from the sender at that rate, before TCP sees them:
+    data, acknowledgements and, in direction `upstream`, SYNs. The sender's own TCP retransmits,
+    backs off and slows down. The kernel decides at random, independently of the seed. With
+    `burst` the kernel drops at the rate of the channel's state. A kernel filter has no memory
+    from packet to packet, so the state changes by the clock, on a schedule that follows from the
+    seed: `step` of time counts as one packet.
 
-    In mode `stream` the loss is computed, not real. Data is taken as packets of up to 1448
-    bytes. A lost one arrives after a retransmission time-out of 200 ms, which doubles while
-    the retransmission is lost too (RFC 6298, 5.5), up to 120 s; after 15 it is held until
-    healed. What is behind a lost packet waits for it. No byte is ever cut out. The end of
-    the stream is a packet too; a reset is not, since nobody would send it again.
+    In mode `stream` the loss is simulated. Data counts as packets of at most 1448 bytes. A lost
+    packet arrives after a retransmission timeout of 200 ms. The timeout doubles while the
+    retransmission is lost too (RFC 6298, 5.5), up to 120 s; after 15 losses the packet is held
+    until healed. Data behind a lost packet waits for it. No byte is ever removed. The end of the
+    stream counts as a packet; a reset does not, since TCP does not retransmit it.
 
-    `correlation` makes a loss more likely after a loss, with the share of losses kept:
-    AR(1) on an underlying normal, as in `latency`. Retransmissions come so much later that
-    neither correlation nor burst reaches them: they are lost with the overall share.
+    `correlation` makes a loss more likely after a loss, without changing the share of losses
+    (AR(1) on underlying normal numbers, as in `latency`). Retransmissions come so much later that
+    neither correlation nor burst applies to them: they are lost with the overall share.
     """
 
     type: ClassVar[str] = "packet_loss"
     depth: ClassVar[Depth] = "packet"
-    summary: ClassVar[str] = "loses packets: their data arrives after a retransmission time-out"
-    models: ClassVar[str] = "Radio links, overfull queues, broken cables, as an application on TCP sees them."
+    summary: ClassVar[str] = "loses packets: their data arrives after a retransmission timeout"
+    models: ClassVar[str] = "Radio links, full queues, broken cables, as an application on TCP sees them."
     example: ClassVar[str] = "{type: packet_loss, rate: 2%}"
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = "filters"
 
-    rate: float | None = param(Share(), "share of packets lost; leave it out with burst", default=None, example="2%")
-    mode: str = param(MODE, "where the loss happens", default="auto", example="stream")
-    correlation: float = param(Share(), "how much each packet's fate is like the last's", default=0.0, example="25%")
+    rate: float | None = param(Share(), "share of packets lost; not with burst", default=None, example="2%")
+    mode: str = param(MODE, "packet: in the kernel; stream: simulated", default="auto", example="stream")
+    correlation: float = param(Share(), "similarity of each packet's fate to the last", default=0.0, example="25%")
     burst: Burst | None = param(
         Struct(Burst), "loss in bursts (Gilbert-Elliott)", default=None, example="{p: 1%, r: 30%}"
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if self.mode == "packet" and self.correlation:
-            yield "correlation", "cannot be had in mode packet; give burst instead, or mode: stream"
+            message = "not supported in mode packet; use burst instead, or mode: stream"
+            yield Problem(("correlation",), "invalid-together", message)
         if self.rate is None and self.burst is None:
-            yield "rate", "is missing; give the share of packets lost, such as rate: 2%, or a burst"
+            message = "is missing; add the share of packets lost, such as rate: 2%, or a burst"
+            yield Problem(("rate",), "missing", message)
         if self.burst is not None and self.rate is not None:
-            yield "rate", "cannot stand beside burst, which has rates of its own; give one of the two"
+            message = "cannot be combined with burst, which has its own rates; use one of the two"
+            yield Problem(("rate",), "invalid-together", message)
         if self.burst is not None and self.burst.step < _SHORTEST_STEP:
-            yield "burst", f"has a step of {format_duration(self.burst.step)}; give at least 1ms"
+            message = f"has a step of {format_duration(self.burst.step)}, which is too short; use at least 1ms"
+            yield Problem(("burst",), "out-of-range", message)
         if self.burst is not None and self.correlation:
-            yield "correlation", "cannot stand beside burst, which is correlated by itself; give one of the two"
+            message = "cannot be combined with burst, which is correlated already; use one of the two"
+            yield Problem(("correlation",), "invalid-together", message)
 
     def why_stream(self) -> str:
         return "a kernel filter has no memory for correlation" if self.correlation else ""
@@ -129,7 +142,7 @@ class PacketLoss(Fault):
         return Admission(drop=Drop(self._share())) if self.mode == "packet" else None
 
     def _share(self) -> float:
-        """The share of all packets that are lost."""
+        """Return the share of all packets that are lost."""
         return self.burst.share if self.burst is not None else self.rate or 0.0
 
     def _channel(self, dice: Dice) -> _Lost:
@@ -143,7 +156,7 @@ class PacketLoss(Fault):
 
 
 def _bursts(burst: Burst, dice: Dice) -> _Lost:
-    bad = dice.random() < burst.bad  # it starts as a channel that has been running for long
+    bad = dice.random() < burst.bad  # the state of a channel that has been running for a long time
 
     def lost() -> bool:
         nonlocal bad
@@ -157,7 +170,7 @@ def _bursts(burst: Burst, dice: Dice) -> _Lost:
 
 
 class _Bursty(Loss):
-    """A channel whose state lasts a whole number of steps, geometrically distributed as the model has it."""
+    """A channel whose state lasts a whole number of steps, with the model's geometric distribution."""
 
     def __init__(self, burst: Burst, dice: Dice, now: float) -> None:
         self._burst, self._dice = burst, dice
@@ -171,7 +184,7 @@ class _Bursty(Loss):
             self._last()
 
     def _last(self) -> None:
-        """What is lost in this state, and when it ends: counted from when it began, not from a late timer."""
+        """Set the drop of this state and its end, counted from the state's start and not from a late timer."""
         burst = self._burst
         share = burst.loss_bad if self._bad else burst.loss_good
         self.drop = Drop(share) if share else None
@@ -179,7 +192,7 @@ class _Bursty(Loss):
 
 
 def _trials(chance: float, dice: Dice) -> float:
-    """How many trials until the first success, success included; NEVER where none can come."""
+    """Draw the number of trials up to and including the first success; NEVER if success is impossible."""
     if chance <= 0:
         return NEVER
     if chance >= 1:
@@ -203,7 +216,7 @@ class _Lossy(Stage):
         return (step,)
 
     def _send(self, step: Send) -> Iterable[Step]:
-        """A run of packets without a loss stays in one piece; a lost one starts the next."""
+        """Keep a run of packets without a loss in one piece; start the next piece at a lost packet."""
         data, arrived, due = step.data, step.due, step.due
         runs: list[Step] = []
         start = 0
@@ -220,7 +233,7 @@ class _Lossy(Stage):
         return runs
 
     def _lateness(self) -> float:
-        """Seconds by which the next packet is late, for all the times it is lost."""
+        """Return the seconds by which the next packet is late, for all of its losses."""
         if not self._lost():
             return 0.0
         late = timeout = FIRST_TIMEOUT

@@ -1,4 +1,4 @@
-"""Partition: one direction, or both, is cut."""
+"""Partition: cut one direction, or both."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Partition"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition(Fault):
-    """Nothing that is sent in its direction arrives, and no new connection comes about.
+    """Delivers no data in its direction, and lets no new connection be made.
 
-    In mode `packet` the kernel drops what arrives, before TCP sees it: the sender's own TCP
-    sends it again, backs off and gives up as it does on a broken network, and after healing
-    recovers by itself, each byte arriving once. In mode `stream` the bytes are taken from
-    the sender and held: it believes them delivered; after healing they arrive at once.
+    In mode `packet` the kernel drops packets before TCP sees them. The sender's own TCP
+    retransmits, backs off and gives up, as on a broken network; after healing it recovers, and
+    each byte arrives once. In mode `stream` chaosproxy reads the data and holds it: the sender
+    considers it delivered, and after healing it arrives at once.
 
-    With `acks: pass` packets that hold an acknowledgement alone get through, so that what
-    flows the other way flows in full: a cut of one direction only. With `acks: drop` they
-    are lost too, as where a firewall drops all that one host sends: then the other way
-    comes to a halt when its window of unacknowledged data is full. A TCP handshake needs
-    both ways, so a new client's SYN is not answered, whichever way is cut.
+    With `acks: pass` packets with only an acknowledgement get through, so that the other
+    direction works in full: a cut of one direction only. With `acks: drop` they are lost too, as
+    behind a firewall that drops everything from one host: the other direction then stops when its
+    window of unacknowledged data is full. A TCP handshake needs both directions, so a new
+    client's SYN gets no response, whichever direction is cut.
 
     With `fail_fast` nothing is silent: open connections are reset, new ones refused.
     """
@@ -39,14 +39,16 @@ class Partition(Fault):
     matches_sni: ClassVar[bool] = False
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = "filters"
 
-    mode: str = param(MODE, "where the cut is made", default="auto", example="packet")
+    mode: str = param(MODE, "packet: in the kernel; stream: hold the data", default="auto", example="packet")
     acks: str = param(
-        Choice("pass", "drop"), "mode packet: what becomes of bare acknowledgements", default="pass", example="drop"
+        Choice("pass", "drop"), "in mode packet: pass or drop bare acknowledgements", default="pass", example="drop"
     )
-    fail_fast: bool = param(Flag(), "reset and refuse instead of silence", default=False, example="true")
+    fail_fast: bool = param(
+        Flag(), "resets and refuses connections instead of silence", default=False, example="true"
+    )
 
     def why_stream(self) -> str:
-        return "fail_fast needs no packets to be dropped" if self.fail_fast else ""
+        return "fail_fast drops no packets" if self.fail_fast else ""
 
     def open(self, opening: Opening) -> Stage | None:
         return None if self.mode == "packet" or self.fail_fast else Hold()

@@ -1,4 +1,4 @@
-"""Pause: the process stops, and goes on as if nothing had been."""
+"""Pause: the server process stops, and later continues as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ __all__ = ["Pause"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause(Fault):
-    """Nothing is read, answered or accepted until the fault ends; then everything goes on at once.
+    """Reads, sends and accepts nothing until the fault ends; then everything continues at once.
 
-    What a stopped process looks like from outside (SIGSTOP, a long garbage collection, a
-    virtual machine that is moved): connecting still succeeds, since the kernel accepts into
-    its backlog, and what is sent stays unread until the receive window is full and the
-    sender's own `send` blocks. Give it `direction: both`; with one direction the process
-    still reads one way.
+    This is a stopped process as seen from outside: SIGSTOP, a long garbage collection, a virtual
+    machine that is moved. Connecting still succeeds, since the kernel accepts into its backlog.
+    Data stays unread until the receive window is full and the sender's own `send` blocks. Use
+    `direction: both`; with one direction the process still reads the other one.
     """
 
     type: ClassVar[str] = "pause"
     depth: ClassVar[Depth] = "connection"
-    summary: ClassVar[str] = "stops reading and accepting, as a paused process does, then goes on at once"
+    summary: ClassVar[str] = "stops reading and accepting, as a paused process does, then continues at once"
     models: ClassVar[str] = "A process that is stopped, swapped out or collecting garbage; a migrating virtual machine."
     example: ClassVar[str] = "{type: pause, direction: both, ttl: 2s}"
     at_listener: ClassVar[bool] = True

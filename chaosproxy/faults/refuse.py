@@ -1,4 +1,4 @@
-"""Refuse: nobody listens."""
+"""Refuse: no process listens on the port."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ __all__ = ["Refuse"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse(Fault):
-    """Connecting fails with ECONNREFUSED: the listening socket is closed while the fault is on.
+    """Makes connecting fail with ECONNREFUSED: the listening socket is closed while the fault is on.
 
-    It comes back on the same port when the fault is removed. `existing` says what becomes
-    of the connections that are open when the fault begins.
+    It is opened again on the same port when the fault is removed. `existing` decides about the
+    connections that are open when the fault begins. Clients that try to connect meanwhile are
+    counted (`chaosproxy_connection_attempts_total`).
     """
 
     type: ClassVar[str] = "refuse"
@@ -27,7 +28,7 @@ class Refuse(Fault):
     matches_sni: ClassVar[bool] = False
 
     existing: str = param(
-        Choice("keep", "close", "reset"), "what becomes of open connections", default="keep", example="reset"
+        Choice("keep", "close", "reset"), "action on open connections", default="keep", example="reset"
     )
 
     def admission(self) -> Admission:

@@ -1,4 +1,4 @@
-"""Reset: the connection breaks."""
+"""Reset: break the connection."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["Reset"]
 class Reset(Fault):
     """Breaks the connection with a reset (RST) on both sides (RFC 9293, 3.5.2).
 
-    With `delay` it breaks that long after the fault begins to act on the connection, even
-    when nothing flows; with `size` once so many bytes have passed in the fault's direction
-    (0B: at the first byte, which does not pass); with both, at whichever comes first; with
-    neither at once. What comes later is lost, and a receiver may also lose what it has not
-    read yet: that is what a reset does. Changing the fault keeps time and count.
+    With `delay` the reset comes at that time after the fault begins to act on the connection,
+    even if the connection is idle. With `size` it comes after that number of bytes in the fault's
+    direction (0B: at the first byte, which does not pass). With both, the first of the two
+    counts; with neither, the reset comes at once. Later data is lost, and a reset may also
+    discard data that the receiver has not read yet. Changing the fault keeps time and count.
     """
 
     type: ClassVar[str] = "reset"
     depth: ClassVar[Depth] = "connection"
-    summary: ClassVar[str] = "resets the connection, at once or after a time or so many bytes"
-    models: ClassVar[str] = "A crashed process, a balancer that dropped its table, a firewall that cuts sessions."
+    summary: ClassVar[str] = "resets the connection, at once or after a time or a number of bytes"
+    models: ClassVar[str] = "A crashed process, a balancer that lost its table, a firewall that cuts sessions."
     example: ClassVar[str] = "{type: reset, delay: 500ms}"
 
-    delay: float | None = param(Duration(), "breaks after this long", default=None, example="500ms")
-    size: int | None = param(Size(), "breaks after this many bytes", default=None, example="64KiB")
+    delay: float | None = param(Duration(), "time before the reset", default=None, example="500ms")
+    size: int | None = param(Size(), "bytes that pass before the reset", default=None, example="64KiB")
 
     def open(self, opening: Opening) -> Stage:
         return _Break(self.delay, self.size, opening.now)

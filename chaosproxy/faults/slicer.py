@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, Size, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Fault, Opening, Send, Stage, Step
 from chaosproxy.seed import Dice
 
@@ -17,25 +18,25 @@ _SLICES_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slicer(Fault):
-    """Cuts data into pieces of `size ± variation` bytes, each `gap` behind the one before.
+    """Cuts data into pieces of `size ± variation` bytes, each sent `gap` after the one before.
 
-    Sizes are drawn uniformly. A piece is never longer than what was sent at once, and the
-    last of what was sent is as long as what is left. Without a gap the receiver's kernel
-    may join pieces again.
+    Sizes are drawn uniformly. Each chunk of data is cut separately, so its last piece may be
+    shorter. Without a gap the receiver's kernel may join pieces again.
     """
 
     type: ClassVar[str] = "slicer"
     summary: ClassVar[str] = "cuts data into small pieces, with a pause before each"
-    models: ClassVar[str] = "Small segments, a chatty sender; finds readers that take one read for one message."
+    models: ClassVar[str] = "Small segments, a chatty sender; finds readers that assume one message per read."
     example: ClassVar[str] = "{type: slicer, size: 64B, variation: 32B, gap: 1ms}"
 
     size: int = param(Size(minimum=1), "mean size of a piece", example="64B")
-    variation: int = param(Size(), "how far a piece's size may be from the mean", default=0, example="32B")
+    variation: int = param(Size(), "largest difference of a piece from the mean", default=0, example="32B")
     gap: float = param(Duration(), "pause before each piece", default=0.0, example="1ms")
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if self.variation >= self.size:
-            yield "variation", "is not less than size, so that a piece could be empty; give less than the size"
+            message = "is not less than size, so a piece could be empty; use less than the size"
+            yield Problem(("variation",), "invalid-together", message)
 
     def open(self, opening: Opening) -> Stage:
         return _Knife(self, opening.dice)
@@ -46,7 +47,7 @@ class _Knife(Stage):
         self._least, self._most = settings.size - settings.variation, settings.size + settings.variation
         self._gap = settings.gap
         self._dice = dice
-        self.quantum = settings.size * _SLICES_AT_ONCE  # bounds what one long Send is turned into at a time
+        self.quantum = settings.size * _SLICES_AT_ONCE  # limits the number of pieces per step
         self._free_at = 0.0
 
     def on_step(self, step: Step) -> Iterable[Step]:

@@ -13,15 +13,15 @@ __all__ = ["SlowClose"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowClose(Fault):
-    """The end of the stream arrives `delay` after it was sent; data and resets pass at once."""
+    """Delivers the end of the stream `delay` after it was sent; data and resets pass at once."""
 
     type: ClassVar[str] = "slow_close"
     depth: ClassVar[Depth] = "connection"
     summary: ClassVar[str] = "delays the end of the connection"
-    models: ClassVar[str] = "A peer that is slow to shut down; connections that linger, pools that run out of sockets."
+    models: ClassVar[str] = "A peer that is slow to shut down; lingering connections, pools that run out of sockets."
     example: ClassVar[str] = "{type: slow_close, delay: 2s}"
 
-    delay: float = param(Duration(), "how long the end is held", example="2s")
+    delay: float = param(Duration(), "time that the end is held", example="2s")
 
     def open(self, opening: Opening) -> Stage:
         return _Linger(self.delay)

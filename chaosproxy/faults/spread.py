@@ -1,4 +1,4 @@
-"""How delays spread about their mean; shared by latency and http_delay."""
+"""Distributions of delays about their mean; used by latency and http_delay."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from chaosproxy.declare import Choice
+from chaosproxy.errors import Problem
 from chaosproxy.faults.correlated import probability_above, probability_below
 
 __all__ = ["DISTRIBUTION", "Quantile", "check_spread", "spread"]
 
 Quantile: TypeAlias = Callable[[float], float]
-"""A delay from a standard normal number of the same probability."""
+"""Map a standard normal number to the delay of the same probability."""
 
 DISTRIBUTION = Choice("uniform", "normal", "lognormal", "pareto", "exponential")
 
 
 def spread(distribution: str, delay: float, jitter: float) -> Quantile:
-    """Delays about `delay`, spread by `jitter` in the manner of that distribution; they may be below 0."""
+    """Return the quantile function of delays about `delay`, spread by `jitter`; delays may be below 0."""
     return (_QUANTILES[distribution] if jitter else _no_jitter)(delay, jitter)
 
 
-def check_spread(distribution: str, delay: float, jitter: float) -> Iterable[tuple[str, str]]:
-    """What is wrong about the three of them, as `Fault.check` says it."""
+def check_spread(distribution: str, delay: float, jitter: float) -> Iterable[Problem]:
+    """Yield the problems of the three together, like `Fault.check`."""
     if distribution == "lognormal" and jitter and not delay:
-        yield "delay", "is 0, which no lognormal distribution has as its mean; give a delay above 0, such as 20ms"
+        message = "is 0, but the mean of a lognormal distribution is above 0; use a delay such as 20ms"
+        yield Problem(("delay",), "invalid-together", message)
 
 
 def _no_jitter(delay: float, jitter: float) -> Quantile:

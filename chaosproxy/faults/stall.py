@@ -1,4 +1,4 @@
-"""Stall: everything is held, then released at once."""
+"""Stall: hold everything, then release it at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Fault, Opening, Stage, Step
 from chaosproxy.faults.hold import Hold
 from chaosproxy.faults.origin import Origin
@@ -16,11 +17,11 @@ __all__ = ["Stall"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stall(Fault):
-    """Everything is held for `for` seconds, then released at once; again each `every` seconds.
+    """Holds everything for the time `for`, then releases it at once; repeats each `every`.
 
-    Without `for` it holds until healed. Without `every` each connection stalls once, from
-    the moment the fault begins to act on it. With `every` all connections of the proxy
-    stall together, the first time at the first connection.
+    Without `for` it holds until healed. Without `every` each connection stalls once, when the
+    fault begins to act on it. With `every` all connections of the proxy stall together; the
+    first stall begins with the first connection.
     """
 
     type: ClassVar[str] = "stall"
@@ -29,17 +30,19 @@ class Stall(Fault):
     example: ClassVar[str] = "{type: stall, for: 2s, every: 10s}"
 
     hold: float | None = param(
-        Duration(above_zero=True), "how long each stall lasts", name="for", default=None, example="2s"
+        Duration(above_zero=True), "time that each stall lasts", name="for", default=None, example="2s"
     )
     every: float | None = param(
         Duration(above_zero=True), "time from the start of one stall to the next", default=None, example="10s"
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if self.every is not None and self.hold is None:
-            yield "every", "says how often to stall but not how long; give for: too, such as for: 2s"
+            message = "needs for, the time that each stall lasts; add it, such as for: 2s"
+            yield Problem(("every",), "invalid-together", message)
         if self.every is not None and self.hold is not None and self.hold >= self.every:
-            yield "for", "is not shorter than every, so nothing would ever pass; give less, or leave out both"
+            message = "is not shorter than every, so nothing would ever pass; use less, or remove both"
+            yield Problem(("for",), "invalid-together", message)
 
     def open(self, opening: Opening) -> Stage:
         if self.hold is None:

@@ -1,4 +1,4 @@
-"""Unreachable: nobody answers, not even with a refusal."""
+"""Unreachable: new clients get no response, not even a refusal."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ __all__ = ["Unreachable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreachable(Fault):
-    """A client's SYN gets no answer, so that `connect` times out instead of being refused.
+    """Sends no response to a client's SYN, so that `connect` times out instead of being refused.
 
-    In mode `packet` a filter on the listening socket swallows every SYN. In mode `stream`
-    the socket's backlog is kept full, which Linux answers with silence, too; there a client
-    that connects in the very moment the fault begins may still find itself connected, and
-    is served when it ends. After it a client that is still trying gets through with its
-    next SYN. Linux 6.5 and later repeats one after 1, 2, 3, 4, 5, 7, 11, 20, 36 and 69 seconds
-    and gives up after 134; older kernels after 1, 3, 7, 15, 31 and 63, and give up after 127.
-    A unix socket has no SYN: connecting to it succeeds or waits, and nobody serves it.
+    In mode `packet` a filter on the listening socket drops every SYN. In mode `stream` the
+    socket's backlog is kept full, and Linux then drops SYNs too. A client that connects at the
+    moment at which the fault begins may still be accepted by the kernel; it is served when the
+    fault ends. After the fault a client that is still trying connects with its next SYN. Linux
+    6.5 and later repeats it after 1, 2, 3, 4, 5, 7, 11, 20, 36 and 69 seconds and gives up after
+    134; older kernels after 1, 3, 7, 15, 31 and 63, and give up after 127. A unix socket has no
+    SYN: connecting succeeds or waits, and the client is not served. Clients that try to connect
+    meanwhile are counted (`chaosproxy_connection_attempts_total`).
     """
 
     type: ClassVar[str] = "unreachable"
     depth: ClassVar[Depth] = "packet"
-    summary: ClassVar[str] = "lets new connections time out, unanswered; keeps, closes or resets those that are open"
+    summary: ClassVar[str] = "makes new connections time out; keeps, closes or resets those that are open"
     models: ClassVar[str] = "A host that is off, a wrong route, a firewall that drops instead of rejecting."
     example: ClassVar[str] = "{type: unreachable, existing: keep}"
     at_listener: ClassVar[bool] = True
@@ -35,9 +36,9 @@ class Unreachable(Fault):
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = "filters"
 
     existing: str = param(
-        Choice("keep", "close", "reset"), "what becomes of open connections", default="keep", example="reset"
+        Choice("keep", "close", "reset"), "action on open connections", default="keep", example="reset"
     )
-    mode: str = param(MODE, "how SYNs are kept from being answered", default="auto", example="packet")
+    mode: str = param(MODE, "packet: a filter drops SYNs; stream: a full backlog", default="auto", example="packet")
 
     def admission(self) -> Admission:
         return Admission(reply="silence", existing=cast("Existing", self.existing), by_filter=self.mode == "packet")

@@ -7,7 +7,7 @@
 machines (`states`), and notes the effects. A pipe takes each effect and performs it
 (`next_effect`): this module waits for nothing and writes nothing.
 
-What must stay true:
+Invariants:
 
 - Bytes that cannot be framed make both directions plain streams, unless a fault has unfinished
   work: a response it gives itself, a loss, the rest of a request that it swallows. A stream
@@ -338,7 +338,7 @@ class Conversation(Exchanges):
         if self.states.intake is Intake.OPEN:
             if may_pause and outstanding > limit:
                 self._on(Event.BACKLOG_FULL)
-        elif not may_pause or outstanding <= limit // 2:
+        elif not may_pause or outstanding <= max(1, limit // 2):  # the last may be half sent, and wait for the client
             self._on(Event.BACKLOG_DRAINED)
 
     def _go_plain(self, reason: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, cast
 from urllib.parse import unquote_to_bytes
 
 from chaosproxy.declare import Kind, MapOf, Problems, param, params_of, read_struct
-from chaosproxy.errors import Path, Problem, shown
+from chaosproxy.errors import BadValue, Path, Problem, shown
 from chaosproxy.http.head import Fields, RequestHead, ResponseHead, values
 from chaosproxy.http.part import MessageKind
 from chaosproxy.http.patterns import (
@@ -60,15 +60,17 @@ class Client(Kind):
 
     def read(self, value: object) -> Network:
         if not isinstance(value, str) or len(value) > 100:
-            raise ValueError(f"{shown(value)} is no address; give one such as 10.0.0.7, or a CIDR such as 10.0.0.0/8")
+            message = f"{shown(value)} is no address; give one such as 10.0.0.7, or a CIDR such as 10.0.0.0/8"
+            raise BadValue("not-an-address", message)
         try:
             network = ipaddress.ip_network(value, strict=False)
             address = ipaddress.ip_address(value.partition("/")[0])
         except ValueError:
             message = f"{shown(value)} is no address; give one such as 10.0.0.7 or ::1, or a CIDR such as 10.0.0.0/8"
-            raise ValueError(message) from None
+            raise BadValue("not-an-address", message) from None
         if address != network.network_address:
-            raise ValueError(f"{shown(value)} has bits beyond its prefix; give {network}, or {address} for it alone")
+            message = f"{shown(value)} has bits beyond its prefix; give {network}, or {address} for it alone"
+            raise BadValue("malformed", message)
         if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
             inner = int(network.network_address) & 0xFFFFFFFF
             return ipaddress.IPv4Network((inner, network.prefixlen - _MAPPED.prefixlen))
@@ -98,9 +100,10 @@ class Status(Kind):
             if _is_status(first) and (_is_status(last) if dash else True):
                 low, high = int(first), int(last or first)
                 if low > high:
-                    raise ValueError(f"{shown(value)} runs backwards; give {high}-{low}")
+                    raise BadValue("malformed", f"{shown(value)} runs backwards; give {high}-{low}")
                 return low, high
-        raise ValueError(f"{shown(value)} is no status; give a code from 100 to 599, a class such as 5xx, or 500-504")
+        message = f"{shown(value)} is no status; give a code from 100 to 599, a class such as 5xx, or 500-504"
+        raise BadValue("malformed", message)
 
     def write(self, value: object) -> object:
         low, high = cast(StatusRange, value)
@@ -169,25 +172,27 @@ class Match:
         """What is wrong with it as a whole, for a fault that acts on `on`; paths begin below the match."""
         if self == Match():
             known = ", ".join(param.name for param in params_of(Match))
-            yield Problem((), f"selects everything; leave it out, or give one of: {known}")
+            yield Problem((), "no-effect", f"selects everything; leave it out, or give one of: {known}")
         for name in ("query", "headers"):
             if getattr(self, name) == {}:
-                yield Problem((name,), "is empty, which selects everything; leave it out, or give {name: value}")
+                message = "is empty, which selects everything; leave it out, or give {name: value}"
+                yield Problem((name,), "no-effect", message)
         yield from _check_names(self.headers or {})
         if on == "request":
             for name in ("status", "content_type"):
                 if getattr(self, name):
                     message = "is of the response, and this fault acts on requests; leave it out, or choose a fault"
-                    yield Problem((name,), f"{message} that acts on responses", at_key=True)
+                    yield Problem((name,), "not-applicable", f"{message} that acts on responses", at_key=True)
 
 
 def _check_names(headers: Mapping[str, object]) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for name in headers:
         if len(name) > 200 or not TOKEN.fullmatch(name):
-            yield Problem(("headers", name), "is no name of a header; give one such as x-tenant", at_key=True)
+            message = "is no name of a header; give one such as x-tenant"
+            yield Problem(("headers", name), "malformed", message, at_key=True)
         elif (other := seen.setdefault(name.lower(), name)) != name:
-            yield Problem(("headers", name), f"is the same header as {other}; give it once", at_key=True)
+            yield Problem(("headers", name), "duplicate", f"is the same header as {other}; give it once", at_key=True)
 
 
 def read_match(data: object, problems: Problems, path: Path, on: MessageKind) -> Match | None:
@@ -195,7 +200,7 @@ def read_match(data: object, problems: Problems, path: Path, on: MessageKind) ->
     before = len(problems)
     match = read_struct(Match, data, problems, path)
     for problem in match.check(on) if match is not None else ():
-        problems.add((*path, *problem.path), problem.message, at_key=problem.at_key)
+        problems.add((*path, *problem.path), problem.code, problem.message, at_key=problem.at_key)
     return match if len(problems) == before else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from chaosproxy.errors import Problem
 from chaosproxy.http.patterns import TOKEN
 
 __all__ = ["FRAMING_FIELDS", "check_fields", "edited", "rewritten"]
@@ -24,15 +25,18 @@ FRAMING_FIELDS = {
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-def check_fields(fields: Mapping[str, str] | Iterable[str]) -> Iterable[str]:
-    """What is wrong with these names, and with their values where they have some."""
+def check_fields(parameter: str, fields: Mapping[str, str] | Iterable[str]) -> Iterable[Problem]:
+    """Problems with these names, and with their values if there are any; all at the parameter."""
     for name in fields:
         if not TOKEN.fullmatch(name):
-            yield f"{name[:60]!r} is no field name; give one of letters, digits and dashes, such as X-Tenant"
+            message = f"{name[:60]!r} is no field name; give one of letters, digits and dashes, such as X-Tenant"
+            yield Problem((parameter,), "malformed", message)
         elif name.lower() in FRAMING_FIELDS:
-            yield f"{name} {FRAMING_FIELDS[name.lower()]}, and a change would break the connection; leave it out"
+            message = f"{name} {FRAMING_FIELDS[name.lower()]}, and a change would break the connection; leave it out"
+            yield Problem((parameter,), "not-applicable", message)
         elif isinstance(fields, Mapping) and not _VALUE.fullmatch(fields[name]):
-            yield f"the value of {name} has characters that no field can carry; give text in one line, in latin-1"
+            message = f"the value of {name} has characters that no field can carry; give text in one line, in latin-1"
+            yield Problem((parameter,), "malformed", message)
 
 
 def edited(

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from chaosproxy.declare import Kind, Text
-from chaosproxy.errors import shown
+from chaosproxy.errors import BadValue, shown
 from chaosproxy.http.patterns import Memo, normal_path, split_target, wire
 
 __all__ = ["OTHER", "RouteTemplate", "Routes", "duplicates"]
@@ -39,11 +39,12 @@ class RouteTemplate(Kind):
     def read(self, value: object) -> str:
         template = Text(longest=_LONGEST).read(value)
         if not template.startswith("/"):
-            raise ValueError(f"{shown(template)} does not begin with /; give a path such as /users/{{id}}")
+            raise BadValue("malformed", f"{shown(template)} does not begin with /; give a path such as /users/{{id}}")
         if "?" in template:
-            raise ValueError(f"{shown(template)} holds `?`, which ends a path; give the path alone")
+            raise BadValue("malformed", f"{shown(template)} holds `?`, which ends a path; give the path alone")
         if not template.isprintable():
-            raise ValueError(f"{shown(template)} holds characters that cannot be shown; give them encoded, such as %00")
+            message = f"{shown(template)} holds characters that cannot be shown; give them encoded, such as %00"
+            raise BadValue("malformed", message)
         _check_segments(template)
         return template
 
@@ -61,13 +62,15 @@ def _check_segments(template: str) -> None:
         if segment == "**" and place == len(segments) - 1:
             continue
         if "*" in segment:
-            raise ValueError(f"{shown(template)} holds {shown(segment)}; give {{id}} for one segment, or ** at the end")
+            message = f"{shown(template)} holds {shown(segment)}; give {{id}} for one segment, or ** at the end"
+            raise BadValue("malformed", message)
         if ("{" in segment or "}" in segment) and not _NAME.fullmatch(segment):
             balanced = segment.count("{") == segment.count("}")
             what = "a segment that is no {name}" if balanced else "braces that do not fit"
-            raise ValueError(f"{shown(template)} holds {what}, {shown(segment)}; give a whole segment such as {{id}}")
+            message = f"{shown(template)} holds {what}, {shown(segment)}; give a whole segment such as {{id}}"
+            raise BadValue("malformed", message)
     if len(names) != len(set(names)):
-        raise ValueError(f"{shown(template)} has one name twice; give each segment a name of its own")
+        raise BadValue("duplicate", f"{shown(template)} has one name twice; give each segment a name of its own")
 
 
 def duplicates(templates: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -122,7 +122,6 @@ Table: TypeAlias = Mapping[S, Mapping[Event, S]]
 REQUESTS: Table[Requesting] = {
     Requesting.MESSAGES: {
         Event.UPGRADE_REQUESTED: Requesting.UPGRADING,
-        Event.UPGRADED: Requesting.STREAM,
         Event.UNFRAMED: Requesting.STREAM,
         Event.FORBIDDEN: Requesting.REFUSED,
         Event.DOUBTED: Requesting.DOUBTFUL,
@@ -144,7 +143,6 @@ REQUESTS: Table[Requesting] = {
     Requesting.BROKEN: {
         Event.UPGRADE_REFUSED: Requesting.BROKEN,
         Event.UPGRADED: Requesting.BROKEN,
-        Event.UNFRAMED: Requesting.BROKEN,
         Event.FORBIDDEN: Requesting.REFUSED,
     },
     Requesting.STREAM: {},

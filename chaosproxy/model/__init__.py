@@ -1,7 +1,7 @@
-"""Desired state, frozen: what proxies and faults there shall be.
+"""The desired state: proxies, faults and partitions, as frozen values.
 
-A value of these classes is complete and valid. YAML, REST and scenarios all become one
-of them before anything is changed.
+A value of these classes is complete and valid. YAML, REST and scenarios are all converted
+to one of them before anything is changed.
 """
 
 from chaosproxy.model.address import Address

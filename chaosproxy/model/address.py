@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy.declare import Kind
-from chaosproxy.errors import shown
+from chaosproxy.errors import BadValue, shown
 
 __all__ = ["Address", "ListenAddress", "Places", "UpstreamAddress", "parse_address"]
 
@@ -21,10 +21,10 @@ _LIKE_IPV4 = re.compile(r"[0-9.]+")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A TCP host and port, or a unix socket's path (then `port` is None)."""
+    """A TCP host and port, or the path of a unix socket (then `port` is None)."""
 
     host: str
-    """A name, an IPv4 or an IPv6 address without brackets; for a unix socket its path."""
+    """A name, an IPv4 address, or an IPv6 address without brackets; for a unix socket its path."""
     port: int | None = None
 
     @property
@@ -38,30 +38,36 @@ class Address:
 
 
 def parse_address(text: object, lowest_port: int) -> Address:
-    """An address from its text.
+    """Return the address that the text spells.
 
-    :raises ValueError: in words for the user.
+    :raises BadValue: the text is not an address; the message is for the user.
     """
     if not isinstance(text, str) or not text:
-        raise ValueError(f"{shown(text)} is not an address; give host:port, such as {_EXAMPLE}")
+        raise BadValue("not-an-address", f"{shown(text)} is not an address; use host:port, such as {_EXAMPLE}")
     if text.startswith("unix:"):
         return Address(_unix_path(text))
     host, colon, port = text.rpartition(":")
     if not colon:
-        raise ValueError(f"{shown(text)} is not an address; give host:port, such as {_EXAMPLE}")
+        raise BadValue("not-an-address", f"{shown(text)} is not an address; use host:port, such as {_EXAMPLE}")
     if not host:
-        raise ValueError(f"{shown(text)} has no host; give one, such as 127.0.0.1{text} (0.0.0.0 is every interface)")
+        message = f"{shown(text)} has no host; add one, such as 127.0.0.1{text} (0.0.0.0 means every interface)"
+        raise BadValue("not-an-address", message)
     host = _host(host, text)
-    if not (port.isascii() and port.isdigit()) or len(port) > 5 or not lowest_port <= int(port) <= 65535:
-        raise ValueError(f"{shown(text)} has the port {shown(port)}; give one from {lowest_port} to 65535")
+    if not (port.isascii() and port.isdigit()):
+        message = f"{shown(text)} has the invalid port {shown(port)}; use {lowest_port} to 65535"
+        raise BadValue("not-an-address", message)
+    if len(port) > 5 or not lowest_port <= int(port) <= 65535:
+        message = f"{shown(text)} has the invalid port {port[:20]}; use {lowest_port} to 65535"
+        raise BadValue("out-of-range", message)
     return Address(host, int(port))
 
 
 def _unix_path(text: str) -> str:
     path = text.removeprefix("unix:")
     if not path or "\0" in path or len(path.encode(errors="replace")) > _UNIX_PATH_BYTES or not path.isprintable():
-        raise ValueError(
-            f"{shown(text)} has no usable path; give one of 1 to {_UNIX_PATH_BYTES} bytes, such as unix:/run/app.sock"
+        raise BadValue(
+            "not-an-address",
+            f"{shown(text)} has no valid path; use one of 1 to {_UNIX_PATH_BYTES} bytes, such as unix:/run/app.sock",
         )
     return path
 
@@ -69,14 +75,16 @@ def _unix_path(text: str) -> str:
 def _host(host: str, text: str) -> str:
     if host.startswith("[") and host.endswith("]"):
         if not _is_ip(host[1:-1], ipaddress.IPv6Address):
-            raise ValueError(f"{shown(text)} holds no IPv6 address in its brackets; give one such as [::1]:5432")
+            message = f"{shown(text)} has no IPv6 address in its brackets; use one, such as [::1]:5432"
+            raise BadValue("not-an-address", message)
         return host[1:-1]
     if ":" in host:
-        raise ValueError(f"{shown(text)} is ambiguous; write an IPv6 address in brackets, such as [::1]:5432")
+        message = f"{shown(text)} has several colons; put an IPv6 address in brackets, such as [::1]:5432"
+        raise BadValue("not-an-address", message)
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
-        raise ValueError(f"{shown(text)} has no usable host name; give host:port, such as {_EXAMPLE}")
+        raise BadValue("not-an-address", f"{shown(text)} has no valid host name; use host:port, such as {_EXAMPLE}")
     if _LIKE_IPV4.fullmatch(host) and not _is_ip(host, ipaddress.IPv4Address):
-        raise ValueError(f"{shown(text)} holds no IPv4 address; give one such as 127.0.0.1:5432")
+        raise BadValue("not-an-address", f"{shown(text)} has no valid IPv4 address; use one, such as 127.0.0.1:5432")
     return host
 
 
@@ -89,17 +97,17 @@ def _is_ip(text: str, of: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Addre
 
 
 class Places:
-    """Addresses that are taken: where two listeners would meet.
+    """Addresses that are taken, to find two listeners on one address.
 
-    `localhost` is 127.0.0.1 and ::1; 0.0.0.0 and [::] meet every host on their port; port 0
-    meets nobody.
+    `localhost` is 127.0.0.1 and ::1. 0.0.0.0 and [::] conflict with every host on their port.
+    Port 0 conflicts with nothing.
     """
 
     def __init__(self) -> None:
         self._taken: dict[int | None, dict[str, str]] = {}
 
     def take(self, address: Address, name: str) -> str | None:
-        """Take a place; the name of who has it already, if somebody has."""
+        """Take an address for `name`; return the name that has it already, if any."""
         if address.port == 0:
             return None
         there = self._taken.setdefault(address.port, {})
@@ -149,7 +157,7 @@ class _AddressKind(Kind):
 
 
 class ListenAddress(_AddressKind):
-    """An address to listen on; port 0 picks a free one."""
+    """An address to listen on; port 0 picks a free port."""
 
     __slots__ = ()
 

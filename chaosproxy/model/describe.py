@@ -1,4 +1,4 @@
-"""docs/faults.md from the table of fault types: `python -m chaosproxy.model.describe > docs/faults.md`."""
+"""Make docs/faults.md from the table of fault types: `python -m chaosproxy.model.describe > docs/faults.md`."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ __all__ = ["describe"]
 _HEAD = """\
 # Faults
 
-Every fault type, what it stands for in the real world, and its parameters. This page is
-made from the declarations in `chaosproxy/faults` and `chaosproxy/http/faults`; do not edit it.
+Every fault type, the real failure that it models, and its parameters. This page is made
+from the declarations in `chaosproxy/faults` and `chaosproxy/http/faults`; do not edit it.
 
-A fault is written under its name in a proxy's `faults`, as in each example below, or given
-to the control API or the command line with the same parameters. Beside its own parameters
-each takes those of its placement: `direction` (`upstream`, `downstream` or `both`),
-`probability`, `ttl`, `skip`, `count` and `nth`.
+Write a fault under its name in a proxy's `faults`, as in each example below, or pass the
+same parameters to the control API or the command line. Every fault also takes the parameters
+of its placement: `direction` (`upstream`, `downstream` or `both`), `probability`, `ttl`,
+`skip`, `count` and `nth`.
 
-Several faults on one proxy act in the order they are given, each on what the one before it
-lets go: latencies add up, and a bandwidth limit after a latency queues what has arrived by
-then. Changing a fault times anew what it holds; removing it releases at once, in order,
-what it holds. All random decisions follow from the seed and the connection, and do not
-depend on other faults.
+Several faults on one proxy act in the order in which they are given. Each acts on the output
+of the one before it: latencies add up, and a bandwidth limit after a latency queues data when
+it arrives there. Changing a fault recomputes the times of the data that it holds. Removing
+it releases that data at once and in order. All random decisions follow from the seed and the
+connection, and do not depend on other faults.
 """
 
 
 def describe(types: Mapping[str, type[Fault]]) -> str:
-    """The documentation page of these fault types, in Markdown."""
+    """Return the documentation page of these fault types, in Markdown."""
     rows = (f"| [`{name}`](#{name}) | {fault.depth} | {fault.summary} |" for name, fault in types.items())
     summary = "\n".join(("| type | depth | what it does |", "|---|---|---|", *rows))
     return "\n".join((_HEAD, summary, *(_section(fault) for fault in types.values())))
@@ -49,7 +49,7 @@ def _section(fault: type[Fault]) -> str:
 def _parameters(fault: type[Fault]) -> str:
     rows = list(_rows(params_of(fault)))
     if not rows:
-        return "It has no parameters of its own."
+        return "It has no parameters."
     head = ("| parameter | kind | default | meaning | example |", "|---|---|---|---|---|")
     return "\n".join((*head, *rows))
 
@@ -66,7 +66,7 @@ def _rows(params: Iterable[Param], prefix: str = "") -> Iterator[str]:
 
 
 def _default(param: Param) -> str:
-    """As it would be written. (Any: plain data.)"""
+    """Return the default as YAML writes it. (Any: plain data.)"""
     if param.required:
         return "required"
     if param.default is None:

@@ -1,4 +1,4 @@
-"""A fault as desired: its name, its type's settings, and its placement."""
+"""The desired state of a fault: its name, the settings of its type, and its placement."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from chaosproxy.model.types import FAULT_TYPES
 __all__ = ["DIRECTION_OF", "FaultSpec", "match_of", "placement_schema", "placing", "read_fault", "write_fault"]
 
 DIRECTION_OF: dict[MessageKind, Direction] = {"request": "upstream", "response": "downstream"}
-"""Which way messages flow."""
+"""The direction in which each kind of message flows."""
 
-MATCH = Param("match", "match", Struct(Match), "which messages it is for; without it, all", "{path: /checkout/*}", None)
-"""A parameter of the placement that message faults alone have."""
+MATCH = Param("match", "match", Struct(Match), "acts only on these messages; default: all", "{path: /checkout/*}", None)
+"""A parameter of the placement that only message faults have."""
 SNI_MATCH = Param(
-    "match", "sni", Struct(SniMatch), "touches only TLS connections to such a name", "{sni: '*.example.org'}", None
+    "match", "sni", Struct(SniMatch), "acts only on TLS connections to such a name", "{sni: '*.example.org'}", None
 )
-"""The same of faults on connections that have begun to speak."""
+"""The same parameter, of faults on connections whose client has sent data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,9 @@ class FaultSpec:
     settings: Fault
     placement: Placement = Placement()
     match: Match | None = None
-    """Which messages it is for; None for all, and where it is for connections."""
+    """The messages that it acts on; None for all messages, and for a fault on connections."""
     sni: SniMatch | None = None
-    """Touches only connections whose client asks for such a name."""
+    """Act only on connections whose client sends such a server name."""
 
     @property
     def type(self) -> str:
@@ -51,15 +51,18 @@ class FaultSpec:
 
 
 def read_fault(data: object, name: str, problems: Problems, path: Path = (), protocol: str = "tcp") -> FaultSpec | None:
-    """A fault from plain data `{type, placement…, parameters…}`; None, and every problem noted, if it is wrong."""
+    """Read a fault from plain data; if it is wrong, note all problems and return None.
+
+    The data is one mapping with `type`, the parameters of the placement and those of the type.
+    """
     before = len(problems)
     read_name(name, problems, path)
     settings_type = _read_type(data, problems, path)
     if settings_type is None or not isinstance(data, Mapping):
         return None
     if protocol == "tcp" and issubclass(settings_type, MessageFault):
-        message = f"{shown(settings_type.type)} acts on HTTP messages, and this proxy is tcp"
-        problems.add((*path, "type"), f"{message}; give the proxy `protocol: http`")
+        message = f"{shown(settings_type.type)} acts on HTTP messages, but this proxy is tcp"
+        problems.add((*path, "type"), "not-applicable", f"{message}; add `protocol: http` to the proxy")
     sni = None
     if is_sni_match(data.get("match")):
         sni = read_sni_match(data["match"], settings_type, problems, (*path, "match"))
@@ -70,32 +73,33 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     placement = read_struct(Placement, active, problems, path)
     if settings is None or placement is None:
         if issubclass(settings_type, MessageFault) and sni is None and data.get("match") is not None:
-            read_match(data["match"], problems, (*path, "match"), "response")  # which may say all that there is
+            # For `response` every field is allowed, so that only mistakes in the match itself are noted.
+            read_match(data["match"], problems, (*path, "match"), "response")
         return None
-    for parameter, message in settings.check():
-        problems.add((*path, parameter), message)
+    for problem in settings.check():
+        problems.add((*path, *problem.path), problem.code, problem.message)
     if isinstance(settings, MessageFault):
         placement = _along(settings, placement, problems, path)
     match = _read_match(data.get("match"), settings, placement, problems, (*path, "match"))
     if settings.at_listener and not placement.touches_all:
         for parameter in SELECTS:
             if parameter in active:
-                message = f"cannot be had with {settings.type}, which acts on the port for every client; leave it out"
-                problems.add((*path, parameter), message, at_key=True)
+                message = f"not supported: {settings.type} applies to the whole port; remove it"
+                problems.add((*path, parameter), "not-applicable", message, at_key=True)
     if len(problems) > before:
         return None
     return FaultSpec(name=name, settings=settings, placement=placement, match=match, sni=sni)
 
 
 def _along(settings: MessageFault, placement: Placement, problems: Problems, path: Path) -> Placement:
-    """The placement in the direction in which the messages flow that the fault treats."""
+    """Return the placement with the direction in which the fault's messages flow."""
     side = settings.side()
     if side is None:
         return placement
     direction = DIRECTION_OF[side]
-    if placement.direction == "upstream" != direction:  # downstream is the default, and says nothing
-        message = f"{settings.type} treats {side}s here, which flow {direction}; leave it out"
-        problems.add((*path, "direction"), message)
+    if placement.direction == "upstream" != direction:  # downstream may be the default rather than given
+        message = f"{settings.type} acts on {side}s here, which flow {direction}; remove it"
+        problems.add((*path, "direction"), "not-applicable", message)
     return replace(placement, direction=direction)
 
 
@@ -103,22 +107,22 @@ def _read_match(data: object, settings: Fault, placement: Placement, problems: P
     if data is None or is_sni_match(data):
         return None
     if not isinstance(settings, MessageFault):
-        message = f"selects HTTP messages, and {settings.type} acts on connections; leave it out"
-        problems.add(path, message, at_key=True)
+        message = f"selects HTTP messages, but {settings.type} acts on connections; remove it"
+        problems.add(path, "not-applicable", message, at_key=True)
         return None
     only_responses = placement.direction == "downstream"
     return read_match(data, problems, path, "response" if only_responses else "request")
 
 
 def write_fault(spec: FaultSpec) -> dict[str, Any]:
-    """The plain data that `read_fault` reads back as `spec`, without what is default. (Any: JSON.)"""
+    """Return the plain data that `read_fault` reads back as `spec`, without default values. (Any: JSON.)"""
     selects = spec.match or spec.sni
     match = {} if selects is None else {"match": write_struct(selects)}
     return {"type": spec.type, **write_struct(spec.placement), **match, **write_struct(spec.settings)}
 
 
 def placement_schema(of: type[Fault]) -> dict[str, Any]:
-    """JSON Schema of the placement parameters that a type takes, by name. (Any: JSON.)"""
+    """Return the JSON Schema of the placement parameters that a type takes, by name. (Any: JSON.)"""
     left_out = SELECTS if of.at_listener else ()
     properties = {name: one for name, one in struct_schema(Placement)["properties"].items() if name not in left_out}
     match = match_of(of)
@@ -129,29 +133,30 @@ def placement_schema(of: type[Fault]) -> dict[str, Any]:
 
 
 def match_of(of: type[Fault]) -> Param | None:
-    """The parameter `match` that a type takes: of HTTP messages, or of TLS connections; None where it takes none."""
+    """Return the parameter `match` of a type: for HTTP messages, for TLS connections, or None."""
     if issubclass(of, MessageFault):
         return MATCH
     return SNI_MATCH if of.matches_sni else None
 
 
 def placing(of: type[Fault]) -> list[Param]:
-    """The parameters that say where and how often a fault of this type acts."""
+    """Return the parameters that decide where and how often a fault of this type acts."""
     match = match_of(of)
     return [*params_of(Placement), *([] if match is None else [match])]
 
 
 def _read_type(data: object, problems: Problems, path: Path) -> type[Fault] | None:
     if not isinstance(data, Mapping):
-        message = f"{shown(data)} is not a mapping; give a fault such as {{type: latency, delay: 100ms}}"
-        problems.add(path, message)
+        message = f"{shown(data)} is not a mapping; use a fault such as {{type: latency, delay: 100ms}}"
+        problems.add(path, "wrong-type", message)
         return None
     if "type" not in data:
-        problems.add(path, f"type is missing; give one of: {', '.join(FAULT_TYPES)}")
+        problems.add((*path, "type"), "missing", f"is missing; use one of: {', '.join(FAULT_TYPES)}")
         return None
     given = data["type"]
     if isinstance(given, str) and given in FAULT_TYPES:
         return FAULT_TYPES[given]
     known = ", ".join(FAULT_TYPES)
-    problems.add((*path, "type"), f"{shown(given)} is no fault type{nearest(given, FAULT_TYPES)}; give one of: {known}")
+    message = f"{shown(given)} is not a fault type{nearest(given, FAULT_TYPES)}; use one of: {known}"
+    problems.add((*path, "type"), "unknown-fault-type", message)
     return None

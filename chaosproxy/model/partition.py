@@ -1,10 +1,17 @@
-"""A partition as desired: which nodes no longer hear which, how, and for how long.
+"""The desired state of a partition: which nodes are cut off from which, how, and for how long.
 
-It is a value like a proxy or a fault. What it means is worked out here, without any
-socket: from nodes and a seed the cut, from the cut and the proxies the faults that make
-it true. A proxy stands between two nodes, `from` its clients and `to` its server; what is
-sent from a to b flows `upstream` on the proxies from a to b, and `downstream` on those
-from b to a.
+A PartitionSpec is a frozen value like a ProxySpec or a FaultSpec. Its effect is computed here
+in two pure steps, without any socket:
+
+    cut_by     spec, nodes, seed ─▶ Cut: the pairs (sender, receiver) that are cut
+    faults_of  spec, cut, proxies ─▶ one `partition` fault for each proxy between such a pair
+
+`check_nodes` and `check_effect` find the problems that depend on the proxies: unknown nodes, too
+few nodes for a topology, a cut through no proxy. They are separate from `read_partition`,
+because a partition is read before its proxies are known.
+
+A proxy stands between two nodes: `from` names its clients, `to` its server. Data from a to b
+flows `upstream` on the proxies from a to b, and `downstream` on the proxies from b to a.
 """
 
 from __future__ import annotations
@@ -27,7 +34,7 @@ from chaosproxy.declare import (
     read_struct,
     write_struct,
 )
-from chaosproxy.errors import InvalidInput, Path, Problem, shown
+from chaosproxy.errors import BadValue, InvalidInput, Path, Problem, shown
 from chaosproxy.faults.base import MODE
 from chaosproxy.faults.partition import Partition
 from chaosproxy.model.fault import FaultSpec
@@ -59,7 +66,7 @@ class Names(Kind):
     def read(self, value: object) -> tuple[str, ...]:
         names = value if isinstance(value, list | tuple) else [value]
         if not names:
-            raise ValueError("is an empty list; give at least one node")
+            raise BadValue("empty", "is an empty list; add at least one node")
         for name in names:
             Text().read(name)
         return tuple(names)
@@ -77,7 +84,7 @@ class Names(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A topology's word, and the node it is about."""
+    """The word of a topology, and the node that it names."""
 
     word: str
     node: str | None = None
@@ -88,7 +95,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Topology(Kind):
-    """A topology's word; where it is about one node `{isolate: n1}`, or in one word `isolate:n1`."""
+    """The word of a topology, such as `halves`; with a node `{isolate: n1}`, or in one word `isolate:n1`."""
 
     def read(self, value: object) -> Layout:
         word, node = value, None
@@ -98,9 +105,9 @@ class Topology(Kind):
             word, _, node = (part.strip() for part in value.partition(":"))
         word = Choice(*TOPOLOGIES).read(word)
         if node is not None and word not in NAMES_A_NODE:
-            raise ValueError(f"{word} is about no node of its own; give {word} alone")
+            raise BadValue("not-applicable", f"{word} takes no node; use {word} alone")
         if node is None and word == "isolate":
-            raise ValueError("isolate is about one node; give it, such as {isolate: n1}")
+            raise BadValue("missing", "isolate needs a node; add it, such as {isolate: n1}")
         return Layout(word, None if node is None else Text().read(node))
 
     def write(self, value: object) -> object:
@@ -122,97 +129,101 @@ class PartitionSpec:
     """A partition between nodes, under an id."""
 
     id: str
-    from_nodes: tuple[str, ...] = param(Names(), "the nodes on one side", default=(), name="from", example="[app]")
-    to_nodes: tuple[str, ...] = param(Names(), "the nodes on the other", default=(), name="to", example="[db-primary]")
-    one_way: bool = param(Flag(), "only what `from` sends to `to` is lost", default=False, example="true")
+    from_nodes: tuple[str, ...] = param(Names(), "nodes on one side", default=(), name="from", example="[app]")
+    to_nodes: tuple[str, ...] = param(Names(), "nodes on the other side", default=(), name="to", example="[db-primary]")
+    one_way: bool = param(Flag(), "drops only data from `from` to `to`", default=False, example="true")
     groups: tuple[tuple[str, ...], ...] = param(
-        ListOf(Names()), "groups that no longer hear each other", default=(), example="[[n1, n2], [n3, n4, n5]]"
+        ListOf(Names()), "groups that are cut off from each other", default=(), example="[[n1, n2], [n3, n4, n5]]"
     )
     topology: Layout | None = param(
-        Topology(), f"a cut over all nodes: {', '.join(TOPOLOGIES)}", default=None, example="{isolate: n1}"
+        Topology(), f"cuts all nodes by a pattern: {', '.join(TOPOLOGIES)}", default=None, example="{isolate: n1}"
     )
     nodes: tuple[str, ...] = param(
-        Names(), "the nodes a topology is over; without it every node there is", default=(), example="[n1, n2, n3]"
+        Names(), "nodes that the topology applies to; default: all nodes", default=(), example="[n1, n2, n3]"
     )
     mode: str = param(MODE, "where the cut is made", default="auto", example="packet")
     acks: str = param(
         Choice("pass", "drop"),
-        "mode packet, where one way is cut: what becomes of bare acknowledgements",
+        "in mode packet, when one way is cut: passes or drops bare acknowledgements",
         default="pass",
         example="drop",
     )
-    fail_fast: bool = param(Flag(), "reset and refuse instead of silence", default=False, example="true")
+    fail_fast: bool = param(
+        Flag(), "resets and refuses connections instead of silence", default=False, example="true"
+    )
     preset: str | None = param(
         Choice("bad-switch", "flaky-link"),
-        "bad-switch heals after a random time of up to 60s or ttl; flaky-link cuts and heals in turn",
+        "bad-switch heals after a random time of at most 60s or ttl; flaky-link cuts and heals in turn",
         default=None,
         example="flaky-link",
     )
-    down: float = param(Duration(above_zero=True), "flaky-link: how long it is cut, on average", default=5.0)
-    up: float = param(Duration(above_zero=True), "flaky-link: how long it is whole, on average", default=10.0)
-    ttl: float | None = param(Duration(above_zero=True), "heals itself after this long", default=None, example="30s")
-    allow_empty: bool = param(Flag(), "no error where no proxy is touched", default=False, example="true")
+    down: float = param(Duration(above_zero=True), "flaky-link: mean time of a cut", default=5.0)
+    up: float = param(Duration(above_zero=True), "flaky-link: mean time between cuts", default=10.0)
+    ttl: float | None = param(Duration(above_zero=True), "heals after this time", default=None, example="30s")
+    allow_empty: bool = param(Flag(), "no error if no proxy is cut", default=False, example="true")
 
 
 def read_partition(data: object, id: str, problems: Problems, path: Path = ()) -> PartitionSpec | None:
-    """A partition from plain data; None, and every problem noted, if it is wrong.
+    """Read a partition from plain data; if it is wrong, note all problems and return None.
 
-    Whether its nodes exist is not asked here but by `check_nodes`.
+    `check_nodes` checks whether its nodes exist.
     """
     before = len(problems)
     read_name(id, problems, path or ("id",))
     spec = read_struct(PartitionSpec, data, problems, path, id=id)
     if spec is None:
         return None
-    for field, message in _conflicts(spec):
-        problems.add((*path, field) if field else path, message)
+    for problem in _conflicts(spec):
+        problems.add((*path, *problem.path), problem.code, problem.message)
     return spec if len(problems) == before else None
 
 
 def write_partition(spec: PartitionSpec) -> dict[str, Any]:
-    """The plain data that `read_partition` reads back as `spec`, without what is default. (Any: JSON.)"""
+    """Return the plain data that `read_partition` reads back as `spec`, without default values. (Any: JSON.)"""
     return write_struct(spec)
 
 
-def _conflicts(spec: PartitionSpec) -> Iterable[tuple[str, str]]:
+def _conflicts(spec: PartitionSpec) -> Iterable[Problem]:
     given = {"from": spec.from_nodes, "groups": spec.groups, "topology": spec.topology}
     kinds = [name for name, value in given.items() if value]
     if bool(spec.from_nodes) != bool(spec.to_nodes):
         missing, there = ("to", "from") if spec.from_nodes else ("from", "to")
-        yield missing, f"is missing beside {there}; give the nodes on the other side"
+        yield Problem((missing,), "missing", f"is missing, but {there} is given; add the nodes on the other side")
     elif not kinds:
-        yield "", "cuts nothing; give from and to, such as from: app, to: db-primary, or groups, or a topology"
+        message = "cuts nothing; add from and to, such as from: app, to: db-primary, or groups, or a topology"
+        yield Problem((), "missing", message)
     elif len(kinds) > 1:
-        yield kinds[1], f"cannot stand beside {kinds[0]}; give one of the two"
+        yield Problem((kinds[1],), "invalid-together", f"cannot be combined with {kinds[0]}; use one of the two")
     if spec.groups and len(spec.groups) < 2:
-        yield "groups", "is one group; give at least two, such as [[n1, n2], [n3, n4, n5]]"
+        message = "has one group and cuts nothing; use at least two, such as [[n1, n2], [n3, n4, n5]]"
+        yield Problem(("groups",), "no-effect", message)
     twice = [name for name in set().union(*spec.groups) if sum(name in group for group in spec.groups) > 1]
     if twice:
-        yield "groups", f"has {shown(min(twice))} in two groups; give each node to one"
+        yield Problem(("groups",), "duplicate", f"has {shown(min(twice))} in two groups; put each node in one")
     if spec.one_way and not spec.from_nodes:
-        yield "one_way", "goes with from and to; leave it out"
+        yield Problem(("one_way",), "not-applicable", "needs from and to; add them, or remove it")
     if spec.nodes and spec.topology is None:
-        yield "nodes", "goes with a topology; leave it out"
+        yield Problem(("nodes",), "not-applicable", "needs a topology; add one, or remove it")
     if spec.preset != "flaky-link":
         for one in params_of(PartitionSpec):
             if one.name in ("down", "up") and getattr(spec, one.attribute) != one.default:
-                yield one.name, "goes with preset: flaky-link; leave it out"
+                yield Problem((one.name,), "not-applicable", "needs preset: flaky-link; add that, or remove it")
 
 
-# ── what it means ─────────────────────────────────────────────────────────────────────────
+# ── the cut and its faults ────────────────────────────────────────────────────────────────
 
 
 def nodes_of(proxies: Iterable[ProxySpec]) -> tuple[str, ...]:
-    """Every node that a proxy names, in the order they are first named."""
+    """Return every node that a proxy names, in the order of first mention."""
     named = [node for proxy in proxies for node in (proxy.from_node, proxy.to_node) if node]
     return tuple(dict.fromkeys(named))
 
 
 def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
-    """What is wrong with the nodes it names, or with their number, where these are known."""
+    """Return the problems with the nodes that the partition names, and with their number; `known` are all nodes."""
     problems = []
     lists = {"from": spec.from_nodes, "to": spec.to_nodes, "nodes": spec.nodes}
-    # One name may have been given as a text: then there is no place in a list to point at.
+    # A single name may have been given as text, so its path has no index.
     places: list[tuple[Path, str]] = [
         ((field, at) if len(names) > 1 else (field,), name)
         for field, names in lists.items()
@@ -223,33 +234,35 @@ def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
     ]
     if spec.topology is not None and spec.topology.node is not None:
         places.append((("topology",), spec.topology.node))
-    has = f"there are: {', '.join(known[:20])}" if known else "no proxy names one; give proxies `from` and `to`"
+    has = f"known nodes: {', '.join(known[:20])}" if known else "add `from` and `to` to proxies to name nodes"
     for path, name in places:
         if name not in known:
-            problems.append(Problem(path, f"no proxy names the node {shown(name)}{nearest(name, known)}; {has}"))
+            message = f"no proxy names the node {shown(name)}{nearest(name, known)}; {has}"
+            problems.append(Problem(path, "unknown-node", message))
     if not problems and spec.topology is not None:
         problems += _check_layout(spec, spec.topology, _laid_over(spec, known))
     return problems
 
 
 def _laid_over(spec: PartitionSpec, known: Sequence[str]) -> tuple[str, ...]:
-    """The nodes a topology is over, each once."""
+    """Return the nodes that the topology applies to, each once."""
     return tuple(dict.fromkeys(spec.nodes or known))
 
 
 def _check_layout(spec: PartitionSpec, layout: Layout, nodes: Sequence[str]) -> Iterable[Problem]:
     if layout.node is not None and layout.node not in nodes:
-        yield Problem(("topology",), f"the node {shown(layout.node)} is not among nodes; add it there")
+        message = f"the node {shown(layout.node)} is not in nodes; add it there"
+        yield Problem(("topology",), "unknown-node", message)
     elif len(nodes) < fewest_nodes(layout.word):
-        message = f"{layout.word} takes at least {fewest_nodes(layout.word)} nodes, and there are {len(nodes)}"
-        way = "give more of them, or leave nodes out" if spec.nodes else "give more proxies `from` and `to`"
-        yield Problem(("nodes",) if spec.nodes else ("topology",), f"{message}; {way}")
+        message = f"{layout.word} needs at least {fewest_nodes(layout.word)} nodes, but there are {len(nodes)}"
+        way = "add nodes, or remove this list" if spec.nodes else "add `from` and `to` to more proxies"
+        yield Problem(("nodes",) if spec.nodes else ("topology",), "no-effect", f"{message}; {way}")
 
 
 def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:
-    """The pairs (sender, receiver) that it cuts among these nodes; the same for the same seed.
+    """Return the pairs (sender, receiver) that are cut among these nodes; the same seed gives the same pairs.
 
-    :raises InvalidInput: it names nodes that are not there, or there are too few.
+    :raises InvalidInput: the partition names unknown nodes, or there are too few nodes.
     """
     if problems := check_nodes(spec, known):
         raise InvalidInput(problems)
@@ -262,20 +275,20 @@ def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:
 
 
 def is_drawn(spec: PartitionSpec) -> bool:
-    """Whether the seed decides which pairs it cuts."""
+    """Return whether the seed decides which pairs are cut."""
     return spec.topology is not None and spec.topology.word in DRAWN
 
 
 def check_effect(spec: PartitionSpec, cut: Cut, proxies: Sequence[ProxySpec]) -> list[Problem]:
-    """What is wrong if it goes through none of these proxies."""
+    """Return a problem if the partition cuts none of these proxies, unless that is allowed."""
     if spec.allow_empty or faults_of(spec, cut, proxies):
         return []
-    message = f"goes through no proxy: none stands between {written(cut)}; add one, or give allow_empty: true"
-    return [Problem((), message)]
+    message = f"cuts no proxy: there is none between {written(cut)}; add one, or set allow_empty: true"
+    return [Problem((), "no-effect", message)]
 
 
 def written(cut: Cut) -> str:
-    """A cut in one line: `app>db` where one way is cut, `app<>db` where both are."""
+    """Return a cut in one line: `app>db` for one way, `app<>db` for both."""
     words = []
     for one, other in sorted(cut):
         if (other, one) not in cut:
@@ -286,13 +299,13 @@ def written(cut: Cut) -> str:
 
 
 def faults_of(spec: PartitionSpec, cut: Cut, proxies: Iterable[ProxySpec]) -> dict[str, FaultSpec]:
-    """The fault that each proxy gets whose nodes the cut separates, by the proxy's name."""
+    """Return the fault for each proxy whose nodes the cut separates, by the proxy's name."""
     found = {}
     for proxy in proxies:
         there, back = (proxy.from_node, proxy.to_node) in cut, (proxy.to_node, proxy.from_node) in cut
         if not there and not back:
             continue
-        # With both ways cut nothing is left that acknowledgements could serve.
+        # With both ways cut, no data is left that acknowledgements could confirm.
         settings = Partition(mode=spec.mode, acks="drop" if there and back else spec.acks, fail_fast=spec.fail_fast)
         direction = "both" if there and back else "upstream" if there else "downstream"
         name = f"{RESERVED}{spec.id}"

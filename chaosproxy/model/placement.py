@@ -1,4 +1,4 @@
-"""Placement: where, when and how often a fault acts. No fault type knows it."""
+"""Placement: where, when and how often a fault acts. It is separate from the fault types."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from chaosproxy.faults.base import Direction
 __all__ = ["SELECTS", "Placement"]
 
 SELECTS = ("probability", "skip", "count", "nth")
-"""The parameters by which a fault leaves some connections alone; a type that acts on the listener takes none."""
+"""The parameters that exempt some connections; a type that acts on the listener does not take them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Which pipes of which connections, or which of the messages that match, a fault touches, and for how long."""
+    """The connections or matching messages that a fault acts on, their directions, and for how long."""
 
     direction: str = param(
         Choice("upstream", "downstream", "both"),
-        "which way it acts: upstream is client to server, downstream server to client; faults on messages know it",
+        "upstream is client to server, downstream server to client; faults on messages set it themselves",
         default="downstream",
         example="both",
     )
     probability: float = param(
         Share(),
-        "share of the connections, or messages, that it touches; rolled once for each",
+        "share of the connections, or messages, that it acts on; decided once for each",
         default=1.0,
         example="20%",
     )
-    ttl: float | None = param(Duration(above_zero=True), "heals itself after this long", default=None, example="30s")
-    skip: int = param(Whole(minimum=0), "leaves the first so many of them alone", default=0, example="2")
-    count: int | None = param(Whole(minimum=1), "touches at most so many of them", default=None, example="3")
-    nth: int | None = param(Whole(minimum=1), "touches only each nth of them", default=None, example="10")
+    ttl: float | None = param(Duration(above_zero=True), "heals after this time", default=None, example="30s")
+    skip: int = param(Whole(minimum=0), "skips the first N connections, or messages", default=0, example="2")
+    count: int | None = param(Whole(minimum=1), "acts on at most N of them", default=None, example="3")
+    nth: int | None = param(Whole(minimum=1), "acts on every Nth of them", default=None, example="10")
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -42,5 +42,5 @@ class Placement:
 
     @property
     def touches_all(self) -> bool:
-        """Whether no connection is left alone."""
+        """Return whether the fault acts on every connection."""
         return self.probability == 1 and not self.skip and self.count is None and self.nth in (None, 1)

@@ -1,4 +1,4 @@
-"""A whole configuration as desired."""
+"""The desired state of the whole configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaosproxy.declare import Kind, ListOf, Problems, Struct, Text, Whole, param, read_struct, write_struct
-from chaosproxy.errors import Path, shown
+from chaosproxy.errors import BadValue, Path, shown
 from chaosproxy.model.address import Address, ListenAddress, Places
 from chaosproxy.model.partition import (
     PartitionSpec,
@@ -27,7 +27,7 @@ from chaosproxy.seed import Seed
 __all__ = ["Config", "ControlSpec", "HostPattern", "PolicySpec", "VERSION", "read_config", "write_config"]
 
 VERSION = 1
-"""The one version of the file format there is."""
+"""The only version of the file format."""
 
 _HOSTS = re.compile(r"[A-Za-z0-9_.*?-]+|\[[0-9A-Fa-f:.*]+\]|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _PORT = re.compile(r"(.+):([0-9]{1,5}|\*)")
@@ -36,14 +36,14 @@ _LONGEST = 260  # characters: a host name of 253 and a port
 
 @dataclass(frozen=True, slots=True)
 class HostPattern(Kind):
-    """Which hosts: a name, an IP address, a CIDR block, a glob; with a port where `port` allows one."""
+    """A pattern of hosts: a name, an IP address, a CIDR block or a glob; with a port if `port` allows it."""
 
     port: bool = True
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or not self._fits(value):
             example = "db.internal, 10.0.0.0/8, *.staging.internal" + (" or 127.0.0.1:5432" if self.port else "")
-            raise ValueError(f"{shown(value)} names no hosts; give one such as {example}")
+            raise BadValue("malformed", f"{shown(value)} is not a pattern of hosts; use one such as {example}")
         return value
 
     def _fits(self, text: str) -> bool:
@@ -70,27 +70,27 @@ class HostPattern(Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSpec:
-    """Where the control API listens, and who may use it."""
+    """The address of the control API, and its token."""
 
     listen: Address = param(
         ListenAddress(), "address of the control API", default=Address("127.0.0.1", 8474), example="127.0.0.1:8474"
     )
-    token: str | None = param(Text(), "bearer token the API asks for; empty asks for none", default=None)
+    token: str | None = param(Text(), "bearer token that the API requires; empty requires none", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySpec:
-    """What the control API may do."""
+    """Addresses that the control API may use."""
 
     upstreams: tuple[str, ...] | None = param(
         ListOf(HostPattern()),
-        "hosts, CIDRs, globs or host:port that may be an upstream",
+        "hosts, CIDRs, globs or host:port allowed as an upstream",
         default=None,
         example="[127.0.0.0/8]",
     )
     listen: tuple[str, ...] = param(
         ListOf(HostPattern(port=False)),
-        "hosts that may be listened on",
+        "hosts allowed to listen on",
         default=("127.0.0.1", "::1", "localhost"),
         example="[127.0.0.1]",
     )
@@ -98,27 +98,29 @@ class PolicySpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything a configuration file says."""
+    """The content of a configuration file."""
 
-    seed: int | None = param(Whole(), "the same seed takes the same decisions", default=None, example="42")
+    seed: int | None = param(Whole(), "the same seed makes the same decisions", default=None, example="42")
     control: ControlSpec = param(Struct(ControlSpec), "the control API", default=ControlSpec())
-    policy: PolicySpec = param(Struct(PolicySpec), "what the control API may do", default=PolicySpec())
+    policy: PolicySpec = param(Struct(PolicySpec), "limits of the control API", default=PolicySpec())
     proxies: tuple[ProxySpec, ...] = ()
     partitions: tuple[PartitionSpec, ...] = ()
 
 
 def read_config(data: object, problems: Problems) -> Config | None:
-    """A configuration from plain data; None, and every problem noted, if it is wrong."""
+    """Read a configuration from plain data; if it is wrong, note all problems and return None."""
     before = len(problems)
     if not isinstance(data, Mapping):
-        problems.add((), f"{shown(data)} is not a mapping; give at least version: {VERSION} and proxies")
+        message = f"{shown(data)} is not a mapping; use at least version: {VERSION} and proxies"
+        problems.add((), "wrong-type", message)
         return None
     if "version" not in data:
-        problems.add((), f"version is missing; give version: {VERSION}")
+        problems.add(("version",), "missing", f"is missing; add version: {VERSION}")
     elif type(data["version"]) is not int or data["version"] != VERSION:
-        problems.add(("version",), f"{shown(data['version'])} is no version this program reads; give {VERSION}")
+        message = f"{shown(data['version'])} is not a version that this program reads; use {VERSION}"
+        problems.add(("version",), "unsupported-version", message)
     proxies = _read_proxies(data.get("proxies"), problems, ("proxies",))
-    nodes_are_known = len(problems) == before  # not those of a proxy that is wrong
+    nodes_are_known = len(problems) == before  # the nodes of a wrong proxy are unknown
     partitions = _read_partitions(data.get("partitions"), problems, ("partitions",))
     own = ("version", "proxies", "partitions")
     rest = {key: value for key, value in data.items() if key not in own}
@@ -129,7 +131,7 @@ def read_config(data: object, problems: Problems) -> Config | None:
 
 
 def write_config(config: Config) -> dict[str, Any]:
-    """The plain data that `read_config` reads back as `config`, without what is default. (Any: JSON.)"""
+    """Return the plain data that `read_config` reads back as `config`, without default values. (Any: JSON.)"""
     written = {"version": VERSION, **write_struct(config)}
     if config.proxies:
         written["proxies"] = {proxy.name: write_proxy(proxy) for proxy in config.proxies}
@@ -143,7 +145,7 @@ def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySp
         return ()
     if not isinstance(data, Mapping):
         example = "db: {listen: 127.0.0.1:15432, upstream: 127.0.0.1:5432}"
-        problems.add(path, f"{shown(data)} is not a mapping; give proxies by name, such as {example}")
+        problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use proxies by name, such as {example}")
         return ()
     places = Places()
     found = []
@@ -152,8 +154,8 @@ def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySp
         if proxy is not None:
             found.append(proxy)
         if (listen := _listen_of(one)) and (holder := places.take(listen, name)):
-            message = f"{listen} is already taken by the proxy {shown(holder)}; give each proxy its own"
-            problems.add((*path, name, "listen"), message)
+            message = f"{listen} is already used by the proxy {shown(holder)}; use another port"
+            problems.add((*path, name, "listen"), "address-in-use", message)
     return tuple(found)
 
 
@@ -162,7 +164,7 @@ def _read_partitions(data: object, problems: Problems, path: Path) -> tuple[Part
         return ()
     if not isinstance(data, Mapping):
         example = "dark: {from: app, to: db-primary}"
-        problems.add(path, f"{shown(data)} is not a mapping; give partitions by name, such as {example}")
+        problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use partitions by name, such as {example}")
         return ()
     found = [read_partition(one, id, problems, (*path, id)) for id, one in data.items()]
     return tuple(partition for partition in found if partition is not None)
@@ -175,19 +177,19 @@ def _check_partitions(
     problems: Problems,
     path: Path,
 ) -> None:
-    """Their nodes must be there, and proxies between them."""
+    """Note the problems of partitions whose nodes are unknown, or that cut no proxy."""
     known = nodes_of(proxies)
     for partition in partitions:
         wrong = check_nodes(partition, known)
-        # Without a seed in the file, what a cut goes through is not known before one is drawn to serve it.
+        # Without a seed in the file, a random cut is not known until `serve` draws a seed.
         if not wrong and not (seed is None and is_drawn(partition)):
             wrong = check_effect(partition, cut_by(partition, known, Seed(seed or 0)), proxies)
         for problem in wrong:
-            problems.add((*path, partition.id, *problem.path), problem.message)
+            problems.add((*path, partition.id, *problem.path), problem.code, problem.message)
 
 
 def _listen_of(data: object) -> Address | None:
-    """Where a proxy listens, also when something else about it is wrong."""
+    """Return the listen address of a proxy, even if the proxy is otherwise wrong."""
     try:
         return ListenAddress().read(data.get("listen")) if isinstance(data, Mapping) else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which TLS connections a fault touches: those whose client asks for such a name (RFC 6066 §3)."""
+"""Select TLS connections by the server name that the client sends (SNI, RFC 6066 §3)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["SniMatch", "is_sni_match", "read_sni_match"]
 class SniMatch:
     """`match: {sni: …}` of a fault that acts on connections."""
 
-    sni: str = param(Text(253), "the server name that clients ask for in TLS; a glob", example="'*.example.org'")
+    sni: str = param(Text(253), "glob for the server name that a client sends in TLS", example="'*.example.org'")
 
     def matches(self, name: str | None) -> bool:
-        """Whether a client that asks for `name` is meant; one that asks for none is not."""
+        """Return whether a client that sends `name` is selected; a client without a name never is."""
         return name is not None and fnmatchcase(name.lower(), self.sni.lower())
 
 
 def is_sni_match(data: object) -> bool:
-    """Whether `match` selects connections, not HTTP messages."""
+    """Return whether `match` selects connections rather than HTTP messages."""
     return isinstance(data, Mapping) and "sni" in data
 
 
 def read_sni_match(data: object, of: type[Fault], problems: Problems, path: Path) -> SniMatch | None:
-    """The match; None, and every problem noted, if it is wrong."""
+    """Read the match; if it is wrong, note all problems and return None."""
     if not of.matches_sni:
-        message = f"selects connections by what they say, and {of.type} acts before they say anything; leave it out"
-        problems.add(path, message, at_key=True)
+        message = f"selects connections by their first data, but {of.type} acts before any data; remove it"
+        problems.add(path, "not-applicable", message, at_key=True)
         return None
     found = read_struct(SniMatch, data, problems, path)
     if found is not None and not found.sni:
-        problems.add((*path, "sni"), "is empty; give a name such as '*.example.org'")
+        problems.add((*path, "sni"), "empty", "is empty; use a name such as '*.example.org'")
     return found

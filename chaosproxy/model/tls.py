@@ -1,4 +1,4 @@
-"""TLS as desired, on either side of a proxy. Whether the files can be used is asked where they are read."""
+"""The desired TLS of a proxy, with clients and with the server. The files are checked where they are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenTls:
-    """What clients meet: a server's certificate, and perhaps a demand for theirs."""
+    """TLS with clients: the certificate to present, and whether to require theirs."""
 
     cert: str = param(Text(), "PEM file with the certificate, then its chain", example="certs/api.test.pem")
     key: str = param(Text(), "PEM file with its private key, without a passphrase", example="certs/api.test.key")
@@ -29,28 +29,28 @@ class ListenTls:
         Text(), "PEM file with the CAs that sign client certificates", default=None, example="certs/ca.pem"
     )
     require_client_cert: bool = param(
-        Flag(), "turn clients without a certificate away; needs client_ca", default=False, example="true"
+        Flag(), "refuses clients without a certificate; needs client_ca", default=False, example="true"
     )
     alpn: tuple[str, ...] = param(
-        ListOf(Text()), "application protocols to offer, the best first", default=(), example="[h2, http/1.1]"
+        ListOf(Text()), "application protocols to offer, the preferred one first", default=(), example="[h2, http/1.1]"
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamTls:
-    """How the server is spoken to: whom to trust, whom to expect, and who we are."""
+    """TLS with the server: the CAs to trust, the name to expect, and the certificate to present."""
 
     ca: str | None = param(
-        Text(), "PEM file with the CAs to trust; without it those of the system", default=None, example="certs/ca.pem"
+        Text(), "PEM file with the CAs to trust; default: those of the system", default=None, example="certs/ca.pem"
     )
     verify: bool = param(
-        Flag(), "false takes any certificate, for any name", default=True, example="false"
+        Flag(), "false accepts any certificate, for any name", default=True, example="false"
     )
     server_name: str | None = param(
-        Text(), "name to ask for and to expect; without it the upstream's host", default=None, example="api.test"
+        Text(), "name to request and to expect; default: the host of the upstream", default=None, example="api.test"
     )
     cert: str | None = param(
-        Text(), "PEM file with our client certificate", default=None, example="certs/client.pem"
+        Text(), "PEM file with the client certificate to present", default=None, example="certs/client.pem"
     )
     key: str | None = param(
         Text(), "PEM file with its private key, without a passphrase", default=None, example="certs/client.key"
@@ -73,47 +73,51 @@ class _Proxy(Protocol):
 
 
 def check_tls(proxy: _Proxy, problems: Problems, path: Path) -> None:
-    """Note what is wrong across the parameters of a proxy's TLS, and with faults that need it."""
+    """Note the problems across the parameters of a proxy's TLS, and of faults that need it."""
     if proxy.listen_tls is not None:
         for problem in _of_listen(proxy.listen_tls, proxy.protocol):
-            problems.add((*path, "listen_tls", *problem.path), problem.message)
+            problems.add((*path, "listen_tls", *problem.path), problem.code, problem.message)
     if proxy.upstream_tls is not None:
         for problem in _of_upstream(proxy.upstream_tls, proxy.upstream):
-            problems.add((*path, "upstream_tls", *problem.path), problem.message)
+            problems.add((*path, "upstream_tls", *problem.path), problem.code, problem.message)
     for fault in proxy.faults:
         if fault.settings.needs_listen_tls and proxy.listen_tls is None:
-            message = f"{fault.type} acts on TLS with clients, and this proxy speaks none; give the proxy listen_tls"
-            problems.add((*path, "faults", fault.name, "type"), message)
+            message = f"{fault.type} acts on TLS with clients, but this proxy has none; add listen_tls to the proxy"
+            problems.add((*path, "faults", fault.name, "type"), "not-applicable", message)
 
 
 def _of_listen(tls: ListenTls, protocol: str) -> Iterator[Problem]:
-    """What is wrong across its parameters."""
+    """Yield the problems across the parameters."""
     yield from _empty_paths(tls, ("cert", "key", "client_ca"))
     if tls.require_client_cert and tls.client_ca is None:
-        yield Problem(("client_ca",), "is missing; give the CAs that sign the client certificates to require")
+        message = "is missing; add the CAs that sign client certificates, or remove require_client_cert"
+        yield Problem(("client_ca",), "missing", message)
     for index, name in enumerate(tls.alpn):
         if not 0 < len(name.encode()) <= 255:
-            yield Problem(("alpn", index), f"{shown(name)} is no protocol; give 1 to 255 bytes, such as http/1.1")
+            message = f"{shown(name)} is not a protocol; use 1 to 255 bytes, such as http/1.1"
+            yield Problem(("alpn", index), "malformed", message)
         elif protocol == "http" and name not in _HTTP_ONE:
-            message = f"{shown(name)} is not understood with protocol: http; give http/1.1, or protocol: tcp"
-            yield Problem(("alpn", index), message)
+            message = f"{shown(name)} is not supported with protocol: http; use http/1.1, or protocol: tcp"
+            yield Problem(("alpn", index), "invalid-together", message)
 
 
 def _of_upstream(tls: UpstreamTls, upstream: Address) -> Iterator[Problem]:
-    """What is wrong across its parameters."""
+    """Yield the problems across the parameters."""
     yield from _empty_paths(tls, ("ca", "cert", "key"))
     if tls.cert is not None and tls.key is None:
-        yield Problem(("key",), "is missing; give the private key of cert")
+        yield Problem(("key",), "missing", "is missing; add the private key of cert")
     if tls.key is not None and tls.cert is None:
-        yield Problem(("cert",), "is missing; give the certificate of key")
+        yield Problem(("cert",), "missing", "is missing; add the certificate of key")
     if tls.server_name is not None and not _is_server_name(tls.server_name):
-        yield Problem(("server_name",), f"{shown(tls.server_name)} is no host name; give one such as api.test")
+        message = f"{shown(tls.server_name)} is not a host name; use one such as api.test"
+        yield Problem(("server_name",), "malformed", message)
     if tls.server_name is None and tls.verify and upstream.is_unix:
-        yield Problem(("server_name",), "is missing; a unix socket has no name that a certificate could be for")
+        message = "is missing, and a unix socket has no host name; add the name in the server's certificate"
+        yield Problem(("server_name",), "missing", message)
 
 
 def _is_server_name(text: str) -> bool:
-    """Whether a certificate can be for it: a host name in ASCII, or an IP address."""
+    """Return whether a certificate can have the name: a host name in ASCII, or an IP address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -124,4 +128,4 @@ def _is_server_name(text: str) -> bool:
 def _empty_paths(tls: object, names: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
         if getattr(tls, name) == "":
-            yield Problem((name,), "is empty; give the path of a PEM file")
+            yield Problem((name,), "empty", "is empty; use the path of a PEM file")

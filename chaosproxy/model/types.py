@@ -1,4 +1,4 @@
-"""The table of all fault types, at whatever depth they act."""
+"""The table of all fault types, at every depth."""
 
 from __future__ import annotations
 

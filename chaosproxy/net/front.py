@@ -1,10 +1,19 @@
-"""The two ends of a proxy's connections: how an accepted client is met, and how the upstream is dialled.
+"""Attach accepted clients and dial the upstream of one proxy, with TLS where its settings say so.
 
     client accepted ─▶ TLS with the client ─▶ upstream dialled ─▶ TLS with the server ─▶ bytes flow
 
-A client whose handshake fails gets an alert and never reaches the upstream. A server whose
-handshake fails is an upstream that was not reached. Handshakes return outcomes; this module turns
-them into tallies, events and endings.
+A proxy owns one `Front`. A new connection calls its proxy, and so `attach_client`, which attaches the
+client's socket to the connection's reader: at once, or after a TLS handshake, or after the ClientHello
+was read for faults that match a server name. Until then a `Peek` is the protocol of the socket, and
+keeps its bytes. Then the connection calls `dial`. `net.tls.handshake` performs the handshakes and returns
+outcomes; this module turns them into tallies, events and endings.
+
+Invariants:
+- A socket is either handed to the connection or closed, also when the task is cancelled.
+- A client whose handshake fails gets a TLS alert, and the upstream is not dialled.
+- A failed handshake with the server is a DialError, as if the upstream had refused.
+- A fault that stalls a handshake is looked up again when faults change: healing lets the client
+  continue.
 """
 
 from __future__ import annotations
@@ -33,12 +42,11 @@ from chaosproxy.tallies import ProxyTally, Side
 __all__ = ["HELLO_WITHIN", "Front"]
 
 HELLO_WITHIN = 2.0
-"""Seconds for which a client of a proxy that only reads the ClientHello may send none: in some protocols the server
-speaks first."""
+"""Seconds to wait for a ClientHello on a proxy that forwards TLS: in some protocols the server sends first."""
 
 
 class Front:
-    """Meets the clients of one proxy and dials its upstream, in TLS where the proxy's settings say so."""
+    """Attaches the clients of one proxy and dials its upstream."""
 
     def __init__(
         self,
@@ -50,20 +58,20 @@ class Front:
         publish: Callable[[Event], None],
     ) -> None:
         self.spec = spec
-        """The settings for connections to come."""
+        """The settings for new connections."""
         self.tls = tls
-        """None where the proxy speaks no TLS itself."""
+        """None if the proxy uses no TLS itself."""
         self._faults = faults
         self._tally = tally
         self._scheduler = scheduler
         self._publish = publish
         self._stalled: set[Peek] = set()
-        """Clients that wait for a change of faults."""
+        """Clients whose handshake a fault stalls."""
 
     def faults_changed(self) -> None:
-        """Have clients whose handshake is stalled look at the faults again."""
+        """Look up the faults again for clients whose handshake is stalled."""
         for peek in self._stalled:
-            peek.news.set()
+            peek.changed.set()
 
     # ── the client ────────────────────────────────────────────────────────────────────
 
@@ -78,9 +86,9 @@ class Front:
             return 0.0
         try:
             if tls is not None:
-                await self._meet_with_tls(connection, peek, tls, delay)
+                await self._attach_with_tls(connection, peek, tls, delay)
                 return 0.0
-            await self._meet_after_hello(connection, peek)
+            await self._attach_after_hello(connection, peek)
             return delay
         except BaseException:
             reset_peek(peek)
@@ -90,39 +98,39 @@ class Front:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(connection.upstream.reader, accepted)
         except OSError as error:
-            _note_gone(connection, accepted, error)
+            _end_accept(connection, accepted, error)
 
     async def _attach_peek(self, connection: Connection, accepted: socket.socket) -> Peek | None:
-        """Attach the client's socket without reading for the connection yet; None where it is gone."""
+        """Attach the client's socket to a Peek, not to the connection; return None if the client is gone."""
         peek = Peek()
         try:
             transport = await peek.accept(accepted)
         except OSError as error:
-            _note_gone(connection, accepted, error)
+            _end_accept(connection, accepted, error)
             return None
         if connection.upstream.filter is not None:
-            connection.upstream.filter.watch(transport, self._scheduler.clock())
+            connection.upstream.filter.attach_to(transport, self._scheduler.clock())
         connection.may_cancel(True)
         return peek
 
-    async def _meet_with_tls(self, connection: Connection, peek: Peek, tls: ProxyTls, delay: float) -> None:
-        """Wait `delay` seconds, shake hands as the faults say, and begin to serve the client; or end it."""
+    async def _attach_with_tls(self, connection: Connection, peek: Peek, tls: ProxyTls, delay: float) -> None:
+        """Wait `delay` seconds, perform the handshake as faults say, and attach the client or end the connection."""
         within, clock = self.spec.connect_timeout, self._scheduler.clock
         find = partial(self._faults.handshake_fault, connection)
         fault: ActiveFault | None = None
         try:
             if delay:
-                await peek.until(lambda: False, delay)
+                await peek.wait_for(lambda: False, delay)
             if self._faults.read_hellos:
                 await self._read_hello(connection, peek, within)
             fault = find()
-            if fault is not None and _how(fault) == "stall":
+            if fault is not None and _handshake_of(fault) == "stall":
                 fault.tally.chunks += 1
-                await self._until_unstalled(peek, lambda: _how(find()) != "stall")
+                await self._until_unstalled(peek, lambda: _handshake_of(find()) != "stall")
                 fault = find()
             if fault is not None:
                 fault.tally.chunks += 1
-            if fault is not None and _how(fault) == "reset":
+            if fault is not None and _handshake_of(fault) == "reset":
                 await peek_hello(peek, within)
                 reset_peek(peek)
                 connection.note_ending(Ending("injected", "reset", fault.spec.name, during="handshake"))
@@ -130,14 +138,14 @@ class Front:
             if peek.transport is None:
                 raise PeerLeft("left")
         except PeerLeft as error:
-            self._refuse(connection, f"client {error} before the TLS handshake", fault)
+            self._fail_handshake(connection, f"client {error} before the TLS handshake", fault)
             reset_peek(peek)
             return
         if self.tls is not None and self.tls.terminates:
-            tls = self.tls  # a change of the proxy while the client was stalled counts
-        match await accept_tls(peek, peek.transport, tls.server(_how(fault), clock()), within, clock):
+            tls = self.tls  # the proxy may have been changed while the client was stalled
+        match await accept_tls(peek, peek.transport, tls.server(_handshake_of(fault), clock()), within, clock):
             case Failed(reason, transport):
-                self._refuse(connection, reason, fault)
+                self._fail_handshake(connection, reason, fault)
                 peek.transport = None
                 await transport.end()
             case Secured(transport, took_s):
@@ -149,27 +157,27 @@ class Front:
     async def _until_unstalled(self, peek: Peek, unstalled: Callable[[], bool]) -> None:
         """Wait until no fault stalls the handshake of this client.
 
-        :raises PeerLeft: it left before.
+        :raises PeerLeft: the client left before.
         """
         self._stalled.add(peek)
         try:
-            await peek.until(unstalled)
+            await peek.wait_for(unstalled)
         finally:
             self._stalled.discard(peek)
 
-    def _refuse(self, connection: Connection, reason: str, fault: ActiveFault | None) -> None:
-        """Count, publish and note that there is no TLS with this client."""
+    def _fail_handshake(self, connection: Connection, reason: str, fault: ActiveFault | None) -> None:
+        """Count, publish and note that the handshake with this client has failed."""
         self._tally.tls_handshakes["client", "failed"] += 1
         name = "" if fault is None else fault.spec.name
         self._publish_broken(connection, "client", reason, name)
         connection.note_ending(Ending("injected" if fault else "client", "tls", name, reason, "handshake"))
 
-    async def _meet_after_hello(self, connection: Connection, peek: Peek) -> None:
-        """Read the client's ClientHello without answering it, and begin to serve the client."""
+    async def _attach_after_hello(self, connection: Connection, peek: Peek) -> None:
+        """Read the client's ClientHello, and attach the client with all its bytes."""
         try:
             await self._read_hello(connection, peek, HELLO_WITHIN)
         except PeerLeft:
-            pass  # it may have half-closed, which the upstream is to see
+            pass  # it may have half-closed, which is forwarded
         transport = peek.transport
         if transport is None:
             connection.note_ending(Ending("client", "reset", during="dial"))
@@ -184,9 +192,9 @@ class Front:
             reader.eof_received()
 
     async def _read_hello(self, connection: Connection, peek: Peek, within: float) -> None:
-        """Read a client's ClientHello, for faults that are for some server's name only.
+        """Read a client's ClientHello, for faults that act only on one server name.
 
-        :raises PeerLeft: it left before its hello was complete.
+        :raises PeerLeft: the client left before its ClientHello was complete.
         """
         hello = await peek_hello(peek, within)
         if hello is None:
@@ -206,14 +214,14 @@ class Front:
     # ── the server ────────────────────────────────────────────────────────────────────
 
     async def dial(self, connection: Connection) -> None:
-        """Reach the upstream and attach its socket to the connection.
+        """Connect to the upstream and attach its socket to the connection.
 
         :raises DialError: with the reason.
         """
         started = self._scheduler.clock()
-        broken = partial(self._publish_broken, connection, "server")
+        on_broken = partial(self._publish_broken, connection, "server")
         try:
-            await self.dial_for(connection.downstream.reader, connection.alpn, broken)
+            await self.dial_for(connection.downstream.reader, connection.alpn, on_broken)
         except DialError:
             self._tally.dial_failures += 1
             raise
@@ -225,10 +233,10 @@ class Front:
         alpn: str | None = None,
         on_broken: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """Reach the upstream; the protocol that is made gets its transport.
+        """Connect to the upstream; the protocol that `make_protocol` returns gets its transport.
 
-        A server that speaks TLS is offered `alpn`, the protocol a client has chosen; `on_broken` is given the
-        reason should TLS fail later.
+        In a TLS handshake the server is offered `alpn`, the application protocol that the client has chosen.
+        `on_broken` is called with the reason if TLS fails later.
 
         :raises DialError: with the reason.
         """
@@ -243,7 +251,7 @@ class Front:
 
         match await dial_tls(reach, secure, spec.connect_timeout, clock):
             case None:
-                raise DialError(spec.upstream, "it left at once", "server", "fin")
+                raise DialError(spec.upstream, "it closed the connection at once", "server", "fin")
             case Failed(reason, transport):
                 self._tally.tls_handshakes["server", "failed"] += 1
                 await transport.end()
@@ -262,10 +270,10 @@ class Front:
         )
 
 
-def _how(fault: ActiveFault | None) -> Handshake | None:
+def _handshake_of(fault: ActiveFault | None) -> Handshake | None:
     return None if fault is None or fault.admission is None else fault.admission.handshake
 
 
-def _note_gone(connection: Connection, accepted: socket.socket, error: OSError) -> None:
+def _end_accept(connection: Connection, accepted: socket.socket, error: OSError) -> None:
     reset_socket(accepted)
     connection.note_ending(Ending("client", "reset", error=error.strerror or str(error), during="accept"))

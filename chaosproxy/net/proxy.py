@@ -1,8 +1,17 @@
-"""One running proxy: its listener, its connections, its faults.
+"""One running proxy: its listener, its connections and its faults.
 
-A Proxy owns a Listener, a Front (how clients are met and the upstream is dialled), the
-ActiveFaults, an HttpService, and the registry of connections, of which it is the `Owner`. Only the
-supervisor changes it, and every change happens in one turn of the loop.
+A Proxy owns a Listener, a Front (which attaches clients and dials the upstream), the ActiveFaults, an
+HttpService, its Attempts (which count clients that faults keep out), and the registry of connections. It
+is the `Owner` of each connection: it makes the pipes and applies the faults to them, and the connection
+calls it to attach its client, to dial, to publish events and to be forgotten. The supervisor calls
+everything else; nothing but the supervisor and the partitions that it owns changes a proxy.
+
+Invariants:
+- A change is complete when its method returns: no change awaits, so no other callback runs during it.
+- A connection is in the registry from its accept until both its sockets are gone.
+- When faults change, the spec, every connection, every stalled handshake and the listener are
+  updated together (`_faults_changed`).
+- Counters never decrease: those of ended connections and removed faults are added to the tallies.
 """
 
 from __future__ import annotations
@@ -20,6 +29,7 @@ from chaosproxy.faults.base import Direction
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.front import Front
 from chaosproxy.net.http.copies import Copies
 from chaosproxy.net.http.service import HttpService
@@ -27,9 +37,11 @@ from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
+from chaosproxy.net.kernel.tap import PacketKind
 from chaosproxy.net.placement.active_fault import ActiveFault
-from chaosproxy.net.placement.active_faults import ActiveFaults, arrange_pipe
+from chaosproxy.net.placement.active_faults import ActiveFaults, Hiding, arrange_pipe
 from chaosproxy.net.placement.modes import ResolvedMode
+from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
@@ -44,11 +56,11 @@ from chaosproxy.tasks import TaskOwner
 __all__ = ["SAMPLE", "Proxy"]
 
 SAMPLE = 100
-"""Connections asked for their TCP_INFO at a scrape, some 2 µs each."""
+"""Connections whose TCP_INFO is read at a scrape, which takes about 2 µs each."""
 
 
 class Proxy:
-    """Runs what its spec says."""
+    """Runs one proxy as its spec says."""
 
     def __init__(
         self,
@@ -60,10 +72,11 @@ class Proxy:
         bus: Bus,
         scheduler: Scheduler,
         hangups: Hangups,
+        tap: SharedTap,
         tasks: TaskOwner,
         kernel: Capabilities,
     ) -> None:
-        """`tls` and `modes`, by fault name, were made for this spec (see `control.preflight`)."""
+        """`control.preflight` has made `tls`, and `modes` by fault name, for this spec."""
         self.tally = ProxyTally()
         self.scheduler = scheduler
         self.hangups = hangups
@@ -77,10 +90,14 @@ class Proxy:
         self._tasks = tasks
         self._listener: Listener | None = None
         own = replace(spec, faults=())
+        self._by_client: dict[object, Connection] = {}
+        """Connections by the address and port of their client."""
+        self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
+        self.attempts.on_packet = self._packet_seen
         self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish)
         copies = Copies(spec.name, tasks, self._front.dial_for)
         self.http = HttpService(spec.name, self.tally, scheduler.clock, bus.publish, copies)
-        """What HTTP mode needs; idle where the proxy's protocol is another."""
+        """The state of HTTP mode; unused if the proxy's protocol is tcp."""
         self.http.configure(spec)
         for fault in spec.faults:
             self.put_fault(fault, modes[fault.name])
@@ -96,25 +113,25 @@ class Proxy:
 
     @property
     def tls(self) -> ProxyTls | None:
-        """None where it speaks no TLS itself."""
+        """None if the proxy uses no TLS itself."""
         return self._front.tls
 
     # ── listening ─────────────────────────────────────────────────────────────────────
 
     @property
     def listening_on(self) -> list[Address]:
-        """The addresses it is bound to, with real port numbers; empty when disabled."""
+        """The addresses that it is bound to, with real port numbers; empty if it is disabled."""
         return [] if self._listener is None else self._listener.addresses
 
     async def bind(self, address: Address) -> Listener:
-        """Return a listener that hands its clients to this proxy.
+        """Return a listener that passes its clients to this proxy.
 
         :raises CannotListen: with the system's reason.
         """
         return await Listener.bind(address, self._accepted)
 
     def use_listener(self, listener: Listener | None) -> None:
-        """Listen there from now on, and no longer where it did."""
+        """Replace the listener, and close the one before."""
         if self._listener is not None and self._listener is not listener:
             self._listener.close()
         self._listener = listener
@@ -126,16 +143,32 @@ class Proxy:
         refused_by, delay = self.faults.admit(ordinal)
         if refused_by is not None:
             self.tally.closed["injected"] += 1
+            self.faults.forget(ordinal)
             reset_socket(client)
+            self.attempts.count(Hiding("reset", refused_by.spec.name), peer_name(address), self.scheduler.clock())
             return
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
+        self._by_client[connection.client_key] = connection
         connection.start(client, delay, None if self._listener is None else self._listener.inherited)
 
+    def _packet_seen(self, kind: PacketKind, source: tuple[str, int], _port: int, _at: float) -> None:
+        """Note the end of a client whose packets a filter drops."""
+        connection = self._by_client.get(source)
+        if kind == "syn" or connection is None or connection.upstream.filter is None:
+            return
+        losing = [one.spec.name for one in self.faults.touching(connection) if one in connection.upstream.filter.losses]
+        if losing:
+            connection.note_leaving("client", "reset" if kind == "rst" else "fin", losing[0])
+
     def _update_admission(self) -> None:
-        """Have new clients met as the strongest of the faults says."""
-        if self._listener is not None:
-            reply, drops = self.faults.admission()
-            self._listener.meet(reply, losing(drops) if drops else None)
+        """Set the listener's reply to new clients, as the active faults say."""
+        if self._listener is None:
+            self.attempts.hide(None, None)
+            return
+        reply, drops = self.faults.admission()
+        self.attempts.catch_up()
+        self._listener.set_reply(reply, losing(drops) if drops else None)
+        self.attempts.hide(self.faults.hiding(reply), self._listener)
 
     # ── the owner of its connections ──────────────────────────────────────────────────
 
@@ -180,6 +213,8 @@ class Proxy:
 
     def forget(self, connection: Connection) -> None:
         del self.connections[connection.ordinal]
+        if self._by_client.get(connection.client_key) is connection:
+            del self._by_client[connection.client_key]
         self.faults.forget(connection.ordinal)
         tally, up, down = self.tally, connection.upstream, connection.downstream
         tally.closed[connection.cause] += 1
@@ -191,27 +226,27 @@ class Proxy:
     # ── faults ────────────────────────────────────────────────────────────────────────
 
     def put_fault(self, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
-        """Place a fault, or change the one of that name; live connections feel it at once."""
+        """Add a fault, or replace the one with that name; it acts on open connections at once."""
         return self._put(self.faults.own, fault.name, fault, resolved)
 
     def remove_fault(self, name: str) -> FaultSpec:
-        """Take a fault away; what it held goes on at once. KeyError when there is none."""
+        """Remove a fault, and release everything that it holds; KeyError if there is none."""
         return self._take(self.faults.own, name)
 
     def sever(self, partition: str, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
-        """Let a partition go through this proxy, with `fault` and its mode saying how."""
+        """Cut this proxy for a partition; `fault` and its mode say in which way."""
         before = self.faults.partitions.get(partition)
         if before is not None and before.spec == fault and before.resolved == resolved:
             return before
         return self._put(self.faults.partitions, partition, fault, resolved)
 
     def restore(self, partition: str) -> None:
-        """End the part that a partition has in this proxy, if it has one."""
+        """End the cut of a partition, if it cuts this proxy."""
         if partition in self.faults.partitions:
             self._take(self.faults.partitions, partition)
 
-    def settle(self, modes: Mapping[str, ResolvedMode]) -> None:
-        """Place anew what acts otherwise since the settings have changed; `modes` are those of its faults now."""
+    def apply_settings(self, modes: Mapping[str, ResolvedMode]) -> None:
+        """Apply changed settings to open connections, and replace each fault whose mode in `modes` is another now."""
         if self.http.configure(self.spec):
             for connection in list(self.connections.values()):
                 self.arrange(connection)
@@ -221,23 +256,30 @@ class Proxy:
 
     @property
     def partitions(self) -> list[str]:
-        """The partitions that go through it."""
+        """The ids of the partitions that cut this proxy."""
         return list(self.faults.partitions)
 
     def active_fault(self, fault: str) -> ActiveFault | None:
-        """Return its own fault of that name."""
+        """Return the proxy's own fault of that name, if there is one."""
         return self.faults.own.get(fault)
 
+    def attempts_obstacle(self) -> str:
+        """Return the reason why attempts that a fault hides are not visible here; empty if they are."""
+        if self.spec.listen.is_unix:
+            return "its listen address is a unix socket, which has no packets"
+        tap = self.attempts.capability
+        return "" if tap.available else f"{tap.lacking}; {tap.remedy}"
+
     def is_active(self, fault: str) -> bool:
-        """Whether a fault, or a partition's part in this proxy, of that name is on."""
+        """Return whether a fault of that name is active; the faults of partitions and of requests count too."""
         return fault in self.http.caller_tallies() or any(active.spec.name == fault for active in self.faults)
 
     def severed(self, direction: Direction) -> bool:
-        """Whether nothing gets through in that direction."""
+        """Return whether nothing passes in that direction."""
         return not self.spec.enabled or self.faults.severs(direction)
 
     def fault_tallies(self) -> dict[str, FaultTally]:
-        """Return what each fault has done, also those that are gone."""
+        """Return the counts of every fault, by name, including removed ones."""
         return {**self.faults.tallies(), **self.http.caller_tallies()}
 
     def fault_modes(self) -> dict[str, str]:
@@ -245,7 +287,7 @@ class Proxy:
         return {one.spec.name: one.resolved.mode for one in self.faults if one.resolved.mode is not None}
 
     def use_tls(self, tls: ProxyTls | None) -> None:
-        """Have new connections shake hands with `tls`."""
+        """Use `tls` for the handshakes of new connections."""
         self._front.tls = tls
 
     def _put(
@@ -276,7 +318,7 @@ class Proxy:
         self._front.faults_changed()
         self._update_admission()
 
-    # ── its end ───────────────────────────────────────────────────────────────────────
+    # ── end ───────────────────────────────────────────────────────────────────────────
 
     def end_connections(self, how: str) -> None:
         """Close or reset every connection, for the operator."""
@@ -290,21 +332,22 @@ class Proxy:
                 connection.close(ending)
 
     def close(self) -> None:
-        """Take no more clients and close every connection."""
+        """Stop listening, and close every connection."""
         self.use_listener(None)
+        self.attempts.close()
         self.end_connections("close")
         self.http.close()
 
     # ── counting ──────────────────────────────────────────────────────────────────────
 
     def bytes(self, direction: Direction) -> int:
-        """Count the bytes taken from one side so far, open connections included."""
+        """Count the bytes received in one direction so far, including those of open connections."""
         upstream = direction == "upstream"
         past = self.tally.bytes_upstream if upstream else self.tally.bytes_downstream
         return past + sum(pipe.bytes for pipe in self._pipes(direction))
 
     def dropped(self, direction: Direction) -> int:
-        """Count the packets that the kernel has dropped for faults, as far as it could be asked."""
+        """Count the packets that the kernel has dropped for faults, as far as its counts could be read."""
         filters = [pipe.filter for pipe in self._pipes(direction) if pipe.filter is not None]
         for one in filters:
             one.count()
@@ -316,7 +359,7 @@ class Proxy:
         return sum(pipe.held for pipe in self._pipes(direction))
 
     def half_ended(self) -> int:
-        """Count the open connections of which one side has ended by itself."""
+        """Count the open connections that one side has ended."""
         return sum(one.arrivals.first_side is not None for one in self.connections.values())
 
     def exchanges_in_flight(self) -> int:
@@ -324,14 +367,14 @@ class Proxy:
         return self.http.in_flight(self.connections.values())
 
     def tcp(self, side: Side) -> list[TcpInfo]:
-        """Return the TCP_INFO of sockets to one side, of the SAMPLE latest connections."""
+        """Return the TCP_INFO of the sockets to one side, for the SAMPLE latest connections."""
         if not self.kernel.tcp_info.available:
             return []
         found = []
         for connection in islice(reversed(self.connections.values()), SAMPLE):
             transport = (connection.upstream if side == "client" else connection.downstream).source
             sock = None if transport is None else tcp_socket(transport)
-            with contextlib.suppress(OSError):  # it is closing
+            with contextlib.suppress(OSError):  # the socket is closing
                 if sock is not None and (info := tcp_info(sock)) is not None:
                     found.append(info)
         return found

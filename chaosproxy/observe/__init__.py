@@ -1,7 +1,8 @@
-"""What is seen: metrics pulled from plain integers, events written to the log, pauses measured.
+"""Observation: metrics read from plain integers, events written to the log, pauses measured.
 
-    collector   Prometheus metrics on a registry of our own
-    gc          how long garbage collection stopped the loop
+    collector   Prometheus metrics, in a registry of their own
+    exchanges   the metrics of HTTP mode
+    gc          pauses of the loop by garbage collection
     log         events and messages on stderr, one line each
 """
 

@@ -1,8 +1,16 @@
-"""Prometheus metrics, on a registry of our own.
+"""Prometheus metrics, read from the counts of the data plane at each scrape.
 
-Nothing is counted here: at each scrape the plain values of `control.counts` are named. Labels are
-proxy, direction, fault and cause, never an address: the number of series is bounded by the
-configuration, not by who connects.
+The data plane counts in plain integers (`tallies`), so that counting costs it almost nothing. A
+`Collector` is registered in a registry that holds no other metrics. At each scrape the registry calls
+`collect`, which takes the counts of every proxy as plain values (`control.counts`) and makes one metric
+family after another; each group of families has a function in this module, and `observe.exchanges` has
+those of HTTP mode.
+
+Invariants:
+- Labels are names from the configuration and fixed words, never an address: the number of series
+  is bounded by the configuration, not by the clients.
+- A scrape changes nothing, and never waits.
+- docs/metrics.md lists every family, with the same meaning as its help text here.
 """
 
 from __future__ import annotations
@@ -18,6 +26,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from chaosproxy import __version__
 from chaosproxy.control.counts import Counts, ProxyCounts
 from chaosproxy.endings import CAUSES
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Direction
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
@@ -28,6 +37,8 @@ __all__ = ["Collector", "Source", "make_registry"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SIDES: tuple[Side, ...] = get_args(Side)
+HIDDEN: tuple[Met, ...] = ("refused", "unanswered")
+"""The results of attempts that only a tap can see."""
 
 
 class Source(Protocol):
@@ -37,7 +48,7 @@ class Source(Protocol):
 
 
 class Collector:
-    """Names the counts of every proxy when asked to collect."""
+    """Names the counts of every proxy at each scrape."""
 
     def __init__(self, source: Source, pauses: GcPauses, loop_name: str) -> None:
         self._source = source
@@ -45,11 +56,12 @@ class Collector:
         self._loop_name = loop_name
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric family, with a sample per proxy, direction or fault."""
+        """Yield every metric family, with a sample per proxy, direction or fault."""
         counts = self._source.counts()
         proxies = counts.proxies
         yield self._build_info()
         yield from _connections(proxies)
+        yield from _attempts(counts)
         yield from _tls(proxies)
         yield from _bytes(proxies)
         yield from exchange_metrics(proxies)
@@ -59,12 +71,14 @@ class Collector:
         yield from self._pause_metrics()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing ahead of time: asking the proxies at registration would be too early."""
+        """Return no families: the registry calls this at registration, when there are no proxies yet."""
         return ()
 
     def _build_info(self) -> Metric:
         family = GaugeMetricFamily(
-            "chaosproxy_build_info", "What is running; always 1.", labels=("version", "python", "loop")
+            "chaosproxy_build_info",
+            "Versions of chaosproxy and Python, and the event loop; always 1.",
+            labels=("version", "python", "loop"),
         )
         family.add_metric((__version__, platform.python_version(), self._loop_name), 1)
         return family
@@ -72,7 +86,7 @@ class Collector:
     def _pause_metrics(self) -> Iterator[Metric]:
         yield histogram(
             "chaosproxy_gc_pause_seconds",
-            "Pauses by garbage collection.",
+            "Duration of pauses by garbage collection.",
             (),
             [((), self._pauses.histogram)],
         )
@@ -85,7 +99,7 @@ class Collector:
 
 
 def make_registry(source: Source, pauses: GcPauses, loop_name: str) -> CollectorRegistry:
-    """A registry that holds our metrics and no others."""
+    """Return a registry that holds only the metrics of chaosproxy."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector(source, pauses, loop_name))
     return registry
@@ -95,14 +109,16 @@ def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     open_now = GaugeMetricFamily("chaosproxy_connections", "Connections open now.", labels=("proxy",))
     opened = CounterMetricFamily("chaosproxy_connections_opened", "Clients accepted.", labels=("proxy",))
     closed = CounterMetricFamily(
-        "chaosproxy_connections_closed", "Connections ended, by who ended them.", labels=("proxy", "cause")
+        "chaosproxy_connections_closed", "Connections ended, by cause.", labels=("proxy", "cause")
     )
     half_ended = GaugeMetricFamily(
         "chaosproxy_connections_half_ended",
-        "Connections open now of which one side has ended by itself.",
+        "Open connections that one side has already ended.",
         labels=("proxy",),
     )
-    failures = CounterMetricFamily("chaosproxy_dial_failures", "Upstreams not reached.", labels=("proxy",))
+    failures = CounterMetricFamily(
+        "chaosproxy_dial_failures", "Failed attempts to connect to the upstream.", labels=("proxy",)
+    )
     for proxy in proxies:
         name = proxy.name
         open_now.add_metric((name,), proxy.connections)
@@ -114,36 +130,65 @@ def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     yield from (open_now, opened, closed, half_ended, failures)
     yield histogram(
         "chaosproxy_dial_seconds",
-        "Time it took to reach the upstream.",
+        "Time taken to connect to the upstream.",
         ("proxy",),
         [((proxy.name,), proxy.dial) for proxy in proxies],
+    )
+
+
+def _attempts(counts: Counts) -> Iterator[Metric]:
+    attempts = CounterMetricFamily(
+        "chaosproxy_connection_attempts", "Connection attempts, by result.", labels=("proxy", "met")
+    )
+    again = CounterMetricFamily(
+        "chaosproxy_syn_retransmits",
+        "SYNs retransmitted by clients that a fault leaves unanswered.",
+        labels=("proxy",),
+    )
+    for proxy in counts.proxies:
+        name, met_by = proxy.name, proxy.attempts
+        reset = met_by.get("reset", 0)
+        attempts.add_metric((name, "accepted"), proxy.opened - reset)
+        attempts.add_metric((name, "reset"), reset)
+        # If attempts are not visible, no sample is better than a false 0.
+        if counts.attempts_visible or any(met_by.get(met, 0) for met in HIDDEN):
+            for met in HIDDEN:
+                attempts.add_metric((name, met), met_by.get(met, 0))
+            again.add_metric((name,), proxy.syn_retransmits)
+    yield from (attempts, again)
+    yield CounterMetricFamily(
+        "chaosproxy_tap_missed_packets",
+        "Packets of connection attempts that arrived too fast to be counted.",
+        value=counts.missed,
     )
 
 
 def _tls(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "side")
     handshakes = CounterMetricFamily(
-        "chaosproxy_tls_handshakes", "TLS handshakes with that side, by how they ended.", labels=(*labels, "result")
+        "chaosproxy_tls_handshakes", "TLS handshakes with the client or server, by result.", labels=(*labels, "result")
     )
     seconds = []
     for proxy in proxies:
         for side in SIDES:
             where = (proxy.name, side)
             results = {result: proxy.tls_handshakes.get((side, result), 0) for result in ("ok", "failed")}
-            if any(results.values()):  # most proxies speak no TLS themselves
+            if any(results.values()):  # most proxies use no TLS themselves
                 for result, count in results.items():
                     handshakes.add_metric((*where, result), count)
                 seconds.append((where, proxy.tls_seconds[side]))
     yield handshakes
-    yield histogram("chaosproxy_tls_handshake_seconds", "Time that good TLS handshakes took.", labels, seconds)
+    yield histogram("chaosproxy_tls_handshake_seconds", "Duration of successful TLS handshakes.", labels, seconds)
 
 
 def _bytes(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "direction")
-    forwarded = CounterMetricFamily("chaosproxy_bytes", "Bytes received from the sending side.", labels=labels)
+    forwarded = CounterMetricFamily("chaosproxy_bytes", "Bytes received from the sender.", labels=labels)
     held = GaugeMetricFamily("chaosproxy_held_bytes", "Bytes that faults hold now.", labels=labels)
     dropped = CounterMetricFamily(
-        "chaosproxy_packets_dropped", "Packets from the sending side that the kernel dropped for faults.", labels=labels
+        "chaosproxy_packets_dropped",
+        "Packets from the sender that the kernel dropped for faults in mode packet.",
+        labels=labels,
     )
     for proxy in proxies:
         for direction in DIRECTIONS:
@@ -155,18 +200,22 @@ def _bytes(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
 
 def _faults(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "fault")
-    active = GaugeMetricFamily("chaosproxy_faults_active", "1 while the fault is on, 0 once it is gone.", labels=labels)
+    active = GaugeMetricFamily(
+        "chaosproxy_faults_active", "1 while the fault is active, 0 after it was removed.", labels=labels
+    )
     connections = CounterMetricFamily(
-        "chaosproxy_fault_connections_touched", "Connections the fault touched.", labels=labels
+        "chaosproxy_fault_connections_touched", "Connections on which the fault acted.", labels=labels
     )
     chunks = CounterMetricFamily(
-        "chaosproxy_fault_chunks_touched", "Chunks the fault changed, delayed or swallowed.", labels=labels
+        "chaosproxy_fault_chunks_touched", "Chunks that the fault changed, delayed or dropped.", labels=labels
     )
     messages = CounterMetricFamily(
-        "chaosproxy_fault_messages_touched", "HTTP messages the fault touched.", labels=labels
+        "chaosproxy_fault_messages_touched", "HTTP messages on which the fault acted.", labels=labels
     )
     modes = GaugeMetricFamily(
-        "chaosproxy_fault_mode", "Always 1: the mode a fault that is on acts in.", labels=(*labels, "mode")
+        "chaosproxy_fault_mode",
+        "Always 1; the label is the mode, packet or stream, in which an active fault acts.",
+        labels=(*labels, "mode"),
     )
     delays = []
     for proxy in proxies:
@@ -180,14 +229,16 @@ def _faults(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
         for name, mode in proxy.modes.items():
             modes.add_metric((proxy.name, name, mode), 1)
     yield from (active, connections, chunks, messages, modes)
-    yield histogram("chaosproxy_injected_delay_seconds", "Delay the fault added to a chunk.", labels, delays)
+    yield histogram(
+        "chaosproxy_injected_delay_seconds", "Delay that the fault added to each chunk it has released.", labels, delays
+    )
 
 
 def _partitions(counts: Counts) -> Iterator[Metric]:
-    yield GaugeMetricFamily("chaosproxy_partitions_active", "Partitions that are on.", value=counts.partitions)
+    yield GaugeMetricFamily("chaosproxy_partitions_active", "Active partitions.", value=counts.partitions)
     pairs = GaugeMetricFamily(
         "chaosproxy_pair_cut",
-        "1 for each pair of nodes of which one does not hear the other now.",
+        "1 for each pair of nodes where a partition cuts the direction from the first to the second.",
         labels=("from", "to"),
     )
     for sender, receiver in sorted(counts.cut):
@@ -199,17 +250,17 @@ def _tcp(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "side")
     retransmits = GaugeMetricFamily(
         "chaosproxy_tcp_retransmits",
-        "Segments sent again to that side, over the sampled open connections.",
+        "Segments retransmitted to the client or server, over the 100 latest open connections.",
         labels=labels,
     )
     unacked = GaugeMetricFamily(
         "chaosproxy_tcp_unacked",
-        "Segments that side has not acknowledged, over the sampled connections.",
+        "Segments that the client or server has not acknowledged, over the 100 latest open connections.",
         labels=labels,
     )
     rtt = GaugeMetricFamily(
         "chaosproxy_tcp_rtt_seconds",
-        "Median smoothed round-trip time to that side, as the kernel has it.",
+        "Median smoothed round-trip time to the client or server, over the 100 latest open connections.",
         labels=labels,
     )
     for proxy in proxies:

@@ -1,4 +1,4 @@
-"""Metrics of HTTP mode: exchanges by method, route and status class; never a path as sent."""
+"""Metrics of HTTP mode: exchanges by method, route and class of status; a requested path is never a label."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 def exchange_metrics(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
-    """Every family, with samples of the proxies that are, or were, in HTTP mode."""
+    """Yield every family, with samples of the proxies that are, or were, in HTTP mode."""
     labels = ("proxy", "method", "route")
     ended = CounterMetricFamily(
-        "chaosproxy_exchanges", "HTTP exchanges ended, by the class of their status.", labels=(*labels, "status")
+        "chaosproxy_exchanges", "HTTP exchanges ended, by class of status.", labels=(*labels, "status")
     )
     in_flight = GaugeMetricFamily(
-        "chaosproxy_exchanges_in_flight", "HTTP requests not yet answered.", labels=("proxy",)
+        "chaosproxy_exchanges_in_flight", "HTTP requests without a complete response.", labels=("proxy",)
     )
     not_framed = CounterMetricFamily(
         "chaosproxy_connections_not_framed",
-        "Connections in HTTP mode that carried something else.",
+        "Connections in HTTP mode that were not HTTP/1.",
         labels=("proxy",),
     )
     for proxy in proxies:
@@ -41,13 +41,13 @@ def exchange_metrics(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     every = [((proxy.name, one.method, one.route), one) for proxy in proxies for one in proxy.routes]
     yield histogram(
         "chaosproxy_exchange_first_byte_seconds",
-        "Time from a request's head to the first byte of its answer.",
+        "Time from a request's head to the first byte of its response.",
         labels,
         [(where, one.first_byte) for where, one in every],
     )
     yield histogram(
         "chaosproxy_exchange_seconds",
-        "Time from a request's head to the last byte of its answer.",
+        "Time from a request's head to the last byte of its response.",
         labels,
         [(where, one.last_byte) for where, one in every],
     )

@@ -1,7 +1,7 @@
-"""How long garbage collection stopped everything.
+"""Measure the pauses of the loop by garbage collection.
 
-A full collection costs about 1 µs per tracked object and nothing else runs meanwhile, so
-a fault's timing is only as good as these pauses are short.
+A full collection takes about 1 µs per tracked object, and nothing else runs meanwhile. So these pauses
+limit the accuracy of every fault's timing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAUSE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 
 
 class GcPauses:
-    """Measures each collection between `start` and `stop`; seconds."""
+    """Measures the duration of each collection between `start` and `stop`, in seconds."""
 
     def __init__(self) -> None:
         self.last = 0.0
@@ -27,11 +27,11 @@ class GcPauses:
         self._began: float | None = None
 
     def start(self) -> None:
-        """Measure from now on."""
+        """Start measuring."""
         gc.callbacks.append(self._on_collection)
 
     def stop(self) -> None:
-        """Measure no more; what was measured stays."""
+        """Stop measuring; the measured values stay."""
         gc.callbacks.remove(self._on_collection)
 
     def _on_collection(self, phase: str, info: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""A histogram of ours as a metric family of Prometheus."""
+"""Convert histograms of `tallies` to metric families of Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["histogram"]
 def histogram(
     name: str, meaning: str, labels: Sequence[str], samples: Iterable[tuple[tuple[str, ...], Histogram]]
 ) -> Metric:
-    """A family of histograms, one for each set of label values."""
+    """Return a family of histograms, one for each tuple of label values."""
     family = HistogramMetricFamily(name, meaning, labels=labels)
     for values, histogram in samples:
         bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]

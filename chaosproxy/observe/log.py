@@ -1,9 +1,8 @@
-"""Events and messages on stderr: one line each, as text or as JSON.
+"""Write events and messages to stderr, one line each, as text or as JSON.
 
-A thousand connections that break at once are a thousand events, but nobody reads a
-thousand lines: of each kind only so many are written per window, and then one line says
-how many were suppressed. Nothing a peer sends can break a line in two: what is not
-printable is escaped.
+The number of lines per kind of event and second is limited, since a thousand connections may end at
+once. One more line then gives the number of suppressed events. Unprintable characters are escaped, so
+data from a peer cannot start a new line.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ logger = logging.getLogger("chaosproxy.events")
 
 
 class EventLog:
-    """Writes the bus's events to the log, at most `per_kind` of each kind per `window` seconds.
+    """Writes the events of a bus to the log, at most `per_kind` of each kind per `window` seconds.
 
-    To be made inside a running loop.
+    Create it inside a running loop.
     """
 
     def __init__(self, bus: Bus, *, per_kind: int = 20, window: float = 1.0) -> None:
@@ -41,7 +40,7 @@ class EventLog:
         self._unsubscribe = bus.subscribe(self._on_event)
 
     def close(self) -> None:
-        """Write no more events, but say what was suppressed until now."""
+        """Stop writing events, and log the numbers of those suppressed until now."""
         self._unsubscribe()
         for kind, quota in self._quotas.items():
             if quota.timer is not None:
@@ -61,7 +60,7 @@ class EventLog:
             _write(event)
             return
         quota.suppressed += 1
-        if quota.timer is None:  # only where something was suppressed is a timer needed
+        if quota.timer is None:  # a timer is needed only if events were suppressed
             quota.timer = loop.call_at(quota.ends_at, self._end_window, event.kind)
 
     def _end_window(self, kind: str) -> None:
@@ -72,7 +71,7 @@ class EventLog:
 
 
 class _Quota:
-    """How much of one kind was written in the window that is open."""
+    """The numbers of events of one kind in the current window."""
 
     __slots__ = ("ends_at", "suppressed", "timer", "written")
 
@@ -104,15 +103,15 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, event (or message), and the event's own fields."""
+    """One JSON object per line: time, level, logger, event (or message), and the fields of the event."""
 
     def format(self, record: logging.LogRecord) -> str:
-        what = "event" if record.name == logger.name else "message"
+        key = "event" if record.name == logger.name else "message"
         entry: dict[str, Value] = {
             "time": _moment(record),
             "level": record.levelname,
             "logger": record.name,
-            what: record.getMessage(),
+            key: record.getMessage(),
         }
         entry.update(_fields_of(record))
         if record.exc_info:
@@ -121,7 +120,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def start_logging(log_format: LogFormat, level: int = logging.INFO, stream: TextIO | None = None) -> logging.Handler:
-    """Have everything that chaosproxy logs written to `stream`, stderr by default; answers the handler."""
+    """Write everything that chaosproxy logs to `stream`, by default stderr; return the new log handler."""
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger("chaosproxy")

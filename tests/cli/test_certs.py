@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 
 from chaosproxy.cli import main
+from tests.refused import refused
 
 
 def certs(*arguments: object) -> Result:
@@ -91,6 +92,7 @@ def test_a_bad_name_writes_nothing(tmp_path: Path, name: str) -> None:
     done = certs("--out", tmp_path / "out", "good.test", "--", name)
     assert done.exit_code == 2, done.output
     assert done.stderr.startswith("error: ") and "Traceback" not in done.output
+    assert refused(certs("--out", tmp_path / "out", "--json", "good.test", "--", name)) == ["invalid-name"]
     assert not (tmp_path / "out").exists()
 
 
@@ -98,14 +100,14 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = certs("--out", tmp_path / "file", "api.test")
     assert (done.exit_code, done.stderr.split(":")[:2]) == (2, ["error", f" cannot write to {tmp_path / 'file'}"])
+    assert refused(certs("--out", tmp_path / "file", "api.test", "--json")) == ["unwritable-file"]
 
 
 @pytest.mark.parametrize("broken", ["ca.pem", "ca.key"])
 def test_a_ca_that_cannot_be_used_is_never_replaced(tmp_path: Path, broken: str) -> None:
     certs("--out", tmp_path, "api.test")
     (tmp_path / broken).write_text("nonsense")
-    done = certs("--out", tmp_path, "api.test")
-    assert done.exit_code == 2 and "error: " in done.stderr
+    assert refused(certs("--out", tmp_path, "api.test", "--json")) == ["bad-certificate"]
     assert (tmp_path / broken).read_text() == "nonsense"
 
     (tmp_path / broken).unlink()
@@ -115,5 +117,4 @@ def test_a_ca_that_cannot_be_used_is_never_replaced(tmp_path: Path, broken: str)
 
 def test_a_leaf_never_outlives_its_ca(tmp_path: Path) -> None:
     assert certs("--out", tmp_path, "api.test").exit_code == 0
-    done = certs("--out", tmp_path, "api.test", "--days", 3650)
-    assert done.exit_code == 2 and "give fewer --days" in done.stderr
+    assert refused(certs("--out", tmp_path, "api.test", "--days", 3650, "--json")) == ["bad-certificate"]

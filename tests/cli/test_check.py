@@ -52,9 +52,13 @@ def test_a_good_file_is_ok(good: Path) -> None:
 def test_all_errors_of_all_files_are_shown_where_they_stand(good: Path, bad: Path) -> None:
     result = run(bad, good)
     assert result.exit_code == 2
-    assert f"{bad}:4:5: proxies.db.listn: unknown key (did you mean 'listen'?)" in result.stderr
-    assert f"{bad}:7:36: proxies.db.faults.slow.delay: 10 has no unit" in result.stderr
-    assert f"{bad} has 3 problems" in result.stderr
+    headline, *problems = result.stderr.splitlines()
+    assert headline == f"error: {bad} has 3 problems:"
+    assert [line.split(": ")[:2] for line in problems] == [
+        [f"{bad}:3:3", "proxies.db.listen"],
+        [f"{bad}:4:5", "proxies.db.listn"],
+        [f"{bad}:7:36", "proxies.db.faults.slow.delay"],
+    ]
     assert result.stdout.startswith(f"{good}: OK")
 
 
@@ -63,13 +67,20 @@ def test_json_holds_the_same(good: Path, bad: Path) -> None:
     assert (result.exit_code, result.stderr) == (2, "")
     first, second = json.loads(result.stdout)
     assert (first["ok"], second) == (False, {"file": str(good), "ok": True, "problems": []})
-    assert {(one["line"], one["path"]) for one in first["problems"]} >= {(4, "proxies.db.listn")}
+    assert [(one["line"], one["column"], one["path"], one["code"]) for one in first["problems"]] == [
+        (3, 3, "proxies.db.listen", "missing"),
+        (4, 5, "proxies.db.listn", "unknown-key"),
+        (7, 36, "proxies.db.faults.slow.delay", "unit-missing"),
+    ]
+    assert all(one["message"] for one in first["problems"])
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     result = run(tmp_path / "none.yaml")
     assert result.exit_code == 2
     assert "No such file" in result.stderr
+    [found] = json.loads(run("--json", tmp_path / "none.yaml").stdout)
+    assert [(one["line"], one["path"], one["code"]) for one in found["problems"]] == [(None, "", "unreadable-file")]
 
 
 def test_no_file_is_a_usage_error() -> None:

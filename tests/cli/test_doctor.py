@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.servers.chaos import chaosproxy_command
-from tests.servers.namespace import has_net_admin, without_net_admin
+from tests.servers.namespace import has_net_admin, without_privileges
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a Linux kernel allows")
 
@@ -23,19 +23,24 @@ def doctor(*words: str, before: Sequence[str] = ()) -> str:
 
 
 def test_without_the_privilege_it_says_what_is_lacking_and_how_to_get_it() -> None:
-    found = {one["name"]: one for one in json.loads(doctor("--json", before=without_net_admin()))}
-    assert list(found) == ["filters", "pacing", "tcp_info"]
+    found = {one["name"]: one for one in json.loads(doctor("--json", before=without_privileges()))}
+    assert list(found) == ["filters", "pacing", "tcp_info", "tap"]
+    tap = found["tap"]
+    assert tap["lacking"] == "packet sockets need CAP_NET_RAW, which this process does not have"
+    for way in ("setcap cap_net_raw+ep", "cap_add: [NET_RAW]", "unshare -Urn"):
+        assert way in tap["remedy"]
     filters = found["filters"]
     if filters["available"]:
         pytest.skip("this kernel gives filters to everybody")
-    assert filters["lacking"] == "this kernel asks for CAP_NET_ADMIN, which this process does not have"
+    assert filters["lacking"] == "this kernel requires CAP_NET_ADMIN, which this process does not have"
     for way in ("setcap cap_net_admin+ep", "cap_add: [NET_ADMIN]", "unshare -Urn"):
         assert way in filters["remedy"]
     for name in ("pacing", "tcp_info"):
         assert (found[name]["available"], found[name]["lacking"], found[name]["remedy"]) == (True, None, None)
 
-    first, *rest = doctor(before=without_net_admin()).splitlines()
+    first, *rest, last = doctor(before=without_privileges()).splitlines()
     assert first == f"no   filters: {filters['purpose']}; {filters['lacking']}. To get it: {filters['remedy']}"
+    assert last == f"no   tap: {tap['purpose']}; {tap['lacking']}. To get it: {tap['remedy']}"
     assert rest == [f"yes  {name}: {found[name]['purpose']}" for name in ("pacing", "tcp_info")]
 
 
@@ -44,6 +49,7 @@ def test_with_the_privilege_it_has_everything() -> None:
     assert has_net_admin()
     found = json.loads(doctor("--json"))
     assert [(one["name"], one["available"], one["lacking"]) for one in found] == [
-        ("filters", True, None), ("pacing", True, None), ("tcp_info", True, None),
+        ("filters", True, None), ("pacing", True, None), ("tcp_info", True, None), ("tap", True, None),
     ]  # fmt: skip
-    assert [line.split(":")[0] for line in doctor().splitlines()] == ["yes  filters", "yes  pacing", "yes  tcp_info"]
+    names = [line.split(":")[0] for line in doctor().splitlines()]
+    assert names == ["yes  filters", "yes  pacing", "yes  tcp_info", "yes  tap"]

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from chaosproxy.cli import main
 from tests.origins import without_origins
+from tests.refused import refused
 from tests.servers.chaos import ChaosproxyServer, serving
 
 CONFIG = """\
@@ -131,46 +132,50 @@ def test_what_is_shown_of_a_fault_on_messages_can_be_injected(server: Chaosproxy
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "problem"),
     [
-        (("db", "http_abort"), "type: 'http_abort' acts on HTTP messages, and this proxy is tcp; give the proxy"),
-        (("web", "http_abort", "match.pth=/"), "match.pth: unknown parameter (did you mean 'path'?)"),
-        (("web", "http_abort", "match.status=500"), "match.status: is of the response"),
-        (("web", "http_abort", "match=/x"), "match: is a mapping; give its parts: match.method="),
-        (("web", "http_drop_response", "--direction", "upstream"), "direction: http_drop_response treats responses"),
-        (("web", "http_truncate"), "share: or size says how much"),
-        (("web", "latency", "delay=1s", "match.path=/"), "match: selects HTTP messages"),
+        (("db", "http_abort"), "type not-applicable"),
+        (("web", "http_abort", "match.pth=/"), "match.pth unknown-key"),
+        (("web", "http_abort", "match.status=500"), "match.status not-applicable"),
+        (("web", "http_abort", "match=/x"), "match wrong-type"),
+        (("web", "http_drop_response", "--direction", "upstream"), "direction not-applicable"),
+        (("web", "http_truncate"), "share missing"),
+        (("web", "latency", "delay=1s", "match.path=/"), "match not-applicable"),
     ],
 )
-def test_a_fault_on_messages_that_is_wrong_says_what_exists(
-    server: ChaosproxyServer, words: tuple[str, ...], said: str
+def test_a_fault_on_messages_that_is_wrong_is_refused(
+    server: ChaosproxyServer, words: tuple[str, ...], problem: str
 ) -> None:
     before = faults(server, "web"), faults(server, "db")
-    result = run(server, "inject", *words)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert refused(run(server, "inject", *words, "--json")) == [problem]
     assert (faults(server, "web"), faults(server, "db")) == before
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "problem"),
     [
-        (("db", "latncy"), "did you mean 'latency'?"),
-        (("db", "latency", "dely=1s"), "dely: unknown parameter (did you mean 'delay'?); known: delay, jitter"),
-        (("db", "latency", "delay=10"), "delay: '10' has no unit"),
-        (("db", "latency"), "delay is missing"),
-        (("db", "stall", "--nth", "x"), "nth: 'x' is not a whole number"),
-        (("db", "stall", "--direction", "up"), "direction: 'up' is not known"),
-        (("dbb", "stall"), "did you mean 'db'?"),
-        (("db", "latency", "delay=1s", "match.path=/x"), "match: selects HTTP messages, and latency acts on conn"),
-        (("db", "http_abort"), "give the proxy `protocol: http`"),
+        (("db", "latncy"), "unknown-fault-type"),
+        (("db", "latency", "dely=1s"), "dely unknown-key"),
+        (("db", "latency", "delay=10"), "delay unit-missing"),
+        (("db", "latency"), "delay missing"),
+        (("db", "stall", "--nth", "x"), "nth wrong-type"),
+        (("db", "stall", "--direction", "up"), "direction unknown-value"),
+        (("dbb", "stall"), "not-found"),
+        (("db", "latency", "delay=1s", "match.path=/x"), "match not-applicable"),
     ],
 )
-def test_inject_that_is_wrong_says_what_exists(server: ChaosproxyServer, words: tuple[str, ...], said: str) -> None:
-    result = run(server, "inject", *words)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+def test_inject_that_is_wrong_is_refused(server: ChaosproxyServer, words: tuple[str, ...], problem: str) -> None:
+    assert refused(run(server, "inject", *words, "--json")) == [problem]
     assert faults(server, "db") == {}
+
+
+def test_what_is_wrong_is_shown_field_by_field_with_what_exists(server: ChaosproxyServer) -> None:
+    result = run(server, "inject", "db", "latency", "dely=1s", "jitter=10")
+    assert (result.exit_code, result.stdout) == (2, "")
+    headline, *fields = result.stderr.splitlines()
+    assert headline == "error: the parameters of latency are wrong; `chaosproxy faults latency` explains them"
+    assert [line.split(": ")[0] for line in fields] == ["  dely"]
+    assert "(did you mean 'delay'?)" in fields[0]
 
 
 def test_what_the_server_refuses_is_shown_field_by_field(server: ChaosproxyServer) -> None:
@@ -180,6 +185,7 @@ def test_what_the_server_refuses_is_shown_field_by_field(server: ChaosproxyServe
     headline, field = result.stderr.splitlines()
     assert headline == "error: Invalid input"
     assert field.startswith("  name: ")
+    assert refused(run(server, "inject", "db", "stall", "--name", "two\nlines", "--json")) == ["name invalid-name"]
 
 
 def test_heal_takes_one_fault_then_a_proxys_then_all(server: ChaosproxyServer) -> None:
@@ -206,23 +212,24 @@ def test_no_server_says_what_to_start_and_exits_with_three() -> None:
         port = closed.getsockname()[1]
     result = CliRunner().invoke(main, ["status"], env={"CHAOSPROXY_URL": f"http://127.0.0.1:{port}"})
     assert (result.exit_code, result.stdout) == (3, "")
-    assert f"no chaosproxy answers at http://127.0.0.1:{port}" in result.stderr
+    assert f"no chaosproxy responds at http://127.0.0.1:{port}" in result.stderr
     assert "chaosproxy serve" in result.stderr
+    as_json = CliRunner().invoke(main, ["status", "--json"], env={"CHAOSPROXY_URL": f"http://127.0.0.1:{port}"})
+    assert json.loads(as_json.stderr)["code"] == "no-server"
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8474", "ftp://x", "http://", "http://x:port"])
 def test_a_url_that_is_none_is_a_usage_error(url: str) -> None:
-    result = CliRunner().invoke(main, ["status", "--url", url])
-    assert result.exit_code == 2
-    assert "give one such as http://127.0.0.1:8474" in result.stderr
+    assert refused(CliRunner().invoke(main, ["status", "--url", url, "--json"])) == ["malformed"]
 
 
 def test_the_token_opens_what_is_closed_without_it(tmp_path: Path) -> None:
     (tmp_path / "closed.yaml").write_text("version: 1\ncontrol: {token: secret}\n")
     with serving(tmp_path, "closed.yaml") as closed:
-        refused = run(closed, "status")
-        assert refused.exit_code == 2
-        assert "CHAOSPROXY_TOKEN" in refused.stderr
+        without = run(closed, "status")
+        assert without.exit_code == 2
+        assert "CHAOSPROXY_TOKEN" in without.stderr
+        assert refused(run(closed, "status", "--json")) == ["unauthorized"]
         assert run(closed, "status", "--token", "secret").exit_code == 0
         allowed = CliRunner().invoke(main, ["status", "--url", closed.control], env={"CHAOSPROXY_TOKEN": "secret"})
         assert allowed.exit_code == 0
@@ -247,7 +254,7 @@ def test_another_server_is_not_taken_for_ours() -> None:
         result = CliRunner().invoke(main, ["status", "--url", f"http://127.0.0.1:{stranger.server_port}"])
         thread.join()
     assert result.exit_code == 3
-    assert "is no chaosproxy" in result.stderr
+    assert "is not a chaosproxy" in result.stderr
 
 
 SEVERAL = [
@@ -285,27 +292,27 @@ def test_inject_on_several_proxies_as_json_lists_them(server: ChaosproxyServer) 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "problem", "named"),
     [
-        (("inject", "bd*", "stall"), "no proxy has a name that matches 'bd*'"),
-        (("inject", "dbb*", "stall"), "(did you mean 'db*'?)"),
-        (("inject", "service:x", "stall"), "no proxy has the service 'x'; no proxy has one"),
-        (("inject", "node:x", "stall"), "no proxy names the node 'x'"),
-        (("inject", "servce:x", "stall"), "'servce' is not a selector (did you mean 'service'?)"),
-        (("inject", "*", "http_abort"), "on proxy 'db': "),
-        (("inject", "*", "stall", "--name", "slow"), "proxy 'web' has a fault 'slow' already"),
-        (("heal", "x*"), "no proxy has a name that matches 'x*'"),
-        (("heal", "service:"), "no proxy has the service ''"),
-        (("heal", ""), "no proxy is called ''"),
+        (("inject", "bd*", "stall"), "not-found", "'bd*'"),
+        (("inject", "dbb*", "stall"), "not-found", "(did you mean 'db*'?)"),
+        (("inject", "service:x", "stall"), "not-found", "'x'"),
+        (("inject", "node:x", "stall"), "not-found", "'x'"),
+        (("inject", "servce:x", "stall"), "unknown-value", "(did you mean 'service'?)"),
+        (("inject", "*", "http_abort"), "type not-applicable", "'db'"),
+        (("inject", "*", "stall", "--name", "slow"), "name-taken", "'web'"),
+        (("heal", "x*"), "not-found", "'x*'"),
+        (("heal", "service:"), "not-found", "''"),
+        (("heal", ""), "not-found", "''"),
     ],
 )
 def test_a_selector_that_is_wrong_changes_nothing(
-    server: ChaosproxyServer, words: tuple[str, ...], said: str
+    server: ChaosproxyServer, words: tuple[str, ...], problem: str, named: str
 ) -> None:
     server.inject("db", "other", type="stall")
-    result = run(server, *words)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+    result = run(server, *words, "--json")
+    assert refused(result) == [problem]
+    assert named in result.stderr
     assert (list(faults(server, "db")), list(faults(server, "web"))) == (["other"], ["slow"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,46 +36,45 @@ LISTEN = "listen_tls: {cert: C/api.test.pem, key: C/api.test.key"
 
 
 @pytest.mark.parametrize(
-    ("tls", "where", "what"),
+    ("tls", "field", "code"),
     [
-        ("listen_tls: {cert: C/api.test.pem}", "5:17: proxies.api.listen_tls", "key is missing"),
-        (f"{LISTEN}, keys: x}}", "proxies.api.listen_tls.keys", "unknown key (did you mean 'key'?)"),
-        ("listen_tls: {cert: C/none.pem, key: C/api.test.key}", "5:24: proxies.api.listen_tls.cert", "cannot read "),
-        ("listen_tls: {cert: C, key: C/api.test.key}", "proxies.api.listen_tls.cert", "is not a file"),
-        ("listen_tls: {cert: /dev/zero, key: C/api.test.key}", "proxies.api.listen_tls.cert", "is not a file"),
-        ("listen_tls: {cert: '', key: C/api.test.key}", "proxies.api.listen_tls.cert", "is empty"),
-        ('listen_tls: {cert: "a\\0", key: C/api.test.key}', "proxies.api.listen_tls.cert", "is no path"),
-        ("listen_tls: {cert: C/nonsense, key: C/api.test.key}", "proxies.api.listen_tls.cert", "holds no certificate"),
-        ("listen_tls: {cert: C/api.test.pem, key: C/nonsense}", "proxies.api.listen_tls.key", "holds no private key"),
-        ("listen_tls: {cert: C/api.test.pem, key: C/api.test.pem}", "proxies.api.listen_tls.key", "no private key"),
-        ("listen_tls: {cert: C/api.test.pem, key: C/other.test.key}", "proxies.api.listen_tls.key", "not the key of"),
-        ("listen_tls: {cert: C/api.test.pem, key: C/secret.key}", "proxies.api.listen_tls.key", "a passphrase"),
-        ("listen_tls: {cert: C/expired.pem, key: C/expired.key}", "proxies.api.listen_tls.cert", "expired on "),
-        ("listen_tls: {cert: C/early.pem, key: C/early.key}", "proxies.api.listen_tls.cert", "is not valid before "),
-        (f"{LISTEN}, require_client_cert: true}}", "proxies.api.listen_tls.client_ca", "is missing"),
-        (f"{LISTEN}, client_ca: C/nonsense}}", "proxies.api.listen_tls.client_ca", "holds no certificate"),
-        (f"{LISTEN}, alpn: ['']}}", "proxies.api.listen_tls.alpn.0", "is no protocol"),
-        (f"{LISTEN}, alpn: [h2]}}, protocol: http", "proxies.api.listen_tls.alpn.0", "is not understood"),
-        ("upstream_tls: {cert: C/api.test.pem}", "proxies.api.upstream_tls.key", "is missing"),
-        ("upstream_tls: {key: C/api.test.pem}", "proxies.api.upstream_tls.cert", "is missing"),
-        ("upstream_tls: {ca: C/none.pem}", "5:24: proxies.api.upstream_tls.ca", "cannot read "),
-        ("upstream_tls: {server_name: 'a b'}", "proxies.api.upstream_tls.server_name", "is no host name"),
-        ("upstream_tls: {}, upstream: 'unix:/x'", "proxies.api.upstream_tls.server_name", "a unix socket has no name"),
-        ("upstream_tls: {verify: maybe}", "proxies.api.upstream_tls.verify", "give true or false"),
-        ("faults: {x: {type: tls_handshake, how: stall}}", "proxies.api.faults.x.type", "give the proxy listen_tls"),
+        ("listen_tls: {cert: C/api.test.pem}", "proxies.api.listen_tls.key", "missing"),
+        (f"{LISTEN}, keys: x}}", "proxies.api.listen_tls.keys", "unknown-key"),
+        ("listen_tls: {cert: C/none.pem, key: C/api.test.key}", "proxies.api.listen_tls.cert", "unreadable-file"),
+        ("listen_tls: {cert: C, key: C/api.test.key}", "proxies.api.listen_tls.cert", "unreadable-file"),
+        ("listen_tls: {cert: /dev/zero, key: C/api.test.key}", "proxies.api.listen_tls.cert", "unreadable-file"),
+        ("listen_tls: {cert: '', key: C/api.test.key}", "proxies.api.listen_tls.cert", "empty"),
+        ('listen_tls: {cert: "a\\0", key: C/api.test.key}', "proxies.api.listen_tls.cert", "unreadable-file"),
+        ("listen_tls: {cert: C/nonsense, key: C/api.test.key}", "proxies.api.listen_tls.cert", "bad-certificate"),
+        ("listen_tls: {cert: C/api.test.pem, key: C/nonsense}", "proxies.api.listen_tls.key", "bad-key"),
+        ("listen_tls: {cert: C/api.test.pem, key: C/api.test.pem}", "proxies.api.listen_tls.key", "bad-key"),
+        ("listen_tls: {cert: C/api.test.pem, key: C/other.test.key}", "proxies.api.listen_tls.key", "bad-key"),
+        ("listen_tls: {cert: C/api.test.pem, key: C/secret.key}", "proxies.api.listen_tls.key", "bad-key"),
+        ("listen_tls: {cert: C/expired.pem, key: C/expired.key}", "proxies.api.listen_tls.cert", "expired-certificate"),
+        ("listen_tls: {cert: C/early.pem, key: C/early.key}", "proxies.api.listen_tls.cert", "expired-certificate"),
+        (f"{LISTEN}, require_client_cert: true}}", "proxies.api.listen_tls.client_ca", "missing"),
+        (f"{LISTEN}, client_ca: C/nonsense}}", "proxies.api.listen_tls.client_ca", "bad-certificate"),
+        (f"{LISTEN}, alpn: ['']}}", "proxies.api.listen_tls.alpn.0", "malformed"),
+        (f"{LISTEN}, alpn: [h2]}}, protocol: http", "proxies.api.listen_tls.alpn.0", "invalid-together"),
+        ("upstream_tls: {cert: C/api.test.pem}", "proxies.api.upstream_tls.key", "missing"),
+        ("upstream_tls: {key: C/api.test.pem}", "proxies.api.upstream_tls.cert", "missing"),
+        ("upstream_tls: {ca: C/none.pem}", "proxies.api.upstream_tls.ca", "unreadable-file"),
+        ("upstream_tls: {server_name: 'a b'}", "proxies.api.upstream_tls.server_name", "malformed"),
+        ("upstream_tls: {}, upstream: 'unix:/x'", "proxies.api.upstream_tls.server_name", "missing"),
+        ("upstream_tls: {verify: maybe}", "proxies.api.upstream_tls.verify", "wrong-type"),
+        ("faults: {x: {type: tls_handshake, how: stall}}", "proxies.api.faults.x.type", "not-applicable"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, certs: Path, tls: str, where: str, what: str) -> None:
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, certs: Path, tls: str, field: str, code: str) -> None:
     config = tmp_path / "c.yaml"
     upstream = "" if "upstream: " in tls else "upstream: 127.0.0.1:1, "
     settings = tls.replace("C/", f"{certs}/").replace("cert: C,", f"cert: {certs},")
     head = f"version: 1\nproxies:\n  api: {{\n    listen: 127.0.0.1:0, {upstream}\n    "
     config.write_text(f"{head}{settings} }}\n")
-    done = CliRunner().invoke(main, ["check", str(config)])
+    done = CliRunner().invoke(main, ["check", "--json", str(config)])
     assert done.exit_code == 2, done.output
-    lines = done.stderr.splitlines()[1:]
-    assert len(lines) == 1, lines
-    assert lines[0].startswith(f"{config}:5:") and f"{where}: " in lines[0] and what in lines[0], lines
+    [found] = json.loads(done.stdout)
+    assert [(one["line"], one["path"], one["code"]) for one in found["problems"]] == [(5, field, code)]
 
 
 def test_serve_says_the_same_and_binds_nothing(tmp_path: Path, certs: Path) -> None:

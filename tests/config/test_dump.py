@@ -15,6 +15,7 @@ from tests.config.strategies import along, configs, faults
 LISTEN, UPSTREAM = Address("127.0.0.1", 0), Address("db", 5432)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(configs())
 def test_model_to_yaml_to_model_is_the_identity(config: Config) -> None:

@@ -14,7 +14,9 @@ ENVIRONMENT = {"TOKEN": "s3cret", "DIGITS": "007", "SHARE": "0.25", "EMPTY": "",
 
 PROXY = "version: 1\nproxies:\n  db:\n    listen: 127.0.0.1:15432\n    upstream: 127.0.0.1:5432\n"
 FAULT = PROXY + "    faults:\n      slow: "
+DB, SLOW, DARK = "proxies.db", "proxies.db.faults.slow", "partitions.dark"
 NODES = PROXY + "    from: app\n    to: db-primary\npartitions:\n  dark: "
+RESERVED_ID = NODES.replace("dark", "partition:x") + "{from: app, to: db-primary}"
 
 WHOLE_EXAMPLE = """\
 version: 1
@@ -51,129 +53,129 @@ def loaded(text: str | bytes) -> Config:
 
 
 def errors(text: str | bytes) -> list[str]:
-    """Every error, without the file's name."""
+    """Return `LINE:COLUMN path code` of every error, in their order."""
     with pytest.raises(ConfigError) as caught:
         loaded(text)
-    lines = str(caught.value).split("\n")
-    assert all(line.startswith("f.yaml:") for line in lines)
-    return [line.removeprefix("f.yaml:") for line in lines]
+    assert all(str(one).startswith(f"f.yaml:{one.line}:{one.column}: ") for one in caught.value.located)
+    return [
+        " ".join((f"{one.line}:{one.column}", *([one.field] if one.path else []), one.code))
+        for one in caught.value.located
+    ]
 
 
-# (what it is about, the text, how the one error begins)
+# (subject, text of the file, place and code of its one error)
 ONE_MISTAKE = [
     # the text itself
-    ("empty", "", "1:1: the file is empty; give at least version: 1"),
-    ("comments alone", "# nothing\n\n", "1:1: the file is empty; give"),
-    ("not UTF-8", b"version: 1\nseed: \xff\n", "2:7: byte 0xff is not UTF-8; save the file as UTF-8"),
-    ("UTF-16", "version: 1".encode("utf-16"), "1:1: byte 0xff is not UTF-8"),
-    ("control character", "version: 1\nseed: \x07", "2:7: the character U+0007 may not stand in YAML; write it as"),
-    ("too large", b" " * (2**20 + 1), "1:1: the file has 1048577 bytes; give one of at most 1048576 (1 MiB)"),
-    ("no mapping", "just words", "1:1: 'just words' is not a mapping; give at least version: 1 and proxies"),
-    ("a list", "[1]", "1:1: a list is not a mapping; give"),
-    ("open bracket", "version: 1\npolicy: [1\n", "3:1: this is not YAML: "),
-    ("open quote", 'version: 1\nseed: "42', "2:10: this is not YAML: found unexpected end of stream"),
-    ("a tab", "version: 1\ncontrol:\n\tlisten: x", "3:1: this is not YAML: found character "),
-    ("two colons", "version: 1\nseed: a: b", "2:8: this is not YAML: mapping values are not allowed"),
-    ("second document", "version: 1\n---\nversion: 1\n", "2:1: a second document begins here; give one document"),
-    ("python tag", "version: 1\nseed: !!python/object:os.system 1", "2:7: seed: the tag '!!python/object:os.system' i"),
-    ("own tag", "version: 1\ncontrol: !mine {}", "2:10: control: the tag '!mine' is not allowed; leave it out"),
-    ("tag of a key", "version: 1\n!x seed: 1", "2:1: the tag '!x' is not allowed"),
-    ("tag that does not fit", "version: 1\nseed: !!int x", "2:7: seed: 'x' is no int as its tag says; leave the tag"),
-    ("merge key", "version: 1\ncontrol:\n  <<: {listen: a}", "3:3: control: merge keys are not supported; repeat"),
-    ("key that is a list", "version: 1\n? [a]\n: 1", "2:3: a key must be text; write `key: value`"),
-    ("unknown alias", "version: 1\nseed: *s", "2:7: seed: the alias *s has no anchor before it; give &s first"),
-    ("recursive alias", "version: 1\nproxies: &p {a: *p}", "2:17: proxies.a: the alias *p stands inside what it"),
-    ("nesting", "version: 1\nseed: " + "[" * 40 + "]" * 40, "2:38: nested more than 32 levels deep; give something"),
-    ("endless number", "version: 1\nseed: " + "1" * 5000, "2:7: seed: a number of 5000 characters; give one that is"),
+    ("empty", "", "1:1 empty"),
+    ("comments alone", "# nothing\n\n", "1:1 empty"),
+    ("not UTF-8", b"version: 1\nseed: \xff\n", "2:7 not-utf-8"),
+    ("UTF-16", "version: 1".encode("utf-16"), "1:1 not-utf-8"),
+    ("control character", "version: 1\nseed: \x07", "2:7 not-yaml"),
+    ("too large", b" " * (2**20 + 1), "1:1 too-large"),
+    ("no mapping", "just words", "1:1 wrong-type"),
+    ("a list", "[1]", "1:1 wrong-type"),
+    ("open bracket", "version: 1\npolicy: [1\n", "3:1 not-yaml"),
+    ("open quote", 'version: 1\nseed: "42', "2:10 not-yaml"),
+    ("a tab", "version: 1\ncontrol:\n\tlisten: x", "3:1 not-yaml"),
+    ("two colons", "version: 1\nseed: a: b", "2:8 not-yaml"),
+    ("second document", "version: 1\n---\nversion: 1\n", "2:1 unsupported-yaml"),
+    ("python tag", "version: 1\nseed: !!python/object:os.system 1", "2:7 seed unsupported-yaml"),
+    ("own tag", "version: 1\ncontrol: !mine {}", "2:10 control unsupported-yaml"),
+    ("tag of a key", "version: 1\n!x seed: 1", "2:1 unsupported-yaml"),
+    ("tag that does not fit", "version: 1\nseed: !!int x", "2:7 seed wrong-type"),
+    ("merge key", "version: 1\ncontrol:\n  <<: {listen: a}", "3:3 control unsupported-yaml"),
+    ("key that is a list", "version: 1\n? [a]\n: 1", "2:3 wrong-type"),
+    ("unknown alias", "version: 1\nseed: *s", "2:7 seed not-yaml"),
+    ("recursive alias", "version: 1\nproxies: &p {a: *p}", "2:17 proxies.a unsupported-yaml"),
+    ("nesting", "version: 1\nseed: " + "[" * 40 + "]" * 40, "2:38 too-large"),
+    ("endless number", "version: 1\nseed: " + "1" * 5000, "2:7 seed too-large"),
     # the top level
-    ("no version", "seed: 1", "1:1: version is missing; give version: 1"),
-    ("wrong version", "version: 2", "1:10: version: 2 is no version this program reads; give 1"),
-    ("version as text", 'version: "1"', "1:10: version: '1' is no version this program reads; give 1"),
-    ("version as float", "version: 1.0", "1:10: version: 1.0 is no version this program reads; give 1"),
-    ("version as flag", "version: true", "1:10: version: true is no version this program reads; give 1"),
-    ("unknown key", "version: 1\nproxis: {}", "2:1: proxis: unknown key (did you mean 'proxies'?); known keys: seed,"),
-    ("a later version's key", "version: 1\nscenarios: {}", "2:1: scenarios: unknown key; known keys: seed, control"),
-    ("duplicate key", "version: 1\nseed: 1\nseed: 2", "3:1: seed: the key 'seed' is given twice, first in line 2;"),
-    ("seed as text", "version: 1\nseed: abc", "2:7: seed: 'abc' is not a whole number; give one of at least 0"),
-    ("negative seed", "version: 1\nseed: -1", "2:7: seed: -1 is out of range; give a whole number of at least 0"),
-    ("huge seed", "version: 1\nseed: " + "9" * 50, "2:7: seed: 9999"),
-    ("bad control", "version: 1\ncontrol: 8474", "2:10: control: 8474 is not a mapping; give one"),
-    ("bad control address", "version: 1\ncontrol: {listen: 8474}", "2:19: control.listen: 8474 is not an address; giv"),
-    ("bad list", "version: 1\npolicy: {listen: a}", "2:18: policy.listen: 'a' is not a list; give one in brackets"),
-    ("bad CIDR", 'version: 1\npolicy:\n  upstreams: ["10.0.0.0/99"]', "3:15: policy.upstreams.0: '10.0.0.0/99' names"),
-    ("bad item", "version: 1\npolicy:\n  upstreams:\n    - a\n    - 5", "5:7: policy.upstreams.1: 5 names no hosts; g"),
-    ("port in listen policy", 'version: 1\npolicy: {listen: ["a:1"]}', "2:19: policy.listen.0: 'a:1' names no hosts;"),
+    ("no version", "seed: 1", "1:1 version missing"),
+    ("wrong version", "version: 2", "1:10 version unsupported-version"),
+    ("version as text", 'version: "1"', "1:10 version unsupported-version"),
+    ("version as float", "version: 1.0", "1:10 version unsupported-version"),
+    ("version as flag", "version: true", "1:10 version unsupported-version"),
+    ("unknown key", "version: 1\nproxis: {}", "2:1 proxis unknown-key"),
+    ("a later version's key", "version: 1\nscenarios: {}", "2:1 scenarios unknown-key"),
+    ("duplicate key", "version: 1\nseed: 1\nseed: 2", "3:1 seed duplicate"),
+    ("seed as text", "version: 1\nseed: abc", "2:7 seed wrong-type"),
+    ("negative seed", "version: 1\nseed: -1", "2:7 seed out-of-range"),
+    ("huge seed", "version: 1\nseed: " + "9" * 50, "2:7 seed out-of-range"),
+    ("bad control", "version: 1\ncontrol: 8474", "2:10 control wrong-type"),
+    ("bad control address", "version: 1\ncontrol: {listen: 8474}", "2:19 control.listen not-an-address"),
+    ("bad list", "version: 1\npolicy: {listen: a}", "2:18 policy.listen wrong-type"),
+    ("bad CIDR", 'version: 1\npolicy:\n  upstreams: ["10.0.0.0/99"]', "3:15 policy.upstreams.0 malformed"),
+    ("bad item", "version: 1\npolicy:\n  upstreams:\n    - a\n    - 5", "5:7 policy.upstreams.1 malformed"),
+    ("port in listen policy", 'version: 1\npolicy: {listen: ["a:1"]}', "2:19 policy.listen.0 malformed"),
     # proxies
-    ("proxies as list", "version: 1\nproxies:\n  - a", "2:1: proxies: a list is not a mapping; give proxies by name"),
-    ("empty proxy", "version: 1\nproxies:\n  db:", "3:6: proxies.db: null is not a mapping; give at least {listen:"),
-    ("no listen", "version: 1\nproxies:\n  db: {upstream: a:1}", "3:7: proxies.db: listen is missing; give e.g. liste"),
-    ("empty name", 'version: 1\nproxies:\n  "": {listen: a:1, upstream: a:1}', "3:3: proxies.: the name '' is empty;"),
-    ("name with a line", 'version: 1\nproxies:\n  "a\\nb": {listen: a:1, upstream: a:1}', "3:3: proxies.'a\\nb': the"),
-    ("port too large", PROXY.replace(":5432", ":65536"), "5:15: proxies.db.upstream: '127.0.0.1:65536' has the port"),
-    ("port 0 upstream", PROXY.replace(":5432", ":0"), "5:15: proxies.db.upstream: '127.0.0.1:0' has the port '0'; giv"),
-    ("Arabic port", PROXY.replace(":5432", ":١٢٣"), "5:15: proxies.db.upstream: '127.0.0.1:١٢٣' has the port"),
-    ("bare port", PROXY.replace("127.0.0.1:5432", ":5432"), "5:15: proxies.db.upstream: ':5432' has no host; give one"),
-    ("bare IPv6", PROXY.replace("127.0.0.1:5432", "::1:5432"), "5:15: proxies.db.upstream: '::1:5432' is ambiguous; w"),
-    ("unit missing", PROXY + "    connect_timeout: 10\n", "6:22: proxies.db.connect_timeout: 10 has no unit; give a d"),
-    ("size unit missing", PROXY + "    queue: 16000\n", "6:12: proxies.db.queue: 16000 has no unit; give a size with"),
-    ("yes is text", PROXY + "    enabled: yes\n", "6:14: proxies.db.enabled: 'yes' is not a yes or no; give true or f"),
-    ("number as node", PROXY + "    from: 5\n", "6:11: proxies.db.from: 5 is not text; put it in quotes if it is mean"),
-    ("protocol", PROXY + "    protocol: htp\n", "6:15: proxies.db.protocol: 'htp' is not known (did you mean 'http'?)"),
-    ("same name", PROXY + "  db: {}\n", "6:3: proxies.db: the key 'db' is given twice, first in line 3; leave one out"),
+    ("proxies as list", "version: 1\nproxies:\n  - a", "2:1 proxies wrong-type"),
+    ("empty proxy", "version: 1\nproxies:\n  db:", f"3:6 {DB} wrong-type"),
+    ("no listen", "version: 1\nproxies:\n  db: {upstream: a:1}", f"3:7 {DB}.listen missing"),
+    ("empty name", 'version: 1\nproxies:\n  "": {listen: a:1, upstream: a:1}', "3:3 proxies. empty"),
+    ("line in a name", PROXY.replace("db:", '"a\\nb":'), "3:3 proxies.'a\\nb' invalid-name"),
+    ("port too large", PROXY.replace(":5432", ":65536"), f"5:15 {DB}.upstream out-of-range"),
+    ("port 0 upstream", PROXY.replace(":5432", ":0"), f"5:15 {DB}.upstream out-of-range"),
+    ("Arabic port", PROXY.replace(":5432", ":١٢٣"), f"5:15 {DB}.upstream not-an-address"),
+    ("bare port", PROXY.replace("127.0.0.1:5432", ":5432"), f"5:15 {DB}.upstream not-an-address"),
+    ("bare IPv6", PROXY.replace("127.0.0.1:5432", "::1:5432"), f"5:15 {DB}.upstream not-an-address"),
+    ("unit missing", PROXY + "    connect_timeout: 10\n", f"6:22 {DB}.connect_timeout unit-missing"),
+    ("size unit missing", PROXY + "    queue: 16000\n", f"6:12 {DB}.queue unit-missing"),
+    ("yes is text", PROXY + "    enabled: yes\n", f"6:14 {DB}.enabled wrong-type"),
+    ("number as node", PROXY + "    from: 5\n", f"6:11 {DB}.from wrong-type"),
+    ("protocol", PROXY + "    protocol: htp\n", f"6:15 {DB}.protocol unknown-value"),
+    ("same name", PROXY + "  db: {}\n", f"6:3 {DB} duplicate"),
     # faults
-    ("faults as list", PROXY + "    faults: [a]\n", "6:13: proxies.db.faults: a list is not a mapping; give faults by"),
-    ("fault as text", FAULT + "latency", "7:13: proxies.db.faults.slow: 'latency' is not a mapping; give a fault such"),
-    ("no type", FAULT + "{delay: 1s}", "7:13: proxies.db.faults.slow: type is missing; give one of: latency, "),
-    ("unknown type", FAULT + "{type: latencyy}", "7:20: proxies.db.faults.slow.type: 'latencyy' is no fault type (did"),
-    ("http on tcp", FAULT + "{type: http_abort}", "7:20: proxies.db.faults.slow.type: 'http_abort' acts on HTTP messa"),
-    ("bare delay", FAULT + "{type: latency, delay: 100}", "7:36: proxies.db.faults.slow.delay: 100 has no unit; give"),
-    ("unknown unit", FAULT + "{type: latency, delay: 1 day}", "7:36: proxies.db.faults.slow.delay: '1 day' has the un"),
-    ("delay missing", FAULT + "\n        type: latency", "7:7: proxies.db.faults.slow: delay is missing; give e.g. de"),
-    ("parameter", FAULT + "{type: latency, dely: 1s, delay: 1s}", "7:29: proxies.db.faults.slow.dely: unknown key (di"),
-    ("another's parameter", FAULT + "{type: stall, rate: 1MB/s}", "7:27: proxies.db.faults.slow.rate: unknown key"),
-    ("match", FAULT + "{type: stall, match: {}}", "7:27: proxies.db.faults.slow.match: selects HTTP messages, and sta"),
-    ("probability", FAULT + "{type: stall, probability: 1.5}", "7:40: proxies.db.faults.slow.probability: 1.5 is out"),
-    ("percent", FAULT + "{type: stall, probability: 101%}", "7:40: proxies.db.faults.slow.probability: '101%' is out"),
-    ("not a number", FAULT + "{type: stall, probability: .nan}", "7:40: proxies.db.faults.slow.probability: nan is ou"),
-    ("direction", FAULT + "{type: stall, direction: up}", "7:38: proxies.db.faults.slow.direction: 'up' is not known;"),
-    ("ttl", FAULT + "{type: stall, ttl: 0s}", "7:32: proxies.db.faults.slow.ttl: '0s' is too short; give a duration"),
-    ("nested", FAULT + "{type: latency, delay: 1s, wave: {amplitude: 1}}", "7:46: proxies.db.faults.slow.wave: period"),
-    ("across parameters", FAULT + "{type: stall, every: 5s}", "7:34: proxies.db.faults.slow.every: says how often"),
-    ("date", FAULT + "{type: latency, delay: 2024-01-01}", "7:36: proxies.db.faults.slow.delay: '2024-01-01' is not a"),
+    ("faults as list", PROXY + "    faults: [a]\n", f"6:13 {DB}.faults wrong-type"),
+    ("fault as text", FAULT + "latency", f"7:13 {SLOW} wrong-type"),
+    ("no type", FAULT + "{delay: 1s}", f"7:13 {SLOW}.type missing"),
+    ("unknown type", FAULT + "{type: latencyy}", f"7:20 {SLOW}.type unknown-fault-type"),
+    ("http on tcp", FAULT + "{type: http_abort}", f"7:20 {SLOW}.type not-applicable"),
+    ("bare delay", FAULT + "{type: latency, delay: 100}", f"7:36 {SLOW}.delay unit-missing"),
+    ("unknown unit", FAULT + "{type: latency, delay: 1 day}", f"7:36 {SLOW}.delay unknown-unit"),
+    ("delay missing", FAULT + "\n        type: latency", f"7:7 {SLOW}.delay missing"),
+    ("parameter", FAULT + "{type: latency, dely: 1s, delay: 1s}", f"7:29 {SLOW}.dely unknown-key"),
+    ("another's parameter", FAULT + "{type: stall, rate: 1MB/s}", f"7:27 {SLOW}.rate unknown-key"),
+    ("match", FAULT + "{type: stall, match: {}}", f"7:27 {SLOW}.match not-applicable"),
+    ("probability", FAULT + "{type: stall, probability: 1.5}", f"7:40 {SLOW}.probability out-of-range"),
+    ("percent", FAULT + "{type: stall, probability: 101%}", f"7:40 {SLOW}.probability out-of-range"),
+    ("not a number", FAULT + "{type: stall, probability: .nan}", f"7:40 {SLOW}.probability out-of-range"),
+    ("direction", FAULT + "{type: stall, direction: up}", f"7:38 {SLOW}.direction unknown-value"),
+    ("ttl", FAULT + "{type: stall, ttl: 0s}", f"7:32 {SLOW}.ttl out-of-range"),
+    ("nested", FAULT + "{type: latency, delay: 1s, wave: {amplitude: 1ms}}", f"7:46 {SLOW}.wave.period missing"),
+    ("across parameters", FAULT + "{type: stall, every: 5s}", f"7:34 {SLOW}.every invalid-together"),
+    ("date", FAULT + "{type: latency, delay: 2024-01-01}", f"7:36 {SLOW}.delay not-a-duration"),
     # partitions; line 9 is `  dark: …`
-    ("partitions as list", PROXY + "partitions: [a]", "6:13: partitions: a list is not a mapping; give partitions by"),
-    ("empty partition", NODES, "9:8: partitions.dark: null is not a mapping; give one"),
-    ("cuts nothing", NODES + "{ttl: 1s}", "9:9: partitions.dark: cuts nothing; give from and to, such as from: app"),
-    ("one side", NODES + "{from: app}", "9:9: partitions.dark.to: is missing beside from; give the nodes on the other"),
-    ("two kinds", NODES + "{from: app, to: db-primary, topology: halves}", "9:47: partitions.dark.topology: cannot st"),
-    ("unknown node", NODES + "{from: ap, to: db-primary}", "9:16: partitions.dark.from: no proxy names the node 'ap"),
-    ("unknown node in a list", NODES + "{from: app, to: [app, db]}", "9:31: partitions.dark.to.1: no proxy names th"),
-    ("unknown node in groups", NODES + "\n    groups:\n      - [app]\n      - [db-primary, x]", "12:22: partitions.da"),
-    ("unknown node in a topology", NODES + "{topology: {isolate: x}}", "9:20: partitions.dark.topology: no proxy name"),
-    ("too few nodes", NODES + "{topology: bridge}", "9:20: partitions.dark.topology: bridge takes at least 3 nodes, a"),
-    ("topology", NODES + "{topology: halfs}", "9:20: partitions.dark.topology: 'halfs' is not known (did you mean 'h"),
-    ("no proxy between", NODES + "{from: app, to: app}", "9:9: partitions.dark: goes through no proxy: none stands b"),
-    ("preset's time", NODES + "{from: app, to: db-primary, up: 5s}", "9:41: partitions.dark.up: goes with preset: fla"),
-    ("partition's mode", NODES + "{from: app, to: db-primary, mode: packt}", "9:43: partitions.dark.mode: 'packt' is "),
-    ("partition's ttl", NODES + "{from: app, to: db-primary, ttl: 5}", "9:42: partitions.dark.ttl: 5 has no unit; giv"),
-    ("partition's key", NODES + "{from: app, to: db-primary, oneway: true}", "9:37: partitions.dark.oneway: unknown k"),
-    ("reserved id", NODES + "{from: app, to: db-primary}\n  'partition:x': {from: app, to: db-primary}", "10:3: parti"),
+    ("partitions as list", PROXY + "partitions: [a]", "6:13 partitions wrong-type"),
+    ("empty partition", NODES, f"9:8 {DARK} wrong-type"),
+    ("cuts nothing", NODES + "{ttl: 1s}", f"9:9 {DARK} missing"),
+    ("one side", NODES + "{from: app}", f"9:9 {DARK}.to missing"),
+    ("two kinds", NODES + "{from: app, to: db-primary, topology: halves}", f"9:47 {DARK}.topology invalid-together"),
+    ("unknown node", NODES + "{from: ap, to: db-primary}", f"9:16 {DARK}.from unknown-node"),
+    ("unknown node in a list", NODES + "{from: app, to: [app, db]}", f"9:31 {DARK}.to.1 unknown-node"),
+    ("unknown node in groups", NODES + "{groups: [[app], [db-primary, x]]}", f"9:39 {DARK}.groups.1.1 unknown-node"),
+    ("unknown node in a topology", NODES + "{topology: {isolate: x}}", f"9:20 {DARK}.topology unknown-node"),
+    ("too few nodes", NODES + "{topology: bridge}", f"9:20 {DARK}.topology no-effect"),
+    ("topology", NODES + "{topology: halfs}", f"9:20 {DARK}.topology unknown-value"),
+    ("no proxy between", NODES + "{from: app, to: app}", f"9:9 {DARK} no-effect"),
+    ("preset's time", NODES + "{from: app, to: db-primary, up: 5s}", f"9:41 {DARK}.up not-applicable"),
+    ("partition's mode", NODES + "{from: app, to: db-primary, mode: packt}", f"9:43 {DARK}.mode unknown-value"),
+    ("partition's ttl", NODES + "{from: app, to: db-primary, ttl: 5}", f"9:42 {DARK}.ttl unit-missing"),
+    ("partition's key", NODES + "{from: app, to: db-primary, oneway: true}", f"9:37 {DARK}.oneway unknown-key"),
+    ("reserved id", RESERVED_ID, "9:3 partitions.partition:x invalid-name"),
     # the environment
-    ("unset", "version: 1\nseed: ${NO}", "2:7: seed: the environment variable NO is not set; set it, or write ${NO:-d"),
-    ("unset in quotes", 'version: 1\nseed: "${NO}"', "2:7: seed: the environment variable NO is not set"),
-    ("needed", "version: 1\nseed: ${EMPTY:?say which}", "2:7: seed: the environment variable EMPTY is not set: say wh"),
-    ("malformed", "version: 1\nseed: ${1}", "2:7: seed: malformed environment reference; write ${NAME}, ${NAME:-defau"),
-    ("not closed", 'version: 1\nseed: "${A"', "2:7: seed: malformed environment reference; write"),
-    ("one in another", "version: 1\nseed: ${NO:-${PORT}}", "2:7: seed: malformed environment reference; write"),
-    ("not a number", "version: 1\nseed: ${TOKEN}", "2:7: seed: 's3cret' is not a whole number"),
+    ("unset", "version: 1\nseed: ${NO}", "2:7 seed variable-not-set"),
+    ("unset in quotes", 'version: 1\nseed: "${NO}"', "2:7 seed variable-not-set"),
+    ("needed", "version: 1\nseed: ${EMPTY:?say which}", "2:7 seed variable-not-set"),
+    ("malformed", "version: 1\nseed: ${1}", "2:7 seed malformed"),
+    ("not closed", 'version: 1\nseed: "${A"', "2:7 seed malformed"),
+    ("one in another", "version: 1\nseed: ${NO:-${PORT}}", "2:7 seed malformed"),
+    ("not a number", "version: 1\nseed: ${TOKEN}", "2:7 seed wrong-type"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "begins"), [row[1:] for row in ONE_MISTAKE], ids=[row[0] for row in ONE_MISTAKE])
-def test_a_mistake_is_located(text: str | bytes, begins: str) -> None:
-    found = errors(text)
-    assert found[0].startswith(begins)
-    assert len(found) == 1 or "wave" in begins, found
+@pytest.mark.parametrize(("text", "where"), [row[1:] for row in ONE_MISTAKE], ids=[row[0] for row in ONE_MISTAKE])
+def test_a_mistake_is_located(text: str | bytes, where: str) -> None:
+    assert errors(text) == [where]
 
 
 def test_all_mistakes_are_shown_in_the_order_of_lines() -> None:
@@ -191,12 +193,12 @@ def test_all_mistakes_are_shown_in_the_order_of_lines() -> None:
         "      two: {type: nothing}\n"
         "control: !!x {}\n"
     )
-    places = [line.split(": ")[0] for line in errors(text)]
+    places = [line.split(" ")[0] for line in errors(text)]
     assert places == ["1:10", "2:7", "4:15", "4:40", "6:13", "7:5", "8:15", "10:35", "10:46", "11:19", "12:10"]
 
 
 def test_mistakes_before_the_place_where_yaml_ends_are_shown_too() -> None:
-    assert [line.split(": ")[0] for line in errors("seed: ${NO}\nseed: 1\nx: [")] == ["1:7", "2:1", "3:5"]
+    assert [line.split(" ")[0] for line in errors("seed: ${NO}\nseed: 1\nx: [")] == ["1:7", "2:1", "3:5"]
 
 
 def test_what_was_refused_already_is_not_blamed_again() -> None:
@@ -218,10 +220,9 @@ proxies:
 
 def test_a_fault_on_messages_in_the_wrong_place_is_located() -> None:
     assert errors(HTTP) == [
-        "3:75: proxies.db.faults.a.type: 'http_abort' acts on HTTP messages, and this proxy is tcp; "
-        "give the proxy `protocol: http`",
-        "6:51: proxies.api.faults.a.direction: http_delay treats responses here, which flow downstream; leave it out",
-        "7:37: proxies.api.faults.b.match: selects HTTP messages, and latency acts on connections; leave it out",
+        "3:75 proxies.db.faults.a.type not-applicable",
+        "6:51 proxies.api.faults.a.direction not-applicable",
+        "7:37 proxies.api.faults.b.match not-applicable",
     ]
 
 
@@ -232,7 +233,7 @@ def test_mistakes_in_a_match_are_told_beside_those_in_what_the_fault_does() -> N
         "  b: {type: http_abort, nth: 0, match: {methd: GET}},\n"
         "  c: {type: http_abort, status: 99, match: {status: 404}}}}}\n"
     )
-    assert [one.split(": ")[1].removeprefix("proxies.web.faults.") for one in found] == [
+    assert [one.split(" ")[1].removeprefix("proxies.web.faults.") for one in found] == [
         "a.status", "a.match.path", "a.match.methd", "b.nth", "b.match.methd", "c.status",
     ]  # fmt: skip
 
@@ -263,9 +264,7 @@ proxies:
 )
 def test_two_proxies_on_one_address_are_an_error_at_the_second(first: str, second: str) -> None:
     text = two_proxies(first, second)
-    (error,) = errors(text)
-    assert error.startswith("4:32: proxies.b.listen: ")
-    assert "is already taken by the proxy 'a'; give each proxy its own" in error
+    assert errors(text) == ["4:32 proxies.b.listen address-in-use"]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +303,7 @@ def fault_of(text: str) -> FaultSpec:
 
 def test_a_plain_value_is_typed_after_expansion_and_a_quoted_one_is_text() -> None:
     assert loaded("version: 1\nseed: ${PORT}").seed == 5432
-    assert errors('version: 1\nseed: "${PORT}"')[0].startswith("2:7: seed: '5432' is not a whole number")
+    assert errors('version: 1\nseed: "${PORT}"') == ["2:7 seed wrong-type"]
     assert loaded(PROXY.replace(":5432", ":${PORT}")).proxies[0].upstream == Address("127.0.0.1", 5432)
     assert fault_of('{type: stall, probability: "${SHARE}"}').placement.probability == 0.25
     assert loaded(PROXY + "    enabled: ${ON}").proxies[0].enabled is True
@@ -346,7 +345,7 @@ def test_anchors_and_aliases_stand_for_whole_values() -> None:
 
 def test_an_error_inside_an_alias_is_shown_where_it_is_written() -> None:
     text = PROXY + "    faults: &bad {slow: {type: latency, delay: 1}}\n" + SECOND_WITH_ALIAS
-    assert [line.split(" ")[0] for line in errors(text)] == ["6:48:", "6:48:"]
+    assert [line.split(" ")[0] for line in errors(text)] == ["6:48", "6:48"]
 
 
 def test_a_byte_order_mark_is_no_error() -> None:
@@ -358,7 +357,7 @@ def test_the_error_carries_its_parts() -> None:
         loaded("version: 1\nseed: x\n")
     (problem,) = caught.value.problems
     assert problem.path == ("seed",)
-    assert str(problem) == "f.yaml:2:7: seed: 'x' is not a whole number; give one of at least 0"
+    assert (problem.code, str(problem)) == ("wrong-type", f"f.yaml:2:7: seed: {problem.message}")
 
 
 def test_partitions_are_read_in_every_form() -> None:
@@ -374,7 +373,7 @@ def test_partitions_are_read_in_every_form() -> None:
 def test_where_a_proxy_is_wrong_its_partitions_are_not_blamed() -> None:
     """The nodes are not known then; what is wrong with a partition alone is told all the same."""
     wrong = NODES.replace("127.0.0.1:5432", "nonsense") + "{from: nobody, to: db-primary, mode: x}"
-    assert [line.split(" ")[1] for line in errors(wrong)] == ["proxies.db.upstream:", "partitions.dark.mode:"]
+    assert [line.split(" ")[1] for line in errors(wrong)] == ["proxies.db.upstream", "partitions.dark.mode"]
 
 
 def test_problems_found_later_are_located_in_the_order_of_lines() -> None:
@@ -382,9 +381,9 @@ def test_problems_found_later_are_located_in_the_order_of_lines() -> None:
     text += "    from: app\n    to: db\npartitions:\n  dark: {from: app, to: db, mode: packet}\n"
     file = read(text.encode(), "f.yaml", ENVIRONMENT)
     found = [
-        Problem(("partitions", "dark", "mode"), "cannot be had; stream can"),
-        Problem(("proxies", "db", "faults", "slow", "mode"), "cannot be had either"),
-        Problem(("proxies", "db", "faults", "plain", "mode"), "is not written in the file"),
+        Problem(("partitions", "dark", "mode"), "unsupported-mode", "cannot be had; stream can"),
+        Problem(("proxies", "db", "faults", "slow", "mode"), "unsupported-mode", "cannot be had either"),
+        Problem(("proxies", "db", "faults", "plain", "mode"), "unsupported-mode", "is not written in the file"),
     ]
     assert [str(one) for one in file.locate(found)] == [
         "f.yaml:7:49: proxies.db.faults.slow.mode: cannot be had either",
@@ -408,5 +407,6 @@ def test_the_errors_in_the_documentation_are_real() -> None:
     text = (
         PROXY.replace("127.0.0.1:15432", "127.0.0.1:99999") + "    faults:\n      slow: {type: latency, delay: 100}\n"
     )
-    shown = documented("console").splitlines()[1:]
-    assert shown == [f"config.yaml:{line}" for line in errors(text)]
+    with pytest.raises(ConfigError) as caught:
+        load(text.encode(), "config.yaml", ENVIRONMENT)
+    assert documented("console").splitlines()[1:] == str(caught.value).splitlines()

@@ -56,6 +56,7 @@ def test_every_fault_type_takes_a_placement_and_no_unknown_key(of: type[Fault]) 
     assert not fits(with_fault(json.dumps(fault | {"nonsense": 1})))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(configs())
 def test_whatever_is_dumped_fits(config: Config) -> None:

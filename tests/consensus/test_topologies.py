@@ -65,7 +65,11 @@ CASES = {
     "deaf leader": Case(lambda leader, others: {"from": others, "to": [leader], "one_way": True}, 4, 0),
 }
 ON_ASYNCIO_TOO = ("halves", "deaf leader")
-PLAYED = [("uvloop", name) for name in CASES] + [("asyncio", name) for name in ON_ASYNCIO_TOO]
+PLAYED = [
+    pytest.param(loop, name, marks=[] if (loop, name) == ("uvloop", "deaf leader") else [pytest.mark.slow])
+    for loop, names in (("uvloop", CASES), ("asyncio", ON_ASYNCIO_TOO))
+    for name in names
+]
 
 
 # ── the partition at work ─────────────────────────────────────────────────────────────────

@@ -49,8 +49,8 @@ class Answer:
 
     @property
     def wrong(self) -> dict[str, str]:
-        """What a problem document says of each field."""
-        return {error["path"]: error["message"] for error in self.body["errors"]}
+        """Return the code of each field that is wrong."""
+        return {error["path"]: error["code"] for error in self.body["errors"]}
 
 
 class Api:
@@ -136,6 +136,7 @@ def check_answer(method: str, path: str, answer: Answer, content_type: str) -> N
         assert content_type == "application/problem+json", answer
         _validator("#/components/schemas/Problem").validate(answer.whole)
         assert answer.body["status"] == answer.status
+        assert ("errors" in answer.body) or answer.body["code"] not in ("invalid-input", "forbidden-by-policy")
     operation = _operation(method, path)
     if operation is None:
         assert answer.status in (200, 400, 401, 403, 404, 405), answer

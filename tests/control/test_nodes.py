@@ -20,7 +20,9 @@ from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
-NO_FILTERS = Capabilities(Capability("filters", "", "no"), Capability("pacing", ""), Capability("tcp_info", ""))
+NO_FILTERS = Capabilities(
+    Capability("filters", "", "no"), Capability("pacing", ""), Capability("tcp_info", ""), Capability("tap", "")
+)
 
 
 def play(scenario: Scenario) -> None:
@@ -187,10 +189,10 @@ def test_crashed_is_said_of_a_node_that_is_paused_too() -> None:
 
 def test_an_unknown_node_is_answered_with_the_nearest() -> None:
     async def scenario(supervisor: Supervisor) -> None:
-        with pytest.raises(NotFound, match="names the node 'db'; no proxy names one; give proxies `from` and `to`"):
+        with pytest.raises(NotFound):
             proxies_of("db", supervisor.proxies())
         await supervisor.add_proxy(between("app", "db-primary"), "test")
-        with pytest.raises(NotFound, match=r"'db-primry' \(did you mean 'db-primary'\?\); there are: app, db-primary"):
+        with pytest.raises(NotFound, match=r"did you mean 'db-primary'\?"):
             proxies_of("db-primry", supervisor.proxies())
 
     play(scenario)

@@ -21,7 +21,7 @@ from chaosproxy.control.status import partition_status
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1.views import partition_view
 from chaosproxy.control.wall import WallClock
-from chaosproxy.errors import Conflict, InvalidInput, NotFound, Unsupported
+from chaosproxy.errors import ChaosproxyError, Conflict, InvalidInput, NotFound, Unsupported
 from chaosproxy.events import (
     Event,
     FaultRemoved,
@@ -38,11 +38,12 @@ from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
 from tests.net.building import fault, partition, proxy
 from tests.net.clockwork import Clockwork
+from tests.refused import places
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
 TimedScenario: TypeAlias = Callable[[Supervisor, Clockwork], Awaitable[None]]
 
-ALL = Capabilities(Capability("filters", "drops"), Capability("pacing", "paces"), Capability("tcp_info", "tells"))
+ALL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
 WHY = "no privilege; grant it, or give mode: stream (`chaosproxy doctor` explains)"
 SEED = Seed(1)
@@ -109,7 +110,7 @@ def severed(supervisor: Supervisor) -> dict[str, str]:
 
 
 def view_of(supervisor: Supervisor, active: ActivePartition) -> dict[str, object]:
-    return partition_view(partition_status(active), WallClock(supervisor.now))
+    return partition_view(partition_status(active, supervisor.proxies()), WallClock(supervisor.now))
 
 
 def cuts(supervisor: Supervisor) -> dict[str, list[str]]:
@@ -261,17 +262,18 @@ def test_a_disabled_proxy_is_cut_when_it_is_enabled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "error", "says"),
+    ("spec", "error", "problem"),
     [
-        (partition("taken", **APP_DB), Conflict, "there is a partition 'taken' already; heal it, or take another id"),
-        (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to: no proxy names the node 'dbb' (did you me"),
-        (partition(topology="halves", nodes=["app"]), InvalidInput, "nodes: halves takes at least 2 nodes"),
-        (partition(**{"from": "db", "to": "cache"}), InvalidInput, "goes through no proxy: none stands between cache<"),
-        (partition(mode="packet", **APP_DB), Unsupported, f"mode packet of partition cannot be had on proxy 'app-db': "
-                                                          f"{WHY}"),
+        (partition("taken", **APP_DB), Conflict, "name-taken"),
+        (partition(**{"from": "app", "to": "dbb"}), InvalidInput, "to unknown-node"),
+        (partition(topology="halves", nodes=["app"]), InvalidInput, "nodes no-effect"),
+        (partition(**{"from": "db", "to": "cache"}), InvalidInput, "no-effect"),
+        (partition(mode="packet", **APP_DB), Unsupported, "unsupported-mode"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_cut_leaves_everything_as_it_was(spec: PartitionSpec, error: type[Exception], says: str) -> None:
+)
+def test_what_cannot_be_cut_leaves_everything_as_it_was(
+    spec: PartitionSpec, error: type[ChaosproxyError], problem: str
+) -> None:
     async def scenario(supervisor: Supervisor) -> None:
         async with echo_server() as port:
             await add(supervisor, between("app", "db", upstream=f"127.0.0.1:{port}"), between("app", "cache"))
@@ -279,7 +281,8 @@ def test_what_cannot_be_cut_leaves_everything_as_it_was(spec: PartitionSpec, err
             told, before = listen(supervisor), cuts(supervisor)
             with pytest.raises(error) as caught:
                 supervisor.partitions.add(spec, "test")
-            assert str(caught.value).startswith(says)
+            wrong = caught.value
+            assert (places(wrong.problems) if isinstance(wrong, InvalidInput) else [wrong.code]) == [problem]
             assert [one.spec.id for one in supervisor.partitions.all()] == ["taken"]
             assert (told, cuts(supervisor)) == ([], before)
             [address] = supervisor.proxy("app-db").listening_on
@@ -335,11 +338,11 @@ def test_a_cut_through_no_proxy_is_made_where_that_is_meant() -> None:
 
 def test_a_partition_that_is_not_there_is_answered_with_the_nearest() -> None:
     async def scenario(supervisor: Supervisor) -> None:
-        with pytest.raises(NotFound, match="no partition is called 'dark'; there are none"):
+        with pytest.raises(NotFound):
             supervisor.partitions.remove("dark", "test")
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition("blackout", **APP_DB), "test")
-        with pytest.raises(NotFound, match=r"called 'black-out' \(did you mean 'blackout'\?\); there are: blackout"):
+        with pytest.raises(NotFound, match=r"did you mean 'blackout'\?"):
             supervisor.partitions.get("black-out")
 
     still(scenario)
@@ -387,11 +390,11 @@ def test_a_seeded_cut_that_goes_through_no_proxy_is_refused_by_the_cut_it_really
     [
         (NO_FILTERS, {}, "stream", WHY),
         (NO_FILTERS, {"mode": "stream"}, "stream", ""),
-        (NO_FILTERS, {"fail_fast": True}, "stream", "fail_fast needs no packets to be dropped"),
+        (NO_FILTERS, {"fail_fast": True}, "stream", "fail_fast drops no packets"),
         (ALL, {}, "packet", ""),
         (ALL, {"mode": "packet"}, "packet", ""),
         (ALL, {"mode": "stream"}, "stream", ""),
-        (ALL, {"fail_fast": True}, "stream", "fail_fast needs no packets to be dropped"),
+        (ALL, {"fail_fast": True}, "stream", "fail_fast drops no packets"),
     ],
 )
 def test_what_auto_has_become_is_in_event_view_and_metric(
@@ -487,7 +490,7 @@ def test_a_proxy_that_cannot_be_cut_is_not_added_nor_changed(tmp_path: Path) -> 
             supervisor.change_proxy(quiet("app", "db", **on_disk), "test"),
             supervisor.change_proxy(quiet("app", "db", "apart", **on_disk), "test"),
         ):
-            with pytest.raises(Unsupported, match="is a unix socket, which has no packets"):
+            with pytest.raises(Unsupported):
                 await wish
         assert [one.spec for one in supervisor.proxies()] == [
             quiet("app", "db"), quiet("app", "cache", "apart", **on_disk),

@@ -78,9 +78,12 @@ class Ways:
 
 
 PAIRS = [*(("uvloop", name) for name in SITES), ("asyncio", "nginx"), ("asyncio", "node")]
+QUICK = ("uvloop", "nginx")
+"""Each takes some seconds to start."""
+PARAMS = [pytest.param(pair, id="-".join(pair), marks=[] if pair == QUICK else [pytest.mark.slow]) for pair in PAIRS]
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+@pytest.fixture(scope="module", params=PARAMS)
 def ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
     loop, name = request.param
     with site(name) as port, recording(port) as recorder:

@@ -19,9 +19,14 @@ from tests.servers.chaos import ChaosproxyServer
 from tests.servers.processes import wait_until
 from tests.servers.replication import STANDBY, Connection, connect
 
-pytestmark = pytest.mark.real_server
+pytestmark = [pytest.mark.real_server, pytest.mark.slow]
 
-modes = pytest.mark.parametrize("mode", [pytest.param("packet", marks=pytest.mark.namespace), "stream"])
+modes = pytest.mark.parametrize(
+    ("loop_name", "mode"),
+    [pytest.param("uvloop", "packet", marks=pytest.mark.namespace), ("uvloop", "stream"), ("asyncio", "stream")],
+    scope="module",
+)
+"""In mode packet no loop sees what is cut."""
 
 PRIMARY = "primary"
 ROWS = 1000

@@ -29,17 +29,17 @@ def test_where_uvloop_cannot_be_imported_plain_asyncio_takes_its_place(tmp_path:
 @pytest.mark.real_server
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda sign: sign.name)
 def test_a_signal_ends_it_however_busy(
-    chaosproxy_server: ChaosproxyServer, web_server: Web, sign: signal.Signals
+    own_server: ChaosproxyServer, web_server: Web, sign: signal.Signals
 ) -> None:
-    port = chaosproxy_server.add_proxy("web", web_server.port)
-    chaosproxy_server.inject("web", "narrow", type="bandwidth", rate="1MB/s")
-    chaosproxy_server.inject("web", "far", type="latency", delay="1s")
+    port = own_server.add_proxy("web", web_server.port)
+    own_server.inject("web", "narrow", type="bandwidth", rate="1MB/s")
+    own_server.inject("web", "far", type="latency", delay="1s")
     clients = [socket.create_connection(("127.0.0.1", port), 60.0) for _ in range(20)]
     try:
         for client in clients:
             client.sendall(b"GET /big HTTP/1.1\r\nHost: web\r\n\r\n")
         assert clients[0].recv(1), "the transfers have begun"
-        assert chaosproxy_server.stop(sign) == 0, "the transfers would take half an hour"
+        assert own_server.stop(sign) == 0, "the transfers would take half an hour"
         for client in clients:
             read_to_its_end(client)
     finally:

@@ -36,11 +36,11 @@ def content(steps: Iterable[Step]) -> bytes:
     return b"".join(step.data for step in steps if isinstance(step, Send))
 
 
-def told(given: dict[str, object]) -> list[tuple[str, str]]:
-    """What is wrong with a fault as a user wrote it: (where, what)."""
+def wrong(given: dict[str, object]) -> list[tuple[str, str]]:
+    """Return (field, code) of each problem of a fault as a user wrote it."""
     problems = Problems()
     read_fault(given, "it", problems, (), "http")
-    return [(problem.field, problem.message) for problem in problems]
+    return [(problem.field, problem.code) for problem in problems]
 
 
 def read(given: dict[str, object]) -> FaultSpec:

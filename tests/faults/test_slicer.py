@@ -6,7 +6,7 @@ import pytest
 
 from chaosproxy.faults.base import HalfClose, Send
 from chaosproxy.faults.slicer import Slicer
-from tests.faults.playing import Wire, content, opened, play, read, told
+from tests.faults.playing import Wire, content, opened, play, read, wrong
 
 
 def test_pieces_and_gaps() -> None:
@@ -46,8 +46,11 @@ def test_it_reads_as_users_write_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "field"), [({"size": "0B"}, "size"), ({"size": "8B", "variation": "8B"}, "variation")]
+    ("given", "field", "code"),
+    [
+        ({"size": "0B"}, "size", "out-of-range"),
+        ({"size": "8B", "variation": "8B"}, "variation", "invalid-together"),
+    ],
 )
-def test_what_makes_no_sense_is_refused(given: dict[str, object], field: str) -> None:
-    [(where, what)] = told({"type": "slicer", **given})
-    assert (where, "; give" in what) == (field, True)
+def test_what_makes_no_sense_is_refused(given: dict[str, object], field: str, code: str) -> None:
+    assert wrong({"type": "slicer", **given}) == [(field, code)]

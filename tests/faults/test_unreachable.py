@@ -8,7 +8,7 @@ import pytest
 
 from chaosproxy.faults.base import Admission, Existing, Opening
 from chaosproxy.faults.unreachable import Unreachable
-from tests.faults.playing import read, told
+from tests.faults.playing import read, wrong
 
 OPENING = Opening(random.Random, 0.0, None)
 
@@ -31,10 +31,6 @@ def test_open_connections_are_kept_unless_told_otherwise() -> None:
     assert read({"type": "unreachable"}).settings == Unreachable(existing="keep", mode="auto")
 
 
-@pytest.mark.parametrize(
-    ("given", "words"), [({"existing": "drop"}, "keep, close, reset"), ({"mode": "filter"}, "packet")]
-)
-def test_what_makes_no_sense_is_refused(given: dict[str, object], words: str) -> None:
-    [(where, what)] = told({"type": "unreachable", **given})
-    assert [where] == list(given)
-    assert words in what
+@pytest.mark.parametrize("given", [{"existing": "drop"}, {"mode": "filter"}])
+def test_what_makes_no_sense_is_refused(given: dict[str, object]) -> None:
+    assert wrong({"type": "unreachable", **given}) == [(field, "unknown-value") for field in given]

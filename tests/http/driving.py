@@ -16,12 +16,14 @@ from chaosproxy.faults.chain import Chain, Link
 from chaosproxy.http.context import HttpContext, HttpSettings
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.effects import Effect, EndAt, GoPlain, WakeDownstream
+from chaosproxy.http.exchange import InjectedResponse
 from chaosproxy.http.part import Part
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate
 from chaosproxy.net.http.readers import RequestReader, ResponseReader
 from chaosproxy.tallies import FaultTally, ProxyTally
+from tests.http.recording import RecordedConversation
 
 How = Literal["glance", "frame", "chain"]
 HOWS: tuple[How, ...] = ("glance", "frame", "chain")
@@ -165,7 +167,7 @@ class Driven:
         else:
             self.reasons, self.tally, self.context = after.reasons, after.tally, after.context
         self._counted = self._all_statuses
-        self.conversation = Conversation(self.context)
+        self.conversation = RecordedConversation(self.context)
         self.client = Direction(Requests(self.conversation))
         self.server = Direction(Responses(self.conversation))
         self.switch(how)
@@ -216,6 +218,22 @@ class Driven:
     @property
     def is_between(self) -> bool:
         return self.client.stream.framer.is_between and self.server.stream.framer.is_between
+
+
+class Aborting(Driven):
+    """A fault responds to these requests in place of the server."""
+
+    def __init__(self, *numbers: int) -> None:
+        super().__init__(how="frame")
+        self.steps: list[Step] = []
+        original = self.client.gate.on_step
+
+        def abort(step: Step) -> Iterable[Step]:
+            if isinstance(step, Part) and step.kind == "head" and step.exchange.number in numbers:
+                self.conversation.inject(step.exchange, InjectedResponse(503, b"ours", "fault", 0.0, False))
+            return original(step)
+
+        self.client.gate.on_step = abort  # type: ignore[method-assign]
 
 
 def effects_of(conversation: Conversation) -> Iterator[Effect]:

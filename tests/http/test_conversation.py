@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
 import h11
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaosproxy.faults.base import Close, HalfClose, Send, Step
+from chaosproxy.faults.base import Close, HalfClose, Send
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.conversation import Conversation
-from chaosproxy.http.exchange import InjectedResponse, State
+from chaosproxy.http.exchange import State
 from chaosproxy.http.faults.abort import injected_response
 from chaosproxy.http.faults.truncate import HttpTruncate
 from chaosproxy.http.head import RequestHead, ResponseHead
-from chaosproxy.http.part import Part
 from chaosproxy.http.stage import MessageOpening
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally
 from tests.http.corpus import LEGAL_ANSWER, LEGAL_REQUEST
-from tests.http.driving import HOWS, Driven, Event, How, cut, singly
+from tests.http.driving import HOWS, Aborting, Driven, Event, How, cut, singly
 from tests.http.strategies import conversations, dice, hows
 from tests.http.talk import Talk, make_talks
 
@@ -228,22 +226,6 @@ def test_strict_lets_nothing_of_what_waits_behind_pass() -> None:
 # ── when a fault owes something ───────────────────────────────────────────────────────
 
 
-class Aborting(Driven):
-    """A fault answers these requests in the server's place."""
-
-    def __init__(self, *numbers: int) -> None:
-        super().__init__(how="frame")
-        self.steps: list[Step] = []
-        original = self.client.gate.on_step
-
-        def abort(step: Step) -> Iterable[Step]:
-            if isinstance(step, Part) and step.kind == "head" and step.exchange.number in numbers:
-                self.conversation.inject(step.exchange, InjectedResponse(503, b"ours", "fault", 0.0, False))
-            return original(step)
-
-        self.client.gate.on_step = abort  # type: ignore[method-assign]
-
-
 def conversation_that_lost(driven: Driven, *, requests: bool) -> Conversation:
     exchange = driven.conversation.waiting[0]
     if requests:
@@ -346,6 +328,7 @@ def test_legal_exchanges_pass_and_are_paired(made: tuple[list[Talk], list[Event]
     check_legal(Driven(how=how).play(events), talks, events)
 
 
+@pytest.mark.slow
 @given(conversations(), st.data())
 def test_so_they_do_while_faults_come_and_go(made: tuple[list[Talk], list[Event]], data: st.DataObject) -> None:
     talks, events = made

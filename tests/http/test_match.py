@@ -14,6 +14,7 @@ from chaosproxy.declare import Problems, struct_schema, write_struct
 from chaosproxy.http.head import RequestHead, ResponseHead, values
 from chaosproxy.http.match import Match, Matcher, Rules, read_match
 from chaosproxy.http.part import MessageKind
+from tests.refused import places
 
 FULL = {
     "method": ["POST", "PUT"], "path": "/checkout/*", "query": {"page": "2", "debug": False, "q": "a*"},
@@ -24,7 +25,7 @@ FULL = {
 
 def read(data: object, on: MessageKind = "response") -> tuple[Match | None, list[str]]:
     problems = Problems()
-    return read_match(data, problems, ("f", "match"), on), [str(problem) for problem in problems]
+    return read_match(data, problems, ("f", "match"), on), places(problems)
 
 
 def matcher(**data: object) -> Matcher:
@@ -73,55 +74,51 @@ def test_one_value_is_as_good_as_a_list_and_written_as_a_list() -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ([], "f.match: a list is not a mapping; give one"),
-        ({}, "f.match: selects everything; leave it out, or give one of: method, path, query, headers, host, client,"),
-        ({"path": None}, "f.match: selects everything; leave it out"),
-        ({"header": {}}, "f.match.header: unknown key (did you mean 'headers'?)"),
-        ({"query": {}}, "f.match.query: is empty, which selects everything; leave it out, or give {name: value}"),
-        ({"headers": {}}, "f.match.headers: is empty, which selects everything; leave it out"),
-        ({"headers": []}, "f.match.headers: a list is not a mapping; give one"),
-        ({"headers": {"x-tenant": 7}}, "f.match.headers.x-tenant: 7 is neither text nor true or false; put it"),
-        ({"headers": {"x-tenant": " a"}}, "f.match.headers.x-tenant: ' a' has spaces at an end, which no field keeps"),
-        ({"headers": {"x tenant": "a"}}, "f.match.headers.x tenant: is no name of a header; give one such as x-tenant"),
-        ({"headers": {"X-A": "a", "x-a": "b"}}, "f.match.headers.x-a: is the same header as X-A; give it once"),
-        ({"query": {"page": 2}}, "f.match.query.page: 2 is neither text nor true or false; put it in quotes if"),
-        ({"method": []}, "f.match.method: the list is empty, which selects nothing; leave it out, or give a method"),
-        ({"method": "GET POST"}, "f.match.method: 'GET POST' is no method; give one such as POST"),
-        ({"method": ["GET", 1, None]}, "f.match.method: 1 is no method; give one such as POST; also: null is no"),
-        ({"path": "x"}, "f.match.path: 'x' is no path; give one that begins with /"),
-        ({"host": "http://a/"}, "f.match.host: 'http://a/' is no host; give one such as *.example.org"),
-        ({"host": "bücher.de"}, "f.match.host: 'bücher.de' is no host; give one such as *.example.org or example.org"),
-        ({"host": "a:b"}, "f.match.host: 'a:b' is no host"),
-        ({"host": ""}, "f.match.host: '' is no host"),
-        ({"client": "10.0.0.1/8"}, "f.match.client: '10.0.0.1/8' has bits beyond its prefix; give 10.0.0.0/8, or"),
-        ({"client": "localhost"}, "f.match.client: 'localhost' is no address; give one such as 10.0.0.7 or ::1, or"),
-        ({"client": 10}, "f.match.client: 10 is no address; give one such as 10.0.0.7"),
-        ({"status": 600}, "f.match.status: 600 is no status; give a code from 100 to 599, a class such as 5xx, or"),
-        ({"status": True}, "f.match.status: true is no status"),
-        ({"status": ["6xx", "5x", "500-"]}, "f.match.status: '6xx' is no status; give a code from 100 to 599, a class"),
-        ({"status": "504-500"}, "f.match.status: '504-500' runs backwards; give 500-504"),
-        ({"content_type": "text/html; charset=utf-8"}, "f.match.content_type: 'text/html; charset=utf-8' has"),
-        ({"content_type": "json"}, "f.match.content_type: 'json' is no media type; give one such as application/json"),
+        ([], "f.match wrong-type"),
+        ({}, "f.match no-effect"),
+        ({"path": None}, "f.match no-effect"),
+        ({"header": {}}, "f.match.header unknown-key"),
+        ({"query": {}}, "f.match.query no-effect"),
+        ({"headers": {}}, "f.match.headers no-effect"),
+        ({"headers": []}, "f.match.headers wrong-type"),
+        ({"headers": {"x-tenant": 7}}, "f.match.headers.x-tenant wrong-type"),
+        ({"headers": {"x-tenant": " a"}}, "f.match.headers.x-tenant malformed"),
+        ({"headers": {"x tenant": "a"}}, "f.match.headers.x tenant malformed"),
+        ({"headers": {"X-A": "a", "x-a": "b"}}, "f.match.headers.x-a duplicate"),
+        ({"query": {"page": 2}}, "f.match.query.page wrong-type"),
+        ({"method": []}, "f.match.method empty"),
+        ({"method": "GET POST"}, "f.match.method malformed"),
+        ({"method": ["GET", 1, None]}, "f.match.method malformed"),
+        ({"path": "x"}, "f.match.path malformed"),
+        ({"host": "http://a/"}, "f.match.host malformed"),
+        ({"host": "bücher.de"}, "f.match.host malformed"),
+        ({"host": "a:b"}, "f.match.host malformed"),
+        ({"host": ""}, "f.match.host malformed"),
+        ({"client": "10.0.0.1/8"}, "f.match.client malformed"),
+        ({"client": "localhost"}, "f.match.client not-an-address"),
+        ({"client": 10}, "f.match.client not-an-address"),
+        ({"status": 600}, "f.match.status malformed"),
+        ({"status": True}, "f.match.status malformed"),
+        ({"status": ["6xx", "5x", "500-"]}, "f.match.status malformed"),
+        ({"status": "504-500"}, "f.match.status malformed"),
+        ({"content_type": "text/html; charset=utf-8"}, "f.match.content_type malformed"),
+        ({"content_type": "json"}, "f.match.content_type malformed"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named(data: object, problem: str) -> None:
     match, found = read(data)
-    assert match is None
-    assert len(found) == 1
-    assert found[0].startswith(problem)
+    assert (match, found) == (None, [problem])
 
 
 def test_every_mistake_is_noted() -> None:
     _, found = read({"method": "A B", "path": "x", "query": {"a": 1}, "headers": {"b": 2}, "client": "c", "status": 7})
     names = ["method", "path", "query.a", "headers.b", "client", "status"]
-    assert [line.split(": ")[0] for line in found] == [f"f.match.{name}" for name in names]
+    assert [line.split(" ")[0] for line in found] == [f"f.match.{name}" for name in names]
 
 
 def test_a_fault_on_requests_cannot_know_the_response() -> None:
     _, found = read({"path": "/", "status": 503, "content_type": "text/html"}, on="request")
-    message = "is of the response, and this fault acts on requests"
-    right = "leave it out, or choose a fault that acts on responses"
-    assert found == [f"f.match.status: {message}; {right}", f"f.match.content_type: {message}; {right}"]
+    assert found == ["f.match.status not-applicable", "f.match.content_type not-applicable"]
     assert read({"path": "/"}, on="request")[1] == []
 
 
@@ -156,8 +153,9 @@ MATCHES = st.fixed_dictionaries({}, optional={
 def test_any_data_is_a_match_or_problems(data: object, on: MessageKind) -> None:
     match, found = read(data, on)
     assert (match is None) == bool(found)
-    words = ("; give ", "; put it in quotes", "; known keys: ", "; leave it out")
-    assert all(any(word in line for word in words) for line in found), found
+    problems = Problems()
+    read_match(data, problems, (), on)
+    assert all("; " in problem.message for problem in problems), "each says what would be right"
 
 
 @given(MATCHES)

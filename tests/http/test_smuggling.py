@@ -49,6 +49,7 @@ def test_so_it_does_while_faults_come_and_go() -> None:
         check(driven, shape, [])
 
 
+@pytest.mark.slow
 def test_so_it_does_when_it_breaks_off_at_any_byte() -> None:
     dice = random.Random(7)
     for shape in SHORT:
@@ -131,6 +132,7 @@ def test_a_megabyte_in_one_piece_takes_no_longer_than_its_length_says() -> None:
     assert _seconds(long, 2**30) < 15 * 3 * _seconds(short, 2**30)
 
 
+@pytest.mark.slow
 def test_a_short_run_of_the_fuzzer_finds_nothing() -> None:
     count, findings = fuzz(20_26, lambda count: count == 2000)
     assert findings == []

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaosproxy.errors import BadValue
 from chaosproxy.model.address import Address, Places, parse_address
+from tests.refused import code_of
 
 
 @pytest.mark.parametrize(
@@ -27,38 +29,36 @@ def test_an_address_is_read_and_written(text: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code"),
     [
-        (5432, "5432 is not an address; give host:port, such as 127.0.0.1:5432, [::1]:5432 or unix:/run/app.sock"),
-        (None, "null is not an address"),
-        ("", "'' is not an address"),
-        ("localhost", "'localhost' is not an address; give host:port"),
-        (":80", "':80' has no host; give one, such as 127.0.0.1:80 (0.0.0.0 is every interface)"),
-        ("::1:80", "'::1:80' is ambiguous; write an IPv6 address in brackets, such as [::1]:5432"),
-        ("[::1]", "'[::1]' is ambiguous"),
-        ("[::g]:80", "'[::g]:80' holds no IPv6 address in its brackets"),
-        ("256.0.0.1:80", "'256.0.0.1:80' holds no IPv4 address"),
-        ("1.2.3:80", "'1.2.3:80' holds no IPv4 address"),
-        ("a b:80", "'a b:80' has no usable host name"),
-        ("http://a:80", "'http://a:80' is ambiguous"),
-        ("a/b:80", "'a/b:80' has no usable host name"),
-        ("a" * 64 + ".b:80", "'" + "a" * 60 + "'… (69 characters) has no usable host name"),
-        ("a:", "'a:' has the port ''; give one from 1 to 65535"),
-        ("a:x", "'a:x' has the port 'x'"),
-        ("a:0", "'a:0' has the port '0'; give one from 1 to 65535"),
-        ("a:65536", "'a:65536' has the port '65536'"),
-        ("a:-1", "'a:-1' has the port '-1'"),
-        ("a:٨٠", "'a:٨٠' has the port '٨٠'"),
-        ("a:" + "9" * 5000, "'a:" + "9" * 58 + "'… (5002 characters) has the port"),
-        ("unix:", "'unix:' has no usable path; give one of 1 to 107 bytes, such as unix:/run/app.sock"),
-        ("unix:/\0", "'unix:/\\x00' has no usable path"),
-        ("unix:/" + "x" * 107, "'unix:/"),
+        (5432, "not-an-address"),
+        (None, "not-an-address"),
+        ("", "not-an-address"),
+        ("localhost", "not-an-address"),
+        (":80", "not-an-address"),
+        ("::1:80", "not-an-address"),
+        ("[::1]", "not-an-address"),
+        ("[::g]:80", "not-an-address"),
+        ("256.0.0.1:80", "not-an-address"),
+        ("1.2.3:80", "not-an-address"),
+        ("a b:80", "not-an-address"),
+        ("http://a:80", "not-an-address"),
+        ("a/b:80", "not-an-address"),
+        ("a" * 64 + ".b:80", "not-an-address"),
+        ("a:", "not-an-address"),
+        ("a:x", "not-an-address"),
+        ("a:0", "out-of-range"),
+        ("a:65536", "out-of-range"),
+        ("a:-1", "not-an-address"),
+        ("a:٨٠", "not-an-address"),
+        ("a:" + "9" * 5000, "out-of-range"),
+        ("unix:", "not-an-address"),
+        ("unix:/\0", "not-an-address"),
+        ("unix:/" + "x" * 107, "not-an-address"),
     ],
 )
-def test_what_is_no_address_is_refused(text: object, message: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        parse_address(text, 1)
-    assert str(caught.value).startswith(message)
+def test_what_is_no_address_is_refused(text: object, code: str) -> None:
+    assert code_of(parse_address, text, 1) == code
 
 
 @settings(deadline=None)
@@ -66,8 +66,8 @@ def test_what_is_no_address_is_refused(text: object, message: str) -> None:
 def test_any_text_is_an_address_or_refused_in_words(text: str) -> None:
     try:
         address = parse_address(text, 0)
-    except ValueError as error:
-        assert "; " in str(error)
+    except BadValue as bad:
+        assert "; " in str(bad)
     else:
         assert parse_address(str(address), 0) == address
 

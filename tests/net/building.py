@@ -1,4 +1,4 @@
-"""Specs for tests, made as YAML and REST make them."""
+"""Specs for tests, made in the same way as from YAML and REST."""
 
 from __future__ import annotations
 

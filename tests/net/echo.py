@@ -1,7 +1,7 @@
-"""An echo server as a program of its own; prints its port and runs until its input ends.
+"""An echo server in a process of its own, which prints its port and runs until its input ends.
 
-It is on plain asyncio, which accepts a whole backlog per turn of the loop. libuv accepts one
-per turn, so that in one process with a flood of clients a uvloop server would starve.
+It runs on plain asyncio, which accepts a whole backlog per turn of the loop. libuv accepts one client
+per turn, so a uvloop server in the same process as thousands of clients would starve.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 class Echo(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's are of no such class
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's have its methods
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)

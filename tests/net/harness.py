@@ -1,4 +1,4 @@
-"""A running supervisor, real sockets on both sides, and proof at the end that nothing is left over."""
+"""A running supervisor with real sockets on both sides, and checks that nothing is left at the end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Errors(logging.Handler):
 
 
 def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
-    """Play a scenario on that loop; afterwards no connection, task, descriptor or error may be left."""
+    """Run a scenario on that loop; fail if a connection, task, descriptor or error is left afterwards."""
 
     async def played() -> None:
         unhandled: list[str] = []
@@ -54,7 +54,7 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
             await stage.close()
         assert unhandled == [], unhandled[:3]
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        for _ in range(100):  # loops give descriptors back an iteration or two later
+        for _ in range(1000):  # loops give descriptors back an iteration or two later
             if open_descriptors() <= descriptors:
                 break
             await asyncio.sleep(0.01)
@@ -62,7 +62,7 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
 
     errors = Errors()
     logging.getLogger().addHandler(errors)
-    gc.freeze()  # what was there before needs no looking at: half a million objects in a worker of the whole suite
+    gc.freeze()  # skip objects of earlier tests: a worker of the whole suite has half a million
     try:
         with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
             runner.run(played())
@@ -76,14 +76,14 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
 
 
 def collect_unhandled(into: list[str]) -> None:
-    """What would be logged as an exception that nobody has caught in the running loop."""
+    """Collect the exceptions of the running loop that no code has caught."""
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: None if is_refused_half_close(context) else into.append(repr(context))
     )
 
 
 def open_descriptors() -> int:
-    """Open sockets, timers and pipes; not the spare descriptor that libuv keeps on /dev/null."""
+    """Count open sockets, timers and pipes, without the spare descriptor that libuv keeps on /dev/null."""
     count = 0
     for name in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else ():
         with contextlib.suppress(OSError):
@@ -92,37 +92,43 @@ def open_descriptors() -> int:
 
 
 class Stage:
-    """What a scenario plays on."""
+    """The supervisor, events and sockets of one scenario."""
 
     def __init__(self) -> None:
         self.supervisor = Supervisor(Seed(7))
         self.events: list[Event] = []
-        self.supervisor.bus.subscribe(self._heard)
-        self._news = asyncio.Event()
+        self.supervisor.bus.subscribe(self._on_event)
+        self._changed = asyncio.Event()
         self._sockets: list[socket.socket] = []
 
-    def _heard(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         self.events.append(event)
-        self._news.set()
+        self._changed.set()
 
     async def event(self, kind: str) -> Event:
-        """The first event of that kind, now or as soon as it comes."""
+        """Wait for the first event of that kind, which may have happened already."""
         return await self.event_that(lambda event: event.kind == kind)
 
     async def event_that(self, fits: Callable[[Event], bool]) -> Event:
-        """The first event that fits, now or as soon as it comes."""
+        """Wait for the first event that fits, which may have happened already."""
         while True:
             for event in self.events:
                 if fits(event):
                     return event
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def until_event_makes(self, true: Callable[[], bool]) -> None:
+        """Wait until a condition is true, which an event makes true."""
+        while not true():
+            self._changed.clear()
+            await self._changed.wait()
 
     async def proxy_to(self, upstream: str, **settings: object) -> Proxy:
         return await self.supervisor.add_proxy(proxy("proxy", upstream=upstream, **settings), "test")
 
     def listener(self, buffer: int | None = None) -> socket.socket:
-        """A server's listening socket; the scenario accepts by hand."""
+        """Return a server's listening socket; the scenario accepts its clients with `accept`."""
         sock = self.keep(socket.socket())
         if buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -143,7 +149,7 @@ class Stage:
         return sock
 
     async def pair(self, **settings: object) -> tuple[Proxy, socket.socket, socket.socket]:
-        """A proxy, a client's socket through it, and the server's end of that connection."""
+        """Return a proxy, a client's socket, and the server's end of that client's connection."""
         listener = self.listener()
         running = await self.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", **settings)
         client = await self.connect(running)
@@ -173,7 +179,7 @@ async def send(sock: socket.socket, data: bytes) -> None:
 
 
 async def receive(sock: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes, or less at the end of the stream."""
+    """Receive exactly `size` bytes, or fewer if the stream ends first."""
     parts, missing = [], size
     while missing:
         part = await asyncio.get_running_loop().sock_recv(sock, min(missing, 2**18))
@@ -185,29 +191,29 @@ async def receive(sock: socket.socket, size: int) -> bytes:
 
 
 async def until(true: Callable[[], bool], interval: float = 0.001) -> None:
-    """Wait for a fact that no event announces; `run` ends a wait in vain."""
+    """Wait for a condition that no event announces; `run` ends a wait that takes too long."""
     while not true():
         await asyncio.sleep(interval)
 
 
 async def taken(running: Proxy, upstream: int = 0, downstream: int = 0) -> None:
-    """Wait until a proxy with one connection has read that many bytes and treated them.
+    """Wait until a proxy with one connection has read that many bytes, and its faults have acted on them.
 
-    Bytes that no fault holds back are written in the same turn of the loop in which they are read, and loopback
-    delivers at once: `is_empty` of the receiver's socket is then proof that they are held or gone.
+    Bytes that no fault holds are written in the turn of the loop in which they are read, and loopback delivers them
+    at once. So `is_empty` of the receiver's socket then proves that they are held or dropped.
     """
     [connection] = running.connections.values()
     await until(lambda: connection.upstream.bytes >= upstream and connection.downstream.bytes >= downstream)
 
 
 async def turns(count: int = 5) -> None:
-    """Let the loop look at all sockets that many times: whatever has arrived, and is read at all, is read then."""
+    """Give the loop that many turns, in which it reads everything that has arrived."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 def is_empty(sock: socket.socket) -> bool:
-    """Nothing has arrived that is not yet read: neither bytes nor an end. To be asked after an event."""
+    """Return whether no unread data and no end has arrived. Call it only after an event that would come later."""
     try:
         sock.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
@@ -218,20 +224,10 @@ def is_empty(sock: socket.socket) -> bool:
 
 
 def can_send(sock: socket.socket) -> bool:
-    """Whether the kernel takes more from it now."""
+    """Return whether the kernel accepts more data now."""
     waiting = select.poll()
     waiting.register(sock, select.POLLOUT)
     return bool(waiting.poll(0))
-
-
-async def quiet(sock: socket.socket, seconds: float) -> bool:
-    """Whether nothing arrives for that long. Where anything can be awaited in its place, `is_empty` proves more."""
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.get_running_loop().sock_recv(sock, 1)
-    except TimeoutError:
-        return True
-    return False
 
 
 def close_with_reset(sock: socket.socket) -> None:
@@ -241,6 +237,6 @@ def close_with_reset(sock: socket.socket) -> None:
 
 @asynccontextmanager
 async def timed() -> AsyncIterator[Callable[[], float]]:
-    """Seconds since the block began."""
-    started = time.monotonic()  # uvloop's own clock has 1 ms grain
+    """Measure the seconds since the block began."""
+    started = time.monotonic()  # uvloop's clock has a resolution of 1 ms
     yield lambda: time.monotonic() - started

@@ -1,4 +1,4 @@
-"""Exchanges of every shape, as raw bytes, and two scripted ends that play and record them."""
+"""HTTP exchanges of many shapes, as raw bytes, and two scripted peers that send and record them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ DATE_PLUS_HOUR = b"Tue, 15 Nov 1994 09:12:31 GMT"
 
 @dataclass(frozen=True)
 class Message:
-    """A request or an answer: its head, and the pieces of its body with what frames them."""
+    """A request or response: its head, and the pieces of its body with their framing."""
 
     head: bytes
     pieces: tuple[tuple[str, bytes], ...] = ()
-    """("body" or "frame", bytes)"""
+    """Pairs of a kind, "body" or "frame", and the bytes."""
 
     @property
     def raw(self) -> bytes:
@@ -31,7 +31,7 @@ class Message:
         return b"".join(data for kind, data in self.pieces if kind == "body")
 
     def cut(self, size: int) -> bytes:
-        """The head, and the body's first `size` bytes with what frames them."""
+        """Return the head, and the first `size` bytes of the body with their framing."""
         found = self.head
         for kind, data in self.pieces:
             found += data[:size] if kind == "body" else data
@@ -49,7 +49,7 @@ def request(method: str, path: str, *fields: str, body: bytes = b"") -> Message:
 
 
 def answer(status: str, *fields: str, body: bytes | None = b"") -> Message:
-    """With a Content-Length, unless `body` is None."""
+    """Return a response, with a Content-Length unless `body` is None."""
     lines = [f"HTTP/1.1 {status}", "Server:  test ", f"Date: {DATE.decode()}", "x-old: 1", *fields]
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
@@ -69,26 +69,26 @@ OTHER_ANSWER = answer("200 OK", body=b"another answer")
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 LARGE = bytes(range(256)) * 4096
 SEVERAL_READS = LARGE[:300_000]
-"""More than a loop reads at once (256 KiB), and no more: http_corrupt changes a byte in about 1 µs."""
+"""A little more than a loop reads at once (256 KiB), since http_corrupt takes about 1 µs per byte."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What is asked, with /hit for the request that a fault is for, and how it is answered."""
+    """A request, with the path /hit if a fault is to act on it, and its response."""
 
     name: str
     request: Message
     answer: Message
     before: int = 0
-    """Requests for /other in the same write, ahead of it."""
+    """The number of requests for /other in the same write, before it."""
     after: int = 0
-    """And behind it."""
+    """The number of requests for /other in the same write, after it."""
     closes: bool = False
-    """The server ends the answer by closing."""
+    """True if the server ends the response by closing the connection."""
     expects: bool = False
-    """The client waits for leave to send the body."""
+    """True if the client waits for 100 Continue before it sends the body."""
     early: bool = False
-    """The server answers as soon as the head is there; the client sends half of the body, and the rest only then."""
+    """True if the server responds to the head alone; the client sends half of the body, and the rest after that."""
 
 
 GET = request("GET", "/hit")
@@ -118,7 +118,7 @@ SHAPES = (
 
 
 def whole(raw: bytes, start: int) -> int | None:
-    """Where the request ends that begins at `start`; None where it is not whole. Framed without any code of ours."""
+    """Return the end of the request that begins at `start`, None if it is incomplete; without chaosproxy's parser."""
     end = raw.find(b"\r\n\r\n", start)
     if end < 0:
         return None
@@ -139,15 +139,15 @@ def whole(raw: bytes, start: int) -> int | None:
 
 
 class End:
-    """One end of a connection: records all that comes, and how it ended."""
+    """One peer of a connection, which records all bytes it receives, and the end."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.raw = b""
         self.end = ""
-        """`eof` or `reset`, once it has come."""
+        """The kind of the end, `eof` or `reset`, after it has arrived."""
         self.sent = 0
-        """Bytes that the kernel has taken from this end."""
+        """The bytes that this peer has sent, as far as the kernel has accepted them."""
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
@@ -163,7 +163,7 @@ class End:
         self._news.set()
 
     async def until(self, so: Callable[[], bool]) -> bool:
-        """Wait until that is so, or the end has come; answers whether it is so."""
+        """Wait until a condition is true or the end has arrived; return whether the condition is true."""
         while not so() and not self.end:
             self._news.clear()
             await self._news.wait()
@@ -173,12 +173,12 @@ class End:
         return await self.until(lambda: len(self.raw) >= size)
 
     async def over(self) -> str:
-        """How it ends."""
+        """Wait for the end, and return its kind."""
         await self.until(lambda: False)
         return self.end
 
     async def send(self, data: bytes) -> None:
-        """As far as the other end takes it."""
+        """Send data; ignore an error, which means that the other peer is gone."""
         try:
             await send(self.sock, data)
         except OSError:
@@ -186,7 +186,7 @@ class End:
         self.sent += len(data)
 
     async def stop_reading(self) -> None:
-        """Somebody else reads from here on."""
+        """Stop recording, so that other code can read from the socket."""
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
 
@@ -196,7 +196,7 @@ class End:
 
 
 class Server(End):
-    """Answers what comes as the shape says: /hit with its answer, all else with OTHER_ANSWER."""
+    """Responds as the shape says: to /hit with its response, to all else with OTHER_ANSWER."""
 
     def __init__(self, sock: socket.socket, shape: Shape) -> None:
         super().__init__(sock)
@@ -226,7 +226,7 @@ class Server(End):
 
     @property
     def is_idle(self) -> bool:
-        """It has answered all that it got."""
+        """True if it has responded to everything it received."""
         return self._answered == len(self.raw)
 
     async def stop(self) -> None:
@@ -236,13 +236,13 @@ class Server(End):
 
 
 async def settled(connection: Connection, client: End, server: End) -> None:
-    """Wait until the proxy has taken all that both ends have sent, and both ends all that it has passed on."""
+    """Wait until the proxy has read all bytes that both peers have sent, and has forwarded what it does not hold."""
     await until(lambda: (connection.upstream.bytes, connection.downstream.bytes) == (client.sent, server.sent))
     await turns()
 
 
 async def ask(client: End, shape: Shape, hears: bool = True) -> None:
-    """Send what the shape says; where that means to wait for an answer in between, only if one `hears` of it."""
+    """Send the request as the shape says; wait for a response in between only if the client `hears` of one."""
     raw, head = shape.request.raw, len(shape.request.head)
     if shape.expects:
         await client.send(raw[:head])

@@ -1,10 +1,10 @@
-"""What it takes to measure real packet loss: the kernel's own counts, single packets, a link with a known round trip.
+"""Tools to measure real packet loss: the kernel's counts, single packets, and a link with a known round-trip time.
 
-There is no netem everywhere, and loopback's round trip of some 30 µs is too short for any model of TCP. So the
-link is made here: a tun device whose far end is a process that holds each packet for a while, swaps its two
-addresses and gives it back. Whoever connects to FAR reaches NEAR through it, and NEAR sees a client at FAR. No
-checksum changes by the swap, nothing is lost, and packets are as small as on Ethernet: the kernel cuts what it
-would else leave to the network card.
+netem is not available everywhere, and loopback's round-trip time of about 30 µs is too short for the models of TCP.
+So this module makes a link: a tun device whose far end is a process that holds each packet for a while, swaps its
+two addresses and writes it back. A client that connects to FAR reaches NEAR, which sees a client at FAR. The swap
+changes no checksum, and nothing is lost. Packets are as small as on Ethernet, since the kernel segments data for
+this device itself.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFFLAGS, _SIOCSIFTXQLEN = 0x8916, 0x891C, 0x8914, 0x8943
 _UP_RUNNING = 0x41
 _QUEUE = 10_000
-"""Packets the device holds while our process does not come to read: more than are ever on their way."""
+"""Packets that the device holds while the process does not read them: more than are ever in flight."""
 
 
-# ── what the kernel counts ────────────────────────────────────────────────────────────────
+# ── the kernel's counts ───────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Tcp:
-    """A TCP socket's own counts (struct tcp_info of linux/tcp.h)."""
+    """The kernel's counts of one TCP socket (struct tcp_info of linux/tcp.h)."""
 
     mss: int
     """Bytes of data in a full segment."""
     rtt: float
-    """Seconds, smoothed."""
+    """Smoothed round-trip time, in seconds."""
     window: int
     """The congestion window, in segments."""
     retransmits: int
-    """Segments sent again: tail loss probes and SYNs too."""
+    """Segments retransmitted, including tail loss probes and SYNs."""
     acked: int
     """Bytes acknowledged by the peer."""
     sent: int
     """Segments of any kind, retransmissions included."""
     arrived: int
-    """Segments that TCP saw: those that a filter let through, and no others."""
+    """Segments that reached TCP, without those that a filter dropped."""
 
 
 def read_tcp(sock: Any) -> Tcp:
@@ -73,25 +73,25 @@ _TCP_REPAIR = 19
 
 
 def knock(sock: socket.socket) -> None:
-    """Have a connected socket's TCP send one packet without data: a window probe, which nobody sends again.
+    """Make a connected socket send one packet without data: a window probe, which TCP never retransmits.
 
-    Leaving repair mode sends it (it asks for CAP_NET_ADMIN). The peer counts it as arrived and discards it, for
-    the byte that it is about is an old one. SK_MEMINFO_DROPS counts it too, lost or not.
+    Leaving repair mode sends it, which requires CAP_NET_ADMIN. The peer counts it as arrived and discards it, since
+    its sequence number is old. SK_MEMINFO_DROPS counts it in both cases, dropped by a filter or not.
     """
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 0)
 
 
-# ── what is to be expected ────────────────────────────────────────────────────────────────
+# ── expected values ───────────────────────────────────────────────────────────────────────
 
 
 def likely(hits: int, trials: int, chance: float) -> bool:
-    """Whether so many are within 5 standard deviations: it says no by accident once in 10⁵ to 10⁶ times."""
+    """Check that the number of hits is within 5 standard deviations; it fails by accident once in 10⁵ to 10⁶ times."""
     return abs(hits - trials * chance) <= 5 * math.sqrt(trials * chance * (1 - chance)) + 1
 
 
 def mathis(segment: int, rtt: float, loss: float) -> float:
-    """Bytes per second of TCP that halves its window at a loss and meets no time-out.
+    """Return the bytes per second of a TCP that halves its window at each loss and never times out.
 
     Mathis, Semke, Mahdavi, Ott: "The macroscopic behavior of the TCP congestion avoidance algorithm", 1997:
     rate = MSS/RTT · C/√p. C = √(3/2), since Linux counts the segments acknowledged, not the acknowledgements.
@@ -100,7 +100,7 @@ def mathis(segment: int, rtt: float, loss: float) -> float:
 
 
 def pftk(segment: int, rtt: float, loss: float, timeout: float) -> float:
-    """The same for a TCP that knows three duplicate acknowledgements and time-outs alone.
+    """Return the same for a TCP that recovers by three duplicate acknowledgements or a timeout only.
 
     Padhye, Firoiu, Towsley, Kurose: "Modeling TCP throughput: a simple model and its empirical validation",
     1998, with b = 1 for the same reason.
@@ -110,13 +110,13 @@ def pftk(segment: int, rtt: float, loss: float, timeout: float) -> float:
     return segment / (halvings + timeouts)
 
 
-# ── a link with a round trip ──────────────────────────────────────────────────────────────
+# ── a link with a round-trip time ─────────────────────────────────────────────────────────
 
 
 @contextmanager
 def far_link(one_way: float) -> Iterator[None]:
-    """A link from FAR to NEAR that takes `one_way` seconds; the test does without where no tun device can be had."""
-    # Here and not above: this file is a program, too, which finds no other tests.
+    """Run a link from FAR to NEAR that takes `one_way` seconds; skip the test if there is no tun device."""
+    # Imported here, since this file also runs as a program, which cannot import other tests.
     from tests.servers.processes import do_without
 
     try:
@@ -126,7 +126,7 @@ def far_link(one_way: float) -> Iterator[None]:
     process = subprocess.Popen(
         [sys.executable, "-P", __file__, str(one_way)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    with process:  # waits for it, and closes both pipes
+    with process:  # waits for the process, and closes both pipes
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         yield
@@ -134,7 +134,7 @@ def far_link(one_way: float) -> Iterator[None]:
 
 
 def _main(one_way: float) -> None:
-    """Until standard input ends."""
+    """Run the far end of the link until standard input ends."""
     device = _device()
     sys.stdout.write("up\n")
     sys.stdout.flush()
@@ -173,12 +173,12 @@ def _read(device: int, most: int = 64) -> Iterator[bytes]:
             packet = os.read(device, 2048)
         except BlockingIOError:
             return
-        if packet[0] >> 4 == 4:  # not IPv6, which greets a new device
+        if packet[0] >> 4 == 4:  # IPv6 is skipped: the kernel sends some when a device is new
             yield packet
 
 
 def _give_back(device: int, packet: bytes) -> None:
-    """Source and destination are the bytes 12 to 15 and 16 to 19 of an IPv4 header (RFC 791)."""
+    """Swap source and destination: bytes 12 to 15 and 16 to 19 of an IPv4 header (RFC 791)."""
     try:
         os.write(device, packet[:12] + packet[16:20] + packet[12:16] + packet[20:])
     except OSError as error:

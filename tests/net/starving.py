@@ -1,4 +1,4 @@
-"""A proxy with hardly any descriptors, run as a program of its own; prints what it logged.
+"""A proxy with almost no descriptors, run in a process of its own, which prints the log.
 
     python -m tests.net.starving uvloop
 """
@@ -28,7 +28,7 @@ async def main() -> None:
     with contextlib.suppress(OSError):
         while True:
             spare.append(os.open("/dev/null", os.O_RDONLY))
-    os.close(spare.pop())  # one for the client that connects; accepting it finds none
+    os.close(spare.pop())  # one descriptor for the client that connects, and none for accepting it
     waiting = await stage.connect(proxy)
     await send(waiting, b"y")
     await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""Bad times: senders nobody reads from, servers that never read, two thousand resets at once."""
+"""Overload: senders whose data is not read, servers that never read, two thousand resets at once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_hundred_stalled_senders_grow_memory_by_their_queues_alone(loop_name: 
         held = proxy.held("upstream")
         stop.set()
         await asyncio.gather(*senders)
-        # The last chunk read may stand over the limit: at most 256 KiB.
+        # The last chunk read may exceed the limit, by at most 256 KiB.
         assert 100 * queue * 0.5 < held <= 100 * (queue + 2**18)
         assert after - before < 100 * (queue + 2**18) + 20e6
         assert after - middle < 2e6
@@ -87,7 +87,7 @@ def test_two_thousand_connections_opened_and_reset_at_once(loop_name: str, many_
         clients = await asyncio.gather(*(stage.connect(proxy) for _ in range(2_000)))
         for client in clients:
             close_with_reset(client)
-        # The last event may be of a connection that ended before it opened.
+        # The last event may belong to a connection that ended before it was opened.
         await until(lambda: proxy.tally.opened == 2_000 and not proxy.connections)
         assert sum(proxy.tally.closed.values()) == 2_000
         server.close()

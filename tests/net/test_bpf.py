@@ -1,4 +1,4 @@
-"""Programs that lose packets: as bytes, on a machine of their own, and in the kernel."""
+"""Programs that drop packets: their bytes, their effect on a BPF machine in Python, and their effect in the kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chaosproxy.net.kernel.sockopts import attach, detach
 from tests.net.bpf_machine import ACK, FIN, PSH, RST, SYN, URG, BadProgram, checked, run, segment
 
 LEAST, MOST = 0, 2**32 - 1
-"""What `ld rand` can draw."""
+"""The range of the numbers that `ld rand` draws."""
 ALL, ALL_BUT_ACKS = Drop(), Drop(spare_acks=True)
 
 RET_0, RET_ALL = "0600 00 00 00000000", "0600 00 00 ffffffff"
@@ -63,11 +63,11 @@ GOLDEN = {
     {RET_ALL}             ; keep: ret #-1
     """,
 }
-"""Programs as the kernel takes them on a little-endian machine: code, jt, jf, k. Assembler as in filter.rst."""
+"""Programs as encoded on a little-endian machine: code, jt, jf, k; with the assembler language of filter.rst."""
 
 
 def loses(drops: tuple[Drop, ...], packet: bytes, *numbers: int) -> bool:
-    """Whether it is lost; what is kept is kept whole."""
+    """Return whether the program drops the packet; a kept packet must be kept whole."""
     kept = run(encode(losing(drops)), packet, numbers)
     assert kept in (0, MOST)
     return kept == 0
@@ -102,7 +102,7 @@ more_than_acks = st.one_of(
 well = settings(deadline=None)
 
 
-# ── as bytes ──────────────────────────────────────────────────────────────────────────────
+# ── encoding ──────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="written for little-endian machines")
@@ -123,7 +123,7 @@ def test_the_kernels_checker_has_nothing_to_say(rules: tuple[Drop, ...]) -> None
     assert len(checked(encode(losing(rules)))) <= 11 * len(rules) + 1
 
 
-# ── on the machine ────────────────────────────────────────────────────────────────────────
+# ── on the BPF machine ────────────────────────────────────────────────────────────────────
 
 
 @well
@@ -160,14 +160,14 @@ def test_every_segment_is_one_or_the_other(packet: bytes, flags: int) -> None:
     ("share", "below"),
     [
         (0.0, 0),
-        (1e-10, 0),  # less than half of what the kernel's dice can tell apart
+        (1e-10, 0),  # less than half of the smallest share that a program can express
         (2**-32, 1),
         (1e-9, 4),
         (0.05, 214748365),
         (0.5, 2**31),
         (1 - 1e-9, 2**32 - 4),
         (1 - 2**-32, MOST),
-        (math.nextafter(1.0, 0.0), MOST),  # 1 in 2^32 gets through: less than certain is not certain
+        (math.nextafter(1.0, 0.0), MOST),  # a share below 1 lets at least 1 in 2^32 through
     ],
 )
 @pytest.mark.parametrize("spare_acks", [False, True])
@@ -185,7 +185,7 @@ def test_the_share_of_numbers_that_lose_is_the_share_asked_for(share: float, num
     lost = loses((Drop(share),), segment(), number)
     if number + 1 <= exactly:
         assert lost
-    if number >= exactly:  # in between, what is a part of one is rounded
+    if number >= exactly:  # between the two the share is rounded
         assert not lost
 
 
@@ -279,7 +279,7 @@ def test_the_kernel_accepts_every_program() -> None:
 
 @pytest.mark.namespace
 def test_the_kernel_runs_it_as_the_machine_does() -> None:
-    """On datagrams, since there the filter is shown what the test says, and nobody sends it again."""
+    """Use datagrams: the filter gets exactly these bytes, and nothing is retransmitted."""
     dice = random.Random(7)
     sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with sender, receiver:

@@ -1,4 +1,4 @@
-"""What a TLS client says first, as real clients say it, in any pieces; and whatever else may come."""
+"""Parse ClientHellos of real clients, cut into pieces of any size, and bytes that are no ClientHello."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hello(name: str | None = "api.test", alpn: tuple[str, ...] = (), newest: boo
 
 
 def in_records(data: bytes, size: int) -> bytes:
-    """The same message in records of `size` bytes."""
+    """Return the same message in records of `size` bytes."""
     message = data[5:]
     parts = [message[at : at + size] for at in range(0, len(message), size)]
     return b"".join(b"\x16\x03\x01" + len(part).to_bytes(2) + part for part in parts)
@@ -63,12 +63,12 @@ def test_every_beginning_wants_more() -> None:
     "data",
     [
         b"GET / HTTP/1.1\r\n",
-        b"\x00\x00\x00\x08\x04\xd2\x16\x2f",  # PostgreSQL asks for TLS in its own way
+        b"\x00\x00\x00\x08\x04\xd2\x16\x2f",  # PostgreSQL's own request for TLS
         b"\x16\x02",
         b"\x16\x03\x01\x00\x00",
         b"\x16\x03\x01\xff\xff",
-        b"\x16\x03\x01\x00\x04\x02",  # a handshake, and no hello of a client
-        b"\x16\x03\x01\x00\x04\x01\xff\xff\xff",  # of 16 MiB
+        b"\x16\x03\x01\x00\x04\x02",  # a handshake message that is no ClientHello
+        b"\x16\x03\x01\x00\x04\x01\xff\xff\xff",  # a ClientHello of 16 MiB
         b"\x15\x03\x01\x00\x02\x02\x28",
     ],
 )

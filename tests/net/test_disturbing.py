@@ -1,4 +1,4 @@
-"""Faults on live connections: put, changed, taken away in the middle of things."""
+"""Faults on live connections: added, changed and removed while data is in flight."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_full_queue_slows_the_sender(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         proxy, client, server = await stage.pair(faults={"stop": {"type": "stall"}}, queue="1MiB")
         [connection] = proxy.connections.values()
-        flood = bytes(32 * 2**20)  # more than all socket buffers on the way
+        flood = bytes(32 * 2**20)  # more than all socket buffers on the path
         sending = asyncio.create_task(send(server, flood))
         await until(lambda: not is_read(connection.downstream))
         assert 2**19 < proxy.held("downstream") < 2 * 2**20
@@ -151,7 +151,7 @@ def test_no_change_waits_for_a_peer_that_does_not_read(loop_name: str) -> None:
             lambda: stage.supervisor.remove_fault("proxy", "a", "test"),
             lambda: stage.supervisor.heal("test"),
         ):
-            started = time.thread_time()  # of this thread alone: the machine may be busy
+            started = time.thread_time()  # CPU time of this thread only, since the machine may be busy
             change()
             assert time.thread_time() - started < 0.1
 
@@ -211,7 +211,7 @@ def test_slow_accept_delays_what_the_server_sees(loop_name: str) -> None:
             client = await stage.connect(proxy)
             await send(client, b"hello")
             server = await stage.accept(listener)
-            assert elapsed() >= 0.079  # the delay is timed by the loop, in ms
+            assert elapsed() >= 0.079  # the loop measures the delay in ms
         assert await receive(server, 5) == b"hello"
 
     run(loop_name, scenario)
@@ -234,7 +234,7 @@ def test_an_injected_reset_does_not_wait_for_a_reader_that_reads_nothing(loop_na
 
 
 def is_read(pipe: Pipe) -> bool:
-    """Whether its source is being read, and its sender not slowed."""
+    """Return whether the source is read, so that its sender is not slowed."""
     assert pipe.source is not None
     return pipe.source.is_reading()
 
@@ -293,7 +293,7 @@ def test_a_fault_heals_itself_after_its_ttl(loop_name: str) -> None:
 
 
 def test_a_socket_that_the_loop_has_closed_by_itself_does_not_keep_others_from_being_healed(loop_name: str) -> None:
-    """As uvloop leaves one whose dial is cancelled as it succeeds: it is closed, does not say so, and takes nothing."""
+    """The state after uvloop cancels a dial at the moment it succeeds: closed, but not `is_closing`, and unusable."""
 
     class Closed:
         def __init__(self, real: object) -> None:
@@ -319,7 +319,7 @@ def test_a_socket_that_the_loop_has_closed_by_itself_does_not_keep_others_from_b
         await send(client, b"both are open")
         assert await receive(server, 13) == b"both are open"
         first = running.connections[1].upstream
-        gone: Any = Closed(first.source)  # Any: as much of a transport as is asked for
+        gone: Any = Closed(first.source)  # Any: the pipe needs only a few methods of a transport
         first.source, real = gone, first.source
         stage.supervisor.put_fault("proxy", fault("stuck", type="pause", direction="both"), "test")
         await send(client, b"held")
@@ -333,11 +333,11 @@ def test_a_socket_that_the_loop_has_closed_by_itself_does_not_keep_others_from_b
 
 
 def test_an_end_of_stream_that_a_closed_server_refuses_is_no_error(loop_name: str) -> None:
-    """What was still to be written before it leaves, the server resets, and there is nothing left to half-close."""
+    """The bytes sent before the end-of-stream make the server reset, so the half-close comes too late."""
 
     async def scenario(stage: Stage) -> None:
         listener = stage.listener(buffer=4096)
-        faults = {"slow": {"type": "latency", "delay": "1h"}}  # holds the server's own end-of-stream back
+        faults = {"slow": {"type": "latency", "delay": "1h"}}  # holds the server's own end-of-stream
         running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", faults=faults)
         client, server = await stage.connect(running), await stage.accept(listener)
         await stage.event("connection_opened")
@@ -360,7 +360,7 @@ def test_an_end_of_stream_that_a_closed_server_refuses_is_no_error(loop_name: st
         stage.supervisor.heal("test")
         closed = await stage.event("connection_closed")
         assert isinstance(closed, ConnectionClosed)
-        # Whether the server's reset is read before the ends of stream are passed on is the kernel's choice.
+        # The kernel decides whether the server's reset is read before the ends-of-stream are forwarded.
         assert closed.detail in ("client closed first", "client closed first, then server reset")
         assert (closed.cause, closed.first) == ("client", "client"), "the first to end is the one who closed"
         assert closed.bytes_upstream == sent

@@ -1,4 +1,4 @@
-"""How endings are told, over real sockets: who ended first, when that is published, and what follows."""
+"""Reports of endings, over real sockets: the side that ended first, when this is published, and later ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from chaosproxy.faults.base import Drop
 from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.sockopts import attach
 from tests.net.building import fault
-from tests.net.harness import Stage, close_with_reset, receive, run, send
+from tests.net.harness import Stage, close_with_reset, is_empty, receive, run, send
+from tests.net.test_packets import NODES, cut, heal
 
 TCP_USER_TIMEOUT = 18
 ENDS = {"fin": socket.socket.close, "reset": close_with_reset}
@@ -74,7 +75,7 @@ def test_the_first_to_end_is_published_at_once_and_stays_the_one_who_closed(
 
 
 def test_a_reset_after_an_end_of_stream_blames_the_one_who_closed(loop_name: str) -> None:
-    """As every orderly end of AMQP against a broker that resets."""
+    """An orderly close of AMQP against a broker that resets ends in this way."""
 
     async def scenario(stage: Stage) -> None:
         _running, client, server = await stage.pair()
@@ -193,7 +194,7 @@ def test_an_end_behind_a_full_queue_is_published_at_once(loop_name: str) -> None
 @pytest.mark.namespace
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_a_connection_that_the_network_has_lost_is_neither_sides_doing(side: str, loop_name: str) -> None:
-    """The peer's packets are filtered at its own socket: it acknowledges nothing, and the kernel gives up."""
+    """The peer's socket filters its own incoming packets, so it acknowledges nothing, and the kernel gives up."""
 
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair()
@@ -211,5 +212,39 @@ def test_a_connection_that_the_network_has_lost_is_neither_sides_doing(side: str
             (f"{side}_ended", "timeout")
         ]
         assert running.tally.closed["network"] == 1
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("how", ENDS)
+def test_an_end_that_a_filter_hides_is_seen_by_the_tap(how: str, loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(**NODES)
+        cut(stage, **NODES)
+        ENDS[how](client)
+        event = await ended(stage, ClientEnded)
+        assert (event.how, event.held_by) == (how, "partition:cut")
+        assert is_empty(server) and running.half_ended() == 1, "it has not reached the server"
+        heal(stage)
+        server.close()
+        over = await closed(stage)
+        assert (over.cause, over.first) == ("client", "client")
+        assert over.client_ended_s == event.after_s
+
+    run(loop_name, scenario)
+
+
+def test_a_refused_client_leaves_nothing_behind(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, _client, _server = await stage.pair()
+        stage.supervisor.put_fault("proxy", fault("picky", type="refuse", probability="99.99%"), "test")
+        [picky] = running.faults.own.values()
+        before = len(picky._chosen)
+        for _ in range(5):
+            with pytest.raises(ConnectionResetError):  # of the connect, where the reset is as quick
+                await receive(await stage.connect(running), 1)
+        assert running.tally.closed["injected"] == 5
+        assert len(picky._chosen) == before, "it keeps what it chose for open connections alone"
 
     run(loop_name, scenario)

@@ -1,4 +1,4 @@
-"""What is attached to a socket, when, and what is counted. The kernel is a recording of what it was asked."""
+"""The programs that a filter attaches to a socket, when it does, and its counts. The kernel's socket is a stand-in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALL, HALF = Drop(), Drop(0.5)
 
 
 class KernelSocket:
-    """A TCP socket of the kernel: what is attached now, and all that ever was, None where it was taken off."""
+    """A stand-in for a TCP socket: the attached program, and the history of them; None stands for a detach."""
 
     family = socket.AF_INET
 
@@ -34,9 +34,9 @@ class KernelSocket:
         self.code: bytes | None = None
         self.history: list[bytes | None] = []
         self.drops = 0
-        self.resets_on_exit = self.asks = False
+        self.resets_on_exit = self.sends_keepalives = False
         self.refuses: int | None = None
-        """The error number with which it takes no filter."""
+        """The error number with which it refuses a filter."""
         self.lent = 0
 
     def fileno(self) -> int:
@@ -60,7 +60,7 @@ class KernelSocket:
             assert isinstance(value, bytes)
             self.resets_on_exit = struct.unpack("ii", value) == (1, 0)
         elif name == socket.SO_KEEPALIVE:
-            self.asks = bool(value)
+            self.sends_keepalives = bool(value)
 
     def getsockopt(self, level: int, name: int, size: int) -> bytes:
         assert (level, name) == (socket.SOL_SOCKET, SO_MEMINFO)
@@ -95,22 +95,22 @@ class Timer:
 
 
 class Bench:
-    """A filter on such a socket, a scheduler, and a clock that the test moves."""
+    """A filter on such a socket, with a scheduler and a clock that the test sets."""
 
     def __init__(self, inherited: Program | None = None, watched: bool = True) -> None:
         self.now = 0.0
-        self._looks = 0
-        self.scheduler = Scheduler(self._look, self._make)
+        self._reads = 0
+        self.scheduler = Scheduler(self._read_clock, self._make)
         self.socket = KernelSocket()
         self.filter = Filter(self.scheduler, inherited)
         self.socket.code = None if inherited is None else encode(inherited)
         if watched:
             self.watch()
 
-    def _look(self) -> float:
-        """On this clock no time passes while the scheduler works: one that goes on for ever is told here."""
-        self._looks += 1
-        assert self._looks < 1000, f"it is woken again and again for {self.filter.wake} at {self.now}"
+    def _read_clock(self) -> float:
+        """Time stands still while the scheduler works, so a filter that schedules itself endlessly fails here."""
+        self._reads += 1
+        assert self._reads < 1000, f"it runs again and again, scheduled for {self.filter.scheduled_at} at {self.now}"
         return self.now
 
     def _make(self, fire: Callable[[], None]) -> Timer:
@@ -118,31 +118,31 @@ class Bench:
         return self._timer
 
     def watch(self) -> None:
-        self.filter.watch(Transport(self.socket), self.now)  # type: ignore[arg-type]  # all that is asked of one
+        self.filter.attach_to(Transport(self.socket), self.now)  # type: ignore[arg-type]  # uses nothing else
 
     def use(self, *losses: Loss) -> None:
-        self.filter.use({f"fault {n}": loss for n, loss in enumerate(losses)}, self.now)
+        self.filter.set_losses({f"fault {n}": loss for n, loss in enumerate(losses)}, self.now)
 
     def go_to(self, now: float) -> None:
-        """The timer fires at `now`, however long ago it should have."""
-        self.now, self._looks = now, 0
+        """Fire the timer at `now`, even if it was due earlier."""
+        self.now, self._reads = now, 0
         self._timer.fire()
 
 
 @pytest.fixture(autouse=True)
 def _lend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lending makes a socket of the file descriptor, of which a recording has none."""
+    """Replace `borrow_socket`, which needs a file descriptor: the stand-in has none."""
 
     def lent(transport: Transport) -> KernelSocket:
         sock = transport.get_extra_info("socket")
         sock.lent += 1
         return sock
 
-    monkeypatch.setattr(filtering, "lent_socket", lent)
+    monkeypatch.setattr(filtering, "borrow_socket", lent)
 
 
 class Planned(Loss):
-    """Loses by a plan of (until, what)."""
+    """Follows a plan of (time at which it ends, drop)."""
 
     def __init__(self, *plan: tuple[float, Drop | None]) -> None:
         self.plan = list(plan)
@@ -157,7 +157,7 @@ class Planned(Loss):
         self.changes_at, self.drop = self.plan.pop(0)
 
 
-# ── what is attached, and when ────────────────────────────────────────────────────────────
+# ── attaching ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_program_is_attached_only_when_it_is_another() -> None:
@@ -183,7 +183,7 @@ def test_nothing_is_attached_where_nothing_was_asked_for() -> None:
     bench.use()
     bench.filter.end()
     assert bench.socket.history == []
-    assert not bench.socket.resets_on_exit and not bench.socket.asks
+    assert not bench.socket.resets_on_exit and not bench.socket.sends_keepalives
 
 
 def test_what_was_asked_for_before_the_socket_is_there_is_attached_then() -> None:
@@ -246,7 +246,7 @@ def test_each_socket_that_is_lent_is_given_back(caplog: pytest.LogCaptureFixture
     assert bench.socket.lent == 0
 
 
-# ── what was inherited from the listening socket ──────────────────────────────────────────
+# ── the filter inherited from the listening socket ────────────────────────────────────────
 
 
 def test_an_inherited_program_is_replaced() -> None:
@@ -279,7 +279,7 @@ def test_what_an_inherited_program_dropped_counts() -> None:
     assert bench.filter.dropped == 3
 
 
-# ── by the clock ──────────────────────────────────────────────────────────────────────────
+# ── changes over time ─────────────────────────────────────────────────────────────────────
 
 
 def test_it_changes_when_the_loss_says_so() -> None:
@@ -336,22 +336,22 @@ def test_a_bursty_channel_keeps_its_schedule_when_timers_are_late() -> None:
     assert seen == {Drop(0.1), Drop(1.0)}
 
 
-# ── whether the peer is alive ─────────────────────────────────────────────────────────────
+# ── keepalive probes after a filter ───────────────────────────────────────────────────────
 
 
 def test_for_a_while_after_a_filter_the_peer_is_asked_whether_it_is_alive() -> None:
     bench = Bench()
     bench.use(Loss(ALL))
-    assert not bench.socket.asks
+    assert not bench.socket.sends_keepalives
     bench.now = 10.0
     bench.use()
-    assert bench.socket.asks
+    assert bench.socket.sends_keepalives
     end = bench.filter.scheduled_at
-    assert 1.0 < end - 10.0 < 9.0, "a probe each second; after nine without an answer Linux gives up"
+    assert 1.0 < end - 10.0 < 9.0, "a probe each second; after nine without a response Linux gives up"
     bench.go_to(math.nextafter(end, 0.0))
-    assert bench.socket.asks
+    assert bench.socket.sends_keepalives
     bench.go_to(end)
-    assert not bench.socket.asks
+    assert not bench.socket.sends_keepalives
     assert bench.filter.scheduled_at == NEVER
 
 
@@ -366,7 +366,7 @@ def test_a_new_filter_in_that_time_changes_nothing_about_when_asking_ends() -> N
     bench.go_to(2.0)
     assert bench.filter.scheduled_at == end
     bench.go_to(end)
-    assert not bench.socket.asks
+    assert not bench.socket.sends_keepalives
     assert bench.filter.scheduled_at == 50.0
 
 
@@ -378,9 +378,9 @@ def test_after_each_filter_it_is_asked_anew() -> None:
         bench.use()
     first, second = bench.filter.scheduled_at - 2.0, bench.filter.scheduled_at
     bench.go_to(first)
-    assert bench.socket.asks
+    assert bench.socket.sends_keepalives
     bench.go_to(second)
-    assert not bench.socket.asks
+    assert not bench.socket.sends_keepalives
 
 
 # ── counting ──────────────────────────────────────────────────────────────────────────────
@@ -388,7 +388,7 @@ def test_after_each_filter_it_is_asked_anew() -> None:
 
 def test_what_is_dropped_while_it_is_attached_counts_once() -> None:
     bench = Bench()
-    bench.socket.drops = 5  # for want of memory, before
+    bench.socket.drops = 5  # dropped earlier, for lack of memory
     bench.use(Loss(ALL))
     bench.socket.drops = 12
     bench.filter.count()
@@ -408,7 +408,7 @@ def test_what_is_dropped_while_it_is_attached_counts_once() -> None:
     assert bench.filter.dropped == 11
 
 
-# ── what goes wrong ───────────────────────────────────────────────────────────────────────
+# ── errors ────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(("error", "logged"), [(errno.EBADF, 0), (errno.EPERM, 1), (errno.ENOMEM, 1)])

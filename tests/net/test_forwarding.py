@@ -1,4 +1,4 @@
-"""TCP manners with nothing injected: both ways, half-close, reset, back-pressure, dialling."""
+"""TCP without faults: both directions, half-close, reset, back-pressure, dialling."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_half_close_of_the_client_leaves_the_answer_open(loop_name: str) -> None
         proxy, client, server = await stage.pair()
         await send(client, b"all I have")
         client.shutdown(socket.SHUT_WR)
-        assert await receive(server, 100) == b"all I have"  # the end of the stream came through
+        assert await receive(server, 100) == b"all I have"  # the end-of-stream arrived, too
         await send(server, b"late answer")
         assert await receive(client, 11) == b"late answer"
         server.close()
@@ -82,7 +82,7 @@ def test_a_slow_reader_slows_the_sender(loop_name: str) -> None:
         assert source is not None and sink is not None
         await until(lambda: not source.is_reading() and not can_send(server))
         assert not sending.done()
-        assert pipe.bytes < 24 * 2**20  # the rest is in kernel buffers, ours are small
+        assert pipe.bytes < 24 * 2**20  # the rest is in the kernel's buffers; the test's own are small
         assert sink.get_write_buffer_size() < 2**20
         assert len(await receive(client, size)) == size
         await sending
@@ -129,7 +129,7 @@ def test_an_upstream_that_does_not_answer_times_out(loop_name: str) -> None:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         fillers = [stage.keep(socket.socket()) for _ in range(4)]
-        for filler in fillers:  # the backlog takes one or two; from then on SYNs get no answer
+        for filler in fillers:  # the backlog takes one or two; after that, SYNs get no response
             filler.connect_ex(full.getsockname())
         await until(lambda: any(can_send(filler) for filler in fillers))
         proxy = await stage.proxy_to(f"127.0.0.1:{full.getsockname()[1]}", connect_timeout="300ms")
@@ -138,8 +138,8 @@ def test_an_upstream_that_does_not_answer_times_out(loop_name: str) -> None:
             await receive(client, 1)
         failed = await stage.event("dial_failed")
         assert isinstance(failed, DialFailed)
-        assert failed.reason == "no answer within 0.3 s"
-        assert failed.after_s >= 0.299  # timed by the loop, whose clock counts whole ms
+        assert failed.reason == "no response within 0.3 s"
+        assert failed.after_s >= 0.299  # the loop measures this in whole ms
 
     run(loop_name, scenario)
 
@@ -157,7 +157,7 @@ def test_a_name_that_does_not_resolve_resets_the_client(loop_name: str) -> None:
 
 def test_a_name_with_several_addresses_is_tried_in_turn(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
-        listener = stage.listener()  # on IPv4 alone; ::1 of the same port refuses
+        listener = stage.listener()  # on IPv4 only; ::1 refuses the same port
         port = listener.getsockname()[1]
         loop = asyncio.get_running_loop()
 
@@ -169,7 +169,7 @@ def test_a_name_with_several_addresses_is_tried_in_turn(loop_name: str) -> None:
             ]
 
         proxy = await stage.proxy_to(f"localhost:{port}")
-        if loop_name == "asyncio":  # uvloop's loop takes no new attributes; its own resolver is used there
+        if loop_name == "asyncio":  # uvloop's loop allows no new attributes, so its own resolver is used
             loop.getaddrinfo = both_families  # type: ignore[method-assign, assignment]
         client = await stage.connect(proxy)
         server = await stage.accept(listener)

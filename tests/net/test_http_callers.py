@@ -1,4 +1,4 @@
-"""Faults that requests ask for themselves, answers that say what was done to them, and limits."""
+"""Faults that requests ask for, response headers that announce faults, and limits."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ def test_a_delayed_abort_waits_and_keeps_its_turn_even_while_faults_change(forbi
         began = time.monotonic()
         await client.send(asked.raw + OTHER.raw)
         assert await server.has(len(OTHER.raw))
-        await taken(proxy, downstream=len(OTHER_ANSWER.raw))  # the answer to the second is held behind
+        await taken(proxy, downstream=len(OTHER_ANSWER.raw))  # the response to the second request waits behind it
         stage.supervisor.put_fault("proxy", fault("edit", type="http_headers", remove=["x"]), "test")
         await asyncio.sleep(0)
         stage.supervisor.heal("test")
-        if forbidden:  # nobody may ask any longer, and what was asked for before is still given
+        if forbidden:  # requests may not ask for faults any more, but an earlier request still gets its fault
             await stage.supervisor.change_proxy(replace(proxy.spec, caller_faults=CallerFaults()), "test")
         assert await client.until(lambda: client.raw.endswith(OTHER_ANSWER.raw))
         assert time.monotonic() - began >= 0.15
@@ -121,7 +121,7 @@ def test_a_delayed_abort_waits_and_keeps_its_turn_even_while_faults_change(forbi
     run(loop_name, scenario)
 
 
-# ── announcing ────────────────────────────────────────────────────────────────────────────
+# ── announcements ─────────────────────────────────────────────────────────────────────────
 
 
 def test_answers_that_faults_made_or_changed_say_so(loop_name: str) -> None:
@@ -166,7 +166,7 @@ def test_a_client_that_pipelines_without_reading_is_slowed_and_loses_nothing(
         source = proxy.connections[1].upstream.source
         assert source is not None
         await until(lambda: not source.is_reading() and not can_send(c))
-        most = 50 + 2**18 // len(post.raw) + 2  # what one read brings is taken
+        most = 50 + 2**18 // len(post.raw) + 2  # one read may bring more requests than the limit
         assert not sending.done(), "12 MB cannot all be on their way"
         assert 50 < proxy.exchanges_in_flight() < most
         assert proxy.held("upstream") < 2**19
@@ -205,7 +205,7 @@ def test_a_request_longer_than_hold_limit_is_not_copied(size: int, copies: int, 
             assert await copy.over() == "eof" and copy.raw == asked.raw
             await copy.stop()
         else:
-            later = await stage.connect(proxy)  # a copy would stand before it in the backlog
+            later = await stage.connect(proxy)  # a copy's connection would be accepted first
             await send(later, OTHER.raw)
             assert await receive(await stage.accept(listener), len(OTHER.raw)) == OTHER.raw
         assert server.raw == asked.raw

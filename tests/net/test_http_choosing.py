@@ -1,4 +1,4 @@
-"""Which messages a fault touches, and what several faults make of one message."""
+"""The messages that a fault acts on, and several faults on one message."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def statuses(raw: bytes) -> list[str]:
 async def hits(
     loop_stage: Stage, count: int, cut: int = 0, connections: int = 1, **faults: dict[str, object]
 ) -> list[int]:
-    """Which of so many requests for /hit, each behind one for /other, `it` has answered in the server's place."""
+    """Send `count` requests for /hit, each after one for /other; return the numbers of those that `it` responded to."""
     listener = loop_stage.listener()
     proxy = await loop_stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", protocol="http", faults=faults)
     found: list[str] = []
@@ -78,7 +78,7 @@ def test_skip_count_and_nth_count_the_messages_that_match(
 
 def test_probability_is_that_share_of_the_messages() -> None:
     count, share = 2000, 0.2
-    margin = 4 * math.sqrt(count * share * (1 - share))  # beyond it once in 16 000 seeds; this one is fixed
+    margin = 4 * math.sqrt(count * share * (1 - share))  # one seed in 16 000 exceeds it; this seed is fixed
 
     async def scenario(stage: Stage) -> None:
         touched = await hits(stage, count, connections=4, it={**ABORT, "probability": share})
@@ -140,7 +140,7 @@ def test_an_answer_that_a_fault_wants_by_its_status_or_type(loop_name: str) -> N
     run(loop_name, scenario)
 
 
-# ── two on one message ────────────────────────────────────────────────────────────────────
+# ── two faults on one message ─────────────────────────────────────────────────────────────
 
 
 def test_the_first_of_two_aborts_wins_and_a_delay_ahead_of_it_holds_it(loop_name: str) -> None:

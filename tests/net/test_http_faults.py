@@ -1,4 +1,4 @@
-"""Every fault on messages, on exchanges of every shape: what both sides see, to the byte, and how it ends."""
+"""Every message fault on exchanges of every shape: the exact bytes that both sides receive, and the end."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ from tests.net.http_shapes import (
 )  # fmt: skip
 
 PATIENCE = 30.0
-"""Seconds after which one connection hangs."""
+"""Seconds after which a connection counts as hanging."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of the exchange."""
+    """The expected outcome of an exchange."""
 
     asked: bytes | Message | None
-    """What reaches the server; a Message whose body is other than that; None for nothing."""
+    """The request that the server receives: a Message stands for the same with another body, None for no request."""
     answered: bytes | Message | None
-    """What reaches the client."""
+    """The response that the client receives, in the same way."""
     end: str = "usable"
-    """`usable`, `silent`, `eof` or `reset`, or several that it may be."""
+    """The state of the client's connection afterwards: `usable`, `silent`, `eof` or `reset`; several if any may be."""
     status: int = 0
-    """The class of status that it is counted under."""
+    """The class of status under which the exchange is counted."""
     after: float = 0.0
-    """Seconds that it takes at least."""
+    """The shortest time that the exchange takes, in seconds."""
     asked_again: int = 0
-    """Copies that reach the server on connections of their own."""
+    """The number of copies that the server receives on other connections."""
     detail: str = ""
-    """What the event says that ends it."""
+    """The detail of the event at the connection's end."""
     touched: int = 1
     at_once: bool = False
-    """It ends while answers to earlier requests may be on their way."""
+    """True if the connection may end before earlier requests have their responses."""
 
 
 def usual(shape: Shape, **changes: object) -> Outcome:
-    """Nothing changes but what is said."""
+    """Return the outcome without a fault, with some changes."""
     status = int(shape.answer.head[9:10])
     plain = Outcome(shape.request.raw, shape.answer.raw, "eof" if shape.closes else "usable", status)
     return replace(plain, **changes)  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def response_dropped_and_closed(shape: Shape) -> Outcome:
 
 
 def duplicated(shape: Shape) -> Outcome:
-    copies = 2 if shape.name != "large" else 0  # which is longer than `hold_limit`
+    copies = 2 if shape.name != "large" else 0  # a large request is longer than `hold_limit`
     return usual(shape, asked_again=copies)
 
 
@@ -114,7 +114,7 @@ def truncated(then: str, size: int | None = None, share: float | None = None) ->
         if left >= length:
             return usual(shape)
         verb = "closed" if then == "eof" else "reset"
-        # A client that is reset may lose what it has not read.
+        # A client that is reset may lose bytes that it has not read.
         asked = None if shape.early else shape.request.raw
         return Outcome(asked, shape.answer.cut(left), then, 0, detail=f"{verb} by fault it")
 
@@ -126,7 +126,7 @@ def request_truncated(then: str, size: int) -> Callable[[Shape], Outcome]:
         if size >= len(shape.request.body):
             return usual(shape)
         verb = "closed" if then == "eof" else "reset"
-        end = "eof reset" if shape.name == "large" else then  # closed while the client still writes
+        end = "eof reset" if shape.name == "large" else then  # closed while the client still sends
         return Outcome(shape.request.cut(size), None, end, 0, detail=f"{verb} by fault it", at_once=True)
 
     return outcome
@@ -163,7 +163,7 @@ def reset(size: int | None) -> Callable[[Shape], Outcome]:
             return usual(shape)
         answered = None if size is None else shape.answer.cut(size) if size else shape.answer.head
         asked = None if shape.early else shape.request.raw
-        status = 0 if shape.answer.body else int(shape.answer.head[9:10])  # whole, then reset
+        status = 0 if shape.answer.body else int(shape.answer.head[9:10])  # the response is complete before the reset
         return Outcome(asked, answered, "reset", 0 if size is None else status, detail="reset by fault it")
 
     return outcome
@@ -282,7 +282,7 @@ class Meeting:
         assert touched == [("it", "/hit", 1 + self.shape.before)], name
 
     async def _answered(self, outcome: Outcome) -> bytes:
-        """What the client got in answer to the request for /hit, once all is there that shall be."""
+        """Wait for everything that the client is to receive, and return the response to the request for /hit."""
         client, shape = self.client, self.shape
         ahead = OTHER_ANSWER.raw * shape.before + (INTERIM if shape.expects and outcome.asked is not None else b"")
         expected = outcome.answered or b""
@@ -301,7 +301,7 @@ class Meeting:
         return client.raw[len(ahead) : len(client.raw) - len(behind)]
 
     async def _silence(self, outcome: Outcome) -> None:
-        """Nothing more reaches the client, also when it asks again: not before it has closed, nor then."""
+        """Check that the client receives nothing more, even after another request and after its end-of-stream."""
         client, server, shape = self.client, self.server, self.shape
         size, proxied = len(client.raw), self.proxy.connections[self.number]
         await client.send(OTHER.raw)
@@ -339,7 +339,7 @@ class Meeting:
             assert await server.until(lambda: server.raw.endswith(behind + OTHER.raw))
             behind += OTHER.raw
         elif outcome.end == "silent" and outcome.asked is not None:
-            behind += OTHER.raw  # which `_silence` has sent
+            behind += OTHER.raw  # `_silence` has sent it
             assert await server.until(lambda: server.raw.endswith(behind))
         await client.stop()
         await server.over()
@@ -349,7 +349,7 @@ class Meeting:
             if outcome.end in ("usable", "silent"):
                 assert server.raw.endswith(behind)
                 self._compare(server.raw[len(ahead) : len(server.raw) - len(behind)], outcome.asked, shape.name)
-            else:  # whether later requests still pass is a matter of time
+            else:  # later requests may or may not arrive before the end
                 asked = outcome.asked if isinstance(outcome.asked, bytes) else b""
                 assert server.raw[len(ahead) :].startswith(asked), shape.name
         elif not shape.early:
@@ -371,7 +371,7 @@ class Meeting:
         return event
 
     def counted(self) -> list[int]:
-        """Messages touched, and exchanges for /hit by the class of their status."""
+        """Return the number of messages that the fault acted on, and of the exchanges for /hit by class of status."""
         statuses = [0] * 6
         for (_, route), tally in self.proxy.tally.routes.items():
             if route == "/hit":

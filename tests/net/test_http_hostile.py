@@ -1,4 +1,4 @@
-"""Messages that can be read in two ways, through a running proxy: the same bytes behind it, and nothing left over."""
+"""Ambiguous messages through a running proxy: the server receives the same bytes, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fault(name: str, **settings: object) -> FaultSpec:
 
 
 async def swap(client: socket.socket, server: socket.socket, shape: Shape) -> tuple[bytes, bytes]:
-    """Both sides send and close; what each of them got."""
+    """Send from both sides and close; return the bytes that each side received."""
     dice = random.Random(shape.name)
 
     async def say(sock: socket.socket, data: bytes) -> None:
@@ -213,7 +213,7 @@ def _made(dice: random.Random, side: str) -> bytes:
 
 
 async def speak(sock: socket.socket, dice: random.Random, side: str) -> None:
-    """Say something, in pieces, hear a little, and vanish in the middle of it, one way or another."""
+    """Send some data in pieces, receive a little, and leave at any time, by close or reset."""
     loop = asyncio.get_running_loop()
     with sock:
         with contextlib.suppress(OSError, TimeoutError):
@@ -246,7 +246,7 @@ def test_whoever_vanishes_in_the_middle_of_anything_leaves_nothing_behind(loop_n
         server_dice = random.Random(1)
 
         def serve() -> None:
-            """By hand: a cancelled `sock_accept` may lose a socket."""
+            """Accept without `sock_accept`, which may lose a socket when it is cancelled."""
             sock, _ = listener.accept()
             sock.setblocking(False)
             task = loop.create_task(speak(sock, random.Random(server_dice.random()), "server"))
@@ -273,7 +273,7 @@ def test_whoever_vanishes_in_the_middle_of_anything_leaves_nothing_behind(loop_n
         loop.add_reader(listener, serve)
         await asyncio.gather(meddle(random.Random(2)), *(ask(random.Random(number)) for number in range(asking)))
         loop.remove_reader(listener)
-        listener.close()  # whom it has not accepted is reset
+        listener.close()  # clients that were not accepted are reset
         await asyncio.gather(*served)
         stage.supervisor.heal("test")
         await until(lambda: not running.connections)

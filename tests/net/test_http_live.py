@@ -1,4 +1,4 @@
-"""Message faults put, changed and taken away while messages are under way, alone and beside others."""
+"""Message faults that are added, changed and removed during messages, alone and together with others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def over(*ends: End) -> None:
 
 
 async def is_still(stage: Stage, end: End, client: End, server: End) -> bool:
-    """Nothing more reaches this end, once the proxy has taken all that was sent by now."""
+    """Return whether this peer receives nothing more after the proxy has read all bytes sent so far."""
     size = len(end.raw)
     [connection] = stage.supervisor.proxy("proxy").connections.values()
     await settled(connection, client, server)
@@ -156,7 +156,7 @@ LONG_CHUNKED = chunked(answer("200 OK", body=None), *(LARGE[:5_000] for _ in ran
 
 
 def test_any_change_in_the_middle_of_a_body_loses_nothing(loop_name: str) -> None:
-    """Every pair of faults that lose nothing, in place of one another while half of the answer is there."""
+    """Replace each lossless fault with each other one while half of the response has arrived."""
 
     async def scenario(stage: Stage) -> None:
         listener = stage.listener()
@@ -206,7 +206,7 @@ def test_the_rest_of_an_aborted_request_never_reaches_the_server(heals: bool, fo
 
 
 def test_an_abort_that_closes_lets_the_client_end_its_request_first(loop_name: str) -> None:
-    """Closed before, the kernel would answer what still comes with a reset, and the client lose its answer."""
+    """If the proxy closed earlier, the kernel would respond to the rest with a RST, and the client lose it."""
     asked = request("POST", "/hit", "Connection: close", body=LARGE)
 
     async def scenario(stage: Stage) -> None:
@@ -287,7 +287,7 @@ def test_beside_faults_on_the_stream_in_any_order(order: int, loop_name: str) ->
 
 
 def test_meddling_with_every_fault_during_many_exchanges_keeps_them_whole(loop_name: str) -> None:
-    """Faults that lose nothing come and go a thousand times while a hundred exchanges run."""
+    """Add and remove lossless faults a thousand times during a hundred exchanges."""
     long = answer("200 OK", body=LARGE[:20_000])
 
     async def scenario(stage: Stage) -> None:

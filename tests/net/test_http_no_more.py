@@ -1,4 +1,4 @@
-"""Connections that are no HTTP, or no longer: they pass untouched, both ways, as on a tcp proxy."""
+"""Connections that are not HTTP/1, or no longer: their bytes are forwarded unchanged, as on a tcp proxy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def ends(stage: Stage, faults: dict[str, dict[str, object]], **settings: o
 
 
 async def exchange_bytes(client: End, server: End, data: bytes) -> None:
-    """The same bytes both ways, at once, unchanged."""
+    """Send the same bytes from both sides at once, and check that they arrive unchanged."""
     there, back = len(server.raw), len(client.raw)
     sending = asyncio.create_task(client.send(data))
     await server.send(data)
@@ -65,7 +65,7 @@ def test_what_was_upgraded_is_a_stream(
         assert server.raw[there:] == changed(asked)
         assert client.raw[back:] == changed(answered) + b"ahead"
         await exchange_bytes(client, server, NOISE)
-        await exchange_bytes(client, server, GET.raw)  # which is now no message
+        await exchange_bytes(client, server, GET.raw)  # this is not a message any more
         put = {"type": "http_abort"}, {"type": "http_corrupt", "rate": "100%", "on": "request"}
         for number, settings in enumerate(put):
             stage.supervisor.put_fault("proxy", fault(f"f{number}", **settings), "test")

@@ -1,4 +1,4 @@
-"""After a lost request or answer nothing is heard on that connection any more, until it ends; and it does end."""
+"""After a request or response was lost, the client receives nothing more on that connection until it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def ends(stage: Stage, loss: str, **settings: object) -> tuple[End, End]:
 
 
 async def is_silent(stage: Stage, client: End, server: End, number: int = 1) -> bool:
-    """Nothing more reaches the client, not even an end, once the proxy has taken all that was sent by now."""
+    """Return whether the client receives nothing, not even an end, after the proxy has read all bytes sent so far."""
     size = len(client.raw)
     await settled(stage.supervisor.proxy("proxy").connections[number], client, server)
     return (len(client.raw), client.end) == (size, "")
@@ -41,7 +41,7 @@ async def closed(stage: Stage, *ends: End) -> tuple[str, str]:
 
 
 async def lose_one(stage: Stage, loss: str, client: End, server: End) -> None:
-    """The request for /hit, which is lost or whose answer is."""
+    """Send the request for /hit; a fault drops it, or its response."""
     size = len(server.raw)
     await client.send(GET.raw)
     if loss == "http_drop_response":
@@ -64,7 +64,7 @@ def test_what_was_asked_before_is_answered_and_what_is_asked_later_is_not(loss: 
             await server.send(OTHER_ANSWER.raw + OK.raw + OTHER_ANSWER.raw)
         assert await client.has(len(OTHER_ANSWER.raw))
         for _ in range(3):
-            await client.send(OTHER.raw)  # which no fault wants
+            await client.send(OTHER.raw)  # no fault acts on this request
             await server.send(OTHER_ANSWER.raw)
             assert await is_silent(stage, client, server)
         assert client.raw == OTHER_ANSWER.raw
@@ -181,7 +181,7 @@ def test_a_client_that_pipelines_into_the_silence_is_still_noticed_when_it_leave
 
 
 def test_a_lost_answer_does_not_keep_others_from_theirs(loop_name: str) -> None:
-    """Silence is a connection's, not the proxy's."""
+    """Only that connection becomes silent, not the proxy."""
 
     async def scenario(stage: Stage) -> None:
         listener = stage.listener()

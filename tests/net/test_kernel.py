@@ -1,4 +1,4 @@
-"""What the kernel is asked for one TCP socket, and what it answers."""
+"""The options of one TCP socket: the values that the kernel gets and returns."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from chaosproxy.faults.base import Drop
 from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capability, probe
 from chaosproxy.net.kernel.sockopts import (
-    ask_if_alive,
     attach,
+    borrow_socket,
     detach,
     dropped,
-    lent_socket,
     limit_pacing,
     read_tcp_info,
+    set_keepalive,
     tcp_info,
     tcp_socket,
 )
 from chaosproxy.tallies import TcpInfo
-from tests.servers.namespace import without_net_admin
+from tests.servers.namespace import without_privileges
 from tests.servers.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
-linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="uses the Linux kernel")
 
 TCP_INFO, SO_MAX_PACING_RATE = 11, 47
 FIELDS = (
     "rto ato snd_mss rcv_mss unacked sacked lost retrans fackets last_data_sent last_ack_sent last_data_recv "
     "last_ack_recv pmtu rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans"
 ).split()
-"""Of four bytes each, after eight bytes of which tcpi_backoff is the fifth (linux/tcp.h)."""
+"""Fields of four bytes each. Eight bytes come before them; the fifth of those is tcpi_backoff (linux/tcp.h)."""
 
 
 @contextmanager
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both ends of a TCP connection; each `send` is a segment of its own."""
+    """Return both ends of a TCP connection; each `send` makes a segment of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server, _ = listener.accept()
@@ -62,11 +62,11 @@ def info(sock: socket.socket) -> TcpInfo:
     return found
 
 
-# ── what it tells ─────────────────────────────────────────────────────────────────────────
+# ── statistics ────────────────────────────────────────────────────────────────────────────
 
 
 def a_struct(backoff: int, **given: int) -> bytes:
-    """A tcp_info in which every field has another value."""
+    """Return a tcp_info with a different value in every field."""
     numbers = [given.get(name, 1_000_000 + place) for place, name in enumerate(FIELDS)]
     return struct.pack("=8B24I", 200, 201, 202, 203, backoff, 205, 206, 207, *numbers)
 
@@ -75,7 +75,7 @@ def test_each_number_is_read_from_its_place() -> None:
     data = a_struct(3, unacked=17, total_retrans=4_000_000_000, rtt=25_300)
     expected = TcpInfo(unacked=17, retransmits=4_000_000_000, backoff=3, rtt=0.0253)
     assert read_tcp_info(data) == expected
-    assert read_tcp_info(data + bytes(152)) == expected, "newer kernels tell more"
+    assert read_tcp_info(data + bytes(152)) == expected, "newer kernels return more"
 
 
 def test_a_struct_that_is_too_short_tells_nothing() -> None:
@@ -103,29 +103,29 @@ def test_who_is_not_tcp_or_closed_says_so() -> None:
         tcp_info(datagrams)
     closed = socket.socket()
     closed.close()
-    for ask in (tcp_info, dropped):
+    for read in (tcp_info, dropped):
         with pytest.raises(OSError) as caught:
-            ask(closed)
+            read(closed)
         assert caught.value.errno == errno.EBADF
 
 
-# ── what it drops ─────────────────────────────────────────────────────────────────────────
+# ── drops ─────────────────────────────────────────────────────────────────────────────────
 
 
 def data_segments_sent(sock: socket.socket) -> int:
-    """tcpi_data_segs_out: retransmissions included."""
+    """Return tcpi_data_segs_out, which includes retransmissions."""
     return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256), 156)[0])
 
 
 def at_rest(read: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
-    """Several counters of the kernel as they are at one time: read twice, with nothing sent again in between."""
+    """Read several counters of the kernel at one moment: repeat until two reads in a row are equal."""
     while (found := read()) != read():
         pass
     return found
 
 
 def segments_sent(sock: socket.socket) -> int:
-    """tcpi_segs_out: bare acknowledgements included."""
+    """Return tcpi_segs_out, which includes bare acknowledgements."""
     return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256), 136)[0])
 
 
@@ -139,13 +139,13 @@ def test_what_a_filter_drops_is_counted_exactly() -> None:
         attach(server, losing((Drop(),)))
         for _ in range(5):
             client.sendall(b"b")
-        wait_until(lambda: info(client).retransmits >= 2, 5.0, "it has been sent again twice")
+        wait_until(lambda: info(client).retransmits >= 2, 5.0, "it was retransmitted twice")
         assert info(client).backoff >= 1 and info(client).unacked >= 1
         lost, sent, again = at_rest(lambda: (dropped(server), segments_sent(client), info(client).retransmits))
         assert lost == sent - sent_before == 5 + again
         detach(server)
         got = b""
-        while len(got) < 5:  # the next retransmission gets through
+        while len(got) < 5:  # the next retransmission arrives
             got += server.recv(10)
         assert got == b"bbbbb"
         assert (dropped(server), dropped(client)) == (lost, 0)
@@ -182,10 +182,10 @@ def test_a_program_replaces_what_was_attached_before() -> None:
 def test_to_detach_where_nothing_is_attached_does_nothing() -> None:
     with socket.socket() as sock:
         detach(sock)
-    detach(sock)  # it is closed
+    detach(sock)  # the socket is closed
 
 
-# ── what it is told ───────────────────────────────────────────────────────────────────────
+# ── pacing and keepalive ──────────────────────────────────────────────────────────────────
 
 
 @linux
@@ -203,14 +203,14 @@ def test_a_rate_is_kept_in_whole_bytes_per_second(rate: float | None, kept: int)
 def test_a_peer_is_asked_each_second_until_it_is_not() -> None:
     with pair() as (client, _):
         before = segments_sent(client)
-        ask_if_alive(client, True)
+        set_keepalive(client, True)
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 1
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 1
         began = time.monotonic()
-        wait_until(lambda: segments_sent(client) == before + 1, 5.0, "the peer is asked")
+        wait_until(lambda: segments_sent(client) == before + 1, 5.0, "a probe is sent")
         assert time.monotonic() - began > 0.9
-        ask_if_alive(client, False)
+        set_keepalive(client, False)
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
 
 
@@ -218,7 +218,7 @@ def test_a_peer_is_asked_each_second_until_it_is_not() -> None:
 
 
 class Lender:
-    """A transport as far as its socket is concerned."""
+    """The part of a transport that gives access to its socket."""
 
     def __init__(self, sock: socket.socket | None) -> None:
         self._socket = sock
@@ -230,7 +230,7 @@ class Lender:
 
 def test_a_tcp_socket_is_lent_and_stays_open_when_given_back() -> None:
     with pair() as (client, server):
-        lent = lent_socket(Lender(client))  # type: ignore[arg-type]  # all that is asked of a transport
+        lent = borrow_socket(Lender(client))  # type: ignore[arg-type]  # the function uses nothing else of a transport
         assert lent is not None and lent is not client
         assert lent.fileno() == client.fileno()
         lent.detach()
@@ -245,20 +245,20 @@ def test_what_is_gone_or_a_unix_socket_is_not_lent() -> None:
     one, other = socket.socketpair()
     with closing(one), closing(other):
         for sock in (None, closed, one):
-            assert lent_socket(Lender(sock)) is None  # type: ignore[arg-type]
+            assert borrow_socket(Lender(sock)) is None  # type: ignore[arg-type]
             assert tcp_socket(Lender(sock)) is None  # type: ignore[arg-type]
 
 
-# ── what can be done ──────────────────────────────────────────────────────────────────────
+# ── capabilities ──────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.namespace
 def test_with_the_privilege_everything_can_be_had() -> None:
-    assert [one.name for one in probe().all()] == ["filters", "pacing", "tcp_info"]
+    assert [one.name for one in probe().all()] == ["filters", "pacing", "tcp_info", "tap"]
     assert all(one.available and not one.remedy and one.purpose for one in probe().all()), probe()
 
 
-TELL = """
+PROBE = """
 import errno, json, socket, struct
 from chaosproxy.net.kernel.capabilities import probe
 keep_all = struct.pack("HBBI", 6, 0, 0, 2**32 - 1)
@@ -274,11 +274,12 @@ print(json.dumps([refusal, *(one.view() for one in probe().all())]))
 
 @linux
 def test_without_the_privilege_it_says_what_is_lacking_and_how_to_get_it() -> None:
-    """Older kernels attach filters without it: the kernel, asked beside, says which is true."""
-    command = [*without_net_admin(), sys.executable, "-c", TELL]
+    """Old kernels attach filters without the privilege, so the subprocess also tries it without the probe."""
+    command = [*without_privileges(), sys.executable, "-c", PROBE]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    refusal, filters, pacing, info = json.loads(done.stdout)
-    assert pacing["available"] and info["available"], "neither asks for privileges"
+    refusal, filters, pacing, info, tap = json.loads(done.stdout)
+    assert pacing["available"] and info["available"], "neither needs a privilege"
+    assert "CAP_NET_RAW" in tap["lacking"] and "setcap cap_net_raw+ep" in tap["remedy"]
     assert refusal in (0, errno.EPERM)
     assert filters["available"] == (refusal == 0)
     if refusal:
@@ -290,7 +291,7 @@ def test_without_the_privilege_it_says_what_is_lacking_and_how_to_get_it() -> No
 def test_elsewhere_nothing_can_be_had_and_the_remedy_is_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     found = probe.__wrapped__()
-    assert [one.name for one in found.all()] == ["filters", "pacing", "tcp_info"]
+    assert [one.name for one in found.all()] == ["filters", "pacing", "tcp_info", "tap"]
     assert not any(one.available for one in found.all())
     assert all("darwin" in one.lacking and "Linux" in one.remedy for one in found.all())
 

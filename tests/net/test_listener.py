@@ -1,4 +1,4 @@
-"""Accepting when descriptors run out."""
+"""Accept clients when the process runs out of descriptors."""
 
 from __future__ import annotations
 

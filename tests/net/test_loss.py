@@ -1,8 +1,8 @@
-"""Packet loss in the kernel against arithmetic: how often, how late, how slow, in what bursts.
+"""Packet loss in the kernel compared with theory: frequency, delay, throughput and bursts.
 
-Who waited for a retransmission is read from the kernel's own counts, and that it was late from the clock. A lower
-bound on a delay holds on a machine that is busy with other things; an upper bound does not, so none is asserted.
-Bounds are of 5 standard deviations.
+The kernel's counts show which round trips needed a retransmission, and the clock shows that these were late. Lower
+bounds on a delay hold on a busy machine too; upper bounds do not, so the tests assert none. Frequencies must be
+within 5 standard deviations.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tests.net.lossy import FAR, NEAR, far_link, knock, likely, mathis, pftk, re
 pytestmark = pytest.mark.namespace
 
 RECOVERY = 0.19
-"""Seconds before a request that is alone on its way is sent again, at least.
+"""The shortest time in seconds until a request is retransmitted when no other packet is in flight.
 
-Measured: 204 ms. A tail loss probe is due 2·RTT + 200 ms after it (tcp_schedule_loss_probe adds the minimal RTO where
-one packet is out), the first RTO 200 ms + RTT; whichever is first. The second one lost makes 413 ms or, where the
-first was no probe, 630 ms.
+Measured: 204 ms. A tail loss probe is due after 2·RTT + 200 ms (tcp_schedule_loss_probe adds the minimal RTO if one
+packet is in flight), the first RTO after 200 ms + RTT; the earlier one counts. If the retransmission is lost too, the
+next one comes after 413 ms or, if the first was no probe, after 630 ms.
 """
 SYN_RETRY = 0.95
-"""The same for a SYN: 1 s (RFC 6298, 2.1)."""
+"""The same for a SYN: 1 s (RFC 6298 §2.1)."""
 
 
 def lose(stage: Stage, name: str = "proxy", **settings: object) -> None:
@@ -42,7 +42,7 @@ def lose(stage: Stage, name: str = "proxy", **settings: object) -> None:
 
 
 def our_sockets(running: Proxy, direction: str) -> dict[tuple[str, int], Any]:
-    """The proxy's own sockets on that side of its open connections, by the peer's address."""
+    """Return the proxy's sockets on one side of its open connections, by the peer's address."""
     pipes = [getattr(one, direction) for one in running.connections.values()]
     socks = [pipe.source.get_extra_info("socket") for pipe in pipes if pipe.source is not None]
     return {sock.getpeername(): sock for sock in socks}
@@ -65,7 +65,7 @@ async def fill(sock: socket.socket) -> None:
 
 @asynccontextmanager
 async def playing() -> AsyncIterator[list[asyncio.Future[None]]]:
-    """Whatever is put on the list ends with the block."""
+    """Cancel the tasks in the list at the end of the block."""
     tasks: list[asyncio.Future[None]] = []
     try:
         yield tasks
@@ -76,7 +76,7 @@ async def playing() -> AsyncIterator[list[asyncio.Future[None]]]:
 
 
 async def pairs(stage: Stage, many: int) -> tuple[Proxy, list[socket.socket], list[socket.socket]]:
-    """A proxy, clients' sockets through it, and the server's ends."""
+    """Return a proxy, its clients' sockets, and the server's ends of the connections."""
     listener = stage.listener()
     running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}")
     clients, servers = [], []
@@ -104,7 +104,7 @@ def test_every_packet_has_dice_of_its_own(rate: float) -> None:
             knock(client)
             counts.append(read_tcp(ours).arrived)
         stage.supervisor.heal("test")
-        await send(client, b"x")  # one packet, behind all others
+        await send(client, b"x")  # one packet after all others
         await receive(server, 1)
         assert likely(packets - (read_tcp(ours).arrived - counts[0] - 1), packets, rate)
         lost = [before == after for before, after in pairwise(counts)]
@@ -131,9 +131,9 @@ class Trip:
         self._before = self._retransmits()
         self._began = time.monotonic()
         self.seconds = math.inf
-        """Until the echo was there."""
+        """Seconds until the echo arrived."""
         self.sent_again = False
-        """Whether the request or its echo had to be."""
+        """True if the request or its echo was retransmitted."""
 
     def _retransmits(self) -> int:
         return sum(read_tcp(sock).retransmits for sock in self._socks)
@@ -147,7 +147,7 @@ class Trip:
 
 
 async def make_trips(clients: dict[socket.socket, socket.socket]) -> list[Trip]:
-    """All of them in turn on each of many connections. Those that wait at the end are not waited for for long."""
+    """Make the trips one after another on each of many connections; wait one second for the last ones."""
     trips: list[Trip] = []
 
     async def ping(client: socket.socket, server: socket.socket) -> None:
@@ -171,14 +171,14 @@ async def make_trips(clients: dict[socket.socket, socket.socket]) -> list[Trip]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rate", "direction"),
-    [(0.05, "upstream"), (0.2, "upstream"), (0.2, "both")],
-    ids=["5%-upstream", "20%-upstream", "20%-both"],
+    ("loop_name", "rate", "direction"),
+    [("uvloop", 0.05, "upstream"), ("uvloop", 0.2, "upstream"), ("uvloop", 0.2, "both"), ("asyncio", 0.2, "both")],
+    ids=["uvloop-5%-upstream", "uvloop-20%-upstream", "uvloop-20%-both", "asyncio-20%-both"],
 )
 def test_a_round_trip_is_late_as_often_as_its_packets_are_lost(loop_name: str, rate: float, direction: str) -> None:
-    """Each is one packet per direction, the acknowledgement on its back; it is late if one of them is lost at first.
+    """A trip is one packet per direction, which also acknowledges; it is late if one of the two is lost.
 
-    The loss of a bare acknowledgement delays nobody: the next request acknowledges too.
+    The loss of a bare acknowledgement delays no trip: the next request acknowledges too.
     """
     late_share = rate if direction == "upstream" else 1 - (1 - rate) ** 2
 
@@ -188,10 +188,10 @@ def test_a_round_trip_is_late_as_often_as_its_packets_are_lost(loop_name: str, r
             tasks += [asyncio.ensure_future(echo(server)) for server in servers]
             ours = our_sockets(running, "upstream")
             ends = {client: ours[client.getsockname()] for client in clients}
-            for client in clients:  # TCP comes to know its round-trip time
+            for client in clients:  # TCP measures its round-trip time
                 await send(client, bytes(64))
                 await receive(client, 64)
-            await asyncio.sleep(0.1)  # for the last acknowledgements
+            await asyncio.sleep(0.1)  # wait for the last acknowledgements
             before = [(read_tcp(client).sent, read_tcp(ours).arrived) for client, ours in ends.items()]
             lose(stage, rate=rate, direction=direction)
             trips = await make_trips(dict(zip(clients, servers, strict=True)))
@@ -200,18 +200,18 @@ def test_a_round_trip_is_late_as_often_as_its_packets_are_lost(loop_name: str, r
         late = [trip for trip in trips if trip.sent_again]
         assert likely(len(late), len(trips), late_share)
         assert min(trip.seconds for trip in late) >= RECOVERY
-        assert median(trip.seconds for trip in trips if not trip.sent_again) < RECOVERY / 2, "the others need not wait"
+        assert median(trip.seconds for trip in trips if not trip.sent_again) < RECOVERY / 2, "others not delayed"
         sent = sum(one for one, _ in after) - sum(one for one, _ in before)
         arrived = sum(one for _, one in after) - sum(one for _, one in before)
         assert likely(dropped, sent, rate)
-        assert abs(dropped - (sent - arrived)) <= 0.01 * sent, "it is what was sent and did not arrive"
+        assert abs(dropped - (sent - arrived)) <= 0.01 * sent, "dropped is what did not arrive"
         assert direction == "both" or running.dropped("downstream") == 0
 
     run(loop_name, scenario)
 
 
 @pytest.mark.slow
-def test_a_new_client_sends_its_syn_again_as_often_as_it_is_lost(loop_name: str) -> None:
+def test_a_new_client_sends_its_syn_again_as_often_as_it_is_lost() -> None:
     many, rate = 200, 0.2
 
     async def scenario(stage: Stage) -> None:
@@ -231,11 +231,11 @@ def test_a_new_client_sends_its_syn_again_as_often_as_it_is_lost(loop_name: str)
             await until(lambda: all(client in seconds or read_tcp(client).retransmits for client in clients))
             late = [client for client in clients if read_tcp(client).retransmits]
             assert likely(len(late), many, rate)
-            # The second SYN gets through as often as the first.
+            # The retransmitted SYN is lost as often as the first one.
             await until(lambda: len(seconds) > many - len(late) // 2)
             assert all(seconds.get(client, math.inf) >= SYN_RETRY for client in late)
 
-    run(loop_name, scenario)
+    run("uvloop", scenario)
 
 
 # ── throughput ────────────────────────────────────────────────────────────────────────────
@@ -245,7 +245,7 @@ ONE_WAY = 0.01
 
 
 async def flows(stage: Stage, name: str, rate: float, tasks: list[asyncio.Future[None]]) -> list[socket.socket]:
-    """Clients that send as much as TCP lets them, far from a proxy that loses so much of it."""
+    """Start clients that send as fast as TCP allows, over the link, to a proxy that loses that share of the packets."""
     listener = stage.listener()
     server = f"127.0.0.1:{listener.getsockname()[1]}"
     running = await stage.supervisor.add_proxy(proxy(name, listen=f"{NEAR}:0", upstream=server), "test")
@@ -269,7 +269,7 @@ def test_throughput_falls_with_the_root_of_the_loss() -> None:
     async def scenario(stage: Stage) -> None:
         async with playing() as tasks:
             clients = {name: await flows(stage, name, rate, tasks) for name, rate in rates.items()}
-            await asyncio.sleep(1.5)  # past the slow start
+            await asyncio.sleep(1.5)  # after slow start
             before = {name: [read_tcp(client).acked for client in clients[name]] for name in rates}
             began = time.monotonic()
             rtts: dict[str, list[float]] = {name: [] for name in rates}
@@ -288,7 +288,7 @@ def test_throughput_falls_with_the_root_of_the_loss() -> None:
         for name in ("0.5%", "2%"):
             assert 0.75 <= to_mathis[name] <= 1.4, f"{name}: {to_mathis[name]:.2f} of what Mathis says"
         assert 1.5 <= rate["0.5%"] / rate["2%"] <= 3.0, "four times the loss is half the rate"
-        # Mathis knows no time-outs, PFTK none of what saves Linux from them (RACK, tail loss probes): it is between.
+        # The result is between the models: Mathis ignores timeouts, and PFTK lacks RACK and tail loss probes.
         assert to_mathis["20%"] < 0.75
         assert to_pftk["20%"] > 1.0
 

@@ -1,4 +1,4 @@
-"""Which mode a fault acts in, by what was asked for, the machine, the sockets and the fault itself."""
+"""The mode that a fault resolves to, by the requested mode, the machine, the sockets and the fault itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
 from tests.net.building import fault, proxy
 
-KERNEL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info")))
+KERNEL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(KERNEL, filters=Capability("filters", "for tests", "no privilege for it", "get the privilege"))
 NO_PACING = replace(KERNEL, pacing=Capability("pacing", "for tests", "no pacing here", "get another kernel"))
 NOTHING = replace(NO_FILTERS, pacing=NO_PACING.pacing)
@@ -37,21 +37,21 @@ IN_PACKETS = [
     (DEAD, TCP, KERNEL),
     (DEAD | {"existing": "reset"}, TCP, KERNEL),
     (LOSS, TCP, NO_PACING),
-    # A filter acts where a direction is read: upstream on the client's socket, downstream on the server's.
+    # A filter acts on the socket that a direction is read from: upstream the client's, downstream the server's.
     (LOSS | UP, UNIX_UPSTREAM, KERNEL),
     (LOSS | DOWN, UNIX_LISTEN, KERNEL),
     (CUT | UP, UNIX_UPSTREAM, KERNEL),
-    # Pacing acts where it is written.
+    # Pacing acts on the socket that a direction is written to.
     (FAST | UP, UNIX_LISTEN, KERNEL),
     (FAST | DOWN, UNIX_UPSTREAM, KERNEL),
     (FAST, TCP, NO_FILTERS),
     ({"type": "bandwidth", "rate": "100MB/s"}, TCP, KERNEL),
     ({"type": "bandwidth", "rate": "400MB/s"}, TCP, KERNEL),
-    # It acts on the listening socket alone.
+    # It acts only on the listening socket.
     (DEAD | UP, UNIX_UPSTREAM, KERNEL),
     (DEAD | DOWN, UNIX_UPSTREAM, KERNEL),
 ]
-"""Where auto and packet are packet."""
+"""Cases in which auto resolves to packet and packet is supported."""
 
 CANNOT = [
     (LOSS, TCP, NO_FILTERS, "no privilege for it; get the privilege, or give mode: stream"),
@@ -66,12 +66,12 @@ CANNOT = [
     (FAST | UP, UNIX_UPSTREAM, KERNEL, "its upstream address is a unix socket"),
     (FAST | DOWN, UNIX_LISTEN, KERNEL, "its listen address is a unix socket"),
     (FAST | BOTH, UNIX_LISTEN, KERNEL, "its listen address is a unix socket"),
-    # What acts on the listening socket needs one that knows packets, whichever way it acts.
+    # A fault that acts on the listening socket needs one with packets, whatever its direction.
     (CUT | DOWN, UNIX_LISTEN, KERNEL, "its listen address is a unix socket"),
     (CUT | DOWN, UNIX_UPSTREAM, KERNEL, "its upstream address is a unix socket"),
     (DEAD | DOWN, UNIX_LISTEN, KERNEL, "its listen address is a unix socket"),
 ]
-"""Where auto is stream and packet is refused, with these words."""
+"""Cases in which auto resolves to stream and packet is refused, with the reason."""
 
 RATHER_NOT = [
     ({"type": "packet_loss", "rate": "2%", "correlation": "25%"}, "no memory for correlation"),
@@ -79,15 +79,15 @@ RATHER_NOT = [
     ({"type": "bandwidth", "rate": "401MB/s"}, "more exact than the kernel's pacing"),
     (FAST | {"burst": "64KiB"}, "neither burst nor shared"),
     (FAST | {"shared": True}, "neither burst nor shared"),
-    (CUT | {"fail_fast": True}, "fail_fast needs no packets"),
+    (CUT | {"fail_fast": True}, "fail_fast drops no packets"),
 ]
-"""Where auto is stream on any machine, with these words."""
+"""Cases in which auto resolves to stream on any machine, with the reason."""
 
 Given = dict[str, object]
 
 
 def settled(given: Given, on: ProxySpec, kernel: Capabilities) -> ResolvedMode:
-    """How it acts; that its settings are those given, but for the mode, is checked for all."""
+    """Resolve the mode, and check that only the mode differs in the settings."""
     spec = fault(**given)
     found = resolve_mode(spec, on, kernel)
     assert found.settings == replace(spec.settings, mode=found.mode)  # type: ignore[type-var]  # Fault is no dataclass
@@ -110,7 +110,7 @@ def test_where_it_cannot_auto_is_stream_and_packet_is_refused(
     assert words in found.why
     with pytest.raises(Unsupported) as caught:
         resolve_mode(fault(**given, mode="packet"), on, kernel)
-    assert str(caught.value).startswith(f"mode packet of {given['type']} cannot be had on proxy 'proxy': ")
+    assert str(caught.value).startswith(f"mode packet of {given['type']} is not supported on proxy 'proxy': ")
     assert words in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Faults in the kernel, on real sockets: what the client's and the server's own TCP make of them."""
+"""Faults in the kernel, on real sockets: the reactions of the client's and the server's own TCP."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from tests.net.building import fault
 from tests.net.harness import Stage, address_of, can_send, close_with_reset, is_empty, receive, run, send, timed, until
 
 pytestmark = pytest.mark.namespace
+
+on_uvloop = pytest.mark.parametrize("loop_name", ["uvloop"])
+"""For tests of the kernel only; in the others it matters how a loop reads, writes, accepts and closes."""
 
 SO_GET_FILTER = 26
 TCP_USER_TIMEOUT = 18
@@ -47,18 +50,18 @@ def info(sock: socket.socket) -> TcpInfo:
 
 
 def segments_received(sock: socket.socket) -> int:
-    """tcpi_segs_in: bare acknowledgements included."""
+    """Return tcpi_segs_in, which includes bare acknowledgements."""
     return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 140)[0])
 
 
 def filters_of(running: Proxy) -> list[int]:
-    """For each socket of open connections the length of its filter; 0 for none."""
+    """Return the length of the filter of each socket of the open connections; 0 without one."""
     pipes = [pipe for one in running.connections.values() for pipe in (one.upstream, one.downstream)]
     return [filter_length(pipe.source.get_extra_info("socket")) for pipe in pipes if pipe.source is not None]
 
 
 def filter_length(sock: socket.socket) -> int:
-    """Instructions of the filter on a socket; asked for none of them, the kernel says how many there are."""
+    """Return the length of a socket's filter: the kernel returns it if no buffer for instructions is given."""
     length = ctypes.c_uint32(0)
     code = ctypes.CDLL(None, use_errno=True).getsockopt(
         sock.fileno(), socket.SOL_SOCKET, SO_GET_FILTER, None, ctypes.byref(length)
@@ -68,11 +71,12 @@ def filter_length(sock: socket.socket) -> int:
 
 
 async def sent_again(sock: socket.socket) -> None:
-    """Wait until a socket's own TCP has sent something again: then what it sent has long been lost."""
+    """Wait until a socket's own TCP has retransmitted, so the first transmission is lost."""
     before = info(sock).retransmits
     await until(lambda: info(sock).retransmits > before)
 
 
+@on_uvloop
 @pytest.mark.parametrize("way", [CLIENT_TO_SERVER, SERVER_TO_CLIENT], ids=["upstream", "downstream"])
 def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, way: dict[str, object]) -> None:
     async def scenario(stage: Stage) -> None:
@@ -84,7 +88,7 @@ def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, 
         await sent_again(sender)
         assert is_empty(receiver)
         assert info(sender).unacked > 0
-        back = os.urandom(3_000_000)  # far more than what may be unacknowledged at once
+        back = os.urandom(3_000_000)  # far more than may be unacknowledged at once
         _, arrived = await asyncio.gather(send(receiver, back), receive(sender, len(back)))
         assert arrived == back, "the other way goes on in full"
         assert is_empty(receiver)
@@ -99,6 +103,7 @@ def test_a_cut_one_way_stops_that_way_alone_and_heals_by_itself(loop_name: str, 
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(**NODES)
@@ -115,7 +120,7 @@ def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> Non
                 got.extend(await asyncio.get_running_loop().sock_recv(client, 2**18))
 
         reading = asyncio.ensure_future(read())
-        await until(lambda: info(ours).backoff >= 1)  # nothing was acknowledged for a retransmission time-out
+        await until(lambda: info(ours).backoff >= 1)  # for one retransmission timeout nothing was acknowledged
         assert 0 < len(got) < len(back), "what the window holds arrives, and no more"
         heal(stage)
         await asyncio.gather(sending, reading)
@@ -124,6 +129,8 @@ def test_with_acks_lost_too_the_other_way_comes_to_a_halt(loop_name: str) -> Non
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
+@on_uvloop
 def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, _ = await stage.pair(**NODES)
@@ -139,6 +146,8 @@ def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
+@on_uvloop
 def test_keepalive_ends_an_idle_connection_that_is_cut_both_ways(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, _ = await stage.pair(**NODES)
@@ -184,6 +193,7 @@ def test_unreachable_lets_connecting_time_out_and_a_syn_sent_again_gets_through(
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_a_new_client_gets_no_answer_while_either_way_is_cut(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         running, _, _ = await stage.pair(**NODES)
@@ -221,8 +231,9 @@ def test_no_filter_outlives_its_fault(loop_name: str) -> None:
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_a_client_that_came_during_loss_is_free_of_it_when_it_heals(loop_name: str) -> None:
-    """A socket that is accepted inherits the filter of the listening one."""
+    """An accepted socket inherits the filter of the listening socket."""
 
     async def scenario(stage: Stage) -> None:
         settings = {"type": "packet_loss", "rate": 0.01, "mode": "packet", "direction": "upstream"}
@@ -250,6 +261,7 @@ def test_a_client_that_waited_in_the_backlog_is_free_of_a_filter_that_is_gone(lo
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_overlapping_cuts_heal_one_by_one(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, server = await stage.pair(**NODES)
@@ -268,7 +280,7 @@ def test_overlapping_cuts_heal_one_by_one(loop_name: str) -> None:
 
 
 def test_closing_during_a_cut_ends_both_sides_in_good_order(loop_name: str) -> None:
-    """The filter goes before the farewell: else our socket would wait for an acknowledgement that it loses itself."""
+    """The filter is removed before the last packets: it would drop the acknowledgement of the proxy's own FIN."""
 
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(**NODES)
@@ -282,7 +294,7 @@ def test_closing_during_a_cut_ends_both_sides_in_good_order(loop_name: str) -> N
 
 
 def test_a_peer_that_left_while_its_reset_was_lost_is_missed_after_healing(loop_name: str) -> None:
-    """Nobody sends a reset again: without a question the server would hold a dead connection for ever."""
+    """A RST is not retransmitted: without keepalive probes the server would keep a dead connection for ever."""
 
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(**NODES)
@@ -299,6 +311,7 @@ def test_a_peer_that_left_while_its_reset_was_lost_is_missed_after_healing(loop_
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 def test_a_peer_that_lives_does_not_notice_that_it_is_asked(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(**NODES)
@@ -338,7 +351,7 @@ def test_a_pause_leaves_data_in_the_kernel_and_clients_in_the_backlog(loop_name:
         await asyncio.sleep(0)
         flood = bytes(16_000_000)
         sending = asyncio.ensure_future(send(client, flood))
-        late = await stage.connect(running)  # the kernel accepts for a process that is stopped
+        late = await stage.connect(running)  # the kernel accepts clients for a stopped process
         await send(late, b"hello")
         await until(lambda: not can_send(client))
         assert is_empty(server)
@@ -353,6 +366,7 @@ def test_a_pause_leaves_data_in_the_kernel_and_clients_in_the_backlog(loop_name:
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_bandwidth_in_mode_packet_is_paced_by_the_kernel(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         pacing = {"type": "bandwidth", "rate": "100MB/s", "mode": "packet"}
@@ -364,13 +378,14 @@ def test_bandwidth_in_mode_packet_is_paced_by_the_kernel(loop_name: str) -> None
         size = 40_000_000
         async with timed() as elapsed:
             await asyncio.gather(send(server, bytes(size)), receive(client, size))
-            assert size / elapsed() < 110e6  # how exact it is, the benchmark says
+            assert size / elapsed() < 110e6  # the benchmark measures the accuracy
         stage.supervisor.heal("test")
         assert struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, 47, 8)) == (2**64 - 1,)
 
     run(loop_name, scenario)
 
 
+@on_uvloop
 def test_ipv6_is_cut_too(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         _, client, server = await stage.pair(listen="[::1]:0", **NODES)

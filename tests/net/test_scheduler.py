@@ -1,4 +1,4 @@
-"""The one timer: order, exactness, and that nobody's defect stops it."""
+"""The one timer: order, accuracy, and that a failing pipe does not stop it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.net.harness import LOOPS
 
 
 class Clockwork(AnyClockwork):
-    """A scheduler on a clock that the test moves."""
+    """A scheduler on a clock that the test sets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def test_much_work_is_done_in_slices() -> None:
     for number in range(5):
         clock.scheduler.schedule(Busy(str(number), log), 1.0)
     clock.go_to(1.0)
-    assert [name for name, _ in log] == ["0", "1"]  # the loop's turn, after 6 ms
+    assert [name for name, _ in log] == ["0", "1"]  # the loop gets its turn after 6 ms
     clock.timer.fire()
     clock.timer.fire()
     assert [name for name, _ in log] == ["0", "1", "2", "3", "4"]

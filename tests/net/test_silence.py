@@ -1,4 +1,4 @@
-"""After a lost message its connection says nothing more, whatever the client asks next."""
+"""After a message was lost, its connection stays silent, whatever the client requests next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOSE_ANSWER = {"lose": {"type": "http_drop_response", "match": {"path": "/lost"}
 
 
 def test_no_answer_to_a_later_request_is_taken_for_the_lost_one(loop_name: str) -> None:
-    """Even where no fault is for the later request, and both come and are answered in one piece each."""
+    """This holds even if no fault acts on the later request, and each message arrives in one piece."""
 
     async def scenario(stage: Stage) -> None:
         proxy, client, server = await stage.pair(protocol="http", faults=LOSE_ANSWER)

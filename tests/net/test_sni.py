@@ -1,4 +1,4 @@
-"""Faults for the connections of one server name, on a proxy that passes TLS through untouched."""
+"""Faults for the connections to one server name, on a proxy that forwards TLS unchanged."""
 
 from __future__ import annotations
 

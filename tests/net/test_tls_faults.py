@@ -1,4 +1,4 @@
-"""Handshakes that go wrong on purpose, seen by a client that checks; and the way back."""
+"""Handshakes that a fault makes fail, against a client that checks the certificate; and recovery after the fault."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from chaosproxy.errors import InvalidInput, Unsupported
 from chaosproxy.events import ConnectionClosed, TlsFailed
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.tls import contexts
 from chaosproxy.net.tls.peek import Peek
 from tests.net.building import fault
 from tests.net.harness import Stage, is_empty, receive, run, turns, until
@@ -65,7 +66,7 @@ def test_a_client_that_checks_finds_this_one_thing_wrong(
 
 @pytest.mark.parametrize("how", ["expired_cert", "wrong_host", "unknown_ca"])
 def test_all_else_is_right_with_the_certificate(loop_name: str, certs: Certs, how: str) -> None:
-    """A client that overlooks the one thing is served; nothing else is there to be found."""
+    """A client that skips the one check that fails is served: everything else in the certificate is correct."""
 
     async def scenario(stage: Stage) -> None:
         running = await wrong(stage, certs, how)
@@ -89,7 +90,7 @@ def test_old_version_is_turned_down_by_a_client_of_today(loop_name: str, certs: 
         running = await wrong(stage, certs, "old_version")
         with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
             await connect(stage, running, certs.client_context())
-        assert await closed(stage) == ("injected", "client speaks no TLS version that we allow (fault wrong)")
+        assert await closed(stage) == ("injected", "client offers no TLS version that the proxy allows (fault wrong)")
 
         old = certs.client_context()
         with warnings.catch_warnings():
@@ -135,7 +136,7 @@ def test_a_stalled_client_may_leave(loop_name: str, certs: Certs) -> None:
 def test_a_stalled_client_may_leave_in_the_turn_in_which_it_is_healed(
     loop_name: str, certs: Certs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its end-of-stream is told once, to whoever reads then: the handshake must not wait for it."""
+    """The end-of-stream is reported once, to the protocol of that time: the handshake must not wait for another."""
 
     async def scenario(stage: Stage) -> None:
         running = await wrong(stage, certs, "stall")
@@ -214,7 +215,7 @@ def test_without_the_key_of_the_ca_it_says_what_to_do(loop_name: str, tmp_path: 
         (tmp_path / missing).unlink()
         await stage.proxy_to("127.0.0.1:1", listen_tls=certs.listen())
         for how in ("expired_cert", "wrong_host"):
-            with pytest.raises(Unsupported, match=f"cannot read .*{missing}.*`chaosproxy certs` puts both there"):
+            with pytest.raises(Unsupported, match=f"cannot read .*{missing}.*create the files with `chaosproxy certs`"):
                 stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how=how), "test")
         assert stage.supervisor.proxy("proxy").spec.faults == ()
         stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="unknown_ca"), "test")
@@ -235,15 +236,18 @@ def test_another_ca_beside_the_certificate_will_not_do(loop_name: str, certs: Ce
     run(loop_name, scenario)
 
 
-def test_a_fault_is_made_anew_from_renewed_files(loop_name: str, tmp_path: Path) -> None:
+def test_a_fault_is_made_anew_from_renewed_files(
+    loop_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contexts, "CHECK_EVERY", 0.0)
+
     async def scenario(stage: Stage) -> None:
         certs = Certs(tmp_path)
         running = await wrong(stage, certs, "wrong_host")
         for file in ("ca.pem", "ca.key"):
             (tmp_path / file).unlink()
-        Certs(tmp_path)  # another CA, and leaves of it
-        assert running.tls is not None
-        running.tls.look_now()
+        Certs(tmp_path)  # another CA, and certificates of it
+
         with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
             await connect(stage, running, certs.client_context())
 

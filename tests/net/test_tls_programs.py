@@ -1,4 +1,4 @@
-"""TLS with programs that are not Python: openssl and curl as clients, openssl as the server."""
+"""TLS with other programs: openssl and curl as clients, openssl as the server."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_curl_gets_a_page_and_says_what_is_wrong(loop_name: str, certs: Certs, t
 
 
 def test_openssl_may_change_its_keys(loop_name: str, certs: Certs, tmp_path: Path) -> None:
-    """TLS 1.3's KeyUpdate, which also asks us for one (RFC 8446 §4.6.3)."""
+    """TLS 1.3's KeyUpdate, which also requests one from the proxy (RFC 8446 §4.6.3)."""
 
     async def scenario(stage: Stage) -> None:
         async with openssl_server(certs, tmp_path, "-rev") as port:
@@ -105,7 +105,7 @@ def test_openssl_may_change_its_keys(loop_name: str, certs: Certs, tmp_path: Pat
             async with asyncio.timeout(60):
                 for words in (b"one\n", b"K\n", b"two\n", b"k\n", b"three\n"):
                     client.stdin.write(words)
-                    # A command is one only if nothing else comes with it: so each is waited for.
+                    # openssl takes a line for a command only if it arrives alone, so each response is awaited.
                     said = (client.stdout, words.strip()[::-1]) if len(words) > 2 else (client.stderr, b"KEYUPDATE")
                     while (await said[0].readline()).strip() != said[1]:
                         pass

@@ -1,4 +1,4 @@
-"""TLS clients and servers with Python's own `ssl`, whose every ending is in the test's hand."""
+"""TLS clients and servers with Python's own `ssl`, for which a test chooses every ending."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("localhost", "api.test", "client.test")
 
 
 class Certs:
-    """A directory of certificates as `chaosproxy certs` makes it."""
+    """A directory of certificates as `chaosproxy certs` creates it."""
 
     def __init__(self, directory: Path, names: Sequence[str] = NAMES) -> None:
         self.directory = directory
@@ -48,7 +48,7 @@ class Certs:
 
 
 class Peer:
-    """One end of a TLS connection on a socket that is there."""
+    """One end of a TLS connection, on a connected socket."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str | None = None) -> None:
         self.sock = sock
@@ -76,7 +76,7 @@ class Peer:
             await self.flush()
 
     async def receive(self, size: int) -> bytes:
-        """Exactly `size` bytes, or less at the peer's close_notify.
+        """Read exactly `size` bytes, or fewer if the peer's close_notify comes first.
 
         :raises ssl.SSLEOFError: the stream ended without one.
         """
@@ -120,5 +120,5 @@ class Peer:
 async def connect(
     stage: Stage, to: Proxy, context: ssl.SSLContext, name: str = "api.test", buffer: int | None = None
 ) -> Peer:
-    """A client of the proxy, after its handshake."""
+    """Connect a client to the proxy, and perform its handshake."""
     return await Peer(await stage.connect(to, buffer), context, name).handshake()

@@ -27,7 +27,7 @@ Labels = dict[str, str]
 
 
 class Scraped:
-    """What a registry shows, as Prometheus reads it."""
+    """The metrics of a registry, parsed by Prometheus' own parser."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.text = generate_latest(registry).decode()
@@ -41,7 +41,7 @@ class Scraped:
             for one in family.samples
             if one.name == sample and labels.items() <= one.labels.items()
         ]
-        assert len(found) == 1, f"{sample}{labels} is there {len(found)} times in\n{self.text}"
+        assert len(found) == 1, f"{len(found)} samples {sample}{labels} in\n{self.text}"
         return float(found[0])
 
 
@@ -130,7 +130,7 @@ def test_a_fault_shows_what_it_touched_held_and_delayed() -> None:
             async with asyncio.timeout(60):
                 held = {"proxy": "db", "direction": "upstream"}
                 while scrape().value("chaosproxy_held_bytes", **held) != 8:
-                    await asyncio.sleep(0.005)  # what is held is a count, and nobody tells when it grows
+                    await asyncio.sleep(0.005)  # no event announces that a held count grows
             assert scrape().value("chaosproxy_held_bytes", proxy="db", direction="downstream") == 0
 
             supervisor.heal("test")
@@ -145,7 +145,7 @@ def test_a_fault_shows_what_it_touched_held_and_delayed() -> None:
 def test_an_upstream_that_is_not_there_is_counted() -> None:
     async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
         async with echo_server() as port:
-            pass  # now nobody listens there
+            pass  # now nothing listens there
         await supervisor.add_proxy(proxy("db", upstream=f"127.0.0.1:{port}"), "test")
         watch = Watch(supervisor)
         _, writer = await asyncio.open_connection("127.0.0.1", supervisor.proxy("db").listening_on[0].port)
@@ -166,7 +166,7 @@ def test_labels_never_hold_an_address_and_the_linter_has_nothing_to_say() -> Non
             seen = scrape()
             assert seen.value("chaosproxy_faults_active", proxy="db", fault=odd) == 1
             assert seen.labels == {
-                "proxy", "direction", "fault", "cause", "side", "le", "version", "python", "loop",
+                "proxy", "direction", "fault", "cause", "side", "met", "le", "version", "python", "loop",
             }  # fmt: skip
             assert "127.0.0.1" not in seen.text
             assert seen.value("chaosproxy_build_info", version=__version__, loop="asyncio") == 1
@@ -184,6 +184,22 @@ def test_the_documentation_lists_every_metric() -> None:
         text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
         documented = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
         assert {name.removesuffix("_total") for name in documented} == set(scrape().families)
+
+    with_supervisor(scenario)
+
+
+def test_the_documentation_agrees_with_the_help_text_of_every_metric() -> None:
+    """A row begins with the help text; it may add code marks, parentheses and details."""
+
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+        rows = re.findall(r"^\| `(\w+)` \|.*?\|.*?\| (.*) \|$", text, re.MULTILINE)
+        meanings = {name.removesuffix("_total"): re.sub(r" \(.*?\)|`", "", meaning) for name, meaning in rows}
+        for name, family in scrape().families.items():
+            help_text = family.documentation.removesuffix(".")
+            if help_text[1].islower():
+                help_text = help_text[0].lower() + help_text[1:]
+            assert meanings[name].startswith(help_text), f"{name}: {meanings[name]!r} is not {help_text!r}"
 
     with_supervisor(scenario)
 

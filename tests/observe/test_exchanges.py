@@ -1,4 +1,4 @@
-"""Metrics and events of HTTP mode, made by real traffic."""
+"""Metrics and events of HTTP mode, for real traffic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUTES = ["/orders", "/users/{id}"]
 
 
 class World:
-    """A proxy in HTTP mode before a server, and what is told of it."""
+    """A proxy in HTTP mode in front of a server, with its events and metrics."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
@@ -36,7 +36,7 @@ class World:
         return generate_latest(self._registry).decode()
 
     def samples(self, name: str, **labels: str) -> dict[tuple[str, ...], float]:
-        """Values by the labels that are not asked for, in the order of their names, without `proxy`."""
+        """Return values by the labels that are not given, in the order of their names, without `proxy`."""
         found = {}
         for family in text_string_to_metric_families(self.text):
             for one in family.samples:
@@ -46,7 +46,7 @@ class World:
         return found
 
     def exchanges(self) -> dict[tuple[str, ...], float]:
-        """Ended exchanges by method, route and status."""
+        """Return the counts of ended exchanges by method, route and status."""
         return self.samples("chaosproxy_exchanges_total")
 
     def told(self, kind: type[Event]) -> list[Event]:
@@ -68,7 +68,7 @@ class World:
                 await writer.wait_closed()
 
     async def ask_once(self, *requests: tuple[str, str]) -> None:
-        """All on one connection, which is over afterwards."""
+        """Send all requests on one connection, and wait until it has ended."""
         closed = len(self.told(ConnectionClosed))
         async with self.client() as client:
             for method, target in requests:
@@ -84,7 +84,7 @@ class Client:
         self.writer.write("\r\n".join([f"{method} {target} HTTP/1.1", "Host: web", *fields, "", ""]).encode())
 
     async def ask(self, method: str, target: str, *fields: str) -> int:
-        """Send a request and read its answer; the status."""
+        """Send a request, read its response, and return the status."""
         self.send(method, target, *fields)
         async with asyncio.timeout(60):
             head = await self.reader.readuntil(b"\r\n\r\n")
@@ -95,7 +95,7 @@ class Client:
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers with the status that the query asks for, else 200; not at all to /dead."""
+    """Respond with the status in the query, or 200; send no response to /dead."""
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
             method, target, _ = head.decode().split(" ", 2)
@@ -247,7 +247,7 @@ def test_of_many_messages_twenty_a_second_and_fault_are_told_of_and_the_rest_is_
     async def scenario(world: World) -> None:
         async with world.client() as client:
             for _ in range(100):
-                client.send("GET", "/users/42?200")  # at once, so that all of them come within a second or two
+                client.send("GET", "/users/42?200")  # all at once, so that they arrive within a second or two
             for _ in range(100):
                 await client.reader.readuntil(b"hello\n")
             for fault in ("one", "two"):
@@ -255,7 +255,7 @@ def test_of_many_messages_twenty_a_second_and_fault_are_told_of_and_the_rest_is_
                 seconds = Counter(int(event.at) for event in mine)
                 assert max(seconds.values()) <= 20
                 assert len(mine) < 100 or len(seconds) >= 5, "or it was so slow that all may be told"
-            await asyncio.sleep(1.0)  # a second, and with it a new quota
+            await asyncio.sleep(1.0)  # after a second a new quota begins
             await client.ask("GET", "/users/42?200")
         told = [event for event in world.told(MessageTouched) if isinstance(event, MessageTouched)]
         assert {event.path for event in told} == {"/users/42"}, "as sent, and without its query"

@@ -9,7 +9,7 @@ from chaosproxy.observe import GcPauses
 
 def test_each_collection_is_measured_until_stopped() -> None:
     pauses = GcPauses()
-    gc.disable()  # so that only the collections asked for here are seen
+    gc.disable()  # only the collections of this test are measured
     try:
         pauses.start()
         gc.collect()

@@ -1,4 +1,4 @@
-"""Events and messages as lines."""
+"""Events and messages as lines of the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chaosproxy.observe.log import LogFormat
 
 @pytest.fixture
 def chaosproxy_logger() -> Iterator[logging.Logger]:
-    """The root of our loggers, afterwards as it was."""
+    """The logger "chaosproxy", which is restored afterwards."""
     root = logging.getLogger("chaosproxy")
     before = (list(root.handlers), root.level, root.propagate)
     yield root
@@ -102,7 +102,7 @@ def test_what_was_suppressed_is_said_when_its_window_ends_and_then_events_are_wr
     async def scenario() -> None:
         said = asyncio.Event()
         handler = logging.Handler()
-        handler.emit = lambda record: said.set() if "suppressed" in record.getMessage() else None  # type: ignore[method-assign]  # a listener of one line
+        handler.emit = lambda record: said.set() if "suppressed" in record.getMessage() else None  # type: ignore[method-assign]
         logging.getLogger("chaosproxy").addHandler(handler)
         bus = Bus()
         log = EventLog(bus, per_kind=1, window=0.02)

@@ -25,7 +25,7 @@ READY = re.compile(r"ready control=(http://\S+) proxies=(\d+)\n")
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 ANSWER_SECONDS = 30.0
-LONGEST_SECONDS = 200.0
+LONGEST_SECONDS = 600.0
 
 
 def chaosproxy_command() -> list[str]:

@@ -29,7 +29,9 @@ import pytest
 
 from tests.servers.processes import do_without
 
-__all__ = ["INSIDE", "has_net_admin", "interface_up", "run_marked", "set_mtu", "without_net_admin"]
+__all__ = [
+    "INSIDE", "has_net_admin", "interface_up", "run_marked", "set_mtu", "without_net_admin", "without_privileges",
+]  # fmt: skip
 
 INSIDE = "CHAOSPROXY_TEST_NAMESPACE"
 """Set for those who run inside: the network namespace that the parent has."""
@@ -40,7 +42,7 @@ TELL_WHERE = signal.SIGUSR1
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFMTU = 0x8913, 0x8914, 0x8922
 IFF_UP = 1
-CAP_NET_ADMIN = 12
+CAPABILITIES = {"net_admin": 12, "net_raw": 13}
 
 
 def interface_up(name: str = "lo") -> None:
@@ -59,17 +61,29 @@ def set_mtu(name: str, mtu: int) -> None:
 
 def has_net_admin() -> bool:
     """Whether this process has CAP_NET_ADMIN in its own user namespace."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> CAP_NET_ADMIN & 1)
-    raise AssertionError("no CapEff in /proc/self/status")
+    return _has("net_admin")
 
 
 def without_net_admin() -> list[str]:
     """The words to put before a command that must not have CAP_NET_ADMIN; none where we lack it ourselves."""
-    if not has_net_admin():
-        return []
-    return ["setpriv", *(f"--{where}=-net_admin" for where in ("bounding-set", "inh-caps", "ambient-caps"))]
+    return _without("net_admin")
+
+
+def without_privileges() -> list[str]:
+    """The words to put before a command that must have neither CAP_NET_ADMIN nor CAP_NET_RAW."""
+    return _without("net_admin", "net_raw")
+
+
+def _has(capability: str) -> bool:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> CAPABILITIES[capability] & 1)
+    raise AssertionError("no CapEff in /proc/self/status")
+
+
+def _without(*capabilities: str) -> list[str]:
+    had = ",".join(f"-{one}" for one in capabilities if _has(one))
+    return ["setpriv", *(f"--{where}={had}" for where in ("bounding-set", "inh-caps", "ambient-caps"))] if had else []
 
 
 # The parent
@@ -177,8 +191,7 @@ def _child_command(item: pytest.Item, directory: Path) -> list[str]:
         *(f"--override-ini={one}" for one in config.getoption("override_ini") or ()),
         "--override-ini=addopts=",
         "--capture=no",  # it prints to a file, where nothing is lost
-        *("-p", "no:cacheprovider", "-p", "no:xdist"),
-        *("-p", "no:hypothesispytest"),  # 0.8 s to import; @given works without it
+        *("-p", "no:cacheprovider"),
     ]
     if config.inipath is not None:
         options += ["-c", str(config.inipath)]
@@ -190,6 +203,7 @@ def _wait_for_child(command: Sequence[str], directory: Path, seconds: float) -> 
     ours = ("PYTEST_ADDOPTS", "PYTEST_XDIST")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment[INSIDE] = os.readlink("/proc/self/ns/net")
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plug-ins take 0.9 s to import; none is needed
     with (directory / "output").open("ab") as output:
         child = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -90,6 +90,10 @@ def test_any_parameter_and_fixtures_reach_the_test(
 # Seen from outside
 
 
+WITHOUT_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+"""What is installed beside pytest takes longer to load than these tests to run."""
+
+
 def pytest_of(directory: Path, source: str, *options: str, **environment: str) -> str:
     """What a pytest says about a module of that source."""
     (directory / "conftest.py").write_text("from tests.conftest import pytest_runtest_protocol\n")
@@ -100,8 +104,8 @@ def pytest_of(directory: Path, source: str, *options: str, **environment: str) -
     path = os.pathsep.join([str(ROOT), inherited.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", f"--basetemp={directory / 'tmp'}", *options],
-        cwd=directory, env=inherited | {"PYTHONPATH": path} | environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+        cwd=directory, env=inherited | {"PYTHONPATH": path, WITHOUT_PLUGINS: "1"} | environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
     )  # fmt: skip
     return done.stdout
 
@@ -177,7 +181,8 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one process", "xdist"])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n2")], ids=["one process", "xdist"])
 def test_every_outcome_is_reported_as_it_was(workers: tuple[str, ...], tmp_path: Path) -> None:
     output = pytest_of(tmp_path, MANY, "-Werror", *workers)
     assert outcomes(output) == EXPECTED, output
@@ -190,6 +195,7 @@ def test_every_outcome_is_reported_as_it_was(workers: tuple[str, ...], tmp_path:
     assert "unexpected keyword argument 'second'" in output
 
 
+@pytest.mark.slow
 def test_failures_at_the_end_are_errors(tmp_path: Path) -> None:
     source = """
 @pytest.fixture
@@ -205,6 +211,7 @@ def test_one(late): pass
     assert "ValueError: at the end" in output
 
 
+@pytest.mark.slow
 def test_the_parent_sets_nothing_up_and_tears_down_what_is_over(tmp_path: Path) -> None:
     source = """
 def note(line):
@@ -253,6 +260,7 @@ def test_hangs(tidy):
         assert words in output
 
 
+@pytest.mark.slow
 def test_a_test_that_the_child_does_not_find_fails(tmp_path: Path) -> None:
     source = """
 @pytest.mark.namespace
@@ -270,6 +278,7 @@ def test_one(): pass
 """
 
 
+@pytest.mark.slow
 def test_where_no_namespace_is_to_be_had_it_is_skipped_and_fails_in_ci(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
@@ -285,7 +294,8 @@ def test_where_no_namespace_is_to_be_had_it_is_skipped_and_fails_in_ci(tmp_path:
     assert re.search(r"no network namespace with CAP_NET_ADMIN: .*--net: not today; --user --map-root-user", output)
 
 
+@pytest.mark.slow
 def test_options_that_choose_tests_are_the_parents_alone(tmp_path: Path) -> None:
     source = ONE + "\n@pytest.mark.namespace\ndef test_two(): pass\n"
-    output = pytest_of(tmp_path, source, "-k", "two", "--durations=3", PYTEST_ADDOPTS="-p no:doctest -n1")
+    output = pytest_of(tmp_path, source, "-k", "two", "--durations=3", PYTEST_ADDOPTS="-p no:doctest -p xdist -n1")
     assert outcomes(output) == {"test_two": "PASSED"}, output

@@ -49,7 +49,7 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     selection = read_selection(body)
     if selection is None:
         message = f'no proxies are selected; give one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
-        raise InvalidInput([Problem((), message)])
+        raise InvalidInput([Problem((), "missing", message)])
     proxies = select(selection, api.supervisor.proxies())
     wanted = {key: value for key, value in body.items() if key not in SELECTORS}
     taken = {fault.name for proxy in proxies for fault in proxy.spec.faults}
@@ -104,12 +104,12 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     """Remove every fault and partition, or a part: faults of a proxy or of several, of one name, or a partition."""
     asked = {**read_query(request, *HEALED), **await read_optional_object(request)}
     problems = [
-        Problem((key,), f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
+        Problem((key,), "unknown-key", f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
         for key in asked
         if key not in HEALED
     ]
     problems += [
-        Problem((key,), "is not text; give a name")
+        Problem((key,), "wrong-type", "is not text; give a name")
         for key in _NAMED
         if asked.get(key) is not None and not isinstance(asked[key], str)
     ]
@@ -118,10 +118,11 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     proxy, fault, partition = (None if asked.get(key) is None else str(asked[key]) for key in _NAMED)
     selection = read_selection(asked)
     if partition is not None and (proxy or fault or selection):
-        raise InvalidInput([Problem(("partition",), "goes through several proxies; name it alone")])
+        message = "goes through several proxies; name it alone"
+        raise InvalidInput([Problem(("partition",), "invalid-together", message)])
     if proxy is not None and selection is not None:
         message = f"not supported together with {', '.join(SELECTORS)}; give one of these four"
-        raise InvalidInput([Problem(("proxy",), message)])
+        raise InvalidInput([Problem(("proxy",), "invalid-together", message)])
     supervisor = api.supervisor
     if partition is not None:
         gone = [supervisor.partitions.remove(partition, BY).spec.id]

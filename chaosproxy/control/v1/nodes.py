@@ -65,4 +65,5 @@ async def _read_duration(request: web.Request, verb: Verb) -> float | None:
 
 def _put(api: Api, fault: FaultSpec, proxies: Sequence[Proxy]) -> web.StreamResponse:
     api.supervisor.put_on(proxies, fault, BY)
-    return web.json_response(verb_view(fault, [proxy.spec.name for proxy in proxies]))
+    placed = [(proxy.spec.name, api.supervisor.fault_status(proxy, fault)) for proxy in proxies]
+    return web.json_response(verb_view(fault, placed))

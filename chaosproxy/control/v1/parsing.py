@@ -8,10 +8,11 @@ it is sent back.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from dataclasses import replace
 
 from chaosproxy.control.status import bound_address
 from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
-from chaosproxy.errors import InvalidInput, Path, Problem
+from chaosproxy.errors import BadValue, InvalidInput, Path, Problem
 from chaosproxy.model import (
     FaultSpec,
     PartitionSpec,
@@ -33,8 +34,8 @@ __all__ = [
 Json = dict[str, object]
 ORIGIN = ("by", "since", "age_s")
 READ_ONLY = ("connections", "partitions", *ORIGIN)
-READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", *ORIGIN)
-READ_ONLY_OF_PARTITION = ("effective_mode", "mode_reason", "cut", "proxies", "is_cut", "heals_after_s", *ORIGIN)
+READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", "attempts_visible", "attempts_reason", *ORIGIN)
+READ_ONLY_OF_PARTITION = (*READ_ONLY_OF_FAULT, "cut", "proxies", "is_cut", "heals_after_s")
 
 
 def new_proxy(body: Json) -> ProxySpec:
@@ -43,7 +44,8 @@ def new_proxy(body: Json) -> ProxySpec:
     :raises InvalidInput: with every field that is wrong.
     """
     if "name" not in body:
-        raise InvalidInput([Problem(("name",), "name is missing; give the proxy one, such as db-primary")])
+        message = "name is missing; give the proxy one, such as db-primary"
+        raise InvalidInput([Problem(("name",), "missing", message)])
     return _read(body, read_name(body["name"]))
 
 
@@ -112,7 +114,9 @@ def duration_from(body: Json, field: str) -> float | None:
     :raises InvalidInput: it is none, or the body holds something else.
     """
     problems = [
-        Problem((key,), f"unknown key{nearest(key, (field,))}; known keys: {field}") for key in body if key != field
+        Problem((key,), "unknown-key", f"unknown key{nearest(key, (field,))}; known keys: {field}")
+        for key in body
+        if key != field
     ]
     if problems:
         raise InvalidInput(problems)
@@ -120,8 +124,8 @@ def duration_from(body: Json, field: str) -> float | None:
         return None
     try:
         return Duration(above_zero=True).read(body[field])
-    except ValueError as error:
-        raise InvalidInput([Problem((field,), str(error))]) from None
+    except BadValue as bad:
+        raise InvalidInput([Problem((field,), bad.code, str(bad))]) from None
 
 
 def _settable(fault: Json) -> Json:
@@ -135,7 +139,8 @@ def same_name(body: Json, name: str) -> str:
     :raises InvalidInput: when they differ.
     """
     if body.get("name", name) != name:
-        raise InvalidInput([Problem(("name",), f"{body['name']!r} is not {name!r} of the path; names do not change")])
+        message = f"{body['name']!r} is not {name!r} of the path; names do not change"
+        raise InvalidInput([Problem(("name",), "immutable", message)])
     return name
 
 
@@ -159,7 +164,7 @@ def _read(body: Json, name: str) -> ProxySpec:
         data["faults"] = {key: _settable(one) if isinstance(one, dict) else one for key, one in faults.items()}
     spec = read_proxy(data, name, problems)
     if len(problems):
-        raise InvalidInput([Problem(_as_sent(problem.path, places), problem.message) for problem in problems])
+        raise InvalidInput([replace(problem, path=_as_sent(problem.path, places)) for problem in problems])
     assert spec is not None
     return spec
 
@@ -173,7 +178,8 @@ def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dic
     for index, fault in enumerate(faults):
         where: Path = ("faults", index)
         if not isinstance(fault, dict):
-            problems.add(where, "is not an object; give a fault such as {name: slow, type: latency, delay: 100ms}")
+            message = "is not an object; give a fault such as {name: slow, type: latency, delay: 100ms}"
+            problems.add(where, "wrong-type", message)
             continue
         name = fault["name"] if "name" in fault else free_name(fault.get("type"), taken | named.keys())
         try:
@@ -182,7 +188,8 @@ def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dic
             _add_all(problems, invalid.problems)
             continue
         if name in named:
-            problems.add((*where, "name"), f"{name!r} is taken by the fault at {places[name]}; give another")
+            message = f"{name!r} is taken by the fault at {places[name]}; give another"
+            problems.add((*where, "name"), "duplicate", message)
             continue
         named[name] = _settable(fault)
         places[name] = index
@@ -199,7 +206,7 @@ def _check_names(faults: Iterable[str], problems: Problems) -> None:
 
 def _add_all(problems: Problems, found: Iterable[Problem]) -> None:
     for problem in found:
-        problems.add(problem.path, problem.message)
+        problems.add(problem.path, problem.code, problem.message)
 
 
 def _as_sent(path: Path, places: dict[str, int]) -> Path:

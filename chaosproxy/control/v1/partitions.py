@@ -43,4 +43,4 @@ async def remove_partition(api: Api, request: web.Request) -> web.StreamResponse
 
 
 def _view(api: Api, active: ActivePartition) -> Json:
-    return partition_view(partition_status(active), api.wall)
+    return partition_view(partition_status(active, api.supervisor.proxies()), api.wall)

@@ -16,7 +16,7 @@ from chaosproxy.control.web.body import read_object, read_query
 from chaosproxy.control.web.problem import Refused
 from chaosproxy.declare import Choice, nearest
 from chaosproxy.endings import Ending
-from chaosproxy.errors import InvalidInput, NotFound, Problem
+from chaosproxy.errors import BadValue, InvalidInput, NotFound, Problem
 from chaosproxy.model import ProxySpec
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.stream.connection import Connection
@@ -77,8 +77,8 @@ async def close_connection(api: Api, request: web.Request) -> web.StreamResponse
     how = read_query(request, "how").get("how", "close")
     try:
         Choice("close", "reset").read(how)
-    except ValueError as error:
-        raise InvalidInput([Problem(("how",), str(error))]) from None
+    except BadValue as bad:
+        raise InvalidInput([Problem(("how",), bad.code, str(bad))]) from None
     connection = _find_connection(api, request.match_info["connection"])
     if how == "reset":
         connection.reset(Ending("operator", "reset"))
@@ -116,4 +116,4 @@ def _find_connection(api: Api, given: str) -> Connection:
 def _obey_policy(api: Api, wanted: ProxySpec, present: ProxySpec | None) -> None:
     if problems := forbidden(api.policy, wanted, present):
         detail = "; ".join(str(problem) for problem in problems)
-        raise Refused(403, "Forbidden by policy", detail, errors=problems)
+        raise Refused(403, "Forbidden by policy", "forbidden-by-policy", detail, errors=problems)

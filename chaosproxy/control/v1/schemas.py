@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from chaosproxy.control.selection import SELECTORS
 from chaosproxy.declare import Duration, struct_schema
+from chaosproxy.errors import Code
+from chaosproxy.faults.base import Fault
 from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
 from chaosproxy.model.names import LONGEST
@@ -17,6 +19,7 @@ __all__ = ["Json", "components", "fault_schema", "reference"]
 Json = dict[str, Any]  # Any: JSON
 
 TEXT: Json = {"type": "string"}
+CODE: Json = {"enum": list(get_args(Code))}
 COUNT: Json = {"type": "integer", "minimum": 0}
 SECONDS: Json = {"type": "number", "minimum": 0}
 NAME: Json = {"type": "string", "minLength": 1, "maxLength": LONGEST}
@@ -35,6 +38,11 @@ def _object(**properties: Json) -> Json:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
+def _and_perhaps(optional: Json, schema: Json) -> Json:
+    """An object that may have these properties, too."""
+    return {**schema, "properties": {**schema["properties"], **optional}}
+
+
 CAPABILITY = _object(
     name=TEXT, available={"type": "boolean"}, purpose=TEXT, lacking=_nullable(TEXT), remedy=_nullable(TEXT)
 )
@@ -43,6 +51,11 @@ _MODE_FOUND: Json = {
     "mode_reason": {**_nullable(TEXT), "readOnly": True},
 }
 """What `mode: auto` has become, and why it became stream."""
+_VISIBILITY: Json = {
+    "attempts_visible": {"type": "boolean", "readOnly": True},
+    "attempts_reason": {**_nullable(TEXT), "readOnly": True},
+}
+"""Whether connection attempts that a fault hides are seen all the same, and why they are not."""
 
 
 _ORIGIN: Json = {
@@ -105,7 +118,9 @@ def components() -> dict[str, Json]:
         ),
         "CrashRequest": _one_duration("down"),
         "PauseRequest": _one_duration("for"),
-        "VerbAnswer": _object(fault=TEXT, type=TEXT, ttl=_nullable(TEXT), proxies=_list(TEXT)),
+        "VerbAnswer": _and_perhaps(
+            _VISIBILITY, _object(fault=TEXT, type=TEXT, ttl=_nullable(TEXT), proxies=_list(TEXT))
+        ),
         "Capabilities": _object(capabilities=_list(CAPABILITY)),
         "Connection": _object(
             id=TEXT, proxy=TEXT, ordinal=COUNT, client=TEXT, open_for_s=SECONDS,
@@ -129,12 +144,12 @@ def components() -> dict[str, Json]:
         "Readiness": _object(status=TEXT, waiting_for=_list(TEXT)),
         "Problem": {
             "type": "object",
-            "description": "RFC 9457 problem details; `errors` names the fields that are wrong",
+            "description": "RFC 9457 problem details; `code` is for programs, `errors` lists the fields that are wrong",
             "properties": {
-                "type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT,
-                "errors": _list(_object(path=TEXT, message=TEXT)),
+                "type": TEXT, "title": TEXT, "status": {"type": "integer"}, "code": CODE, "detail": TEXT,
+                "errors": _list(_object(path=TEXT, code=CODE, message=TEXT)),
             },
-            "required": ["type", "title", "status", "detail"],
+            "required": ["type", "title", "status", "code", "detail"],
         },
     }  # fmt: skip
 
@@ -148,6 +163,7 @@ def fault_schema(kind: str) -> Json:
         **{name: _nullable(schema) for name, schema in placement.items()},
         **_optional_nullable(parameters),
         **(_MODE_FOUND if "mode" in parameters["properties"] else {}),
+        **(_VISIBILITY if FAULT_TYPES[kind].admission is not Fault.admission else {}),
         **_ORIGIN,
     }
     required = ["type", *parameters["required"]]
@@ -182,6 +198,7 @@ def _partition(answered: bool) -> Json:
         "id": _nullable(NAME),
         **_optional_nullable(struct),
         **_MODE_FOUND,
+        **_VISIBILITY,
         "is_cut": {"type": "boolean", "readOnly": True},
         "cut": {**_list(_list(TEXT)), "readOnly": True},
         "proxies": {

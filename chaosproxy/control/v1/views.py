@@ -55,6 +55,8 @@ def fault_view(fault: FaultStatus, wall: WallClock) -> Json:
     view = {"name": spec.name, "type": spec.type, **filled, **write_fault(spec)}
     if fault.mode is not None:
         view |= {"effective_mode": fault.mode, "mode_reason": fault.why or None}
+    if fault.attempts_obstacle is not None:
+        view |= _visibility([fault.attempts_obstacle])
     return view | origin_view(fault.origin, wall)
 
 
@@ -70,7 +72,7 @@ def faults_view(name: str, placed: Iterable[tuple[str, FaultStatus]], wall: Wall
 
 
 def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
-    """A partition: every setting, what it cuts, and how it acts on each proxy."""
+    """A partition: every setting, what it cuts, and how it acts on each of the proxies."""
     spec = partition.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(PartitionSpec)}
     age = wall.age(partition.origin.since)
@@ -85,6 +87,7 @@ def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
             {"proxy": part.proxy, "effective_mode": part.mode, "mode_reason": part.why or None}
             for part in partition.parts
         ],
+        **_visibility(part.attempts_obstacle for part in partition.parts),
         **origin_view(partition.origin, wall),
         "heals_after_s": None if partition.lasts is None else round(max(0.0, partition.lasts - age), 3),
     }
@@ -101,10 +104,12 @@ def nodes_view(proxies: Sequence[ProxyStatus]) -> Json:
     }
 
 
-def verb_view(fault: FaultSpec, proxies: Iterable[str]) -> Json:
+def verb_view(fault: FaultSpec, placed: Sequence[tuple[str, FaultStatus]]) -> Json:
     """What a crash or a pause has put where."""
     ttl = None if fault.placement.ttl is None else format_duration(fault.placement.ttl)
-    return {"fault": fault.name, "type": fault.type, "ttl": ttl, "proxies": list(proxies)}
+    obstacles = [one.attempts_obstacle for _, one in placed if one.attempts_obstacle is not None]
+    view: Json = {"fault": fault.name, "type": fault.type, "ttl": ttl, "proxies": [proxy for proxy, _ in placed]}
+    return view | _visibility(obstacles) if obstacles else view
 
 
 def capabilities_view(capabilities: Iterable[Capability]) -> Json:
@@ -177,6 +182,12 @@ def _proxy_status(proxy: ProxyStatus, wall: WallClock) -> Json:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 6)
+
+
+def _visibility(obstacles: Iterable[str]) -> Json:
+    """Return whether connection attempts are visible on proxies where a fault keeps clients from connecting."""
+    obstacle = next(filter(None, obstacles), None)
+    return {"attempts_visible": obstacle is None, "attempts_reason": obstacle}
 
 
 def _plain(spec: ProxySpec | PartitionSpec, attribute: str, kind: Any) -> object:  # Any: one of declare's kinds

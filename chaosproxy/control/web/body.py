@@ -38,13 +38,14 @@ async def read_object(request: web.Request) -> Json:
     """
     body = await request.read()
     if not body:
-        raise Refused(400, "Missing body", "the body is empty; send a JSON object")
+        raise Refused(400, "Missing body", "empty", "the body is empty; send a JSON object")
     if request.content_type not in JSON_TYPES or "Content-Type" not in request.headers:
         given = request.headers.get("Content-Type", "none")
-        raise Refused(415, "Unsupported media type", f"the Content-Type is {given!r}; send JSON as application/json")
+        detail = f"the Content-Type is {given!r}; send JSON as application/json"
+        raise Refused(415, "Unsupported media type", "unsupported-media-type", detail)
     value = _parse(body)
     if not isinstance(value, dict):
-        raise Refused(400, "Invalid input", f"the body is JSON, but {_word(value)}; send an object")
+        raise Refused(400, "Invalid input", "wrong-type", f"the body is JSON, but {_word(value)}; send an object")
     return value
 
 
@@ -65,9 +66,10 @@ def read_query(request: web.Request, *known: str) -> dict[str, str]:
     for key in dict.fromkeys(request.query):
         if key not in known:
             has = f"known: {', '.join(known)}" if known else "there are none here"
-            problems.append(Problem((key,), f"unknown query parameter{nearest(key, known)}; {has}"))
+            message = f"unknown query parameter{nearest(key, known)}; {has}"
+            problems.append(Problem((key,), "unknown-key", message))
         elif len(request.query.getall(key)) > 1:
-            problems.append(Problem((key,), "is given twice; give it once"))
+            problems.append(Problem((key,), "duplicate", "is given twice; give it once"))
     if problems:
         raise InvalidInput(problems)
     return dict(request.query)
@@ -100,13 +102,14 @@ def _parse(body: bytes) -> object:
         )
         json.dumps(value, ensure_ascii=False).encode()  # raises on lone surrogates
     except RecursionError:
-        raise Refused(400, "Malformed JSON", "the body is nested too deeply") from None
+        raise Refused(400, "Malformed JSON", "not-json", "the body is nested too deeply") from None
     except UnicodeEncodeError:
-        raise Refused(400, "Malformed JSON", "a text holds half of a surrogate pair; send whole characters") from None
+        detail = "a text holds half of a surrogate pair; send whole characters"
+        raise Refused(400, "Malformed JSON", "not-json", detail) from None
     except UnicodeDecodeError as error:
-        raise Refused(400, "Malformed JSON", f"the body is not UTF-8 at byte {error.start}") from None
+        raise Refused(400, "Malformed JSON", "not-json", f"the body is not UTF-8 at byte {error.start}") from None
     except ValueError as error:
-        raise Refused(400, "Malformed JSON", f"the body is not usable JSON: {error}") from None
+        raise Refused(400, "Malformed JSON", "not-json", f"the body is not usable JSON: {error}") from None
     return value
 
 

@@ -42,7 +42,7 @@ def guard_token(token: str | None) -> Middleware:
             same = hmac.compare_digest(_octets(given.strip()), _octets(token))
             if scheme.lower() != "bearer" or not same:
                 detail = "this control API asks for a token; send it as Authorization: Bearer <token>"
-                raise Refused(401, "Unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})
+                raise Refused(401, "Unauthorized", "unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})
         return await handler(request)
 
     return check_token
@@ -59,13 +59,16 @@ def guard_browser(control: ControlSpec) -> Middleware:
             raise Refused(
                 403,
                 "Foreign host",
+                "foreign-host",
                 f"the Host header names {host[:100]!r}; reach the control API by an IP address or as localhost",
             )
         if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-            raise Refused(403, "Foreign page", "a page of another site made this request; only its own pages may")
+            detail = "a page of another site made this request; only its own pages may"
+            raise Refused(403, "Foreign page", "foreign-page", detail)
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and not _same_origin(origin, host or ""):
-            raise Refused(403, "Foreign page", f"the page at {origin[:100]!r} made this request; only its own may")
+            detail = f"the page at {origin[:100]!r} made this request; only its own may"
+            raise Refused(403, "Foreign page", "foreign-page", detail)
         return await handler(request)
 
     return check_origin

@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 from chaosproxy.errors import (
     CannotListen,
     ChaosproxyError,
+    Code,
     Conflict,
     InvalidInput,
     NotFound,
@@ -41,6 +42,10 @@ STATUS: dict[type[ChaosproxyError], tuple[int, str]] = {
 }
 
 
+_HTTP_CODES: dict[int, Code] = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+"""Codes of the requests that aiohttp itself refuses."""
+
+
 class Refused(Exception):
     """A request that is refused for reasons of HTTP, access or policy."""
 
@@ -48,6 +53,7 @@ class Refused(Exception):
         self,
         status: int,
         title: str,
+        code: Code,
         detail: str,
         *,
         errors: Iterable[Problem] = (),
@@ -56,6 +62,7 @@ class Refused(Exception):
         super().__init__(detail)
         self.status = status
         self.title = title
+        self.code = code
         self.detail = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
@@ -64,6 +71,7 @@ class Refused(Exception):
 def problem_response(
     status: int,
     title: str,
+    code: Code,
     detail: str,
     errors: Iterable[Problem] = (),
     headers: Mapping[str, str] | None = None,
@@ -73,9 +81,10 @@ def problem_response(
         "type": "urn:chaosproxy:problem:" + title.lower().replace(" ", "-"),
         "title": title,
         "status": status,
+        "code": code,
         "detail": detail,
     }
-    if fields := [{"path": problem.field, "message": problem.message} for problem in errors]:
+    if fields := [{"path": one.field, "code": one.code, "message": one.message} for one in errors]:
         body["errors"] = fields
     return web.Response(
         status=status, text=json.dumps(body), content_type="application/problem+json", headers=dict(headers or {})
@@ -115,18 +124,19 @@ async def note_begun(_request: web.Request, response: web.StreamResponse) -> Non
 def _problem_of(request: web.Request, error: Exception, index: str) -> web.Response:
     match error:
         case Refused():
-            return problem_response(error.status, error.title, error.detail, error.errors, error.headers)
+            return problem_response(error.status, error.title, error.code, error.detail, error.errors, error.headers)
         case InvalidInput():
-            return problem_response(*STATUS[InvalidInput], detail=str(error), errors=error.problems)
+            return problem_response(*STATUS[InvalidInput], error.code, str(error), errors=error.problems)
         case Unsupported():
-            return problem_response(*STATUS[Unsupported], detail=str(error), errors=error.problems)
+            return problem_response(*STATUS[Unsupported], error.code, str(error), errors=error.problems)
         case ChaosproxyError():
-            return problem_response(*_status_of(error), detail=str(error))
+            return problem_response(*_status_of(error), error.code, str(error))
         case web.HTTPException():
             return _http_problem(request, error, index)
         case _:
             logger.error("a defect: %s %s failed", request.method, request.path, exc_info=error)
-            return problem_response(500, "Internal error", "a defect of chaosproxy; its log has the traceback")
+            detail = "a defect of chaosproxy; its log has the traceback"
+            return problem_response(500, "Internal error", "internal-error", detail)
 
 
 def _status_of(error: ChaosproxyError) -> tuple[int, str]:
@@ -144,4 +154,5 @@ def _http_problem(request: web.Request, error: web.HTTPException, index: str) ->
         detail = f"the body is larger than {request.client_max_size} bytes; send less"
     elif isinstance(error, web.HTTPNotFound):
         detail = f"there is nothing at {request.path}; GET {index} lists what there is"
-    return problem_response(error.status, HTTPStatus(error.status).phrase.capitalize(), detail, headers=headers)
+    title = HTTPStatus(error.status).phrase.capitalize()
+    return problem_response(error.status, title, _HTTP_CODES.get(error.status, "bad-request"), detail, headers=headers)

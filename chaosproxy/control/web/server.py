@@ -34,7 +34,7 @@ async def listening(app: web.Application, address: Address) -> AsyncIterator[Add
         try:
             await site.start()
         except OSError as error:
-            raise CannotListen(f"the control API cannot listen on {address}: {error.strerror or error}") from None
+            raise CannotListen.because(f"{address} for the control API", error) from None
         yield address if address.is_unix else replace(address, port=runner.addresses[0][1])
     finally:
         await runner.cleanup()

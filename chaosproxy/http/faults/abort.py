@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from chaosproxy.declare import Duration, MapOf, Text, TextOrJson, Whole, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Step
 from chaosproxy.http.exchange import Exchange, InjectedResponse
 from chaosproxy.http.head import RequestHead, values
@@ -46,11 +47,11 @@ class HttpAbort(MessageFault):
         Duration(), "when the client is told to try again, in whole seconds", default=None, example="2s"
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
-        for message in check_fields(self.headers or {}):
-            yield "headers", message
+    def check(self) -> Iterable[Problem]:
+        yield from check_fields("headers", self.headers or {})
         if self.status in (204, 304) and self.body is not None:
-            yield "body", f"cannot be had with status {self.status}, which has none; leave it out"
+            message = f"cannot be had with status {self.status}, which has none; leave it out"
+            yield Problem(("body",), "invalid-together", message)
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
         return _Responding(self, opening)

@@ -10,6 +10,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, Number, Struct, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Step
 from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.rewrite import rewritten
@@ -49,9 +50,10 @@ class HttpClockSkew(MessageFault):
     )
     jump: Jump | None = param(Struct(Jump), "a jump while it runs", default=None, example="{at: 30s, by: -1h}")
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if not self.offset and not self.drift and self.jump is None:
-            yield "offset", "drift or jump says how the clock is wrong; give one of the three, such as offset: -5m"
+            message = "drift or jump says how the clock is wrong; give one of the three, such as offset: -5m"
+            yield Problem(("offset",), "missing", message)
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
         return _Lying(self, opening)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Choice, Duration, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal
 from chaosproxy.faults.spread import DISTRIBUTION, check_spread, spread
@@ -44,7 +45,7 @@ class HttpDelay(MessageFault):
         example="response",
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         yield from check_spread(self.distribution, self.delay, self.jitter)
 
     def side(self) -> MessageKind:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Choice, ListOf, MapOf, Text, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Step
 from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.rewrite import check_fields, edited
@@ -39,12 +40,12 @@ class HttpHeaders(MessageFault):
     remove: tuple[str, ...] = param(ListOf(Text()), "fields to take away", default=(), example="[ETag]")
     on: str = param(Choice("request", "response"), "whose fields", default="response", example="request")
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if not self.set and not self.add and not self.remove:
-            yield "set", "add or remove says what is changed; give one of the three, such as remove: [ETag]"
+            message = "add or remove says what is changed; give one of the three, such as remove: [ETag]"
+            yield Problem(("set",), "missing", message)
         for name, fields in (("set", self.set or {}), ("add", self.add or {}), ("remove", self.remove)):
-            for message in check_fields(fields):
-                yield name, message
+            yield from check_fields(name, fields)
 
     def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"

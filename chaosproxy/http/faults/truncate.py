@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Choice, Share, Size, param
+from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Close, Reset, Stage, Step
 from chaosproxy.http.head import body_length
 from chaosproxy.http.part import MessageKind, Part
@@ -38,9 +39,10 @@ class HttpTruncate(MessageFault):
         Choice("close", "reset"), "how the connection ends", default="close", example="reset"
     )
 
-    def check(self) -> Iterable[tuple[str, str]]:
+    def check(self) -> Iterable[Problem]:
         if (self.share is None) == (self.size is None):
-            yield "share", "or size says how much of the body passes; give one of the two, such as share: 50%"
+            message = "or size says how much of the body passes; give one of the two, such as share: 50%"
+            yield Problem(("share",), "missing" if self.size is None else "invalid-together", message)
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
         return _Cutting(self, opening, opening.on)

@@ -1,10 +1,11 @@
-"""What the kernel loses of one direction: every fault's Loss, as one program on the socket it is read from.
+"""Packet loss in one direction: the Losses of all faults, as one program on the socket that a pipe is read from.
 
-A pipe that no packet fault touches has no Filter: the path of a byte knows nothing of it.
-The program is put in place whole, in one call; the kernel drops it with the socket.
+A pipe has a Filter only after a packet fault has acted on it. One call attaches the whole program;
+the kernel removes it with the socket.
 
-A peer may have gone while nothing of it came through: its end would have been sent again, a
-reset is not. So whoever had a filter is asked for a few seconds afterwards whether it is alive.
+A peer may end its connection while the filter drops its packets. TCP retransmits a FIN, but not a
+RST. So after a filter is removed, keepalive probes are sent for a few seconds: a peer that has
+reset the connection responds with another RST.
 """
 
 from __future__ import annotations
@@ -17,15 +18,23 @@ from collections.abc import Mapping
 
 from chaosproxy.faults.base import NEVER, Loss
 from chaosproxy.net.kernel.bpf import Program, losing
-from chaosproxy.net.kernel.sockopts import ask_if_alive, attach, detach, dropped, lent_socket, reset_on_exit, tcp_socket
+from chaosproxy.net.kernel.sockopts import (
+    attach,
+    borrow_socket,
+    detach,
+    dropped,
+    reset_on_exit,
+    set_keepalive,
+    tcp_socket,
+)
 from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Filter"]
 
 _GONE = {errno.EBADF, errno.ENOTCONN, errno.EINVAL}
-"""The socket is closed: nothing arrives on it any more."""
+"""Errors of a socket that is closed: nothing arrives on it any more."""
 
-_ASK_SECONDS = 3.0
+_KEEPALIVE_SECONDS = 3.0
 
 logger = logging.getLogger(__name__)
 
@@ -33,38 +42,40 @@ logger = logging.getLogger(__name__)
 class Filter:
     """The losses at work on one pipe."""
 
-    __slots__ = ("_asking_until", "_before", "_scheduler", "_program", "_source", "dropped", "losses", "scheduled_at")
+    __slots__ = (
+        "_before", "_keepalive_until", "_program", "_scheduler", "_source", "dropped", "losses", "scheduled_at",
+    )  # fmt: skip
 
     def __init__(self, scheduler: Scheduler, inherited: Program | None = None) -> None:
-        """`inherited`: what the socket has from the listening socket it was accepted on."""
+        """`inherited` is the program that an accepted socket has from its listening socket."""
         self._scheduler = scheduler
         self._source: asyncio.Transport | None = None
         self._program = inherited
-        self._asking_until = NEVER
-        """Until then the peer is asked whether it is alive; NEVER when it is not."""
+        self._keepalive_until = NEVER
+        """The time at which keepalive probes end; NEVER if none are sent."""
         self._before = 0
-        """Packets the socket had dropped when they were last counted."""
+        """Packets that the socket had dropped when they were last counted."""
         self.losses: Mapping[object, Loss] = {}
-        """Each fault's, by who placed it."""
+        """The Loss of each fault, by the fault."""
         self.dropped = 0
-        """Packets lost so far, by the kernel's own count."""
+        """Packets dropped so far, as counted by the kernel."""
         self.scheduled_at = NEVER
 
-    def watch(self, source: asyncio.Transport, now: float) -> None:
-        """The socket is there."""
+    def attach_to(self, source: asyncio.Transport, now: float) -> None:
+        """Filter the packets of this socket, which is connected now."""
         self._source = source
         if self._program is not None and (sock := tcp_socket(source)) is not None:
             with contextlib.suppress(OSError):
                 reset_on_exit(sock, True)
         self.refresh(now)
 
-    def use(self, losses: Mapping[object, Loss], now: float) -> None:
-        """Lose exactly this from now on."""
+    def set_losses(self, losses: Mapping[object, Loss], now: float) -> None:
+        """Replace the losses."""
         self.losses = losses
         self.refresh(now)
 
     def refresh(self, now: float) -> None:
-        """Put in place what the losses say now, and ask to be woken when they say something else."""
+        """Attach the program for the losses at this time, and schedule the next call for when it changes."""
         next_change = NEVER
         for loss in self.losses.values():
             if loss.changes_at <= now:
@@ -74,12 +85,12 @@ class Filter:
         had_one = self._program is not None
         self._install(losing(drops) if self.losses else None)
         if had_one and self._program is None:
-            self._ask(True)
-            self._asking_until = now + _ASK_SECONDS
-        elif self._asking_until <= now:  # also under a new filter: long before silence would end the connection
-            self._ask(False)
-            self._asking_until = NEVER
-        self._scheduler.schedule(self, min(next_change, self._asking_until))
+            self._send_keepalives(True)
+            self._keepalive_until = now + _KEEPALIVE_SECONDS
+        elif self._keepalive_until <= now:  # even with a new filter: unanswered probes would end the connection
+            self._send_keepalives(False)
+            self._keepalive_until = NEVER
+        self._scheduler.schedule(self, min(next_change, self._keepalive_until))
 
     def on_due(self, now: float) -> None:
         self.refresh(now)
@@ -88,38 +99,38 @@ class Filter:
         self.end()
 
     def count(self) -> None:
-        """Take in what the kernel has dropped since it was last asked."""
+        """Add the packets that the kernel has dropped since the last count."""
         source = self._source
         if source is None or self._program is None:
             return
         sock = tcp_socket(source)
         if sock is not None:
-            with contextlib.suppress(OSError):  # it is gone, and its count with it
+            with contextlib.suppress(OSError):  # the socket is closed, and its count is lost
                 total = dropped(sock)
                 self.dropped += total - self._before
                 self._before = total
 
     def end(self) -> None:
-        """The connection ends: nothing of its farewell is lost, and what is attached is taken off."""
+        """Detach the program before the connection ends, so that its last packets are not dropped."""
         self._scheduler.schedule(self, NEVER)
         self.losses = {}
         self._install(None)
         self._source = None
 
-    def _ask(self, on: bool) -> None:
-        sock = None if self._source is None else lent_socket(self._source)
+    def _send_keepalives(self, on: bool) -> None:
+        sock = None if self._source is None else borrow_socket(self._source)
         if sock is not None:
             try:
-                ask_if_alive(sock, on)
+                set_keepalive(sock, on)
             except OSError:
-                pass  # it is closing: nobody has to be asked
+                pass  # the socket is closing: a probe is not needed
             finally:
                 sock.detach()
 
     def _install(self, program: Program | None) -> None:
         if program == self._program or self._source is None:
             return
-        sock = lent_socket(self._source)
+        sock = borrow_socket(self._source)
         if sock is None:
             return
         try:
@@ -135,6 +146,6 @@ class Filter:
             self._program = program
         except OSError as error:
             if error.errno not in _GONE:
-                logger.error("a filter could not be changed, and its fault does not act: %s", error.strerror)
+                logger.error("cannot change the filter of a socket, so its faults do not act: %s", error.strerror)
         finally:
             sock.detach()

@@ -1,9 +1,9 @@
-"""See that a peer has ended while nothing of its socket is read (epoll(7): EPOLLRDHUP).
+"""Detect the end of a peer whose socket is not read (epoll(7): EPOLLRDHUP).
 
 A fault that pauses a server, or a queue that is full, leaves bytes in the kernel so that TCP slows
-their sender. The event loop then no longer looks at the socket, and would report an end-of-stream
-or a reset only when reading resumes. One epoll descriptor per process watches such sockets for
-their ends alone. Linux; elsewhere those ends are reported late.
+their sender. The event loop then does not poll the socket, and would report an end-of-stream or a
+reset only when reading resumes. One epoll descriptor per process polls such sockets for their end
+only. This needs Linux; on other systems the ends are reported late.
 """
 
 from __future__ import annotations
@@ -19,49 +19,50 @@ from chaosproxy.net.kernel.sockopts import tcp_socket
 __all__ = ["Hangups"]
 
 _MOST = 64
-"""Ends reported per wake-up, so that a thousand of them do not hold the loop."""
+"""Ends reported per wake-up, so that a thousand of them at once do not block the loop."""
 
 
 class Hangups:
-    """Watches sockets that are not read. To be made inside a running loop."""
+    """Watches sockets that are not read. Create it inside a running loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._descriptors: dict[object, int] = {}
-        """By who watches: a descriptor may be another socket's before its watcher knows that its own is closed."""
-        self._watchers: dict[int, tuple[object, Callable[[How], None]]] = {}
+        """The descriptor of each key. A descriptor may be reused for another socket before `forget` is called."""
+        self._watches: dict[int, tuple[object, Callable[[How], None]]] = {}
+        """The key and the callback of each descriptor."""
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         if self._epoll is not None:
             self._loop.add_reader(self._epoll.fileno(), self._report)
 
-    def watch(self, who: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
-        """Call `report` once with `fin` or `reset` when the peer ends, or at once if it has."""
+    def watch(self, key: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
+        """Call `report` once with `fin` or `reset` when the peer ends, or soon if it already has."""
         sock = tcp_socket(transport)
         if self._epoll is None or sock is None:
             return
         descriptor = sock.fileno()
-        # Once, so that an end which is not read does not wake the loop again and again; errors are always reported.
+        # One-shot, since an end that is not read would wake the loop again and again. Errors are always reported.
         events = select.EPOLLRDHUP | select.EPOLLONESHOT
         try:
             self._epoll.register(descriptor, events)
         except FileExistsError:
             self._epoll.modify(descriptor, events)
-        self._descriptors[who] = descriptor
-        self._watchers[descriptor] = (who, report)
+        self._descriptors[key] = descriptor
+        self._watches[descriptor] = (key, report)
 
-    def forget(self, who: object) -> None:
-        """End a watch; nothing happens where there is none."""
-        descriptor = self._descriptors.pop(who, None)
-        if descriptor is None or self._epoll is None or self._watchers.get(descriptor, (None,))[0] is not who:
+    def forget(self, key: object) -> None:
+        """Stop watching; do nothing if `key` is not watched."""
+        descriptor = self._descriptors.pop(key, None)
+        if descriptor is None or self._epoll is None or self._watches.get(descriptor, (None,))[0] is not key:
             return
-        del self._watchers[descriptor]
-        with contextlib.suppress(OSError):  # the kernel has forgotten a socket that was closed
+        del self._watches[descriptor]
+        with contextlib.suppress(OSError):  # the kernel has already removed a socket that was closed
             self._epoll.unregister(descriptor)
 
     def close(self) -> None:
-        """End every watch."""
+        """Stop watching every socket."""
         self._descriptors.clear()
-        self._watchers.clear()
+        self._watches.clear()
         if self._epoll is not None:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -70,6 +71,6 @@ class Hangups:
     def _report(self) -> None:
         assert self._epoll is not None
         for descriptor, events in self._epoll.poll(0, _MOST):
-            if descriptor in self._watchers:
-                _, report = self._watchers[descriptor]
+            if descriptor in self._watches:
+                _, report = self._watches[descriptor]
                 report("reset" if events & (select.EPOLLERR | select.EPOLLHUP) else "fin")

@@ -1,8 +1,8 @@
-"""Options of one TCP socket: filters, pacing, resets, and the kernel's own figures.
+"""Options of one TCP socket: filters, pacing, resets, and the kernel's statistics.
 
-Classic BPF filters drop a socket's arriving packets before TCP sees them. The data plane
-uses `setsockopt` and `getsockopt` alone. Every filter belongs to a socket and ends with it,
-however the process ends.
+Classic BPF filters drop a socket's arriving packets before TCP processes them. The only system
+calls are `setsockopt` and `getsockopt`. Every filter belongs to a socket and ends with it, however
+the process ends.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from chaosproxy.net.kernel.bpf import Program, encode
 from chaosproxy.tallies import TcpInfo
 
 __all__ = [
-    "Options", "abort_with_reset", "ask_if_alive", "attach", "detach", "dropped", "lent_socket", "limit_pacing",
-    "read_tcp_info", "reset_on_exit", "reset_socket", "tcp_info", "tcp_socket",
+    "Options", "abort_with_reset", "attach", "borrow_socket", "detach", "dropped", "limit_pacing", "read_tcp_info",
+    "reset_on_exit", "reset_socket", "set_keepalive", "tcp_info", "tcp_socket",
 ]  # fmt: skip
 
-# Not all of them are in the socket module; asm-generic/socket.h, the same on every architecture Python runs
-# on but PA-RISC and SPARC.
+# Python's socket module lacks some of them. The numbers of asm-generic/socket.h hold on every architecture that Python
+# supports except PA-RISC and SPARC.
 _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
 _SO_MAX_PACING_RATE = 47
 _SO_MEMINFO = 55
 _TCP_KEEPIDLE, _TCP_KEEPINTVL, _TCP_INFO = 4, 5, 11
 _DROPS = struct.Struct("=9I")
-"""SK_MEMINFO_DROPS is the ninth of the numbers that SO_MEMINFO gives (linux/sock_diag.h)."""
+"""The numbers that SO_MEMINFO returns; the ninth is SK_MEMINFO_DROPS (linux/sock_diag.h)."""
 _NO_PACING = 2**64 - 1
 _LINGER_RESET, _NO_LINGER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 
 
 class Options(Protocol):
-    """The socket as an event loop lends it: plain asyncio's, or uvloop's stand-in."""
+    """The methods that the socket objects of asyncio's and of uvloop's transports share."""
 
     @property
     def family(self) -> int: ...
@@ -49,11 +49,12 @@ class Options(Protocol):
 _UNIX = getattr(socket, "AF_UNIX", None)
 
 
-def lent_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
-    """The TCP socket under a transport, to be given back with `detach()`; None for a unix socket, or when it is gone.
+def borrow_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
+    """Return a socket object for the TCP socket of a transport; None for a unix socket, or if it is closed.
 
-    What uvloop lends makes a socket object for each call; where several are made this halves their time. Its
-    family is always AF_INET, which no option asked for here minds.
+    The caller gives it back with `detach()`. uvloop's own object creates a socket object for each call,
+    so several calls through this one take half the time. Its family is always AF_INET, which makes no
+    difference to the options used here.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or sock.family == _UNIX or (descriptor := sock.fileno()) < 0:
@@ -62,48 +63,48 @@ def lent_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
 
 
 def tcp_socket(transport: asyncio.BaseTransport) -> Options | None:
-    """The TCP socket under a transport, for one call; None for a unix socket, or when it is gone."""
+    """Return the TCP socket of a transport, for one call; None for a unix socket, or if it is closed."""
     sock: Options | None = transport.get_extra_info("socket")
     return None if sock is None or sock.family == _UNIX or sock.fileno() < 0 else sock
 
 
 def attach(sock: Options, program: Program) -> None:
-    """Have `program` decide about every packet that arrives from now on, in one step with what decided before.
+    """Attach `program` for every packet that arrives from now on; it replaces an attached one atomically.
 
-    :raises OSError: no privilege, no memory, or the socket is gone.
+    :raises OSError: no privilege, no memory, or the socket is closed.
     """
-    _code, header = _loaded(program)
+    _code, header = _sock_fprog(program)
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
 
 
 @functools.lru_cache(maxsize=256)
-def _loaded(program: Program) -> tuple[array.array[int], bytes]:
-    """A program in memory, and the `struct sock_fprog` that says where; the kernel copies it during the call."""
+def _sock_fprog(program: Program) -> tuple[array.array[int], bytes]:
+    """Return a program in memory, and the `struct sock_fprog` with its address; the kernel copies it in the call."""
     code = array.array("B", encode(program))
     return code, struct.pack("HP", len(program), code.buffer_info()[0])
 
 
 def detach(sock: Options) -> None:
-    """Let every packet through again; where nothing is attached, nothing happens."""
-    with contextlib.suppress(OSError):  # none is attached, or the socket is gone
+    """Detach the program, if one is attached."""
+    with contextlib.suppress(OSError):  # none is attached, or the socket is closed
         sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def dropped(sock: Options) -> int:
-    """Packets this socket has dropped in its life, by filters and for want of memory.
+    """Return the number of packets that this socket has dropped so far, by filters and for lack of memory.
 
-    :raises OSError: the socket is gone, or the kernel does not tell (before Linux 4.12).
+    :raises OSError: the socket is closed, or the kernel has no such count (before Linux 4.12).
     """
     return int(_DROPS.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _DROPS.size))[8])
 
 
-def ask_if_alive(sock: socket.socket, on: bool) -> None:
-    """Send a keepalive probe now, unless the peer was just heard, and one each second; or no more of them.
+def set_keepalive(sock: socket.socket, on: bool) -> None:
+    """Send a keepalive probe each second, the first now unless a packet of the peer just arrived; or stop that.
 
-    A peer that is there acknowledges it; one that has forgotten the connection resets it
-    (RFC 9293 §3.8.4). Silence ends nothing within the nine seconds that Linux waits.
+    A live peer acknowledges the probe; one that no longer knows the connection resets it
+    (RFC 9293 §3.8.4). Linux ends a connection without responses after nine seconds.
 
-    :raises OSError: the socket is gone.
+    :raises OSError: the socket is closed.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, on)
     if on:
@@ -112,9 +113,9 @@ def ask_if_alive(sock: socket.socket, on: bool) -> None:
 
 
 def limit_pacing(sock: Options, rate: float | None) -> None:
-    """Let it send at most `rate` bytes per second; None as fast as TCP can.
+    """Limit the socket to `rate` bytes sent per second; None removes the limit.
 
-    :raises OSError: the kernel has no pacing, or the socket is gone.
+    :raises OSError: the kernel has no pacing, or the socket is closed.
     """
     value = _NO_PACING if rate is None else min(max(1, round(rate)), _NO_PACING - 1)
     sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("Q", value))
@@ -126,15 +127,15 @@ _INFO_BYTES = 104
 
 
 def tcp_info(sock: Options) -> TcpInfo | None:
-    """What the kernel tells of a TCP socket; None where it tells too little.
+    """Return the kernel's statistics of a TCP socket; None if the kernel's struct is too short.
 
-    :raises OSError: the socket is gone, or is not of TCP.
+    :raises OSError: the socket is closed, or is no TCP socket.
     """
     return read_tcp_info(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256))
 
 
 def read_tcp_info(data: bytes) -> TcpInfo | None:
-    """The numbers from the kernel's struct; None where it is too short."""
+    """Read the statistics from the kernel's struct; None if it is too short."""
     if len(data) < _INFO_BYTES:
         return None
     backoff, unacked, rtt, retransmits = (
@@ -144,21 +145,21 @@ def read_tcp_info(data: bytes) -> TcpInfo | None:
 
 
 def abort_with_reset(transport: asyncio.Transport) -> None:
-    """End a connection with RST; `abort()` alone would send a clean end-of-stream."""
+    """End a connection with RST; `abort()` alone would send an end-of-stream."""
     sock = tcp_socket(transport)
     if sock is not None:
-        with contextlib.suppress(OSError):  # the peer may have been quicker
+        with contextlib.suppress(OSError):  # the peer may have closed it already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     transport.abort()
 
 
 def reset_on_exit(sock: Options, on: bool) -> None:
-    """Whether the socket is to end with RST if the process dies.
+    """Choose whether the kernel ends the connection with RST when the process dies; by default it sends a FIN.
 
-    Where a filter loses packets, a socket that the kernel closes in good order would stay for
-    minutes, waiting for acknowledgements that its own filter loses, and keep the peer waiting.
+    A socket that the kernel closes with a FIN would remain for minutes if a filter dropped the
+    acknowledgements, and the peer would wait as long.
 
-    :raises OSError: the socket is gone.
+    :raises OSError: the socket is closed.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET if on else _NO_LINGER)
 

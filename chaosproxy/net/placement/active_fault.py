@@ -1,10 +1,11 @@
-"""A fault placed on a running proxy: whom it touches, and what it has done."""
+"""A fault placed on a running proxy: the connections and messages it acts on, and its counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Admission, Direction, Loss, Opening
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.conversation import Conversation
@@ -22,15 +23,15 @@ __all__ = ["MessageContext", "ActiveFault"]
 
 @dataclass(frozen=True, slots=True)
 class MessageContext:
-    """What message faults are told of the connection they act on."""
+    """The parts of a connection that message faults need."""
 
     conversation: Conversation
     choose: Callable[[ActiveFault, Exchange, MessageKind], bool]
-    """Whether that fault treats that message."""
+    """Return whether that fault acts on that message."""
 
 
 class ActiveFault:
-    """One fault at work on one proxy."""
+    """One fault that acts on one proxy."""
 
     def __init__(
         self,
@@ -41,34 +42,37 @@ class ActiveFault:
         now: float,
         before: ActiveFault | None = None,
     ) -> None:
-        """`before` is the fault whose settings this one replaces: its counts go on."""
+        """`before` is the fault that this one replaces: its counts continue."""
         self.spec = spec
+        """The fault as the user gave it."""
         self.since: float = now if before is None else before.since
-        """When it began."""
+        """The time at which the fault was added."""
         self.matcher: Matcher | None = None if spec.match is None else Matcher.of(spec.match)
         self.resolved = resolved
-        """Its settings with the mode settled: what acts, while `spec` says what was asked for."""
+        """The settings with the resolved mode, which act; `spec` may say `mode: auto`."""
         self.admission: Admission | None = resolved.settings.admission()
         self.pacing: float | None = resolved.settings.pacing()
         self.tally: FaultTally = FaultTally() if before is None else before.tally
         self._proxy = proxy
         self._seed = seed
-        self._common: dict[Direction, object] = {way: resolved.settings.common() for way in spec.placement.directions}
+        directions = spec.placement.directions
+        self._common: dict[Direction, object] = {each: resolved.settings.common() for each in directions}
+        """The state that the stages of all connections share, by direction."""
         same = before is not None and before.spec.placement == spec.placement and before.spec.match == spec.match
         latest = before._latest if same and before is not None else {}
         self._latest: dict[int, dict[MessageKind, tuple[int, bool]]] = latest
-        """Of each connection, the latest exchange asked for, and the answer."""
+        """The latest decision about each connection and kind of message: the exchange's number, and the result."""
         self._chosen: dict[int, bool] = before._chosen if same and before is not None else {}
         self._seen: int = before._seen if same and before is not None else 0
         self._touched: int = before._touched if same and before is not None else 0
 
     @property
     def treats_messages(self) -> bool:
-        """It acts on HTTP messages: it is on every connection, and chooses among their exchanges."""
+        """True if it acts on HTTP messages: then it touches every connection, and chooses exchanges."""
         return isinstance(self.resolved.settings, MessageFault)
 
     def touches(self, connection: int) -> bool:
-        """Whether it acts on that connection; the same answer as long as the placement stays."""
+        """Return whether it acts on that connection; the result stays the same until the placement changes."""
         if self.treats_messages:
             return True
         chosen = self._chosen.get(connection)
@@ -78,12 +82,12 @@ class ActiveFault:
         return chosen
 
     def forget(self, connection: int) -> None:
-        """That connection is no more."""
+        """Drop the state of a connection that has ended."""
         self._chosen.pop(connection, None)
         self._latest.pop(connection, None)
 
     def chooses(self, exchange: Exchange, on: MessageKind, connection: int, client: str) -> bool:
-        """Whether it treats that message: one that matches, and by its placement; asked twice, it answers the same."""
+        """Return whether it acts on that message, by its match and its placement; repeatable for one message."""
         latest = self._latest.setdefault(connection, {}).get(on)
         if latest is not None and latest[0] == exchange.number:
             return latest[1]
@@ -100,18 +104,22 @@ class ActiveFault:
             return False
         return on == "request" or (exchange.response is not None and matcher.response(exchange.response))
 
-    def is_for(self, sni: str | None) -> bool:
-        """Whether it is meant for a client that asks for that server's name."""
+    def matches_sni(self, sni: str | None) -> bool:
+        """Return whether it acts on clients that request this server name."""
         return self.spec.sni is None or self.spec.sni.matches(sni)
 
     def acts(self, direction: Direction) -> bool:
-        """Whether it is placed on that direction."""
+        """Return whether it is placed on that direction."""
         return direction in self._common
 
     def link(
         self, connection: int, direction: Direction, now: float, messages: MessageContext | None = None
     ) -> Link | None:
-        """A stage of it for one pipe; None where it acts at the door, in the kernel or on messages there are not."""
+        """Return a new stage for one pipe, in a Link; None if it has none there.
+
+        A fault has no stage if it acts in the kernel or only on new clients, or if it acts on HTTP messages
+        and the connection carries none.
+        """
         if self.resolved.mode == "packet":
             return None
         opening = self._opening(connection, direction, now)
@@ -130,25 +138,36 @@ class ActiveFault:
         )  # fmt: skip
 
     def loss(self, connection: int, direction: Direction, now: float) -> Loss | None:
-        """What the kernel is to lose of one pipe; None where nothing."""
+        """Return the packets that the kernel is to drop for one pipe; None in mode stream."""
         if self.resolved.mode != "packet":
             return None
         return self.resolved.settings.loss(self._opening(connection, direction, now))
 
     def severs(self, direction: Direction) -> bool:
-        """Nothing gets through that way, on any connection."""
+        """Return whether nothing passes in that direction, on any connection."""
         all_touched = self.spec.placement.touches_all and self.spec.sni is None
         return self.acts(direction) and all_touched and self.resolved.settings.severs()
+
+    @property
+    def hides(self) -> Met | None:
+        """The result of every connection attempt if the fault keeps all SYNs from the listening socket; else None."""
+        admission = self.admission
+        if admission is None or not self.spec.placement.touches_all:
+            return None
+        if admission.reply == "refuse":
+            return "refused"
+        loses_all = admission.drop is not None and admission.drop.share >= 1 and self.acts("upstream")
+        return "unanswered" if admission.reply == "silence" or loses_all else None
 
     def _opening(self, connection: int, direction: Direction, now: float) -> Opening:
         address = ("fault", self._proxy, self.spec.name, connection, direction)
         return Opening(lambda: self._seed.at(*address), now, self._common[direction])
 
     def _choose(self, *address: int) -> bool:
-        """Whether the next connection, or the next message that matches, is touched; its address is its numbers."""
+        """Decide about the next connection or matching message; `address` is the address of its random number."""
         placement = self.spec.placement
         self._seen += 1
-        if placement.touches_all:  # nobody is left alone: no dice are needed
+        if placement.touches_all:  # no random number is needed
             self._touched += 1
             return True
         if self._seen <= placement.skip:

@@ -1,13 +1,16 @@
-"""The faults at work on one proxy: its own, and the parts that partitions have in it.
+"""The faults that act on one proxy: its own, and those of the partitions that cut it.
 
-Answers the questions that the proxy, its listener and its connections ask: which faults touch a
-connection, how new clients are met, how a TLS handshake goes wrong. It holds no socket.
+An ActiveFaults keeps them in order and derives from them how the listener treats new clients, which
+faults touch a connection, and which fault makes a TLS handshake fail. It holds no socket; the proxy
+applies the results. `arrange_pipe` applies the faults of one direction to a pipe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from chaosproxy.events import Met
 from chaosproxy.faults.base import Admission, Direction, Drop, Loss, Reply
 from chaosproxy.faults.chain import Link
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
@@ -15,40 +18,54 @@ from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.tallies import FaultTally
 
-__all__ = ["ActiveFaults", "arrange_pipe"]
+__all__ = ["ActiveFaults", "Hiding", "arrange_pipe"]
 
-_STRENGTH: tuple[Reply, ...] = ("accept", "hold", "refuse", "silence")
-"""Of several replies the last here is given: a paused process that is down refuses, a host out of reach is silent."""
+_PRECEDENCE: tuple[Reply, ...] = ("accept", "hold", "refuse", "silence")
+"""Replies to a SYN, weakest first: of several faults, the one with the strongest reply decides.
+
+For example, a paused process that also crashes refuses clients, and an unreachable host sends nothing in any case.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hiding:
+    """A fault that keeps new clients from connecting."""
+
+    met: Met
+    """The result of the client's attempt."""
+    fault: str
+    """The fault's name."""
 
 
 class ActiveFaults:
-    """The faults of one proxy, in order: a partition is nearest to the sender."""
+    """The faults of one proxy, in order: partitions come first, nearest to the sender."""
 
     def __init__(self) -> None:
         self.own: dict[str, ActiveFault] = {}
         """The proxy's own faults, by name."""
         self.partitions: dict[str, ActiveFault] = {}
-        """Partitions through the proxy, by id; a change of its own faults leaves them alone."""
+        """Faults of partitions, by the partition's id; changes of the proxy's own faults do not affect them."""
         self._past: dict[str, FaultTally] = {}
+        """The counts of removed faults, by fault name."""
         self.read_hellos = False
-        """A fault is for clients that ask for some server's name in TLS."""
+        """True if a fault acts only on clients that request a server name in TLS."""
 
     def __iter__(self) -> Iterator[ActiveFault]:
         yield from self.partitions.values()
         yield from self.own.values()
 
-    # ── which there are ───────────────────────────────────────────────────────────────
+    # ── adding and removing ───────────────────────────────────────────────────────────
 
     def put(self, where: dict[str, ActiveFault], key: str, fault: ActiveFault) -> None:
-        """Place a fault among `own` or `partitions`, or put it in the place of the one with that key."""
+        """Add a fault to `own` or `partitions`, or replace the one with that key."""
         name = fault.spec.name
         if key not in where and name in self._past:
-            fault.tally = self._past.pop(name)  # counters never go back
+            fault.tally = self._past.pop(name)  # a counter never decreases
         where[key] = fault
         self._changed()
 
     def take(self, where: dict[str, ActiveFault], key: str) -> ActiveFault:
-        """Take a fault away; KeyError when there is none."""
+        """Remove and return a fault; KeyError if there is none."""
         gone = where.pop(key)
         self._past[gone.spec.name] = gone.tally
         self._changed()
@@ -58,26 +75,34 @@ class ActiveFaults:
         self.read_hellos = any(fault.spec.sni is not None for fault in self)
 
     def tallies(self) -> dict[str, FaultTally]:
-        """Return what each fault has done, by name, also those that are gone."""
+        """Return the counts of every fault, by name, including removed ones."""
         return {**self._past, **{fault.spec.name: fault.tally for fault in self}}
 
-    # ── how clients are met ───────────────────────────────────────────────────────────
+    # ── new clients ───────────────────────────────────────────────────────────────────
 
     def admission(self) -> tuple[Reply, tuple[Drop, ...]]:
-        """Return how the listener meets every new client, and which packets its filter drops."""
+        """Return the listener's reply to every new client, and the packets that its filter drops."""
         all_touching = [
             (fault, fault.admission)
             for fault in self
             if fault.admission is not None and fault.spec.placement.touches_all
         ]
-        reply: Reply = max((one.reply for _, one in all_touching), key=_STRENGTH.index, default="accept")
+        reply: Reply = max((one.reply for _, one in all_touching), key=_PRECEDENCE.index, default="accept")
         drops = tuple(one.drop for fault, one in all_touching if one.drop is not None and fault.acts("upstream"))
         if reply == "silence":
             drops = (Drop(),) if any(one.by_filter for _, one in all_touching) else ()
         return reply, drops
 
+    def hiding(self, reply: Reply) -> Hiding | None:
+        """Return the fault that keeps every new client from the listening socket, if one does.
+
+        `reply` is the listener's reply to new clients, as `admission` returns it.
+        """
+        met: Met = "refused" if reply == "refuse" else "unanswered"
+        return next((Hiding(met, fault.spec.name) for fault in self if fault.hides == met), None)
+
     def admit(self, ordinal: int) -> tuple[ActiveFault | None, float]:
-        """Return the fault that refuses this accepted client, if one does, and the seconds that others delay it."""
+        """Return the fault that refuses this accepted client, if any, and the seconds by which others delay it."""
         delay = 0.0
         for fault in self:
             admission = fault.admission
@@ -91,26 +116,26 @@ class ActiveFaults:
         return None, delay
 
     def handshake_fault(self, connection: Connection) -> ActiveFault | None:
-        """Return the fault that makes a client's TLS handshake go wrong."""
+        """Return the fault that makes a client's TLS handshake fail, if any."""
         for fault in self:
             admission: Admission | None = fault.admission
-            if admission is not None and admission.handshake is not None and fault.is_for(connection.sni):
+            if admission is not None and admission.handshake is not None and fault.matches_sni(connection.sni):
                 if fault.touches(connection.ordinal):
                     return fault
         return None
 
-    # ── how connections are treated ───────────────────────────────────────────────────
+    # ── connections ───────────────────────────────────────────────────────────────────
 
     def touching(self, connection: Connection) -> list[ActiveFault]:
         """Return the faults that touch a connection."""
-        return [one for one in self if one.is_for(connection.sni) and one.touches(connection.ordinal)]
+        return [one for one in self if one.matches_sni(connection.sni) and one.touches(connection.ordinal)]
 
     def severs(self, direction: Direction) -> bool:
-        """Whether nothing gets through in that direction, on any connection."""
+        """Return whether nothing passes in that direction, on any connection."""
         return any(fault.severs(direction) for fault in self)
 
     def forget(self, connection: int) -> None:
-        """Drop what is kept of a connection that has ended."""
+        """Drop the state of a connection that has ended."""
         for fault in self:
             fault.forget(connection)
 
@@ -118,30 +143,30 @@ class ActiveFaults:
 def arrange_pipe(
     pipe: Pipe, touching: Iterable[ActiveFault], connection: int, now: float, messages: MessageContext | None
 ) -> None:
-    """Have one pipe run those of the faults that act in its direction."""
+    """Apply to one pipe those of the faults that act in its direction."""
     active = [fault for fault in touching if fault.acts(pipe.direction)]
-    pipe.lose(_losses(active, pipe, connection, now), now)
-    pipe.pace(min((one.pacing for one in active if one.pacing is not None), default=None))
+    pipe.set_losses(_losses(active, pipe, connection, now), now)
+    pipe.set_pacing(min((one.pacing for one in active if one.pacing is not None), default=None))
     pipe.arrange(list(_links(active, pipe, connection, now, messages)), now)
 
 
 def _links(
     active: Iterable[ActiveFault], pipe: Pipe, connection: int, now: float, messages: MessageContext | None
 ) -> Iterable[Link]:
-    """The links a pipe shall have: those that stay as they are, and new ones."""
-    standing = {} if pipe.chain is None else {link.owner: link for link in pipe.chain.links}
+    """Yield the links of a pipe's chain: its present links where the faults stay, and new ones."""
+    present = {} if pipe.chain is None else {link.owner: link for link in pipe.chain.links}
     for fault in active:
-        link = standing.get(fault) or fault.link(connection, pipe.direction, now, messages)
+        link = present.get(fault) or fault.link(connection, pipe.direction, now, messages)
         if link is not None:
             yield link
 
 
 def _losses(active: Iterable[ActiveFault], pipe: Pipe, connection: int, now: float) -> dict[object, Loss]:
-    """The losses the kernel shall cause on a pipe: those that stay as they are, and new ones."""
-    standing = {} if pipe.filter is None else pipe.filter.losses
+    """Return the losses of a pipe's filter: its present ones where the faults stay, and new ones."""
+    present = {} if pipe.filter is None else pipe.filter.losses
     found: dict[object, Loss] = {}
     for fault in active:
-        loss = standing.get(fault) or fault.loss(connection, pipe.direction, now)
+        loss = present.get(fault) or fault.loss(connection, pipe.direction, now)
         if loss is not None:
             found[fault] = loss
     return found

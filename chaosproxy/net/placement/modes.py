@@ -1,4 +1,4 @@
-"""Which mode a fault acts in here: `auto` settled by the machine, the sockets and the fault itself. Pure."""
+"""Resolve `mode: auto` to packet or stream, by the machine, the proxy's sockets and the fault itself. Pure."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["ResolvedMode", "resolve_mode"]
 
 @dataclass(frozen=True, slots=True)
 class ResolvedMode:
-    """A fault as it acts on one proxy."""
+    """The mode in which a fault acts on one proxy."""
 
     settings: Fault
-    """With its mode settled, where its type has one."""
+    """The fault's settings, with this mode if its type has modes."""
     mode: Mode | None = None
-    """None where the type has no modes."""
+    """None if the type has no modes."""
     why: str = ""
-    """Why `auto` became `stream`; empty otherwise."""
+    """The reason why `auto` became `stream`; empty otherwise."""
 
 
 def resolve_mode(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> ResolvedMode:
-    """How `fault` acts on `proxy`.
+    """Resolve the mode in which `fault` acts on `proxy`.
 
-    :raises Unsupported: it asks for mode packet, which cannot be had here, or for TLS with clients.
+    :raises Unsupported: it needs mode packet, which is not supported here, or TLS with clients.
     """
     settings = fault.settings
     if settings.needs_listen_tls and proxy.listen_tls is None:
@@ -37,28 +37,29 @@ def resolve_mode(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Re
         )
     if settings.in_kernel is None:
         return ResolvedMode(settings)
-    wanted: str = settings.mode  # type: ignore[attr-defined]  # what is in the kernel has a mode
+    wanted: str = settings.mode  # type: ignore[attr-defined]  # a fault type with `in_kernel` has modes
     if wanted == "stream":
         return ResolvedMode(settings, "stream")
     obstacle = _obstacle(fault, proxy, kernel)
     if wanted == "packet":
         if obstacle:
-            raise Unsupported(f"mode packet of {fault.type} cannot be had on proxy {proxy.name!r}: {obstacle}")
+            message = f"mode packet of {fault.type} is not supported on proxy {proxy.name!r}: {obstacle}"
+            raise Unsupported(message, code="unsupported-mode")
         return ResolvedMode(settings, "packet")
     why = settings.why_stream() or obstacle
     return ResolvedMode(settings.in_mode("stream" if why else "packet"), "stream" if why else "packet", why)
 
 
 def _obstacle(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> str:
-    """What keeps the fault from acting on packets; empty where nothing does."""
+    """Return the reason why the fault cannot act on packets; empty if it can."""
     capability = kernel.filters if fault.settings.in_kernel == "filters" else kernel.pacing
     if not capability.available:
         return f"{capability.lacking}; {capability.remedy}, or give mode: stream (`chaosproxy doctor` explains)"
-    ways = fault.placement.directions if fault.settings.on_pipes else ()
-    # A filter acts where a direction is read, pacing where it is written.
+    directions = fault.placement.directions if fault.settings.on_pipes else ()
+    # A filter acts on the socket that a direction is read from, pacing on the one it is written to.
     reads = capability is kernel.filters
     sockets = {"listen": proxy.listen, "upstream": proxy.upstream}
-    used = {"listen" if (way == "upstream") == reads else "upstream" for way in ways}
+    used = {"listen" if (direction == "upstream") == reads else "upstream" for direction in directions}
     if fault.settings.at_listener:
         used.add("listen")
     for name in ("listen", "upstream"):

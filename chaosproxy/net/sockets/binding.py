@@ -19,17 +19,17 @@ _NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPOR
 
 
 def is_refused_half_close(context: Mapping[str, object]) -> bool:
-    """Whether what a loop's exception handler is told is but an end-of-stream that came too late.
+    """Return whether a context of the loop's exception handler is only an end-of-stream that was sent too late.
 
-    asyncio passes on a `write_eof()` when the last byte before it has left, and lets an error escape where that byte
-    made the peer reset. The connection's end is told as any other.
+    asyncio performs a `write_eof()` when the last byte before it has left. If that byte made the peer reset
+    the connection, asyncio lets the error escape. The end of the connection is reported separately.
     """
     error = context.get("exception")
     return "handle" in context and isinstance(error, OSError) and error.errno == errno.ENOTCONN
 
 
 async def bind_all(address: Address) -> list[socket.socket]:
-    """Listening sockets for an address: one, or one per family where a name has several.
+    """Return listening sockets for an address: one, or one per address family if its name has several.
 
     :raises CannotListen: with the system's reason; nothing stays bound.
     """
@@ -40,16 +40,17 @@ async def bind_all(address: Address) -> list[socket.socket]:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise CannotListen(f"cannot listen on {address}: {address.host} does not resolve ({error.strerror})") from error
+        message = f"cannot listen on {address}: {address.host} does not resolve ({error.strerror})"
+        raise CannotListen(message, "unknown-host") from error
     targets = list(dict.fromkeys((family, where) for family, _, _, _, where in infos))
-    for _ in range(8):  # a free port of one family may be taken in the other: draw again
+    for _ in range(8):  # the kernel chooses a port for the first family, which may be in use in the second
         try:
             return _bind_tcp(address, targets)
         except CannotListen as error:
             cause = error.__cause__
             if address.port or len(targets) < 2 or not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
                 raise
-    raise CannotListen(f"cannot listen on {address}: no port is free in both address families")
+    raise CannotListen(f"cannot listen on {address}: no port is free in both address families", "address-in-use")
 
 
 def _bind_tcp(address: Address, targets: Sequence[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
@@ -72,12 +73,12 @@ def _bind_tcp(address: Address, targets: Sequence[tuple[int, tuple[object, ...]]
                 continue
             for other in bound:
                 other.close()
-            raise CannotListen(f"cannot listen on {address}: {error.strerror}") from error
+            raise CannotListen.because(address, error) from error
         bound.append(sock)
         port = sock.getsockname()[1]
     if not bound:
         assert refused is not None
-        raise CannotListen(f"cannot listen on {address}: {refused.strerror}") from refused
+        raise CannotListen.because(address, refused) from refused
     return bound
 
 
@@ -85,7 +86,7 @@ def _new_socket(family: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # What is accepted inherits it; asyncio, unlike uvloop, sets it on none that it has not connected itself.
+    # Accepted sockets inherit the option. uvloop sets it on every socket, asyncio only on those that it connects.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -101,12 +102,12 @@ def _bind_unix(path: str) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise CannotListen(f"cannot listen on unix:{path}: {error.strerror or error}") from error
+        raise CannotListen.because(Address(path), error) from error
     return sock
 
 
 def _remove_dead_socket(path: str) -> None:
-    """A socket file that nobody answers on is left over from a crash."""
+    """Delete a socket file that refuses connections: it is left over from a crash."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return
@@ -120,9 +121,9 @@ def _remove_dead_socket(path: str) -> None:
 
 
 def hold_port(listening: socket.socket) -> socket.socket | None:
-    """Close a listening socket and bind its port without listening: connecting is refused, the port stays ours.
+    """Close a listening socket and bind its port again without listening: clients are refused, and the port is kept.
 
-    Answers None where the port cannot be held (unix sockets need no holding).
+    Return None if the port cannot be bound, or for a unix socket, which needs no holding.
     """
     family, where = listening.family, listening.getsockname()
     listening.close()
@@ -138,7 +139,7 @@ def hold_port(listening: socket.socket) -> socket.socket | None:
 
 
 def bound_address(sock: socket.socket) -> Address:
-    """Where a socket is bound."""
+    """Return the address that a socket is bound to."""
     name = sock.getsockname()
     if sock.family == getattr(socket, "AF_UNIX", None):
         return Address(name)
@@ -146,7 +147,7 @@ def bound_address(sock: socket.socket) -> Address:
 
 
 def peer_name(address: object) -> str:
-    """A peer's address for logs."""
+    """Return a peer's address for logs."""
     if isinstance(address, tuple):
         return str(Address(address[0], address[1]))
     return "unix"

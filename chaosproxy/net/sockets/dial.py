@@ -1,4 +1,4 @@
-"""Dial an upstream: the addresses of its name in turn, within a time-out."""
+"""Dial an upstream: try the addresses of its name in turn, within a timeout."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from chaosproxy.model.address import Address
 __all__ = ["DialError", "dial"]
 
 _ATTEMPT_DELAY = 0.25
-"""Seconds before the next address is tried beside one that does not answer (RFC 8305 §5)."""
+"""Seconds without a response before the next address is tried too (RFC 8305 §5)."""
 
 
 _BY_SERVER = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT}
-"""The server's host answered, or the path of a unix socket shows that nobody listens there."""
+"""Errors that the server's host has sent, or that show that nothing listens on a unix socket."""
 
 
 class DialError(Exception):
-    """The upstream was not reached."""
+    """The connection to the upstream failed."""
 
     def __init__(self, upstream: Address, reason: str, by: Cause = "network", how: How = "timeout") -> None:
         super().__init__(reason)
         self.upstream = str(upstream)
         self.reason = reason
-        """In words."""
+        """The reason, in words."""
         self.ending = Ending(by, how, error=f"upstream {upstream} not reached: {reason}", during="dial")
-        """How the connection ends that needed it."""
+        """The ending of the connection that needed the upstream."""
 
 
 async def dial(address: Address, within: float, make_protocol: Callable[[], asyncio.Protocol]) -> None:
-    """Connect to `address`; `make_protocol`'s protocol gets the transport.
+    """Connect to `address`; the protocol that `make_protocol` returns gets the transport.
 
-    :raises DialError: refused, unresolvable, unreachable, or not within `within` seconds.
+    :raises DialError: refused, not resolved, unreachable, or no response within `within` seconds.
     """
     try:
         async with asyncio.timeout(within):
             await _connect(address, make_protocol)
     except TimeoutError as error:
-        raise DialError(address, f"no answer within {within:g} s") from error
+        raise DialError(address, f"no response within {within:g} s") from error
     except OSError as error:
         reason = _reason(error)
         if error.errno in _BY_SERVER:
@@ -74,7 +74,7 @@ async def _connect(address: Address, make_protocol: Callable[[], asyncio.Protoco
 
 
 def _reason(error: OSError) -> str:
-    """Say in the system's words why a connect failed; asyncio has words of its own, with the address."""
+    """Return the system's message for a failed connect; asyncio's own message repeats the address."""
     if isinstance(error, socket.gaierror) or not error.errno:
         return error.strerror or str(error)
     return os.strerror(error.errno)

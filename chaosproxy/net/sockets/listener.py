@@ -1,11 +1,24 @@
-"""Accepting: listening sockets, drained in batches, that back off when descriptors run out.
+"""Accept new clients of one proxy, or refuse, hold or ignore them as its faults require.
 
-What a new client meets is a Reply, and the listener goes from any to any other:
+A `Listener` owns the listening sockets of one proxy. `net.proxy` creates it, gets each accepted socket
+through the callback `accepted`, and calls `set_reply` when faults change. The Reply to a new client is
+one of these, and can change from any to any other:
 
-    accept    taken from the backlog and served
-    hold      connected by the kernel, left in the backlog
-    refuse    the port is bound and nobody listens: ECONNREFUSED
-    silence   the SYN is not answered: lost by a filter, or turned away by a backlog kept full
+    accept    the client is taken from the backlog and served
+    hold      the kernel completes the handshake, and the client stays in the backlog
+    refuse    the port is bound without listening: the kernel refuses with RST (ECONNREFUSED)
+    silence   the SYN gets no response: a filter drops it, or the kernel does because the backlog is full
+
+Internally, silence is `full` (keep the backlog full) without a filter, and `accept` with one, since the
+filter decides which packets arrive. A backlog is kept full by a connection from this process, a filler;
+fillers are recognised by their address when they are accepted, and closed.
+
+Invariants:
+- Between refusing and listening the port stays bound, so that no other process can take it.
+- Open connections are not affected by any change.
+- A filter is attached before the socket listens, so that no client arrives without it.
+- At most _BATCH clients are accepted per wake-up. If descriptors run out, accepting pauses for
+  _RETRY seconds, and clients wait in the backlog.
 """
 
 from __future__ import annotations
@@ -27,12 +40,12 @@ from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, hol
 __all__ = ["Listener"]
 
 Accepted = Callable[[socket.socket, object], None]
-"""Takes over an accepted socket and its client's address, as the socket module gives it."""
+"""A callback that takes over an accepted socket; the second argument is `accept()`'s address of the client."""
 
 _BATCH = 64
 """Accepts per wake-up, so that a flood of clients does not starve open connections."""
 _RETRY = 0.25
-"""Seconds to leave clients in the backlog when no descriptor is free."""
+"""Seconds for which clients stay in the backlog when no descriptor is free."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 _UNIX = getattr(socket, "AF_UNIX", None)
@@ -42,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 class Listener:
-    """The bound sockets of one proxy, and what a new client meets there."""
+    """The bound sockets of one proxy, and their reply to new clients."""
 
     def __init__(self, sockets: list[socket.socket], accepted: Accepted) -> None:
         self._loop = asyncio.get_running_loop()
@@ -52,16 +65,16 @@ class Listener:
         self._program: Program | None = None
         """The filter on the listening sockets."""
         self.inherited: Program | None = None
-        """A filter that clients in the backlog may have: the kernel gives them the one of the listening socket."""
+        """The filter that accepted clients may have: the kernel copies it from the listening socket on connect."""
         self._fillers: list[socket.socket] = []
-        """Connections of our own that keep a backlog full."""
-        self._ours: set[object] = set()
-        """Where those come from that still stand in a backlog: they are no clients."""
-        self._starved = False
+        """Connections from this process that keep a backlog full."""
+        self._filler_addresses: set[object] = set()
+        """The addresses of fillers that may still be in a backlog, and are not clients."""
+        self._out_of_descriptors = False
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
         self.addresses: list[Address] = [bound_address(sock) for sock in sockets]
         for sock in sockets:
-            self._watch(sock)
+            self._start_accepting(sock)
 
     @classmethod
     async def bind(cls, address: Address, accepted: Accepted) -> Listener:
@@ -71,13 +84,13 @@ class Listener:
         """
         return cls(await bind_all(address), accepted)
 
-    def meet(self, reply: Reply, program: Program | None = None) -> None:
-        """New clients meet this from now on; with a program the kernel decides about their packets.
+    def set_reply(self, reply: Reply, program: Program | None = None) -> None:
+        """Change the reply to new clients, and the filter for the packets of new clients.
 
-        `silence` without a program is kept by a backlog that is full. A unix socket has no
-        packets: there silence is `hold`.
+        `silence` without a program keeps the backlog full. A unix socket has no packets: there,
+        silence is `hold`.
 
-        :raises OSError: somebody else has taken a port that could not be held.
+        :raises OSError: another process has taken a port that could not be held.
         """
         state: _State = reply
         if reply == "silence":
@@ -96,15 +109,21 @@ class Listener:
         if state != self._reply:
             self._change(state)
 
+    def is_filler(self, client: tuple[str, int]) -> bool:
+        """Whether that is the address of a connection of ours that keeps a backlog full."""
+        return any(isinstance(one, tuple) and one[:2] == client for one in self._filler_addresses)
+
     def _refuse(self) -> None:
-        """Close the listening sockets; the ports stay ours."""
+        """Close the listening sockets, and keep the ports bound."""
         if self._reply == "refuse":
             return
-        self._unwatch_all()
-        self._withdraw()
+        for sock in self._sockets:
+            self._accept_all(sock)
+        self._stop_accepting()
+        self._close_fillers()
         held = [hold_port(sock) for sock in self._sockets]
         self._sockets = [sock for sock in held if sock is not None]
-        self._ours.clear()  # closed with their backlogs
+        self._filler_addresses.clear()  # their connections were closed with the backlogs
         self._reply, self._program, self.inherited = "refuse", None, None
 
     def _listen_again(self, program: Program | None) -> None:
@@ -112,53 +131,53 @@ class Listener:
         self._sockets = []
         for address in self.addresses:
             sock = held[address] if address in held else _bind_again(address)
-            _filter(sock, program)  # before it listens: no client slips through
+            _filter(sock, program)  # before it listens, so that no client arrives without it
             sock.listen(BACKLOG)
             self._sockets.append(sock)
 
     def _change(self, state: _State) -> None:
-        self._unwatch_all()
+        self._stop_accepting()
         if self._reply == "full":
-            self._withdraw()
+            self._close_fillers()
             for sock in self._sockets:
                 sock.listen(BACKLOG)
         self._reply = state
         if state == "full":
             for sock in self._sockets:
                 if sock.family != _UNIX:
-                    self._fill(sock)
+                    self._fill_backlog(sock)
         elif state == "accept":
             for sock in self._sockets:
-                self._watch(sock)
+                self._start_accepting(sock)
 
-    def _fill(self, sock: socket.socket) -> None:
-        """Let the backlog be full: then Linux drops SYNs (tcp_conn_request), as if nobody were there.
+    def _fill_backlog(self, sock: socket.socket) -> None:
+        """Fill the backlog: Linux then drops SYNs (tcp_conn_request), as if the host were unreachable.
 
-        A backlog of 0 has room for one, and that one is ours; if a client is quicker, it finds
-        itself connected and waits.
+        A backlog of 0 has room for one connection, which the filler takes. If a client is faster, it is
+        connected and waits.
         """
-        self._drain(sock)
+        self._accept_batch(sock)
         sock.listen(0)
         filler = socket.socket(sock.family, socket.SOCK_STREAM)
         filler.setblocking(False)
-        filler.connect_ex(_reachable(sock.getsockname()))
+        filler.connect_ex(_connectable(sock.getsockname()))
         self._fillers.append(filler)
-        self._ours.add(filler.getsockname())
+        self._filler_addresses.add(filler.getsockname())
 
-    def _withdraw(self) -> None:
-        """Keep no backlog full any longer; what of ours stands in one is known when it is accepted."""
+    def _close_fillers(self) -> None:
+        """Close the filler connections; any still in a backlog are recognised when accepted."""
         for filler in self._fillers:
             try:
                 filler.getpeername()
-            except OSError:  # a client was quicker: it never got in
-                self._ours.discard(filler.getsockname())
+            except OSError:  # a client was faster, so the filler never connected
+                self._filler_addresses.discard(filler.getsockname())
             filler.close()
         self._fillers.clear()
 
     def close(self) -> None:
-        """Take no more clients and give the ports back."""
-        self._unwatch_all()
-        self._withdraw()
+        """Stop listening, and release the ports."""
+        self._stop_accepting()
+        self._close_fillers()
         for sock in self._sockets:
             sock.close()
         self._sockets = []
@@ -166,69 +185,83 @@ class Listener:
             if address.is_unix and os.path.exists(address.host):
                 os.unlink(address.host)
 
-    def _watch(self, sock: socket.socket) -> None:
+    def _start_accepting(self, sock: socket.socket) -> None:
         self._retries.pop(sock, None)
         if self._reply == "accept":
-            self._loop.add_reader(sock, self._drain, sock)
+            self._loop.add_reader(sock, self._accept_batch, sock)
 
-    def _unwatch_all(self) -> None:
+    def _stop_accepting(self) -> None:
         for sock in self._sockets:
             self._loop.remove_reader(sock)
         for handle in self._retries.values():
             handle.cancel()
         self._retries.clear()
 
-    def _drain(self, sock: socket.socket) -> None:
+    def _accept_batch(self, sock: socket.socket) -> None:
+        """Accept the clients in the backlog, at most _BATCH; the whole backlog before it is filled."""
         for _ in range(_BATCH if self._reply == "accept" else BACKLOG):
             try:
                 client, address = sock.accept()
             except (BlockingIOError, InterruptedError):
-                self._emptied(sock)
+                self._on_empty_backlog()
                 break
-            except ConnectionAbortedError:  # gone before we took it
+            except ConnectionAbortedError:  # the client left before it was accepted
                 continue
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
                 self._back_off(sock, error)
                 return
-            if self._ours and address in self._ours:
-                self._ours.discard(address)
-                client.close()
-                continue
-            client.setblocking(False)
-            self._accepted(client, address)
-        if self._starved:
-            self._starved = False
+            self._pass_on(client, address)
+        if self._out_of_descriptors:
+            self._out_of_descriptors = False
             logger.warning("accepting again on %s", bound_address(sock))
 
-    def _emptied(self, sock: socket.socket) -> None:
-        """Nobody is left in its backlog; where it is the only one, the next client has the filter of now, or none."""
+    def _pass_on(self, client: socket.socket, address: object) -> None:
+        """Pass an accepted client to the proxy, or close a filler."""
+        if self._filler_addresses and address in self._filler_addresses:
+            self._filler_addresses.discard(address)
+            client.close()
+            return
+        client.setblocking(False)
+        self._accepted(client, address)
+
+    def _accept_all(self, sock: socket.socket) -> None:
+        """Accept all clients in the backlog before the kernel resets them, which would not reveal their addresses."""
+        for _ in range(BACKLOG):
+            try:
+                client, address = sock.accept()
+            except OSError:  # the backlog is empty, or no descriptor is free
+                return
+            self._pass_on(client, address)
+
+    def _on_empty_backlog(self) -> None:
+        """Forget the inherited filter if no client in any backlog can have it."""
         if self._program is None and len(self._sockets) == 1:
             self.inherited = None
 
     def _back_off(self, sock: socket.socket, error: OSError) -> None:
-        if not self._starved:
-            self._starved = True
+        if not self._out_of_descriptors:
+            self._out_of_descriptors = True
             logger.error(
                 "cannot accept on %s: %s; clients wait in the backlog until descriptors are free",
                 bound_address(sock),
                 error.strerror,
             )
         self._loop.remove_reader(sock)
-        self._retries[sock] = self._loop.call_later(_RETRY, self._watch, sock)
+        self._retries[sock] = self._loop.call_later(_RETRY, self._start_accepting, sock)
 
 
 def _filter(sock: socket.socket, program: Program | None) -> None:
-    """Attach a program to a listening socket, or take it off."""
+    """Attach a program to a listening socket; None detaches it."""
     if program is None or sock.family == _UNIX:
         detach(sock)
     else:
         attach(sock, program)
 
 
-def _reachable(name: tuple[object, ...]) -> tuple[object, ...]:
-    """Where to connect to reach a listening socket of our own; one that is bound to every interface is on loopback."""
+def _connectable(name: tuple[object, ...]) -> tuple[object, ...]:
+    """Return the address to connect to for a listening socket: loopback if it is bound to every interface."""
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     return (loopback.get(str(name[0]), name[0]), *name[1:])
 

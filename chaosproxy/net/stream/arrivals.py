@@ -1,7 +1,7 @@
-"""The ends of a connection's two sides, as they arrive. Pure.
+"""The ends of a connection's two sides, noted when they arrive. Pure.
 
-Who ended first is settled by the first arrival. What faults do with an end later, and what arrives
-after it, changes nothing about that.
+The side whose end arrives first is the side that ended first. Later arrivals do not change this, and
+neither do faults that hold an end back.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ __all__ = ["Arrivals", "SideEnd"]
 
 @dataclass(slots=True)
 class SideEnd:
-    """The end of one side by itself, as it arrived."""
+    """The end of one side, which that side or the network caused."""
 
     side: Side
-    """Whose socket it arrived on."""
+    """The side on whose socket it arrived."""
     ending: Ending
     after_s: float
     """Seconds from accept to its arrival."""
     held_by: str | None = None
-    """The fault that held it back when it arrived."""
+    """The fault that held it back when it arrived; None if none did."""
 
 
 class Arrivals:
@@ -34,14 +34,16 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.client: SideEnd | None = None
-        """The first end of the client's side; None while it has not ended by itself."""
+        """The first end of the client's side; None if it has not ended."""
         self.server: SideEnd | None = None
+        """The first end of the server's side; None if it has not ended."""
         self.first: SideEnd | None = None
+        """The first end of either side."""
         self.then: SideEnd | None = None
         """The latest end that arrived after the first."""
 
     def note(self, side: Side, ending: Ending, after_s: float) -> SideEnd | None:
-        """Note the end of one side; None where the same is known of that side already."""
+        """Note the end of one side; return None if this side has already ended in the same way."""
         before = self.client if side == "client" else self.server
         if before is not None and before.ending.how == ending.how:
             return None
@@ -58,10 +60,10 @@ class Arrivals:
 
     @property
     def first_side(self) -> Side | None:
-        """The side that ended first by itself; None where neither has, or the network broke first."""
+        """The side that ended first; None if neither has, or if the network failed first."""
         return None if self.first is None or self.first.ending.by == "network" else self.first.side
 
     @property
     def ending(self) -> Ending:
-        """The ending of a connection that nobody but its peers or the network has ended."""
+        """The ending of a connection that a peer or the network has ended."""
         return self.first.ending if self.first is not None else Ending("network", "closed", error="connection lost")

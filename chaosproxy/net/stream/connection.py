@@ -3,13 +3,13 @@
 A Connection owns two Pipes, one per direction, and is their `Ends`. It knows its proxy as an
 `Owner`, which makes its pipes, attaches the client, dials the upstream and arranges the faults.
 
-What must stay true:
+Invariants:
 - A connection stays in its owner's registry until both its sockets are gone, whatever happens:
   uvloop corrupts memory when an open transport is garbage-collected while a `write_eof()` is
   pending, and it does not keep a transport alive that is not reading.
-- There is one Ending. The first arrival of an end, from either side, is noted when it arrives and
-  is not overwritten by what follows; an ending that a fault or an operator makes stands as it is.
-- At the end every link is cut, so that nothing here is ever cyclic garbage.
+- There is one Ending. The first end that arrives, from either side, is noted on arrival and never
+  overwritten by a later one. An ending that a fault or an operator causes is never overwritten either.
+- At the end every link between the objects is cut, so that no cyclic garbage is left.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["Connection"]
 
 _FIN: dict[Side, Ending] = {"client": Ending("client", "fin"), "server": Ending("server", "fin")}
 CLOSE_GRACE = 2.0
-"""Seconds for which a close waits for peers to take what is written before it aborts."""
+"""Seconds that a closing connection has for sending its last bytes before it is aborted."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Connection:
     def __init__(self, owner: Owner[Connection, Pipe], ordinal: int, client: object) -> None:
         self.owner = owner
         self.ordinal = ordinal
-        """Its number on its proxy, from 1."""
+        """The connection's number on its proxy, from 1."""
         self._client = client
         self.scheduler = owner.scheduler
         self.scheduled_at = NEVER
@@ -71,29 +71,34 @@ class Connection:
         self.arrivals = Arrivals()
         self._unpublished: SideEnd | None = None
         self._beginning = True
-        """`_begin` still runs."""
+        """True while `_begin` runs."""
         self._dialling: asyncio.Task[None] | None = None
-        """The task of `_begin`, while cancelling it is safe."""
+        """The task of `_begin` while it may be cancelled, else None."""
         self.alpn: str | None = None
-        """The application protocol that a client has chosen in its TLS with the proxy."""
+        """The application protocol that a client has chosen in its TLS handshake with the proxy."""
         self.sni: str | None = None
-        """The server that a client asked for by name, where the proxy reads the ClientHello."""
+        """The server name that the client requested, if the proxy reads the ClientHello."""
 
     def opposite(self, pipe: Pipe) -> Pipe:
         """Return the other direction."""
         return self.downstream if pipe is self.upstream else self.upstream
 
     @property
+    def client_key(self) -> object:
+        """The client's address and port, without the additions of IPv6; meaningless for a unix socket."""
+        return self._client[:2] if isinstance(self._client, tuple) else self._client
+
+    @property
     def client_address(self) -> str:
         """The address that the client connected from."""
         return peer_name(self._client)
 
-    # ── its beginning ─────────────────────────────────────────────────────────────────
+    # ── beginning ─────────────────────────────────────────────────────────────────────
 
     def start(self, accepted: socket.socket, delay: float, inherited: Program | None) -> None:
-        """Attach the client, wait `delay` seconds if a fault asks for it, and dial.
+        """Attach the client, wait for the `delay` of faults, in seconds, and dial the upstream.
 
-        `inherited` is the filter that the accepted socket has from the listening one.
+        `inherited` is the filter that the accepted socket has from the listening socket.
         """
         self.upstream.hold()
         if inherited is not None:
@@ -134,14 +139,11 @@ class Connection:
             self.upstream.flow(owner.queue, now)
 
     def _drop_new_socket(self) -> None:
-        """End the socket of a dial that was cancelled the moment it succeeded; nobody else does."""
+        """End the socket of a dial that was cancelled at the moment it succeeded; the loop does not."""
         made = self.downstream.source
-        if made is None:
-            return
-        if made.is_closing():  # by uvloop's own clean-up, which calls no protocol
-            self._forget_side(self.downstream)
-        else:
+        if made is not None:
             abort_with_reset(made)
+            self._forget_side(self.downstream)  # uvloop may have closed it without calling the protocol
 
     def _fail_dial(self, error: DialError, after_s: float) -> None:
         now, owner = self.scheduler.clock(), self.owner
@@ -158,15 +160,16 @@ class Connection:
         self.reset(error.ending)
 
     def source_made(self, pipe: Pipe, transport: asyncio.Transport) -> None:
-        """Take the transport of the socket that feeds `pipe`."""
+        """Note the transport of the socket that feeds `pipe`."""
+        now = self.scheduler.clock()
         self._sockets += 1
-        pipe.source_made(transport, self.scheduler.clock())
+        pipe.source_made(transport, now)
         back = self.opposite(pipe)
         back.sink_made(transport)
         if self._ending is not None:
             abort_with_reset(transport)
-        elif pipe is self.upstream and back.chain is not None:
-            back.sink_ready()  # the server's own sink opens with `flow`, once the dial is published
+        elif pipe is self.upstream:
+            back.flow(self.owner.queue, now)  # the other pipe flows after the dial was published
 
     # ── the arrival of ends ───────────────────────────────────────────────────────────
 
@@ -180,22 +183,25 @@ class Connection:
     def forget_hangup(self, pipe: Pipe) -> None:
         self.owner.hangups.forget(pipe)
 
-    def note_leaving(self, side: Side, how: How) -> None:
-        """Note an end that was seen outside the stream: of a socket that is not read, or that a filter hides."""
+    def note_leaving(self, side: Side, how: How, held_by: str | None = None) -> None:
+        """Note an end that the reader cannot report: the socket is not read, or a filter drops its packets.
+
+        `held_by` is the fault whose filter drops them; without it, the fault that holds the stream counts.
+        """
         if (self.arrivals.client if side == "client" else self.arrivals.server) is None:
             self._note(side, Ending(side, how))
-            self.publish_ended(self.upstream if side == "client" else self.downstream)
+            self.publish_ended(self.upstream if side == "client" else self.downstream, held_by)
 
     def _note(self, side: Side, ending: Ending) -> None:
         if self._ending is None:
             self._unpublished = self.arrivals.note(side, ending, self.scheduler.clock() - self.accepted_at)
 
-    def publish_ended(self, pipe: Pipe) -> None:
-        """Publish the end just noted of the side that feeds `pipe`, with the fault that holds it back."""
+    def publish_ended(self, pipe: Pipe, held_by: str | None = None) -> None:
+        """Publish the end that was just noted, with the fault that holds it back in `pipe`, or `held_by`."""
         end, self._unpublished = self._unpublished, None
         if end is None:
             return
-        end.held_by = pipe.holder
+        end.held_by = held_by or pipe.holder
         kind: type[PeerEnded] = ClientEnded if pipe is self.upstream else ServerEnded
         self.owner.publish(
             kind(
@@ -212,17 +218,17 @@ class Connection:
         )
 
     def source_lost(self, pipe: Pipe, error: Exception | None) -> None:
-        """Note that the socket that feeds `pipe` is gone, and pass it on."""
+        """Note that the socket that feeds `pipe` is gone, and reset the other side through the faults."""
         self._count_drops()
         if not self._forget_side(pipe):
             return
         back = self.opposite(pipe)
         if self._ending is not None:
             back.sink = None
-        elif self._beginning:
-            ending = ending_of(pipe.sender, error)
-            self._note(pipe.sender, ending)
-            self.note_ending(replace(ending, during="dial") if pipe is self.upstream else ending)
+        elif self._beginning and pipe is self.upstream:
+            ending = ending_of("client", error)
+            self._note("client", ending)
+            self.note_ending(replace(ending, during="dial"))
             self._cancel_dial()
             self.publish_ended(pipe)
         else:
@@ -232,11 +238,11 @@ class Connection:
             self.publish_ended(pipe)
         self._end_if_over()
 
-    # ── its end ───────────────────────────────────────────────────────────────────────
+    # ── end ───────────────────────────────────────────────────────────────────────────
 
     def half_close(self, pipe: Pipe) -> None:
-        """Pass an end-of-stream on; after the second one the connection is over."""
-        if pipe.finished:
+        """Forward an end-of-stream; close the connection after the second one."""
+        if pipe.finished or self._ending is not None:
             return
         pipe.finished = True
         self.owner.pass_end(pipe)
@@ -248,11 +254,12 @@ class Connection:
                 pipe.sink.write_eof()
 
     def break_off(self) -> None:
-        """End both sides with RST, since a peer's reset has passed every fault."""
-        self.reset(self.arrivals.ending)
+        """Reset both sides: a peer's reset has passed every fault."""
+        if self._ending is None:
+            self.reset(self.arrivals.ending)
 
     def close(self, ending: Ending) -> None:
-        """End both sides in good order; what is written goes out first, for as long as CLOSE_GRACE."""
+        """Close both sides after their last bytes were sent, or after CLOSE_GRACE."""
         if self._ending is None:
             self.note_ending(ending)
             self._close_sockets()
@@ -260,7 +267,7 @@ class Connection:
             self._cancel_dial()
 
     def reset(self, ending: Ending) -> None:
-        """End both sides with RST."""
+        """Reset both sides with RST."""
         if self._ending is None:
             self.note_ending(ending)
         self._count_drops()
@@ -270,37 +277,38 @@ class Connection:
         self._cancel_dial()
 
     def abort(self) -> None:
-        """End both sockets now, whatever is still written to them."""
+        """Close both sockets now, and drop bytes that were not sent."""
         for transport in (self.upstream.source, self.downstream.source):
             if transport is not None:
                 transport.abort()
 
     def on_due(self, now: float) -> None:
-        """Abort: the grace of a close is over."""
+        """Abort a close that has taken longer than CLOSE_GRACE."""
         self.abort()
 
     def on_bug(self) -> None:
         self.abort()
 
     def note_ending(self, ending: Ending) -> None:
-        """Note why the connection ends; to be called by whoever ends it."""
-        self._ending = ending
+        """Note why the connection ends, unless it was noted before; the caller then ends it."""
+        if self._ending is None:
+            self._ending = ending
 
     def log_bug(self) -> None:
         """Log the exception being handled as a defect that ends this connection."""
         logger.exception("connection %d of %s failed and is reset", self.ordinal, self.owner.name)
 
-    def may_cancel(self, it: bool) -> None:
-        """Mark the calling task as cancellable at its current await, or not."""
-        self._dialling = asyncio.current_task() if it else None
+    def may_cancel(self, allowed: bool) -> None:
+        """Mark the calling task as cancellable at its next awaits, or not."""
+        self._dialling = asyncio.current_task() if allowed else None
 
     @property
     def cause(self) -> Cause:
-        """Who ended it."""
+        """The cause of the connection's end."""
         return (self._ending or self.arrivals.ending).by
 
     def _forget_side(self, pipe: Pipe) -> bool:
-        """Count a socket as gone; False when it already is, or never was."""
+        """Count a socket as gone; return False if it already was, or never existed."""
         if pipe.source is None:
             return False
         self._sockets -= 1
@@ -308,7 +316,7 @@ class Connection:
         return True
 
     def _count_drops(self) -> None:
-        """Count the packets that the kernel has dropped, while the sockets that know are there."""
+        """Count the packets that the kernel has dropped, before the sockets with the counts are closed."""
         for pipe in (self.upstream, self.downstream):
             if pipe.filter is not None:
                 pipe.filter.count()

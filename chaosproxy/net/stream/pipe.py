@@ -1,13 +1,13 @@
 """One direction of a connection: from one socket, through the faults, to the other.
 
-A Pipe is read from its `source` and written to its `sink`, the transports of the two sockets.
-Where faults act it owns a Chain, and asks the scheduler to be woken when the next step is due.
-It asks its connection through `Ends`, and its `Readers`, the protocols that feed it, are handed in.
-A live pipe changes behaviour by swapping one for another with `set_protocol`: uvloop keeps the bound
-`data_received`, so rebinding that attribute would silently do nothing.
+A Pipe receives bytes from its `source` and writes them to its `sink`, the transports of the two sockets.
+If faults act, it owns a Chain, and the scheduler calls it when the next step is due. It knows its
+connection as `Ends`. Its `Readers`, the protocols of the source's socket, are given to it when it is made.
+A live pipe changes behaviour by replacing one reader with another through `set_protocol`: uvloop keeps
+the bound `data_received`, so rebinding that attribute would silently do nothing.
 
-What must stay true:
-- Reading pauses for a reason, and resumes when the last reason goes.
+Invariants:
+- Reading pauses for a reason, and resumes when the last reason is removed.
 - Steps leave in the order in which they came, through `_leave` alone.
 - The queue of a chain is bounded in bytes; beyond it, TCP itself slows the sender.
 - The arrival of an end-of-stream or a lost socket is reported to `Ends` at once, whatever faults
@@ -34,17 +34,18 @@ from chaosproxy.tallies import Side
 __all__ = ["DIAL_QUEUE", "Pipe"]
 
 DIAL_QUEUE = 64 * 1024
-"""Bytes a client may send ahead while its upstream is being dialled."""
+"""Bytes that a client may send while its upstream is being dialled."""
 
 _SINK_FULL, _QUEUE_FULL, _UNREAD = 1, 2, 4
+"""Reasons to pause reading: the sink's write buffer is full, the chain's queue is full, a fault stops reading."""
 
 
 class Pipe:
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_pacing", "_paused", "_readers", "_sink_is_full", "bytes", "chain", "direction", "ended", "ends", "filter",
-        "finished", "limit", "scheduled_at", "sink", "source",
+        "_pacing", "_paused", "_readers", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "direction", "ended",
+        "ends", "filter", "finished", "limit", "scheduled_at", "sink", "source",
     )  # fmt: skip
 
     def __init__(self, ends: Ends[Pipe], direction: Direction, limit: int, readers: Readers[Pipe]) -> None:
@@ -52,32 +53,34 @@ class Pipe:
         """The connection; None once it is over."""
         self.direction: Direction = direction
         self.limit = limit
-        """Bytes that may be held before TCP itself slows the sender."""
+        """Bytes that may be held before reading pauses, so that TCP slows the sender."""
         self._readers = readers
         self.source: asyncio.Transport | None = None
-        """None before the socket is there and after it is gone."""
+        """None before the socket is connected and after it is gone."""
         self.sink: asyncio.Transport | None = None
+        """None before the socket is connected and after it is gone."""
         self.chain: Chain | None = None
-        """None when nothing acts on this direction."""
+        """None if no fault acts on this direction and the sink is connected."""
         self.bytes = 0
-        """Bytes taken from the source."""
+        """Bytes received from the source."""
         self.ended = False
-        """The source has sent its end-of-stream."""
+        """True after the source's end-of-stream has arrived."""
         self.finished = False
-        """The sink has been given its end-of-stream."""
+        """True after an end-of-stream was forwarded to the sink."""
         self.scheduled_at = NEVER
         self.filter: Filter | None = None
-        """None while the kernel has never been asked to lose packets of this direction."""
+        """None until a fault first drops packets of this direction in the kernel."""
         self._pacing: float | None = None
         self._paused = 0
         self._sink_is_full = False
+        self._sink_is_gone = False
 
     @property
     def sender(self) -> Side:
         """The side whose socket this direction is read from."""
         return "client" if self.direction == "upstream" else "server"
 
-    # ── what flows ────────────────────────────────────────────────────────────────────
+    # ── steps ─────────────────────────────────────────────────────────────────────────
 
     def end_of_stream(self) -> None:
         """Send the source's end-of-stream through the chain."""
@@ -92,29 +95,34 @@ class Pipe:
         ends.publish_ended(self)
 
     def break_off(self) -> None:
-        """Send a reset through the chain: the source is gone without an end-of-stream, or after it."""
+        """Send a reset through the chain, since the source's socket is lost."""
         if self.chain is None:
             self._leave(Reset(0.0))
         else:
             self.take(Reset(self._scheduler.clock()))
 
     def take(self, step: Step) -> None:
-        """Send a step that arrives now through the chain."""
+        """Send a step that has just arrived through the chain."""
         chain = self.chain
         assert chain is not None
         chain.push(step)
         self.advance(step.due)
 
     def advance(self, now: float) -> None:
-        """Move what is due, schedule the rest, and keep the queue bounded."""
+        """Release the steps that are due, schedule the next, and keep the queue bounded."""
         ends, chain = self.ends, self.chain
         if ends is None or chain is None:
             return
-        ends.scheduler.schedule(self, chain.advance(now))
-        cost = chain.cost
-        if cost > self.limit or (chain.blocked and cost + self._backlog() > self.limit):
+        try:
+            ends.scheduler.schedule(self, chain.advance(now))
+        except Exception:
+            self._fail()
+            return
+        # The unsent bytes of a sink that is not full do not count: no callback would report that they were sent.
+        cost = chain.cost + self._unsent() if chain.blocked else chain.cost
+        if cost > self.limit:
             self.pause(_QUEUE_FULL)
-        elif self._paused & _QUEUE_FULL and cost + self._backlog() <= self.limit - self.limit // 16:
+        elif self._paused & _QUEUE_FULL and cost <= self.limit - self.limit // 16:
             self.resume(_QUEUE_FULL)
 
     def on_due(self, now: float) -> None:
@@ -123,6 +131,14 @@ class Pipe:
     def on_bug(self) -> None:
         if self.ends is not None:
             self.ends.reset(Ending("bug", "reset"))
+
+    def _fail(self) -> None:
+        """End this connection, and no other, because of the exception being handled, a defect of a fault."""
+        if self.ends is not None:
+            self.ends.log_bug()
+        if self.chain is not None:
+            self.chain.clear()  # so that it fails only once
+        self.on_bug()
 
     def _leave(self, step: Step) -> None:
         """Perform a step that has passed every fault."""
@@ -146,61 +162,65 @@ class Pipe:
 
     @property
     def held(self) -> int:
-        """Bytes that faults hold; bytes that wait for the dial or for a slow sink alone are not counted."""
+        """Bytes that faults hold, without bytes that wait only for the dial or for a slow sink."""
         return 0 if self.chain is None else self.chain.held_by_stages
 
     @property
     def holder(self) -> str | None:
-        """The fault that holds the last step which came in; None where it has passed every fault."""
+        """The fault that holds the latest step; None if that step has passed every fault."""
         return None if self.chain is None else self.chain.holder
 
     @property
     def is_plain(self) -> bool:
-        """No fault acts on this direction, here or in the kernel; a chain that waits for the dial is none."""
+        """True if no fault acts on this direction, in the chain or in the kernel."""
         chain = self.chain
         return (chain is None or not chain.links) and self.filter is None and self._pacing is None
 
-    # ── which faults act ──────────────────────────────────────────────────────────────
+    # ── faults ────────────────────────────────────────────────────────────────────────
 
     def arrange(self, links: Sequence[Link], now: float) -> None:
-        """Have exactly these faults act from now on; what others held goes on at once."""
+        """Replace the faults in the chain; everything that removed ones hold is released at once."""
         chain = self.chain
         if chain is None:
             if not links:
                 return
             chain = self.chain = Chain(self._leave)
-            chain.blocked = self._sink_is_full or self.sink is None
-            self.resume(_SINK_FULL)  # from here on the chain takes what the sink does not
+            chain.blocked = self._sink_is_full or (self.sink is None and not self._sink_is_gone)
+            self.resume(_SINK_FULL)  # from now on the chain queues bytes for a full sink
         elif [*links] == chain.links:
             return
-        chain.arrange(links, now)
+        try:
+            chain.arrange(links, now)
+        except Exception:
+            self._fail()
+            return
         if any(link.stage.unread for link in links):
             self.pause(_UNREAD)
         else:
             self.resume(_UNREAD)
-        if links or self.sink is None:
+        if links or (self.sink is None and not self._sink_is_gone):
             self.use_reader("chained")
-            # In the loop's next turn: whoever asked for the change does not wait for this work.
+            # The work is done in the loop's next turn, so that a change of many connections returns quickly.
             self._scheduler.schedule(self, now)
         else:
             self._release(now)
 
-    def lose(self, losses: Mapping[object, Loss], now: float) -> None:
-        """Have the kernel lose exactly these packets of the source."""
+    def set_losses(self, losses: Mapping[object, Loss], now: float) -> None:
+        """Replace the losses that the kernel causes on the source's socket."""
         if self.filter is None:
             if not losses:
                 return
             self.filter = Filter(self._scheduler)
             if self.source is not None:
-                self.filter.watch(self.source, now)
-        self.filter.use(losses, now)
+                self.filter.attach_to(self.source, now)
+        self.filter.set_losses(losses, now)
 
     def inherit(self, program: Program) -> None:
-        """Take over the filter that the source's socket has from its listening socket."""
+        """Take over the filter that the source's socket has inherited from its listening socket."""
         self.filter = Filter(self._scheduler, program)
 
-    def pace(self, rate: float | None) -> None:
-        """Have the kernel send to the sink at `rate` bytes per second; None: as fast as TCP can."""
+    def set_pacing(self, rate: float | None) -> None:
+        """Limit the sink's socket in the kernel to `rate` bytes per second; None removes the limit."""
         if rate != self._pacing:
             self._pacing = rate
             self._pace_sink()
@@ -208,30 +228,31 @@ class Pipe:
     def _pace_sink(self) -> None:
         sock = None if self.sink is None else tcp_socket(self.sink)
         if sock is not None:
-            with contextlib.suppress(OSError):  # it is closing
+            with contextlib.suppress(OSError):  # the socket is closing
                 limit_pacing(sock, self._pacing)
 
     def source_made(self, source: asyncio.Transport, now: float) -> None:
-        """Take the socket that this direction is read from."""
+        """Set the transport that this direction is read from."""
         self.source = source
+        self.use_reader(self._reader_kind)  # the reader was made before the dial, and faults may have changed since
         if self.filter is not None:
-            self.filter.watch(source, now)
-        if self._paused:  # in a moment: uvloop ignores it while the connection is being made
+            self.filter.attach_to(source, now)
+        if self._paused:  # uvloop ignores pause_reading() inside connection_made, so pause in the next turn
             asyncio.get_running_loop().call_soon(self._pause_source)
 
     def sink_made(self, sink: asyncio.Transport) -> None:
-        """Take the socket that this direction is written to."""
+        """Set the transport that this direction is written to."""
         self.sink = sink
         if self._pacing is not None:
             self._pace_sink()
 
     def hold(self) -> None:
-        """Keep everything until `flow`: the upstream is not yet there."""
+        """Hold everything until `flow` is called, while the upstream is being dialled."""
         self.chain = Chain(self._leave)
         self.chain.blocked = True
 
     def flow(self, limit: int, now: float) -> None:
-        """Release what was held for the sink's socket, which is there now."""
+        """Release everything that was held while the upstream was being dialled."""
         self.limit = limit
         chain = self.chain
         if chain is None:
@@ -243,7 +264,7 @@ class Pipe:
             self._release(now)
 
     def _release(self, now: float) -> None:
-        """End the chain: no fault is left, and everything held leaves at once, even toward a full sink."""
+        """Remove the chain, since no fault is left; everything held is written at once, even to a full sink."""
         chain = self.chain
         assert chain is not None
         chain.advance(now)
@@ -252,23 +273,26 @@ class Pipe:
             return  # a step that left has ended the connection
         self.chain = None
         self.ends.scheduler.schedule(self, NEVER)
-        self.use_reader("plain")
+        self.use_reader(self._reader_kind)
         self.resume(_QUEUE_FULL)
         if self._sink_is_full:
             self.pause(_SINK_FULL)
 
-    # ── who feeds it ──────────────────────────────────────────────────────────────────
+    # ── readers ───────────────────────────────────────────────────────────────────────
 
     def reader(self) -> asyncio.Protocol:
-        """Return a protocol for the source's socket that feeds this pipe as its faults need it now."""
+        """Return a new reader for the source's socket, of the kind that the pipe needs now."""
         assert self.ends is not None
-        kind: ReaderKind = "chained"
-        if self.chain is None:
-            kind = "discarding" if self.sink is None else "plain"
-        return self.readers.of(kind)(self, self.ends.opposite(self))
+        return self.readers.of(self._reader_kind)(self, self.ends.opposite(self))
+
+    @property
+    def _reader_kind(self) -> ReaderKind:
+        if self.chain is not None:
+            return "chained"
+        return "discarding" if self.sink is None else "plain"
 
     def use_reader(self, kind: ReaderKind) -> None:
-        """Have the source's socket feed this pipe through a reader of that kind."""
+        """Replace the reader on the source's socket with one of that kind."""
         source, ends, reader = self.source, self.ends, self.readers.of(kind)
         if source is not None and ends is not None and type(source.get_protocol()) is not reader:
             source.set_protocol(reader(self, ends.opposite(self)))
@@ -280,7 +304,7 @@ class Pipe:
     # ── back-pressure ─────────────────────────────────────────────────────────────────
 
     def sink_full(self) -> None:
-        """Stop writing: the sink's socket takes no more for now."""
+        """Stop writing, since the sink's write buffer is full."""
         self._sink_is_full = True
         if self.chain is None:
             self.pause(_SINK_FULL)
@@ -288,7 +312,7 @@ class Pipe:
             self.chain.blocked = True
 
     def sink_ready(self) -> None:
-        """Go on writing: the sink's socket takes bytes again."""
+        """Continue writing, since the sink's write buffer has room again."""
         self._sink_is_full = False
         if self.chain is None:
             self.resume(_SINK_FULL)
@@ -312,46 +336,47 @@ class Pipe:
             self._watch_hangup()
 
     def _watch_hangup(self) -> None:
-        """Have the end of a source that a fault leaves unread reported; a full sink alone is not worth the calls."""
+        """Watch for the end of a source that a fault leaves unread; a full sink alone is not worth the system calls."""
         if self._paused & ~_SINK_FULL and not self.ended and self.source is not None and self.ends is not None:
             self.ends.watch_hangup(self, self.source)
 
     def resume(self, reason: int) -> None:
-        """Take back a reason to pause."""
+        """Remove a reason to pause; resume reading if none is left."""
         if not self._paused & reason:
             return
         self._paused &= ~reason
         if not self._paused & ~_SINK_FULL and self.ends is not None:
             self.ends.forget_hangup(self)
         if not self._paused and self.source is not None and not self.ended and not self.source.is_closing():
-            # uvloop closes the socket of a dial that is cancelled as it succeeds. is_closing() does not show it, and a
-            # turn may pass before connection_lost: a change of faults in that turn must not be half applied.
+            # uvloop closes the socket of a dial that is cancelled at the moment it succeeds. is_closing() stays False,
+            # and connection_lost may come a turn later. A change of faults in that turn must not fail halfway.
             with contextlib.suppress(RuntimeError):
                 self.source.resume_reading()
 
     @property
     def is_paused(self) -> bool:
-        """The source is not read now."""
+        """True if the source is not read now."""
         return self._paused != 0
 
-    def _backlog(self) -> int:
+    def _unsent(self) -> int:
+        """Return the bytes in the write buffer of the sink."""
         return 0 if self.sink is None else self.sink.get_write_buffer_size()
 
-    # ── its end ───────────────────────────────────────────────────────────────────────
+    # ── end ───────────────────────────────────────────────────────────────────────────
 
     def lose_sink(self) -> None:
-        """Drop everything from now on: the receiver is gone for ever."""
+        """Drop all bytes from now on, since the receiver is gone."""
         self.sink = None
+        self._sink_is_gone, self._sink_is_full = True, False
         if self.chain is not None:
             self.chain.clear()
             self.chain = None
             self._scheduler.schedule(self, NEVER)
         self.use_reader("discarding")
-        self.resume(_SINK_FULL)
-        self.resume(_QUEUE_FULL)
+        self.resume(self._paused)
 
     def dispose(self) -> None:
-        """Cut every link, so that a closed connection leaves no cyclic garbage."""
+        """Cut every link between the objects, so that a closed connection leaves no cyclic garbage."""
         if self.chain is not None:
             self.chain.clear()
         if self.filter is not None:

@@ -1,6 +1,6 @@
-"""All that the kernel of the data plane knows of the rest: a pipe of its connection, a connection of its proxy.
+"""The interfaces of the data plane's core: a pipe knows its connection as `Ends`, a connection its proxy as `Owner`.
 
-Both Protocols are generic over the classes they speak of, so that nothing here imports those.
+Both Protocols are generic over the classes of pipes and connections, so this module imports neither.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
-from chaosproxy.endings import Ending
+from chaosproxy.endings import Ending, How
 from chaosproxy.events import Event
-from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.timer.scheduler import Scheduler
 
-__all__ = ["Ends", "Owner", "ReaderKind", "Readers"]
+__all__ = ["Ends", "HangupWatch", "Owner", "ReaderKind", "Readers"]
 
 P = TypeVar("P")
 """The class of pipes."""
@@ -29,18 +28,28 @@ ReaderKind = Literal["plain", "chained", "discarding"]
 
 @dataclass(frozen=True, slots=True)
 class Readers(Generic[P]):
-    """The classes of protocols that a pipe chooses from; one is made with the pipe it feeds and the opposite one."""
+    """The reader classes that a pipe chooses from; each takes the pipe that it feeds and the opposite pipe."""
 
     plain: Callable[[P, P], asyncio.Protocol]
-    """Nothing acts on this direction."""
+    """For a direction without faults: write at once."""
     chained: Callable[[P, P], asyncio.Protocol]
-    """Bytes, end-of-stream and reset go through a chain of faults."""
+    """For a direction with faults: bytes, end-of-stream and reset go through a chain."""
     discarding: Callable[[P, P], asyncio.Protocol]
-    """The receiver is gone for ever."""
+    """For a direction whose receiver is gone: drop the bytes."""
 
     def of(self, kind: ReaderKind) -> Callable[[P, P], asyncio.Protocol]:
         """Return the reader of that kind."""
         return self.plain if kind == "plain" else self.chained if kind == "chained" else self.discarding
+
+
+class HangupWatch(Protocol):
+    """Watches sockets that are not read; `net.kernel.hangups` implements it with epoll."""
+
+    def watch(self, who: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
+        """Call `report` once with `fin` or `reset` when the peer ends, or soon if it already has."""
+
+    def forget(self, who: object) -> None:
+        """Stop watching; do nothing if `key` is not watched."""
 
 
 class Ends(Protocol[P]):
@@ -53,34 +62,34 @@ class Ends(Protocol[P]):
         """Return the other direction."""
 
     def source_made(self, pipe: P, transport: asyncio.Transport) -> None:
-        """Take the transport of the socket that feeds `pipe`."""
+        """Note the transport of the socket that feeds `pipe`."""
 
     def note_end_of_stream(self, pipe: P) -> None:
         """Note that the end-of-stream of the socket that feeds `pipe` has arrived."""
 
     def publish_ended(self, pipe: P) -> None:
-        """Publish what was noted, now that it is known whether a fault holds it."""
+        """Publish the end that was just noted, with the fault that holds it in `pipe`, if one does."""
 
     def watch_hangup(self, pipe: P, source: asyncio.Transport) -> None:
-        """Note the end of the socket that feeds `pipe` also while it is not read."""
+        """Watch for the end of the socket that feeds `pipe` while it is not read."""
 
     def forget_hangup(self, pipe: P) -> None:
-        """Watch that socket no longer."""
+        """Stop watching that socket."""
 
     def source_lost(self, pipe: P, error: Exception | None) -> None:
         """Note that the socket that feeds `pipe` is gone."""
 
     def half_close(self, pipe: P) -> None:
-        """Pass an end-of-stream on to the sink of `pipe`."""
+        """Forward an end-of-stream to the sink of `pipe`."""
 
     def break_off(self) -> None:
-        """End both sides with RST, since a peer's reset has passed every fault."""
+        """Reset both sides: a peer's reset has passed every fault."""
 
     def close(self, ending: Ending) -> None:
-        """End both sides in good order."""
+        """Close both sides after their last bytes were sent."""
 
     def reset(self, ending: Ending) -> None:
-        """End both sides with RST."""
+        """Reset both sides with RST."""
 
     def log_bug(self) -> None:
         """Log the exception being handled as a defect that ends this connection."""
@@ -98,31 +107,31 @@ class Owner(Protocol[C, P]):
     @property
     def scheduler(self) -> Scheduler: ...
     @property
-    def hangups(self) -> Hangups: ...
+    def hangups(self) -> HangupWatch: ...
 
     def make_pipes(self, connection: C) -> tuple[P, P]:
-        """Return the pipes upstream and downstream, as the proxy's protocol needs them."""
+        """Return the upstream and the downstream pipe, for the proxy's protocol."""
 
     def start_task(self, coroutine: Coroutine[object, object, None], name: str) -> object:
         """Run `coroutine` as a task that ends with the proxy."""
 
     def arrange(self, connection: C) -> None:
-        """Have each pipe run the faults that touch the connection."""
+        """Apply to each pipe the faults that touch the connection."""
 
     async def attach_client(self, connection: C, accepted: socket.socket, delay: float) -> float:
         """Attach the client's socket, or end the connection; return the seconds of `delay` that are left."""
 
     async def dial(self, connection: C) -> None:
-        """Reach the upstream and attach its socket.
+        """Connect to the upstream and attach its socket.
 
         :raises DialError: with the reason.
         """
 
     def pass_end(self, pipe: P) -> None:
-        """Do what the transports of `pipe` need before its end-of-stream is passed on."""
+        """Prepare the transports of `pipe` for an end-of-stream, which is forwarded next."""
 
     def publish(self, event: Event) -> None:
         """Publish an event on the bus."""
 
     def forget(self, connection: C) -> None:
-        """Take a connection whose sockets are gone out of the registry, and count it."""
+        """Remove a connection whose sockets are gone from the registry, and count it."""

@@ -1,4 +1,4 @@
-"""Readers: the protocols on the sockets of a connection, which feed its pipes."""
+"""The protocols on the sockets of a connection, which feed its pipes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["STREAM_READERS", "ChainedReader", "DiscardingReader", "PlainReader",
 
 
 class Reader(asyncio.Protocol):
-    """The protocol on one socket of a connection: it feeds `out`; `back` is written to that socket."""
+    """The protocol on one socket of a connection: it feeds the pipe `out`; the pipe `back` writes to the socket."""
 
     __slots__ = ("back", "out")
 
@@ -21,8 +21,8 @@ class Reader(asyncio.Protocol):
         self.back = back
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        made: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's have its methods, not its class
-        if self.out.ends is None:  # a cancelled dial may still announce its socket
+        made: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's transports have the methods, not the class
+        if self.out.ends is None:  # the dial was cancelled, and connects nevertheless
             made.abort()
         else:
             self.out.ends.source_made(self.out, made)
@@ -44,7 +44,7 @@ class Reader(asyncio.Protocol):
 
 
 class PlainReader(Reader):
-    """Nothing to inject: count and write."""
+    """For a direction without faults: count and write."""
 
     __slots__ = ("_write",)
 
@@ -59,7 +59,7 @@ class PlainReader(Reader):
 
 
 class ChainedReader(Reader):
-    """Faults act: everything goes through the chain."""
+    """For a direction with faults: send everything through the chain."""
 
     __slots__ = ()
 
@@ -73,13 +73,13 @@ class ChainedReader(Reader):
         try:
             chain.push(Send(now, data))
             pipe.advance(now)
-        except Exception:  # a fault's defect ends this connection and no other
+        except Exception:  # a failing fault ends this connection and no other
             ends.log_bug()
             pipe.on_bug()
 
 
 class DiscardingReader(Reader):
-    """The receiver is gone: count and drop."""
+    """For a direction whose receiver is gone: count and drop."""
 
     __slots__ = ()
 

@@ -1,9 +1,9 @@
-"""The one timer of the process: wakes each pipe when its next step is due, and each alarm at its time.
+"""The one timer of the process: calls each pipe when its next step is due, and each alarm at its time.
 
-A heap of (due, owner), at most one valid entry per owner; the kernel is told of the
-earliest alone, and only when that changes (arming costs about 20 µs). On Linux the timer
-is a timerfd on CLOCK_MONOTONIC: never early, 0.1 to 0.35 ms late, where an event loop's
-own timers have 1 ms grain and may fire early (uvloop) or round up (epoll_wait).
+The Scheduler keeps a heap of (due time, owner), with at most one valid entry per owner. The timer is
+armed for the earliest entry only, and only when that changes, since arming costs about 20 µs. On
+Linux the timer is a timerfd on CLOCK_MONOTONIC, which is never early and 0.1 to 0.35 ms late. The
+event loops' own timers have a resolution of 1 ms, and fire early (uvloop) or round up (epoll_wait).
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from chaosproxy.faults.base import NEVER
 __all__ = ["Clock", "LoopTimer", "MakeTimer", "Scheduler", "Timed", "best_timer"]
 
 _SLICE = 0.005
-"""Seconds of work before everything else gets its turn; what is left is woken again at once."""
+"""Seconds of work before the loop runs other callbacks; the remaining entries follow right after."""
 
 Clock = Callable[[], float]
-"""Seconds that only go forward, from an arbitrary zero."""
+"""A monotonic clock: seconds since an arbitrary zero."""
 
 logger = logging.getLogger(__name__)
 
 
 class Timed(Protocol):
-    """Who can be woken."""
+    """An object that can be scheduled, such as a pipe."""
 
     scheduled_at: float
-    """When its valid entry is due; NEVER when it has none. The emitter's to write."""
+    """The time of its valid entry; NEVER if it has none. Only the scheduler writes it."""
 
     def on_due(self, now: float) -> None:
-        """It is `wake` or later; schedules itself anew if it wants more."""
+        """Do the work that was scheduled; called at `scheduled_at` or later. Schedule again if more is due later."""
 
     def on_bug(self) -> None:
-        """`on_due` raised: end what it belongs to."""
+        """End the connection that this belongs to; called when `on_due` has raised."""
 
 
 class Timer(Protocol):
-    """Calls back once at a time."""
+    """Fires once each time it is armed."""
 
     def arm(self, due: float) -> None:
-        """Call back at `due`, and not at the time set before."""
+        """Fire at `due`, instead of at the time set before."""
 
     def close(self) -> None: ...
 
@@ -57,7 +57,7 @@ MakeTimer = Callable[[Callable[[], None]], Timer]
 
 
 class Scheduler:
-    """Wakes whoever is scheduled, in order of time."""
+    """Calls scheduled objects in the order of their due times."""
 
     def __init__(self, clock: Clock, make_timer: MakeTimer) -> None:
         self.clock = clock
@@ -68,15 +68,15 @@ class Scheduler:
         self._firing = False
         self._timer = make_timer(self._fire)
 
-    def schedule(self, who: Timed, due: float) -> None:
-        """Wake `who` at `due` and not at the time asked for before; NEVER only takes that back."""
-        if due == who.scheduled_at:
+    def schedule(self, timed: Timed, due: float) -> None:
+        """Call `timed.on_due` at `due` instead of at the time set before; NEVER cancels."""
+        if due == timed.scheduled_at:
             return
-        if who.scheduled_at != NEVER:
+        if timed.scheduled_at != NEVER:
             self._stale += 1
-        who.scheduled_at = due
+        timed.scheduled_at = due
         if due != NEVER:
-            heapq.heappush(self._heap, (due, next(self._ordinals), who))
+            heapq.heappush(self._heap, (due, next(self._ordinals), timed))
             if due < self._armed and not self._firing:
                 self._armed = due
                 self._timer.arm(due)
@@ -84,7 +84,7 @@ class Scheduler:
             self._compact()
 
     def close(self) -> None:
-        """Wake nobody any more."""
+        """Cancel all entries, and close the timer."""
         self._heap.clear()
         self._timer.close()
 
@@ -94,16 +94,16 @@ class Scheduler:
         now = self.clock()
         try:
             while heap and heap[0][0] <= now and self.clock() - now < _SLICE:
-                due, _, who = heapq.heappop(heap)
-                if due != who.scheduled_at:
+                due, _, timed = heapq.heappop(heap)
+                if due != timed.scheduled_at:
                     self._stale -= 1
                     continue
-                who.scheduled_at = NEVER
+                timed.scheduled_at = NEVER
                 try:
-                    who.on_due(now)
-                except Exception:  # one owner's defect must not stop everybody's timer
-                    logger.exception("a defect: a scheduled call failed; if it was a pipe's, its connection is reset")
-                    who.on_bug()
+                    timed.on_due(now)
+                except Exception:  # a failing call must not stop the timer of all
+                    logger.exception("a scheduled call failed; if it was a pipe's, its connection is reset")
+                    timed.on_bug()
         finally:
             self._firing = False
             if heap:
@@ -118,7 +118,7 @@ class Scheduler:
 
 
 class LoopTimer:
-    """A timer on the event loop's own clock; goes round again where the loop fires early."""
+    """A timer of the event loop, which is armed again if the loop calls it early."""
 
     def __init__(self, fire: Callable[[], None], loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._fire, self._loop, self._clock = fire, loop, clock
@@ -144,7 +144,7 @@ class LoopTimer:
 
 
 def best_timer(loop: asyncio.AbstractEventLoop, clock: Clock) -> MakeTimer:
-    """The most exact timer for this platform and clock."""
+    """Return a factory for the most accurate timer on this platform and clock."""
     if sys.platform == "linux" and clock is time.monotonic:
         from chaosproxy.net.timer.timerfd import TimerFd
 

@@ -1,6 +1,6 @@
 """A kernel timer as a file descriptor (Linux, timerfd_create(2)).
 
-Python has it from 3.13 on; before, the C library is called.
+Python has it from 3.13 on. This module calls the C library, for older versions too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class TimerFd:
-    """Fires at or after the time it is armed with, on CLOCK_MONOTONIC; never before."""
+    """Fires at or after the time it is armed for, on CLOCK_MONOTONIC, and never earlier."""
 
     def __init__(self, fire: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         self._fire, self._loop = fire, loop
@@ -40,8 +40,8 @@ class TimerFd:
         loop.add_reader(self._fd, self._on_time)
 
     def arm(self, due: float) -> None:
-        # Rounded up to the next nanosecond, so that it cannot be early; all zero would disarm it.
-        # What lies beyond a century is due then: more would not fit into the kernel's numbers.
+        # Round up to the next nanosecond, so that the timer is never early; 0 would disarm it. A time further away
+        # than about a century becomes a century: larger numbers do not fit into the kernel's struct.
         nanoseconds = max(1, math.ceil(min(due, _LATEST) * 1e9))
         self._spec.value_s, self._spec.value_ns = divmod(nanoseconds, 1_000_000_000)
         if self._set(self._fd, _TFD_TIMER_ABSTIME, self._at, None) != 0:
@@ -56,6 +56,6 @@ class TimerFd:
     def _on_time(self) -> None:
         try:
             os.read(self._fd, 8)
-        except BlockingIOError:  # armed anew since it fired
+        except BlockingIOError:  # armed again since it fired
             return
         self._fire()

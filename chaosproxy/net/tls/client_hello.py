@@ -1,7 +1,7 @@
-"""The first thing a TLS client says, read without answering it (RFC 8446 §4.1.2, RFC 6066 §3). Pure.
+"""Parse the ClientHello, a TLS client's first message, without taking part in TLS (RFC 8446 §4.1.2, RFC 6066 §3). Pure.
 
-Whatever bytes come, the answer is one of three: a Hello, None (this is no TLS, or no hello
-that makes sense), or MORE, which is never said of more than LONGEST bytes.
+The result for any bytes is one of three: a Hello; None, if the bytes are not TLS or not a valid
+ClientHello; or MORE, if they may be the beginning of one. MORE is never the result for LONGEST bytes or more.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Final
 __all__ = ["LONGEST", "MORE", "Hello", "More", "read_hello"]
 
 LONGEST = 64 * 1024
-"""Bytes of records within which a hello must be complete; real ones have some 200 to 2 000."""
+"""Bytes of records within which a ClientHello must be complete; real ones have 200 to 2 000."""
 _HANDSHAKE, _CLIENT_HELLO, _LONGEST_RECORD = 22, 1, 16 * 1024 + 256
 _SERVER_NAME, _ALPN = 0, 16
 
 
 class More:
-    """What is there is the beginning of a hello."""
+    """The type of MORE: the bytes so far are the beginning of a ClientHello."""
 
     def __repr__(self) -> str:
         return "MORE"
@@ -30,16 +30,16 @@ MORE: Final = More()
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a client asks for."""
+    """The parts of a ClientHello that faults and events use."""
 
     sni: str | None
-    """The name of the server it wants, in lower case."""
+    """The server name that the client requests, in lower case; None without one."""
     alpn: tuple[str, ...]
-    """The application protocols it offers, the best first."""
+    """The application protocols that the client offers, in its order of preference."""
 
 
 def read_hello(data: bytes) -> Hello | More | None:
-    """What a stream that begins with `data` says first."""
+    """Parse the ClientHello at the beginning of a stream of which `data` has arrived."""
     message = bytearray()
     at = 0
     while True:
@@ -74,7 +74,7 @@ class _Malformed(Exception):
 
 
 class _Reader:
-    """Takes fields from the front."""
+    """Reads the fields of a message, first to last."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -91,7 +91,7 @@ class _Reader:
         return int.from_bytes(self.take(size))
 
     def vector(self, size: int) -> bytes:
-        """As many bytes as a number of `size` bytes says."""
+        """Read a length of `size` bytes, and as many bytes as it says."""
         return self.take(self.number(size))
 
     @property

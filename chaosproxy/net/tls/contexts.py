@@ -1,8 +1,16 @@
-"""PEM files become SSLContexts, or everything that is wrong with them, by field; and renewed files are seen.
+"""Make SSLContexts from PEM files, and make them again when the files change.
 
-Files are read when a proxy is made or changed, before anything is applied. After that a new
-connection looks at their dates, at most once per second: what was renewed counts from then
-on, and what cannot be used is logged once while the last good files go on serving.
+`server_context` and `client_context` read the files of one proxy and return a context, or raise
+InvalidInput with a problem for each field whose file is unusable. `ReloadedOnChange` keeps the result of
+such a function. `net.tls.endpoint` holds one per context and gets the context from it for each
+new connection.
+
+- Files are read when a proxy is created or changed, before anything is applied: an unusable file
+  fails the change.
+- After that, `ReloadedOnChange.get` compares the modification times of the files, at most once per
+  CHECK_EVERY. Renewed files apply to new connections. If they are unusable, this is logged once
+  and the last valid context stays in use: a renewal never takes a proxy down.
+- A context does not change after it was returned; open connections keep theirs.
 """
 
 from __future__ import annotations
@@ -21,20 +29,21 @@ from typing import Generic, TypeVar
 from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem
 from chaosproxy.model.tls import ListenTls, UpstreamTls
 
-__all__ = ["LOOK_EVERY", "Renewed", "client_context", "server_context"]
+__all__ = ["CHECK_EVERY", "ReloadedOnChange", "client_context", "server_context"]
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the files' dates."""
+CHECK_EVERY = 1.0
+"""Seconds between two checks of the files' modification times."""
 _LARGEST = 4 * 2**20
-"""Bytes: bundles of all CAs of the world have some 200 KiB."""
+"""Bytes of a PEM file; a bundle of all public CAs has about 200 KiB."""
 
 _BAD_FILE = {
-    "KEY_VALUES_MISMATCH": ("key", "is not the key of cert"),
-    "KEY_TYPE_MISMATCH": ("key", "is not the key of cert"),
+    "KEY_VALUES_MISMATCH": ("key", "does not belong to cert; give the private key of that certificate"),
+    "KEY_TYPE_MISMATCH": ("key", "does not belong to cert; give the private key of that certificate"),
     "EE_KEY_TOO_SMALL": ("cert", "has a key that is too small for this OpenSSL; make one of 2048 bits or more"),
-    "CA_MD_TOO_WEAK": ("cert", "is signed in a way that is too weak for this OpenSSL; make one with SHA-256"),
-    "BAD_DECRYPT": ("key", "is protected by a passphrase; give one without"),
+    "CA_MD_TOO_WEAK": ("cert", "has a signature that is too weak for this OpenSSL; make one with SHA-256"),
+    "BAD_DECRYPT": ("key", "is protected by a passphrase; give a key without one"),
 }
+"""Error codes of OpenSSL: the field that is wrong, and the message."""
 _CERTIFICATE = re.compile(rb"-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z ]+ )?PRIVATE KEY-----")
 _PROTECTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED")
@@ -44,18 +53,18 @@ T = TypeVar("T")
 
 
 def server_context(tls: ListenTls, *, with_pair: bool = True) -> ssl.SSLContext:
-    """What a proxy shakes hands with as a server; without its pair, one that somebody else gives a certificate.
+    """Return the context for handshakes with clients; without `with_pair` the caller loads a certificate into it.
 
-    :raises InvalidInput: with the fields whose files cannot be used.
+    :raises InvalidInput: with the fields whose files are unusable.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_RENEGOTIATION
     problems = [*_check_pair(tls.cert, tls.key)]
     if tls.client_ca is not None:
-        problems += _trust(context, "client_ca", tls.client_ca)
+        problems += _load_ca(context, "client_ca", tls.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED if tls.require_client_cert else ssl.CERT_OPTIONAL
     if with_pair and not problems:
-        problems += _use_pair(context, tls.cert, tls.key)
+        problems += _load_pair(context, tls.cert, tls.key)
     if problems:
         raise InvalidInput(problems)
     if tls.alpn:
@@ -64,9 +73,9 @@ def server_context(tls: ListenTls, *, with_pair: bool = True) -> ssl.SSLContext:
 
 
 def client_context(tls: UpstreamTls, alpn: Iterable[str] = ()) -> ssl.SSLContext:
-    """What a proxy shakes hands with as a client.
+    """Return the context for handshakes with a server, which is offered the application protocols `alpn`.
 
-    :raises InvalidInput: with the fields whose files cannot be used.
+    :raises InvalidInput: with the fields whose files are unusable.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -77,10 +86,10 @@ def client_context(tls: UpstreamTls, alpn: Iterable[str] = ()) -> ssl.SSLContext
     elif tls.ca is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if tls.ca is not None:
-        problems += _trust(context, "ca", tls.ca)
+        problems += _load_ca(context, "ca", tls.ca)
     if tls.cert is not None and tls.key is not None:
         pair = _check_pair(tls.cert, tls.key)
-        problems += pair or _use_pair(context, tls.cert, tls.key)
+        problems += pair or _load_pair(context, tls.cert, tls.key)
     if problems:
         raise InvalidInput(problems)
     if offered := list(alpn):
@@ -88,71 +97,70 @@ def client_context(tls: UpstreamTls, alpn: Iterable[str] = ()) -> ssl.SSLContext
     return context
 
 
-class Renewed(Generic[T]):
-    """Something made from files, made anew when they change."""
+class ReloadedOnChange(Generic[T]):
+    """A value made from files, and made again when a file changes."""
 
     def __init__(self, make: Callable[[], T], files: Iterable[str | None], what: str) -> None:
-        """`what` names it in the log. The first `get` looks at the files, since they may be older than it by then.
+        """`make` reads `files` and returns the value; `what` names the value in the log.
 
-        :raises InvalidInput: as `make` does.
+        The first `get` checks the files, which may have changed since then.
+
+        :raises InvalidInput: from `make`.
         """
         self._make = make
         self._files = [name for name in files if name is not None]
         self._what = what
-        self._dates = self._look()
-        self._looked_at = -math.inf
-        self._made = make()
+        self._versions = self._read_versions()
+        self._checked_at = -math.inf
+        self._value = make()
 
     def get(self, now: float) -> T:
-        """The last that could be made of the files."""
-        if now - self._looked_at >= LOOK_EVERY:
-            self._looked_at = now
-            if (dates := self._look()) != self._dates:
-                self._dates = dates
-                self._renew()
-        return self._made
+        """Return the value made from the last valid files."""
+        if now - self._checked_at >= CHECK_EVERY:
+            self._checked_at = now
+            if (versions := self._read_versions()) != self._versions:
+                self._versions = versions
+                self._reload()
+        return self._value
 
-    def look_now(self) -> None:
-        """Have the next `get` look at the files, however shortly after the last."""
-        self._looked_at = -math.inf
-
-    def _renew(self) -> None:
+    def _reload(self) -> None:
         try:
-            self._made = self._make()
-        except (ChaosproxyError, OSError, ValueError) as error:  # the latter: a file changes while it is looked at
-            reason = str(error)  # a record that is kept must not keep the traceback's frames
-            logger.warning("%s: the renewed files cannot be used, the last good ones go on: %s", self._what, reason)
+            self._value = self._make()
+        except (ChaosproxyError, OSError, ValueError) as error:  # the last two: a file changed while it was read
+            reason = str(error)  # a log record that is kept must not keep the frames of the traceback
+            logger.warning("%s: renewed files are unusable; the last valid ones stay in use: %s", self._what, reason)
         else:
             logger.info("%s: renewed files are in use", self._what)
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
-        return [_dates_of(name) for name in self._files]
+    def _read_versions(self) -> list[tuple[int, int, int] | None]:
+        return [_version_of(name) for name in self._files]
 
 
-def _dates_of(name: str) -> tuple[int, int, int] | None:
+def _version_of(name: str) -> tuple[int, int, int] | None:
+    """Return numbers that change with the file; None where it does not exist."""
     try:
         found = os.stat(name)
-    except (OSError, ValueError):  # it is not there, or no path at all
+    except (OSError, ValueError):  # ValueError: the name is not a path
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _check_pair(cert: str, key: str) -> list[Problem]:
-    """What can be told of a certificate and a key before OpenSSL is asked, which says little."""
+    """Check a certificate and a key without OpenSSL, whose error messages say little."""
     data, problems = _read("cert", cert)
     if not problems:
         problems += _check_certificate("cert", cert, data)
     data, unread = _read("key", key)
     problems += unread
     if not unread and _PROTECTED.search(data):
-        problems.append(Problem(("key",), f"{key} is protected by a passphrase; give a key without one"))
+        problems.append(_bad_key(f"{key} is protected by a passphrase; give a key without one"))
     elif not unread and not _PRIVATE_KEY.search(data):
-        problems.append(Problem(("key",), f"{key} holds no private key in PEM; give one: -----BEGIN PRIVATE KEY-----"))
+        problems.append(_bad_key(f"{key} holds no private key in PEM; give one: -----BEGIN PRIVATE KEY-----"))
     return problems
 
 
 def _check_certificate(field: str, name: str, data: bytes) -> list[Problem]:
-    from cryptography import x509  # loaded late: few proxies speak TLS themselves
+    from cryptography import x509  # imported late: few proxies use TLS themselves
 
     if not _CERTIFICATE.search(data):
         return [_no_certificate(field, name)]
@@ -160,26 +168,31 @@ def _check_certificate(field: str, name: str, data: bytes) -> list[Problem]:
         leaf = x509.load_pem_x509_certificates(data)[0]
         begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     except ValueError as error:
-        return [Problem((field,), f"{name} is not a certificate that can be read ({str(error)[:100]})")]
+        message = f"{name} is not a valid certificate ({str(error)[:100]}); make it again"
+        return [Problem((field,), "bad-certificate", message)]
     now = datetime.now(UTC)
     if ends < now:
-        return [Problem((field,), f"{name} expired on {ends:%Y-%m-%d %H:%M} UTC; renew it")]
+        message = f"{name} expired on {ends:%Y-%m-%d %H:%M} UTC; renew it"
+        return [Problem((field,), "expired-certificate", message)]
     if begins > now:
-        return [Problem((field,), f"{name} is not valid before {begins:%Y-%m-%d %H:%M} UTC; is the clock right?")]
+        message = f"{name} is not valid before {begins:%Y-%m-%d %H:%M} UTC; check the clock"
+        return [Problem((field,), "expired-certificate", message)]
     return []
 
 
-def _use_pair(context: ssl.SSLContext, cert: str, key: str) -> list[Problem]:
+def _load_pair(context: ssl.SSLContext, cert: str, key: str) -> list[Problem]:
     try:
-        context.load_cert_chain(cert, key, password=lambda: b"")  # or OpenSSL asks on the terminal
+        context.load_cert_chain(cert, key, password=lambda: b"")  # without it OpenSSL prompts on the terminal
     except (ssl.SSLError, OSError, ValueError) as error:
         code = getattr(error, "reason", None) or ""
-        field, message = _BAD_FILE.get(code, ("cert", f"cannot be used with key ({code or error})"))
-        return [Problem((field,), f"{key if field == 'key' else cert} {message}")]
+        field, message = _BAD_FILE.get(code, ("cert", f"cannot be loaded together with key ({code or error})"))
+        if field == "key":
+            return [_bad_key(f"{key} {message}")]
+        return [Problem((field,), "bad-certificate", f"{cert} {message}")]
     return []
 
 
-def _trust(context: ssl.SSLContext, field: str, name: str) -> list[Problem]:
+def _load_ca(context: ssl.SSLContext, field: str, name: str) -> list[Problem]:
     data, problems = _read(field, name)
     if problems:
         return problems
@@ -188,23 +201,33 @@ def _trust(context: ssl.SSLContext, field: str, name: str) -> list[Problem]:
     try:
         context.load_verify_locations(cafile=name)
     except (ssl.SSLError, OSError) as error:
-        return [Problem((field,), f"{name} is not a certificate that can be read ({error})")]
+        message = f"{name} is not a valid certificate ({error}); make it again"
+        return [Problem((field,), "bad-certificate", message)]
     return []
 
 
 def _no_certificate(field: str, name: str) -> Problem:
-    return Problem((field,), f"{name} holds no certificate in PEM; give one: -----BEGIN CERTIFICATE-----")
+    message = f"{name} holds no certificate in PEM format; give one: -----BEGIN CERTIFICATE-----"
+    return Problem((field,), "bad-certificate", message)
+
+
+def _bad_key(message: str) -> Problem:
+    return Problem(("key",), "bad-key", message)
 
 
 def _read(field: str, name: str) -> tuple[bytes, list[Problem]]:
     try:
         found = os.stat(name)
-        if not stat.S_ISREG(found.st_mode):  # a pipe or a device might never end
-            return b"", [Problem((field,), f"{name} is not a file; give the path of a PEM file")]
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
+            return b"", [_unreadable(field, f"{name} is not a file; give the path of a PEM file")]
         if found.st_size > _LARGEST:
-            return b"", [Problem((field,), f"{name} is too large for PEM; give a file of at most 4 MiB")]
+            return b"", [Problem((field,), "too-large", f"{name} is too large for PEM; give a file of at most 4 MiB")]
         return Path(name).read_bytes(), []
     except OSError as error:
-        return b"", [Problem((field,), f"cannot read {name}: {error.strerror or error}")]
+        return b"", [_unreadable(field, f"cannot read {name}: {error.strerror or error}")]
     except ValueError as error:  # such as a null byte
-        return b"", [Problem((field,), f"{name!r} is no path ({error})")]
+        return b"", [_unreadable(field, f"{name!r} is not a path ({error}); give the path of a PEM file")]
+
+
+def _unreadable(field: str, message: str) -> Problem:
+    return Problem((field,), "unreadable-file", message)

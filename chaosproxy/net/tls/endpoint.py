@@ -1,4 +1,8 @@
-"""What one proxy shakes hands with, on either side, and with its faults."""
+"""The TLS of one proxy: its contexts for clients, for the server, and for handshakes that a fault makes fail.
+
+`ProxyTls` holds one ReloadedOnChange context for each of them, made from the files that the proxy's
+settings name. `net.front` requests a context for each new connection.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from functools import partial
 from chaosproxy.errors import InvalidInput, Problem
 from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
-from chaosproxy.net.tls.contexts import Renewed, client_context, server_context
+from chaosproxy.net.tls.contexts import ReloadedOnChange, client_context, server_context
 from chaosproxy.net.tls.faulty import faulty_context
 from chaosproxy.net.tls.transport import TlsTransport
 
@@ -18,27 +22,27 @@ __all__ = ["ProxyTls"]
 
 
 class ProxyTls:
-    """What one proxy shakes hands with, as files and settings are now.
+    """The contexts of one proxy, for its current settings and files.
 
-    It is made before a change is applied, and reads the files then; the proxy uses the same
-    object. `with_handshake` returns another one, so a change that is refused leaves none behind.
+    It is made, and reads the files, before a change is applied; the proxy then uses the same object.
+    `with_handshake` returns another object, so a refused change leaves the proxy's own unchanged.
     """
 
     def __init__(self, spec: ProxySpec) -> None:
         """
-        :raises InvalidInput: files cannot be used; `listen_tls.cert` … say which.
+        :raises InvalidInput: with the fields whose files are unusable, such as `listen_tls.cert`.
         """
-        self.asked = self.asks(spec)
-        """What it was made for."""
+        self._settings = self._settings_of(spec)
+        """The settings that it was made for."""
         self._name = spec.name
         self._listen, self._upstream = spec.listen_tls, spec.upstream_tls
         named = None if spec.upstream_tls is None else spec.upstream_tls.server_name
         self._server_name = named or (None if spec.upstream.is_unix else spec.upstream.host)
-        self._faulty: dict[Handshake, Renewed[ssl.SSLContext]] = {}
-        self._clients: dict[str | None, Renewed[ssl.SSLContext]] = {}
+        self._faulty: dict[Handshake, ReloadedOnChange[ssl.SSLContext]] = {}
+        self._clients: dict[str | None, ReloadedOnChange[ssl.SSLContext]] = {}
         problems: list[Problem] = []
         try:
-            self._server = self._made_server()
+            self._server = self._make_server()
         except InvalidInput as invalid:
             problems += _under("listen_tls", invalid)
         try:
@@ -49,56 +53,56 @@ class ProxyTls:
             raise InvalidInput(problems)
 
     @staticmethod
-    def asks(spec: ProxySpec) -> tuple[object, ...]:
-        """What of a proxy's settings it depends on."""
+    def _settings_of(spec: ProxySpec) -> tuple[object, ...]:
+        """Return the settings of a proxy that its TLS depends on."""
         return (spec.listen_tls, spec.upstream_tls, spec.upstream.host)
 
     @classmethod
     def of(cls, spec: ProxySpec, present: ProxyTls | None = None) -> ProxyTls | None:
-        """None where the proxy speaks no TLS itself; the present one where that is still what is asked for.
+        """Return the TLS of a proxy: None if it uses none itself, `present` if its settings have not changed.
 
-        Its files are not read then: should they have become bad, it goes on with the last good ones.
+        The files of `present` are not read again: if they have become unusable, the last valid ones stay in use.
 
-        :raises InvalidInput: as the class does.
+        :raises InvalidInput: as for the class.
         """
         if spec.listen_tls is None and spec.upstream_tls is None:
             return None
-        return cls(spec) if present is None or present.asked != cls.asks(spec) else present
+        return cls(spec) if present is None or present._settings != cls._settings_of(spec) else present
 
     def with_handshake(self, how: Handshake) -> ProxyTls:
-        """Return the same endpoint, which can also shake hands as that fault says; itself where it already can.
+        """Return a copy with the context for a fault in the handshake too, or itself if it has that context.
 
-        :raises InvalidInput: a file cannot be used.
-        :raises Unsupported: the fault needs what is not there.
+        :raises InvalidInput: a file is unusable.
+        :raises Unsupported: the fault needs a key or an OpenSSL feature that is missing.
         """
         tls = self._listen
         if tls is None or how in self._faulty or how in ("stall", "reset"):
             return self
         what = f"listen_tls of proxy {self._name} under tls_handshake, how: {how}"
-        made = Renewed(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what)
-        more = copy(self)
-        more._faulty = {**self._faulty, how: made}
-        return more
+        faulty = ReloadedOnChange(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what)
+        extended = copy(self)
+        extended._faulty = {**self._faulty, how: faulty}
+        return extended
 
     @property
     def terminates(self) -> bool:
-        """Clients are met with TLS."""
+        """True if clients use TLS with the proxy."""
         return self._listen is not None
 
     @property
     def originates(self) -> bool:
-        """The server is spoken to in TLS."""
+        """True if the proxy uses TLS with the server."""
         return self._upstream is not None
 
     def server(self, how: Handshake | None, now: float) -> ssl.SSLContext:
-        """What a client meets; with a fault, one that is wrong in that way."""
+        """Return the context for a handshake with a client; `how` is the fault that makes it fail, if one does."""
         if how is not None and how in self._faulty:
             return self._faulty[how].get(now)
         assert self._server is not None
         return self._server.get(now)
 
     def client(self, alpn: str | None, now: float) -> ssl.SSLContext | None:
-        """What the server meets; the protocol that the client chose is the one to offer."""
+        """Return the context for a handshake with the server, which is offered the protocol the client has chosen."""
         tls = self._upstream
         if tls is None:
             return None
@@ -110,26 +114,21 @@ class ProxyTls:
         tls = self._upstream
         if tls is not None:
             make = partial(client_context, tls, () if alpn is None else (alpn,))
-            self._clients[alpn] = Renewed(make, (tls.ca, tls.cert, tls.key), f"upstream_tls of proxy {self._name}")
+            what = f"upstream_tls of proxy {self._name}"
+            self._clients[alpn] = ReloadedOnChange(make, (tls.ca, tls.cert, tls.key), what)
 
     def secure_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
-        """Return TLS over the socket to the server, to shake hands on."""
+        """Return TLS over the socket to the server, before its handshake."""
         context = self.client(alpn, now)
         assert context is not None
         return TlsTransport(raw, context, server_side=False, server_name=self._server_name)
 
-    def look_now(self) -> None:
-        """Have the next connection look at the files, however shortly after the last."""
-        for one in (self._server, *self._clients.values(), *self._faulty.values()):
-            if one is not None:
-                one.look_now()
-
-    def _made_server(self) -> Renewed[ssl.SSLContext] | None:
+    def _make_server(self) -> ReloadedOnChange[ssl.SSLContext] | None:
         tls = self._listen
         if tls is None:
             return None
         what = f"listen_tls of proxy {self._name}"
-        return Renewed(partial(server_context, tls), (tls.cert, tls.key, tls.client_ca), what)
+        return ReloadedOnChange(partial(server_context, tls), (tls.cert, tls.key, tls.client_ca), what)
 
 
 def _under(field: str, invalid: InvalidInput) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""The certificates of the `tls_handshake` fault: right in everything but the one thing that is tested."""
+"""The contexts of the `tls_handshake` fault: correct in everything except the one thing that a client should check."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["WRONG_NAME", "faulty_context"]
 
 WRONG_NAME = "wrong-host.invalid"
-"""Whom the certificate of `wrong_host` is for: a name that nobody has (RFC 6761 §6.4)."""
+"""The name in the certificate of `wrong_host`; it never resolves (RFC 6761 §6.4)."""
 
 
 def faulty_context(tls: ListenTls, how: Handshake) -> ssl.SSLContext:
-    """What to shake hands with; made once per fault, since it makes a key.
+    """Return a context whose handshakes fail as `how` says; slow, since it generates a key.
 
-    :raises InvalidInput: a file of `tls` cannot be used.
-    :raises Unsupported: the authority's key is not there, or this OpenSSL does not do it.
+    :raises InvalidInput: a file of `tls` is unusable.
+    :raises Unsupported: the key of the CA is missing, or this OpenSSL does not support it.
     """
     context = server_context(tls, with_pair=how == "old_version")
     if how == "old_version":
-        _allow_old(context)
+        _allow_old_versions_only(context)
         return context
-    from cryptography import x509  # loaded late: few proxies have this fault
+    from cryptography import x509  # imported late: few proxies have this fault
 
     from chaosproxy.certs import Authority
 
@@ -45,15 +45,15 @@ def faulty_context(tls: ListenTls, how: Handshake) -> ssl.SSLContext:
     begins, ends = now - timedelta(hours=1), right.not_valid_after_utc
     match how:
         case "unknown_ca":
-            stranger = Authority.new("chaosproxy: nobody trusts this CA", now)
-            _use(context, stranger.issue(names, begins, ends))
+            unknown = Authority.new("chaosproxy: nobody trusts this CA", now)
+            _load_pair(context, unknown.issue(names, begins, ends))
         case "wrong_host":
-            _use(context, _authority_of(right, tls.cert, how).issue([x509.DNSName(WRONG_NAME)], begins, ends))
+            _load_pair(context, _authority_of(right, tls.cert, how).issue([x509.DNSName(WRONG_NAME)], begins, ends))
         case "expired_cert":
             ended = now - timedelta(days=1)
-            _use(context, _authority_of(right, tls.cert, how).issue(names, ended - timedelta(days=30), ended))
+            _load_pair(context, _authority_of(right, tls.cert, how).issue(names, ended - timedelta(days=30), ended))
         case _:
-            raise AssertionError(f"{how} shakes no hands")
+            raise AssertionError(f"{how} has no handshake")
     return context
 
 
@@ -63,44 +63,44 @@ def _names_of(cert: x509.Certificate, path: str) -> list[x509.GeneralName]:
     try:
         return list(cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
-        problem = Problem(("cert",), f"{path} is for no name (it has no subjectAltName); renew it with one")
-        raise InvalidInput([problem]) from None
+        message = f"{path} has no subjectAltName, so it is valid for no host; renew it with one"
+        raise InvalidInput([Problem(("cert",), "bad-certificate", message)]) from None
 
 
 def _authority_of(cert: x509.Certificate, path: str, how: Handshake) -> Authority:
-    """Who signed the certificate that clients trust."""
+    """Return the CA that signed the proxy's certificate, from the files next to it."""
     from chaosproxy.certs import ca_beside, read_authority
 
     files = ca_beside(path)
-    needs = f"tls_handshake with how: {how} needs the key of the CA that signed {path}, to sign another with"
-    does = "`chaosproxy certs` puts both there, and how: unknown_ca needs neither"
+    needs = f"tls_handshake with how: {how} needs the key of the CA that signed {path}, to sign another certificate"
+    remedy = "create the files with `chaosproxy certs`, or use how: unknown_ca, which needs no CA"
     try:
         authority = read_authority(files)
     except OSError as error:
-        raise Unsupported(f"{needs}: cannot read {error.filename} ({error.strerror}); {does}") from None
+        raise Unsupported(f"{needs}: cannot read {error.filename} ({error.strerror}); {remedy}") from None
     except (ValueError, TypeError) as error:
-        raise Unsupported(f"{needs}: {files.cert} and {files.key} cannot be used ({error}); {does}") from None
+        raise Unsupported(f"{needs}: {files.cert} and {files.key} are unusable ({error}); {remedy}") from None
     if not authority.signed(cert):
-        raise Unsupported(f"{needs}: {files.cert} is not that CA; {does}")
+        raise Unsupported(f"{needs}: {files.cert} is not that CA; {remedy}")
     return authority
 
 
-def _use(context: ssl.SSLContext, leaf: Leaf) -> None:
-    """Give the context this certificate; Python takes it from a file alone."""
-    with tempfile.NamedTemporaryFile(prefix="chaosproxy-") as file:  # 0600, and gone at once
+def _load_pair(context: ssl.SSLContext, leaf: Leaf) -> None:
+    """Load a certificate and its key into the context; Python can do this from a file only."""
+    with tempfile.NamedTemporaryFile(prefix="chaosproxy-") as file:  # mode 0600, deleted at the end of the block
         file.write(leaf.key + leaf.cert)
         file.flush()
         context.load_cert_chain(file.name)
 
 
-def _allow_old(context: ssl.SSLContext) -> None:
-    """TLS 1.1 at most, which no client should take (RFC 8996)."""
+def _allow_old_versions_only(context: ssl.SSLContext) -> None:
+    """Allow TLS 1.0 and 1.1 only, which no client should accept (RFC 8996)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that it is old is the point
+        warnings.simplefilter("ignore", DeprecationWarning)  # deprecated versions are the purpose of this fault
         try:
             context.minimum_version = ssl.TLSVersion.TLSv1
             context.maximum_version = ssl.TLSVersion.TLSv1_1
             context.set_ciphers("ALL:@SECLEVEL=0")
         except (ValueError, ssl.SSLError) as error:
-            lacking = f"{ssl.OPENSSL_VERSION} does not do TLS 1.1 ({error})"
-            raise Unsupported(f"tls_handshake with how: old_version cannot be had: {lacking}") from None
+            lacking = f"{ssl.OPENSSL_VERSION} has no TLS 1.1 ({error})"
+            raise Unsupported(f"tls_handshake with how: old_version is not supported: {lacking}") from None

@@ -1,7 +1,7 @@
-"""TLS handshakes with a client or a server, as outcomes.
+"""TLS handshakes with a client or a server, which return an outcome.
 
-Nothing here knows a connection, a proxy or a fault: a handshake is given a socket and a context,
-and returns `Secured` or `Failed`. Tallies, events and endings are the caller's work.
+This module knows no connection, proxy or fault: a handshake is given a socket and a context, and
+returns `Secured` or `Failed`. The caller counts it, publishes events and ends the connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Failed", "Secured", "accept_tls", "dial_tls", "peek_hello", "reset_p
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """Both sides have agreed; `transport.start` feeds a protocol with what follows."""
+    """The handshake is complete; `transport.start` passes the data that follows to a protocol."""
 
     transport: TlsTransport
     took_s: float
@@ -30,20 +30,20 @@ class Secured:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There is no TLS with this peer."""
+    """The handshake with this peer failed."""
 
     reason: str
-    """In words."""
+    """The reason, in words."""
     transport: TlsTransport
-    """To be ended with `end()`, so that the alert that says why reaches the peer."""
+    """The transport; the caller ends it with `end()`, so that the TLS alert with the reason reaches the peer."""
 
 
 async def peek_hello(peek: Peek, within: float) -> Hello | None:
-    """Wait for a client's first message; None where it is no ClientHello, or not whole in `within` seconds.
+    """Wait for a client's first message; return None if it is no ClientHello, or incomplete after `within` seconds.
 
-    :raises PeerLeft: it left before.
+    :raises PeerLeft: the client left before.
     """
-    await peek.until(lambda: read_hello(peek.data) is not MORE, within)
+    await peek.wait_for(lambda: read_hello(peek.data) is not MORE, within)
     found = read_hello(peek.data)
     return found if isinstance(found, Hello) else None
 
@@ -51,8 +51,8 @@ async def peek_hello(peek: Peek, within: float) -> Hello | None:
 async def accept_tls(
     peek: Peek, transport: asyncio.Transport, context: ssl.SSLContext, within: float, clock: Clock
 ) -> Secured | Failed:
-    """Shake hands with a client, whose first bytes `peek` may hold."""
-    return await _shake(peek, TlsTransport(transport, context, server_side=True), within, clock)
+    """Perform the handshake with a client, whose first bytes `peek` may hold."""
+    return await _handshake(peek, TlsTransport(transport, context, server_side=True), within, clock)
 
 
 async def dial_tls(
@@ -61,7 +61,7 @@ async def dial_tls(
     within: float,
     clock: Clock,
 ) -> Secured | Failed | None:
-    """Dial a server and shake hands with it, all within `within` seconds; None where it left at once.
+    """Dial a server and perform the handshake, both within `within` seconds; return None if it left at once.
 
     :raises DialError: from `dial`.
     """
@@ -75,10 +75,10 @@ async def dial_tls(
     if peek.transport is None:
         return None
     left = max(0.001, within - (clock() - started))
-    return await _shake(peek, secure(peek.transport), left, clock)
+    return await _handshake(peek, secure(peek.transport), left, clock)
 
 
-async def _shake(peek: Peek, transport: TlsTransport, within: float, clock: Clock) -> Secured | Failed:
+async def _handshake(peek: Peek, transport: TlsTransport, within: float, clock: Clock) -> Secured | Failed:
     began = clock()
     try:
         await transport.handshake(peek.data, peek.ended, within)
@@ -92,7 +92,7 @@ async def _shake(peek: Peek, transport: TlsTransport, within: float, clock: Cloc
 
 
 def reset_peek(peek: Peek) -> None:
-    """End a socket that nobody has taken over with RST."""
-    transport, peek.transport = peek.transport, None  # uvloop may have closed it by itself, which calls no protocol
+    """Reset a socket whose protocol is still `peek`."""
+    transport, peek.transport = peek.transport, None  # uvloop may close it by itself, without calling the protocol
     if transport is not None:
         abort_with_reset(transport)

@@ -1,4 +1,4 @@
-"""A client's or server's socket before anybody speaks with it: what comes is kept, and can be waited for."""
+"""The protocol of a socket before its handshake: incoming bytes are kept, and a task can wait for them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 __all__ = ["Peek", "PeerLeft"]
 
-_KEPT = 64 * 1024
-"""Bytes after which the peer is slowed by TCP itself."""
+_LIMIT = 64 * 1024
+"""Bytes after which reading pauses, so that TCP slows the peer."""
 
 
 class PeerLeft(Exception):
@@ -17,19 +17,20 @@ class PeerLeft(Exception):
 
 
 class Peek(asyncio.Protocol):
-    """The protocol of such a socket; whoever takes over swaps it with `set_protocol`."""
+    """Keeps the bytes of one socket until another protocol replaces it with `set_protocol`."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        """None before it is there, and after it is gone."""
+        """None before the socket is connected, and after it is gone."""
         self.data = b""
-        """What has come so far."""
+        """The bytes received so far."""
         self.ended = False
-        """The peer has ended its stream."""
+        """True after the peer's end-of-stream."""
         self.lost = False
+        """True after the socket is gone."""
         self._error: Exception | None = None
-        self.news = asyncio.Event()
-        """Something came, or something else may have changed."""
+        self.changed = asyncio.Event()
+        """Set when something arrives, or when a condition that a task waits for may have changed otherwise."""
 
     async def accept(self, client: socket.socket) -> asyncio.Transport:
         """Attach an accepted socket.
@@ -39,38 +40,38 @@ class Peek(asyncio.Protocol):
         transport, _ = await asyncio.get_running_loop().connect_accepted_socket(lambda: self, client)
         return transport
 
-    async def until(self, true: Callable[[], bool], within: float | None = None) -> bool:
-        """Wait until `true()`, or `within` seconds have passed; answers which.
+    async def wait_for(self, condition: Callable[[], bool], within: float | None = None) -> bool:
+        """Wait until `condition()` is true; return False if it is not after `within` seconds.
 
-        :raises PeerLeft: the peer is gone before.
+        :raises PeerLeft: the peer left before.
         """
         try:
             async with asyncio.timeout(within):
-                while not true():
+                while not condition():
                     if self.lost:
                         raise PeerLeft("left" if self._error is None else "reset the connection")
                     if self.ended:
                         raise PeerLeft("closed the connection")
-                    self.news.clear()
-                    await self.news.wait()
+                    self.changed.clear()
+                    await self.changed.wait()
         except TimeoutError:
             return False
         return True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # uvloop's have its methods, not its class
+        self.transport = transport  # type: ignore[assignment]  # uvloop's transports have the methods, not the class
 
     def data_received(self, data: bytes) -> None:
         self.data += data
-        if len(self.data) >= _KEPT and self.transport is not None:
+        if len(self.data) >= _LIMIT and self.transport is not None:
             self.transport.pause_reading()
-        self.news.set()
+        self.changed.set()
 
     def eof_received(self) -> bool:
         self.ended = True
-        self.news.set()
+        self.changed.set()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost, self._error, self.transport = True, exc, None
-        self.news.set()
+        self.changed.set()

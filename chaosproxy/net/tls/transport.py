@@ -1,15 +1,24 @@
-"""TLS over a socket's transport, with the manners of TCP: each direction ends by itself.
+"""TLS over a socket's transport in which each direction ends on its own, as in TCP.
 
-asyncio's and uvloop's own TLS close everything when one direction ends, and lose the answer
-that is still to come. Here, as RFC 8446 §6.1 has it, the four endings stay apart:
+asyncio's and uvloop's own TLS closes both directions when one ends, and loses a response that has
+not arrived yet. Here the four endings stay separate, as RFC 8446 §6.1 allows:
 
-    close_notify comes    end-of-stream for the protocol; writing goes on
-    `write_eof()`         sends close_notify; reading goes on
-    FIN without it        end-of-stream too, with `truncated` set: whoever passes it on may say so
-    RST, a broken record  `connection_lost` with the error, after all that came before it
+    close_notify received    end-of-stream for the protocol; writing continues
+    `write_eof()`            sends close_notify; reading continues
+    FIN without close_notify end-of-stream too, with `truncated` set, so that the truncation can be passed on
+    RST, an invalid record   `connection_lost` with the error, after all data that came before it
 
-To a Side this is a transport like any other; to the socket's own transport it is the
-protocol. Both roles are one object, which is cut loose in `connection_lost`.
+A TlsTransport stands between two objects. To the socket's own transport it is the protocol, which
+receives encrypted bytes. To a connection's reader it is the transport, which delivers plain bytes.
+OpenSSL works between two memory buffers: `_incoming` is filled by `data_received` and emptied by
+`_read_available`, `_outgoing` is filled by `write` and emptied by `_flush`. A caller performs the
+`handshake` first and then passes a protocol to `start`, or calls `end` if the handshake failed.
+
+Invariants:
+- The protocol gets each end once: `eof_received` at most once, then `connection_lost`.
+- Data that arrived before an end is delivered before it. Data after close_notify is discarded.
+- A paused transport delivers nothing, but keeps an end that has arrived until reading resumes.
+- Every link to the protocol is cut in `connection_lost`, so that no cyclic garbage is left.
 """
 
 from __future__ import annotations
@@ -24,37 +33,37 @@ from chaosproxy.net.tls.reasons import reason_of
 
 __all__ = ["HandshakeFailed", "TlsTransport", "pass_truncation"]
 
-_READ = 256 * 1024
-"""Plain bytes handed on at a time; about what uvloop reads from a socket at a time."""
-_PIECE = 64 * 1024
-"""Bytes encrypted at a time: OpenSSL's buffers grow to this and stay so for the connection's life."""
+_READ_SIZE = 256 * 1024
+"""Plain bytes delivered at a time; about as many as uvloop reads from a socket at a time."""
+_WRITE_SIZE = 64 * 1024
+"""Bytes encrypted at a time: OpenSSL's buffers grow to this size and keep it for the connection's life."""
 _RECORD = 16 * 1024
-"""The most plain bytes in a record (RFC 8446 §5.1): no read may be given less room than this."""
+"""The most plain bytes in one record (RFC 8446 §5.1): a read must have room for at least as many."""
 _GRACE = 2.0
-"""Seconds for which a peer may take what is still written to it, such as the alert that says what was wrong."""
+"""Seconds that a closing socket has for sending its last bytes, such as the alert with the reason."""
 
 
 class HandshakeFailed(Exception):
-    """There will be no TLS with this peer; the message is the reason in words."""
+    """The TLS handshake failed; the message is the reason in words."""
 
 
 class _Scratch(threading.local):
-    """A buffer that no two callbacks of one loop use at the same time."""
+    """A buffer per thread, for the callback that runs; callbacks of one loop never run at the same time."""
 
     def __init__(self) -> None:
-        self.plain = memoryview(bytearray(_READ + _RECORD))
+        self.plain = memoryview(bytearray(_READ_SIZE + _RECORD))
 
 
 _scratch = _Scratch()
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
-    """One side's TLS: `handshake`, then `start` a protocol on it."""
+    """TLS with one peer: call `handshake`, and then `start` with a protocol, or `end` if it failed."""
 
     __slots__ = (
-        "_closing", "_cut_off", "_deliver", "_error", "_established", "_incoming", "_loop", "_lost",
-        "_object", "_on_broken", "_outgoing", "_paused", "_peer_done", "_peer_fin", "_plain", "_protocol", "_raw",
-        "_server_side", "_shut", "_waiter", "ends_bare", "truncated",
+        "_abort_timer", "_closing", "_deliver", "_error", "_established", "_incoming", "_loop", "_lost", "_object",
+        "_on_broken", "_outgoing", "_paused", "_peer_fin", "_plain", "_protocol", "_raw", "_read_ended",
+        "_server_side", "_waiter", "_write_ended", "skip_close_notify", "truncated",
     )  # fmt: skip
 
     def __init__(
@@ -71,38 +80,41 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._deliver: Callable[[bytes], object] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._on_broken: Callable[[str], None] | None = None
-        self._cut_off: asyncio.TimerHandle | None = None
+        self._abort_timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
         self._established = False
+        """True after the handshake."""
         self._paused = False
-        self._peer_done = False
-        """The protocol has been told of the end of its stream, or never will be."""
+        self._read_ended = False
+        """True if nothing more is delivered: the end-of-stream was, or TLS has failed."""
         self._peer_fin = False
-        self._shut = False
-        """No more can be written: close_notify is sent, or the socket's end-of-stream."""
+        """True after the end-of-stream of the peer's socket, with or without close_notify before."""
+        self._write_ended = False
+        """True if nothing more can be written: close_notify or the socket's end-of-stream was sent."""
         self._closing = False
         self._lost = False
+        """True after the socket is gone."""
         self.truncated = False
-        """The peer's stream ended without close_notify: whoever cut it, TLS cannot vouch that it is complete."""
-        self.ends_bare = False
-        """End our stream without close_notify: what it carries was truncated."""
+        """True if the peer's stream ended without close_notify: an attacker may have cut it."""
+        self.skip_close_notify = False
+        """Set to end the own stream without close_notify, because the data it carries was truncated."""
 
-    # ── its beginning ─────────────────────────────────────────────────────────────────
+    # ── beginning ─────────────────────────────────────────────────────────────────────
 
     async def handshake(self, first: bytes, ended: bool, within: float) -> None:
-        """Agree with the peer, which has sent `first` so far, and may have `ended` its stream. To be called once.
+        """Perform the handshake with a peer that has sent `first` so far and may have `ended` its stream. Call it once.
 
-        :raises HandshakeFailed: the socket is still there, so that the alert leaves; `end` it.
+        :raises HandshakeFailed: with the reason; call `end`, which lets the alert leave before it closes the socket.
         """
         self._waiter = self._loop.create_future()
         if first:
             self._incoming.write(first)
         self._raw.set_protocol(self)
         if not self._raw.is_closing():
-            self._raw.resume_reading()  # it is paused if a lot came before
-        self._shake()
+            self._raw.resume_reading()  # it is paused if much data came before
+        self._continue_handshake()
         if ended:
-            self.eof_received()  # the socket tells it once only
+            self.eof_received()  # the socket has reported it to an earlier protocol, and does so only once
         try:
             async with asyncio.timeout(within):
                 await self._waiter
@@ -111,17 +123,17 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         finally:
             self._waiter = None
         if self._lost:
-            raise HandshakeFailed(f"{self._peer} left when the TLS handshake was done")
+            raise HandshakeFailed(f"{self._peer} left right after the TLS handshake")
 
     def start(self, protocol: asyncio.Protocol, on_broken: Callable[[str], None]) -> None:
-        """Feed `protocol` from now on; `on_broken` hears the reason should TLS itself fail later."""
+        """Deliver to `protocol` from now on; call `on_broken` with the reason if TLS fails later."""
         self._on_broken = on_broken
         self.set_protocol(protocol)
         protocol.connection_made(self)
-        self._loop.call_soon(self._drain)  # what came with the handshake
+        self._loop.call_soon(self._read_available)  # data that came with the handshake
 
     async def end(self) -> None:
-        """After a handshake that failed: close, and wait until the socket is gone."""
+        """Close after a failed handshake, and wait until the socket is gone."""
         self._waiter = self._loop.create_future()
         self._closing = True
         self._raw.close()
@@ -133,20 +145,21 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         except TimeoutError:
             self._raw.abort()
 
-    def _shake(self) -> None:
+    def _continue_handshake(self) -> None:
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
         except ssl.SSLError as error:
-            self._flush()  # the alert that tells the peer
-            self._settle(HandshakeFailed(reason_of(error, self._peer)))
+            self._flush()  # the alert with the reason
+            self._end_wait(HandshakeFailed(reason_of(error, self._peer)))
         else:
             self._flush()
             self._established = True
-            self._settle(None)
+            self._end_wait(None)
 
-    def _settle(self, failure: HandshakeFailed | None) -> None:
+    def _end_wait(self, failure: HandshakeFailed | None) -> None:
+        """End the wait of `handshake` or `end`."""
         if self._waiter is None or self._waiter.done():
             return
         if failure is None:
@@ -160,38 +173,38 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     @property
     def alpn(self) -> str | None:
-        """The protocol both have agreed on (RFC 7301)."""
+        """The application protocol that the handshake selected (RFC 7301)."""
         return self._object.selected_alpn_protocol()
 
-    # ── what the socket's transport tells ─────────────────────────────────────────────
+    # ── the protocol of the socket's transport ────────────────────────────────────────
 
-    # Not a BufferedProtocol: that saves a copy, and measured no faster (865 against 893 MB per second of CPU).
+    # Not a BufferedProtocol: it saves a copy, but measured no faster (865 against 893 MB per second of CPU).
     def data_received(self, data: bytes) -> None:
-        if self._peer_done or self._closing:
-            return  # after the end of its stream nothing counts (RFC 8446 §6.1)
+        if self._read_ended or self._closing:
+            return  # data after close_notify is discarded (RFC 8446 §6.1)
         self._incoming.write(data)
         if self._established:
-            self._drain()
+            self._read_available()
         else:
-            self._shake()
+            self._continue_handshake()
 
     def eof_received(self) -> bool:
         self._peer_fin = True
         if not self._established:
-            self._settle(HandshakeFailed(f"{self._peer} closed the connection during the TLS handshake"))
+            self._end_wait(HandshakeFailed(f"{self._peer} closed the connection during the TLS handshake"))
         else:
-            self._drain()
+            self._read_available()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        if self._cut_off is not None:
-            self._cut_off.cancel()
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
         if not self._established or self._closing:
-            self._settle(HandshakeFailed(_lost_in_words(self._peer, exc)) if not self._closing else None)
+            self._end_wait(HandshakeFailed(_reason_of_loss(self._peer, exc)) if not self._closing else None)
         else:
             self._paused = False
-            self._drain()  # what came before the end counts
+            self._read_available()  # data that came before the end
         protocol, self._protocol, self._deliver, self._on_broken = self._protocol, None, None, None
         if protocol is not None:
             protocol.connection_lost(self._error or exc)
@@ -206,65 +219,66 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     # ── reading ───────────────────────────────────────────────────────────────────────
 
-    def _drain(self) -> None:
-        """Decrypt all there is and hand it on in as few pieces as may be."""
-        while self._deliver is not None and not (self._paused or self._peer_done or self._closing):
+    def _read_available(self) -> None:
+        """Decrypt all bytes that have arrived, and deliver them in as few pieces as possible."""
+        while self._deliver is not None and not (self._paused or self._read_ended or self._closing):
             size, more = self._decrypt()
             if size:
                 self._deliver(bytes(self._plain[:size]))
-            if self._outgoing.pending:  # TLS 1.3 answers a KeyUpdate
+            if self._outgoing.pending:  # TLS 1.3 responds to a KeyUpdate
                 self._flush()
             if not more:
                 return
 
     def _decrypt(self) -> tuple[int, bool]:
-        """How many plain bytes there are now, and whether to ask again."""
+        """Decrypt into the scratch buffer; return the number of plain bytes, and whether there may be more."""
         plain, read, size = self._plain, self._object.read, 0
         try:
-            while size <= _READ:
+            while size <= _READ_SIZE:
                 if not self._incoming.pending:  # cheaper than the exception
                     break
-                got = read(_READ, plain[size:])
+                got = read(_READ_SIZE, plain[size:])
                 if not got:
-                    return self._ended(size)
+                    return self._end_reading(size)
                 size += cast(int, got)
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            return self._ended(size)
+            return self._end_reading(size)
         except ssl.SSLError as error:
-            return self._broken(error, size)
-        if self._incoming.pending and size > _READ:
+            return self._fail(error, size)
+        if self._incoming.pending and size > _READ_SIZE:
             return size, True
         if self._peer_fin:
             self.truncated = True
-            return self._ended(size)
+            return self._end_reading(size)
         return size, False
 
-    def _ended(self, size: int) -> tuple[int, bool]:
-        self._say_last(size)
-        if not self._peer_done:
-            self._peer_done = True
+    def _end_reading(self, size: int) -> tuple[int, bool]:
+        """Deliver the last `size` bytes and the end-of-stream."""
+        self._deliver_last(size)
+        if not self._read_ended:
+            self._read_ended = True
             protocol = self._protocol
             if protocol is not None and not protocol.eof_received():
                 self.close()
         return 0, False
 
-    def _broken(self, error: ssl.SSLError, size: int) -> tuple[int, bool]:
-        """What comes makes no sense, or is an alert: the alert of ours leaves, then the socket ends."""
-        self._say_last(size)
+    def _fail(self, error: ssl.SSLError, size: int) -> tuple[int, bool]:
+        """End the connection after an alert or an invalid record: send the own alert, then close the socket."""
+        self._deliver_last(size)
         self._flush()
-        self._error, self._peer_done = error, True
+        self._error, self._read_ended = error, True
         if self._on_broken is not None:
             self._on_broken(reason_of(error, self._peer))
         if not self._closing:
             self._closing = True
             self._raw.close()
             if not self._lost:
-                self._cut_off = self._loop.call_later(_GRACE, self._raw.abort)
+                self._abort_timer = self._loop.call_later(_GRACE, self._raw.abort)
         return 0, False
 
-    def _say_last(self, size: int) -> None:
+    def _deliver_last(self, size: int) -> None:
         if size and self._deliver is not None:
             self._deliver(bytes(self._plain[:size]))
 
@@ -278,7 +292,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if not self._peer_fin and not self._raw.is_closing():
             self._raw.resume_reading()
         if self._incoming.pending or self._peer_fin:
-            self._loop.call_soon(self._drain)
+            self._loop.call_soon(self._read_available)
 
     def is_reading(self) -> bool:
         return not self._paused and not self._closing
@@ -286,19 +300,19 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     # ── writing ───────────────────────────────────────────────────────────────────────
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        if self._shut or self._closing or not data:
+        if self._write_ended or self._closing or not data:
             return
         try:
-            if len(data) <= _PIECE:
+            if len(data) <= _WRITE_SIZE:
                 self._object.write(data)
                 self._flush()
                 return
             view = memoryview(data)
-            for start in range(0, len(data), _PIECE):
-                self._object.write(view[start : start + _PIECE])
+            for start in range(0, len(data), _WRITE_SIZE):
+                self._object.write(view[start : start + _WRITE_SIZE])
                 self._flush()
         except ssl.SSLError as error:
-            self._broken(error, 0)
+            self._fail(error, 0)
 
     def _flush(self) -> None:
         if self._outgoing.pending and not self._raw.is_closing():
@@ -308,30 +322,31 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return True
 
     def write_eof(self) -> None:
-        if self._shut or self._closing:
+        if self._write_ended or self._closing:
             return
-        self._shut = True
-        if self.ends_bare:
+        self._write_ended = True
+        if self.skip_close_notify:
             if not self._raw.is_closing():
                 self._raw.write_eof()
         else:
             self._send_close_notify()
 
     def _send_close_notify(self) -> None:
-        # SSL_shutdown, which Python calls twice, takes data it finds waiting for a fatal error: hide it.
-        waiting = self._incoming.read()
+        # Python calls SSL_shutdown twice, and the second call fails on data that has not been read yet. So the data is
+        # taken out of the buffer for that time.
+        unread = self._incoming.read()
         try:
             self._object.unwrap()
         except ssl.SSLError:
-            pass  # the peer has not sent its own yet
-        if waiting:
-            self._incoming.write(waiting)
+            pass  # the peer has not sent its close_notify yet
+        if unread:
+            self._incoming.write(unread)
         self._flush()
 
     def get_write_buffer_size(self) -> int:
         return self._raw.get_write_buffer_size()
 
-    # ── its end ───────────────────────────────────────────────────────────────────────
+    # ── end ───────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
         if self._closing:
@@ -348,7 +363,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def is_closing(self) -> bool:
         return self._closing or self._raw.is_closing()
 
-    # ── what is asked of it ───────────────────────────────────────────────────────────
+    # ── protocol and properties ───────────────────────────────────────────────────────
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = cast(asyncio.Protocol, protocol)
@@ -358,16 +373,19 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         assert self._protocol is not None
         return self._protocol
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # Any: as asyncio has it
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # Any: the signature of asyncio
         return self._object if name == "ssl_object" else self._raw.get_extra_info(name, default)
 
 
 def pass_truncation(source: object, sink: object) -> None:
-    """Where a stream that was truncated goes on in TLS, let it be truncated there, too; to be called at its end."""
+    """Keep a truncation visible: if both sides use TLS and the source was truncated, truncate the sink's stream too.
+
+    Call it before the sink's `write_eof()`.
+    """
     if isinstance(source, TlsTransport) and source.truncated and isinstance(sink, TlsTransport):
-        sink.ends_bare = True
+        sink.skip_close_notify = True
 
 
-def _lost_in_words(peer: str, error: Exception | None) -> str:
+def _reason_of_loss(peer: str, error: Exception | None) -> str:
     how = "left" if error is None else "reset the connection"
     return f"{peer} {how} during the TLS handshake"

@@ -21,6 +21,7 @@ NO_FILTERS = Capabilities(
     Capability("filters", "drops packets", LACKING, REMEDY),
     Capability("pacing", "keeps a rate"),
     Capability("tcp_info", "tells"),
+    Capability("tap", "shows", "no packet sockets", "take a kernel that has them"),
 )
 WHY = f"{LACKING}; {REMEDY}, or give mode: stream (`chaosproxy doctor` explains)"
 APP_DB = {"from": "app", "to": "db-primary"}
@@ -108,8 +109,7 @@ def test_an_id_is_given_or_found() -> None:
         found = [(await api.ask("POST", HERE, {**APP_DB, "id": None})).body["id"] for _ in range(2)]
         assert found == ["partition-1", "partition-2"]
         taken = await api.ask("POST", HERE, {**APP_DB, "id": "partition-2"})
-        assert taken.status == 409
-        assert taken.body["detail"].startswith("there is a partition 'partition-2' already; heal it, or take another")
+        assert (taken.status, taken.body["code"]) == (409, "name-taken")
         assert await cuts(api) == {"db": ["a b/ü", "partition-1", "partition-2"]}
         assert (await api.ask("DELETE", named.headers["Location"])).status == 204
         assert await cuts(api) == {"db": ["partition-1", "partition-2"]}
@@ -155,31 +155,30 @@ def test_what_is_answered_can_be_sent_back(body: Json) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "path", "says"),
+    ("body", "path", "code"),
     [
-        ({}, "", "cuts nothing; give from and to"),
-        ({"from": "app"}, "to", "is missing beside from"),
-        ({"from": "app", "to": "db-primry"}, "to", "names the node 'db-primry' (did you mean 'db-primary'?); there"),
-        ({"from": ["app", "ap"], "to": "cache"}, "from.1", "no proxy names the node 'ap' (did you mean 'app'?)"),
-        ({"groups": [["app"], ["cach"]]}, "groups.1.0", "(did you mean 'cache'?); there are: app, db-primary, cache"),
-        ({"topology": "isolate:cach"}, "topology", "(did you mean 'cache'?)"),
-        ({"topology": "halfs"}, "topology", "'halfs' is not known (did you mean 'halves'?)"),
-        ({"topology": "majorities-ring", "nodes": ["app", "cache"]}, "nodes", "takes at least 3 nodes, and there"),
-        ({**APP_DB, "oneway": True}, "oneway", "unknown key (did you mean 'one_way'?)"),
-        ({**APP_DB, "ttl": 30}, "ttl", "30 has no unit"),
-        ({**APP_DB, "mode": "kernel"}, "mode", "'kernel' is not known; give one of: auto, packet, stream"),
-        ({**APP_DB, "down": "1s"}, "down", "goes with preset: flaky-link"),
-        ({"from": "cache", "to": "db-primary"}, "", "goes through no proxy: none stands between cache<>db-primary; "),
-        ({**APP_DB, "id": ""}, "id", "is empty; give it at least one character"),
-        ({**APP_DB, "id": 5}, "id", "the name 5 is not text"),
-        ({**APP_DB, "id": "two\nlines"}, "id", "holds control characters or spaces"),
+        ({}, "", "missing"),
+        ({"from": "app"}, "to", "missing"),
+        ({"from": "app", "to": "db-primry"}, "to", "unknown-node"),
+        ({"from": ["app", "ap"], "to": "cache"}, "from.1", "unknown-node"),
+        ({"groups": [["app"], ["cach"]]}, "groups.1.0", "unknown-node"),
+        ({"topology": "isolate:cach"}, "topology", "unknown-node"),
+        ({"topology": "halfs"}, "topology", "unknown-value"),
+        ({"topology": "majorities-ring", "nodes": ["app", "cache"]}, "nodes", "no-effect"),
+        ({**APP_DB, "oneway": True}, "oneway", "unknown-key"),
+        ({**APP_DB, "ttl": 30}, "ttl", "unit-missing"),
+        ({**APP_DB, "mode": "kernel"}, "mode", "unknown-value"),
+        ({**APP_DB, "down": "1s"}, "down", "not-applicable"),
+        ({"from": "cache", "to": "db-primary"}, "", "no-effect"),
+        ({**APP_DB, "id": ""}, "id", "empty"),
+        ({**APP_DB, "id": 5}, "id", "wrong-type"),
+        ({**APP_DB, "id": "two\nlines"}, "id", "invalid-name"),
     ],
 )
-def test_a_wrong_field_is_answered_with_what_would_be_right(body: Json, path: str, says: str) -> None:
+def test_a_wrong_field_is_refused(body: Json, path: str, code: str) -> None:
     async def scenario(api: Api) -> None:
         answer = await api.ask("POST", HERE, body)
-        assert (answer.status, list(answer.wrong)) == (400, [path])
-        assert says in answer.wrong[path]
+        assert (answer.status, answer.wrong) == (400, {path: code})
         assert await cuts(api) == {}
 
     play(scenario)
@@ -205,11 +204,11 @@ def test_every_wrong_field_is_named() -> None:
 def test_a_partition_that_is_not_there_is_answered_with_the_nearest(method: str) -> None:
     async def scenario(api: Api) -> None:
         none = await api.ask(method, f"{HERE}/dark")
-        assert (none.status, none.body["detail"]) == (404, "no partition is called 'dark'; there are none")
+        assert (none.status, none.body["code"]) == (404, "not-found")
         await api.ask("POST", HERE, {**APP_DB, "id": "darkness"})
         near = await api.ask(method, f"{HERE}/darknes")
-        assert near.status == 404
-        assert "'darknes' (did you mean 'darkness'?); there are: darkness" in near.body["detail"]
+        assert (near.status, near.body["code"]) == (404, "not-found")
+        assert "did you mean 'darkness'?" in near.body["detail"]
         assert (await api.ask(method, f"{HERE}/darkness?x=1")).wrong.keys() == {"x"}
         assert await cuts(api) == {"db": ["darkness"]}
 
@@ -224,9 +223,9 @@ def test_mode_packet_without_the_capability_is_a_conflict_that_tells_the_remedy(
             ("POST", "/v1/proxies/db/faults", {"type": "partition", "mode": "packet"}),
         ):
             answer = await api.ask(method, path, body)
-            assert (answer.status, answer.body["title"]) == (409, "Unsupported here")
-            kind = body.get("type", "partition")
-            assert answer.body["detail"] == f"mode packet of {kind} cannot be had on proxy 'db': {WHY}"
+            assert (answer.status, answer.body["code"]) == (409, "unsupported-mode")
+            assert answer.body["title"] == "Unsupported here"
+            assert WHY in answer.body["detail"], "it says how to get it"
         assert await cuts(api) == {}
         assert (await api.ask("GET", "/v1/status")).body["faults"] == 0
 
@@ -355,8 +354,36 @@ def test_capabilities_are_told_with_the_remedy() -> None:
             {"name": "filters", "available": False, "purpose": "drops packets", "lacking": LACKING, "remedy": REMEDY},
             {"name": "pacing", "available": True, "purpose": "keeps a rate", "lacking": None, "remedy": None},
             {"name": "tcp_info", "available": True, "purpose": "tells", "lacking": None, "remedy": None},
-        ]
+            {
+                "name": "tap", "available": False, "purpose": "shows",
+                "lacking": "no packet sockets", "remedy": "take a kernel that has them",
+            },
+        ]  # fmt: skip
         assert (await api.ask("GET", "/v1/status")).body["capabilities"] == told
+
+    play(scenario)
+
+
+def test_where_attempts_are_not_visible_the_answers_say_so() -> None:
+    hidden = {"attempts_visible": False, "attempts_reason": "no packet sockets; take a kernel that has them"}
+
+    async def scenario(api: Api) -> None:
+        for name, wish, hides in (
+            ("down", {"type": "refuse"}, True),
+            ("off", {"type": "unreachable"}, True),
+            ("some", {"type": "refuse", "probability": 0.5}, False),
+            ("slow", {"type": "latency", "delay": "1ms"}, False),
+        ):
+            shown = (await api.ask("PUT", f"/v1/proxies/db/faults/{name}", wish)).body
+            assert {key: shown[key] for key in hidden if key in shown} == (hidden if hides else {})
+            again = await api.ask("PUT", f"/v1/proxies/db/faults/{name}", shown)
+            assert (again.status, again.body) == (200, shown), "what is answered can be sent back"
+        cut = (await api.ask("POST", HERE, {"from": "app", "to": "cache", "id": "cut"})).body
+        crash = (await api.ask("POST", "/v1/proxies/plain/crash")).body
+        pause = (await api.ask("POST", "/v1/proxies/plain/pause")).body
+        assert (cut | hidden, crash | hidden) == (cut, crash)
+        assert not hidden.keys() & pause.keys(), "it hides none"
+        assert (await api.ask("GET", f"{HERE}/cut")).body["attempts_visible"] is False
 
     play(scenario)
 
@@ -366,7 +393,7 @@ def test_capabilities_are_told_with_the_remedy() -> None:
     [
         ({"type": "packet_loss", "rate": 0.01}, "stream", WHY),
         ({"type": "packet_loss", "rate": 0.01, "mode": "stream"}, "stream", None),
-        ({"type": "partition", "fail_fast": True}, "stream", "fail_fast needs no packets to be dropped"),
+        ({"type": "partition", "fail_fast": True}, "stream", "fail_fast drops no packets"),
         ({"type": "bandwidth", "rate": "1MB/s", "mode": "packet"}, "packet", None),
     ],
 )

@@ -136,21 +136,20 @@ def test_a_certificate_that_cannot_be_made_for_one_proxy_names_it_and_changes_no
 
 
 @pytest.mark.parametrize(
-    ("selector", "path", "says"),
+    ("selector", "path", "code"),
     [
-        ({}, "", "no proxies are selected; give one of proxies, service, node"),
-        ({"service": "db", "node": "db1"}, "node", "not supported together with service"),
-        ({"proxies": []}, "proxies", "empty list"),
-        ({"proxies": ["db-*", 7]}, "proxies", "7 is not text"),
-        ({"service": ["db"]}, "service", "a list is not text"),
-        ({"service": "db", "delai": "1s"}, "delai", "did you mean 'delay'"),
+        ({}, "", "missing"),
+        ({"service": "db", "node": "db1"}, "node", "invalid-together"),
+        ({"proxies": []}, "proxies", "empty"),
+        ({"proxies": ["db-*", 7]}, "proxies", "wrong-type"),
+        ({"service": ["db"]}, "service", "wrong-type"),
+        ({"service": "db", "delai": "1s"}, "delai", "unknown-key"),
     ],
 )
-def test_a_selector_that_is_wrong_is_refused(selector: dict[str, object], path: str, says: str) -> None:
+def test_a_selector_that_is_wrong_is_refused(selector: dict[str, object], path: str, code: str) -> None:
     async def scenario(api: Api) -> None:
         answer = await api.ask("POST", "/v1/faults", {**selector, "type": "latency", "delay": "1s"})
-        assert answer.status == 400
-        assert says in answer.wrong[path]
+        assert (answer.status, answer.wrong) == (400, {path: code})
         assert placed(api) == []
 
     run(scenario)

@@ -102,9 +102,8 @@ def test_policy_is_asked_for_what_is_new_and_names_its_rule() -> None:
         async with serving(policy=policy) as api:
             wish = {"name": "db", "listen": "0.0.0.0:0", "upstream": "10.0.0.1:5432"}
             refused = await api.ask("POST", "/v1/proxies", wish)
-            assert (refused.status, refused.body["title"]) == (403, "Forbidden by policy")
-            assert "policy.upstreams" in refused.wrong["upstream"]
-            assert "policy.listen" in refused.wrong["listen"]
+            assert (refused.status, refused.body["code"]) == (403, "forbidden-by-policy")
+            assert refused.wrong == {"upstream": "forbidden-by-policy", "listen": "forbidden-by-policy"}
             assert api.supervisor.proxies() == []
 
             allowed = {"name": "db", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:5432"}

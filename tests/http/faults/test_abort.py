@@ -6,7 +6,7 @@ import pytest
 
 from chaosproxy.http.faults.abort import HttpAbort
 from chaosproxy.http.part import Part
-from tests.faults.playing import told as wrong
+from tests.faults.playing import wrong
 from tests.http.faults.playing import GET, POST, Talk
 
 
@@ -76,15 +76,14 @@ def test_the_rest_of_the_request_is_swallowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "where", "says"),
+    ("given", "where", "code"),
     [
-        ({"headers": {"Content-Length": "3"}}, "headers", "frames the message"),
-        ({"headers": {"a b": "3"}}, "headers", "is no field name"),
-        ({"headers": {"a": "x\ny"}}, "headers", "no field can carry"),
-        ({"status": 204, "body": "x"}, "body", "cannot be had with status 204"),
-        ({"status": 101}, "status", "from 200 to 599"),
+        ({"headers": {"Content-Length": "3"}}, "headers", "not-applicable"),
+        ({"headers": {"a b": "3"}}, "headers", "malformed"),
+        ({"headers": {"a": "x\ny"}}, "headers", "malformed"),
+        ({"status": 204, "body": "x"}, "body", "invalid-together"),
+        ({"status": 101}, "status", "out-of-range"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(given: dict[str, object], where: str, says: str) -> None:
-    [(field, message)] = wrong({"type": "http_abort", **given})
-    assert field == where and says in message
+def test_what_cannot_be_answered_is_refused(given: dict[str, object], where: str, code: str) -> None:
+    assert wrong({"type": "http_abort", **given}) == [(where, code)]

@@ -7,7 +7,7 @@ import pytest
 from chaosproxy.http.faults.clock_skew import HttpClockSkew, Jump
 from chaosproxy.http.faults.headers import HttpHeaders
 from chaosproxy.http.rewrite import FRAMING_FIELDS
-from tests.faults.playing import told as wrong
+from tests.faults.playing import wrong
 from tests.http.faults.playing import GET, Talk, answered, content
 
 HEAD = (
@@ -43,22 +43,20 @@ def test_a_request_is_changed_upstream_and_nobody_is_told() -> None:
 @pytest.mark.parametrize("how", ["set", "add", "remove"])
 def test_what_frames_a_message_is_not_touched(name: str, how: str) -> None:
     fields: object = [name.title()] if how == "remove" else {name.title(): "1"}
-    [(where, what)] = wrong({"type": "http_headers", how: fields})
-    assert where == how and "would break the connection" in what
+    assert wrong({"type": "http_headers", how: fields}) == [(how, "not-applicable")]
 
 
 @pytest.mark.parametrize(
-    ("given", "where", "says"),
+    ("given", "where", "code"),
     [
-        ({}, "set", "give one of the three"),
-        ({"remove": ["a b"]}, "remove", "is no field name"),
-        ({"set": {"A": "x\r\ny: z"}}, "set", "no field can carry"),
-        ({"add": {"A": "\u20ac"}}, "add", "no field can carry"),
+        ({}, "set", "missing"),
+        ({"remove": ["a b"]}, "remove", "malformed"),
+        ({"set": {"A": "x\r\ny: z"}}, "set", "malformed"),
+        ({"add": {"A": "\u20ac"}}, "add", "malformed"),
     ],
 )
-def test_bad_fields(given: dict[str, object], where: str, says: str) -> None:
-    [(field, message)] = wrong({"type": "http_headers", **given})
-    assert field == where and says in message
+def test_bad_fields(given: dict[str, object], where: str, code: str) -> None:
+    assert wrong({"type": "http_headers", **given}) == [(where, code)]
 
 
 def test_every_date_is_shifted_and_nothing_else() -> None:
@@ -94,5 +92,4 @@ def test_what_is_no_date_stays(date: str) -> None:
 
 
 def test_a_clock_that_is_right_is_no_fault() -> None:
-    [(where, what)] = wrong({"type": "http_clock_skew"})
-    assert where == "offset" and "drift or jump" in what
+    assert wrong({"type": "http_clock_skew"}) == [("offset", "missing")]

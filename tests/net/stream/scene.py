@@ -1,0 +1,338 @@
+"""Connections between virtual peers, under an owner whose outcomes a test decides; and proof that nothing is left over.
+
+    Scene        a loop, an owner and its faults; when it ends, all that a connection may leave behind is looked for
+    Line         one connection with both its peers
+    StandIn      the port `Owner`, which a proxy fills elsewhere
+
+What a test reads settles the loop first, so that a transcript is a list of acts, each followed by what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import cast
+
+from chaosproxy.endings import Ending
+from chaosproxy.events import ClientEnded, ConnectionClosed, ConnectionOpened, DialFailed, Event, PeerEnded
+from chaosproxy.faults.base import NEVER, Direction, Fault, Opening, Stage
+from chaosproxy.faults.chain import Link
+from chaosproxy.model.address import Address
+from chaosproxy.net.sockets.binding import is_refused_half_close
+from chaosproxy.net.sockets.dial import DialError
+from chaosproxy.net.stream.connection import CLOSE_GRACE, Connection
+from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
+from chaosproxy.net.stream.readers import STREAM_READERS
+from chaosproxy.net.timer.scheduler import LoopTimer, Scheduler
+from chaosproxy.seed import Seed
+from chaosproxy.tallies import FaultTally
+from chaosproxy.tasks import TaskOwner
+from tests.net.stream.virtual import Flavour, Peer, VirtualHangups, VirtualLoop, connect
+
+__all__ = ["BOTH", "REFUSED", "UNANSWERED", "Line", "Scene", "StandIn"]
+
+BOTH: tuple[Direction, ...] = ("upstream", "downstream")
+REFUSED = DialError(Address("server", 1), "Connection refused", "server", "reset")
+UNANSWERED = DialError(Address("server", 1), "no answer within 5 s")
+
+
+class Placed:
+    """A fault on some directions; a changed one is another."""
+
+    def __init__(self, name: str, fault: Fault, directions: tuple[Direction, ...]) -> None:
+        self.name, self.fault, self.directions = name, fault, directions
+        self.tally = FaultTally()
+        self._common = {direction: fault.common() for direction in directions}
+
+    def link(self, direction: Direction, now: float, wrap: Callable[[str, Direction, Stage], Stage]) -> Link:
+        opening = Opening(lambda: Seed(7).at(self.name, direction), now, self._common[direction])
+        stage = self.fault.open(opening)
+        assert stage is not None
+        return Link(self.name, wrap(self.name, direction, stage), self.tally, self)
+
+
+class StandIn:
+    """The owner of connections, as their port has it."""
+
+    name = "proxy"
+
+    def __init__(self, loop: VirtualLoop, queue: int) -> None:
+        self.queue = queue
+        self.scheduler = Scheduler(loop.time, lambda fire: LoopTimer(fire, loop, loop.time))
+        self.hangups: VirtualHangups = loop.hangups
+        self.connections: dict[int, Connection] = {}
+        self.lines: dict[int, Line] = {}
+        self.events: list[Event] = []
+        self.faults: dict[str, Placed] = {}
+        self.wrap: Callable[[str, Direction, Stage], Stage] = lambda name, direction, stage: stage
+        self.tasks = TaskOwner("stand-in")
+
+    def make_pipes(self, connection: Connection) -> tuple[Pipe, Pipe]:
+        upstream = Pipe(connection, "upstream", min(DIAL_QUEUE, self.queue), STREAM_READERS)
+        return upstream, Pipe(connection, "downstream", self.queue, STREAM_READERS)
+
+    def start_task(self, coroutine: Coroutine[object, object, None], name: str) -> object:
+        return self.tasks.start(coroutine, name)
+
+    def arrange(self, connection: Connection) -> None:
+        now = self.scheduler.clock()
+        for pipe in (connection.upstream, connection.downstream):
+            if pipe.ends is not None:
+                pipe.arrange(list(self._links(pipe, now)), now)
+
+    def _links(self, pipe: Pipe, now: float) -> Iterator[Link]:
+        standing = {} if pipe.chain is None else {link.owner: link for link in pipe.chain.links}
+        for placed in self.faults.values():
+            if pipe.direction in placed.directions:
+                yield standing.get(placed) or placed.link(pipe.direction, now, self.wrap)
+
+    async def attach_client(self, connection: Connection, accepted: socket.socket, delay: float) -> float:
+        line = self.lines[connection.ordinal]
+        try:
+            await connect(line.client, connection.upstream.reader, line.attached)
+        except OSError as error:
+            connection.note_ending(Ending("client", "reset", error=str(error.strerror), during="accept"))
+        return delay
+
+    async def dial(self, connection: Connection) -> None:
+        line = self.lines[connection.ordinal]
+        await connect(line.server, connection.downstream.reader, line.reached)
+        await line.ready
+
+    def pass_end(self, pipe: Pipe) -> None:
+        self.lines[cast(Connection, pipe.ends).ordinal].passed.append(pipe.direction)
+
+    def publish(self, event: Event) -> None:
+        self.events.append(event)
+
+    def forget(self, connection: Connection) -> None:
+        del self.connections[connection.ordinal]
+
+
+class Line:
+    """One connection, its client and its server."""
+
+    def __init__(self, scene: Scene, ordinal: int) -> None:
+        self._scene = scene
+        self.ordinal = ordinal
+        self.client, self.server = Peer("client"), Peer("server")
+        self.attached: asyncio.Future[None] = scene.loop.create_future()
+        """Done once the client's socket may be attached; an OSError where it is gone."""
+        self.reached: asyncio.Future[None] = scene.loop.create_future()
+        """Done once the upstream is reached; a DialError where it is not."""
+        self.ready: asyncio.Future[None] = scene.loop.create_future()
+        """Done once the dial may return, its socket attached."""
+        self.ready.set_result(None)
+        self.passed: list[Direction] = []
+        """The ends-of-stream that the owner was asked to prepare."""
+        self._seen = 0
+        self._read = {"client": 0, "server": 0}
+        owner = scene.owner
+        owner.lines[ordinal] = self
+        self.connection = owner.connections[ordinal] = Connection(owner, ordinal, None)
+
+    # ── acts ──────────────────────────────────────────────────────────────────────────
+
+    def dial_succeeds(self) -> None:
+        self.reached.set_result(None)
+
+    def dial_fails(self, error: DialError = REFUSED) -> None:
+        self.reached.set_exception(error)
+
+    def operator(self, how: str) -> None:
+        """Close or reset it, as the operator's request does."""
+        if how == "reset":
+            self.connection.reset(Ending("operator", "reset"))
+        else:
+            self.connection.close(Ending("operator", "closed"))
+
+    # ── what came of them ─────────────────────────────────────────────────────────────
+
+    def client_got(self) -> bytes:
+        """Return the bytes that have come to the client since this was last asked."""
+        return self._got(self.client)
+
+    def server_got(self) -> bytes:
+        return self._got(self.server)
+
+    def _got(self, peer: Peer) -> bytes:
+        self._scene.loop.settle()
+        start, self._read[peer.name] = self._read[peer.name], len(peer.received)
+        return bytes(peer.received[start:])
+
+    def ends(self) -> tuple[str | None, str | None]:
+        """Return how the streams to client and server have ended, if they have."""
+        self._scene.loop.settle()
+        return self.client.end, self.server.end
+
+    def events(self) -> list[Event]:
+        """Return what has been published of it."""
+        self._scene.loop.settle()
+        return [one for one in self._scene.owner.events if getattr(one, "connection", None) == self.ordinal]
+
+    def told(self) -> list[str]:
+        """Return in words what has been published since this was last asked."""
+        events = self.events()
+        new, self._seen = events[self._seen :], len(events)
+        return [in_words(event) for event in new]
+
+    @property
+    def closed(self) -> ConnectionClosed:
+        """The one event of its end."""
+        [closed] = [event for event in self.events() if isinstance(event, ConnectionClosed)]
+        return closed
+
+    @property
+    def is_over(self) -> bool:
+        self._scene.loop.settle()
+        return self.ordinal not in self._scene.owner.connections
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """The bytes that faults hold, upstream and downstream."""
+        self._scene.loop.settle()
+        return self.connection.upstream.held, self.connection.downstream.held
+
+
+class Scene:
+    """A place for connections; leaving it ends them all and looks for what they have left."""
+
+    def __init__(self, flavour: Flavour = "asyncio", queue: int = 16 * 2**20) -> None:
+        self.loop = VirtualLoop(flavour)
+        self.owner = StandIn(self.loop, queue)
+        self.errors: list[str] = []
+        """The errors logged; a test that expects some clears them."""
+        self._handler = _Lines(self.errors)
+
+    def accept(self, delay: float = 0.0, attach: bool = True) -> Line:
+        """Accept a client, which may wait to be attached until `line.attached` is done."""
+        line = Line(self, len(self.owner.lines) + 1)
+        if attach:
+            line.attached.set_result(None)
+        self.inside(lambda: line.connection.start(cast(socket.socket, None), delay, None))
+        return line
+
+    def open(self) -> Line:
+        """Return a connection whose dial has succeeded."""
+        line = self.accept()
+        line.dial_succeeds()
+        assert line.told() == ["opened"]
+        return line
+
+    def put(self, name: str, fault: Fault, *directions: Direction) -> None:
+        """Place a fault on every connection, or change the one of that name."""
+        self.owner.faults[name] = Placed(name, fault, directions or BOTH)
+        self._arrange()
+
+    def remove(self, name: str) -> None:
+        del self.owner.faults[name]
+        self._arrange()
+
+    def remove_for_new(self, name: str) -> None:
+        """Leave a fault on the connections there are, and keep it from those to come."""
+        del self.owner.faults[name]
+
+    def heal(self) -> None:
+        self.owner.faults.clear()
+        self._arrange()
+
+    def _arrange(self) -> None:
+        for connection in list(self.owner.connections.values()):
+            self.inside(lambda: self.owner.arrange(connection))  # noqa: B023  # called at once
+
+    def advance(self, seconds: float) -> None:
+        """Let the time pass."""
+        self.loop.advance(seconds)
+
+    def inside(self, call: Callable[[], object]) -> None:
+        """Call it from within the loop, before anything else that is ready."""
+        asyncio.events._set_running_loop(self.loop)
+        try:
+            call()
+        finally:
+            asyncio.events._set_running_loop(None)
+
+    # ── its end ───────────────────────────────────────────────────────────────────────
+
+    def __enter__(self) -> Scene:
+        logging.getLogger("chaosproxy").addHandler(self._handler)
+        gc.disable()  # so that whatever is made from here on is young when it is looked for
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._end()
+        finally:
+            logging.getLogger("chaosproxy").removeHandler(self._handler)
+            gc.enable()
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.turn(3)
+            self.loop.close()
+
+    def _end(self) -> None:
+        """End every connection, and assert that nothing is left of it."""
+        self.loop.settle()
+        for line in self.owner.lines.values():
+            if not line.is_over:
+                line.operator("close")
+        self.advance(2 * CLOSE_GRACE)  # the scheduler's stale entries go with time
+        for line in self.owner.lines.values():
+            check_over(line)
+        assert not self.owner.connections, "the registry is not empty"
+        assert not self.loop.sockets, "a socket is open"
+        assert not len(self.loop.hangups), "a socket is watched for its end"
+        assert not asyncio.all_tasks(self.loop)
+        assert [repr(one) for one in self.loop.complaints if not is_refused_half_close(one)] == []
+        assert self.errors == []
+        self.owner.lines.clear()
+        assert cyclic_garbage() == []
+
+
+def check_over(line: Line) -> None:
+    """Assert that every link of a connection is cut."""
+    connection = line.connection
+    for pipe in (connection.upstream, connection.downstream):
+        assert (pipe.ends, pipe.chain, pipe.source, pipe.sink) == (None, None, None, None)
+        assert pipe.scheduled_at == NEVER
+    assert connection.scheduled_at == NEVER
+    assert line.closed.connection == line.ordinal
+
+
+def cyclic_garbage() -> list[str]:
+    """Return the young objects of the data plane that only the collector would find."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect(0)
+        return [repr(one) for one in gc.garbage if type(one).__module__.startswith(("chaosproxy", "tests.net.stream"))]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
+def in_words(event: Event) -> str:
+    match event:
+        case ConnectionOpened():
+            return "opened"
+        case DialFailed(reason=reason):
+            return f"dial failed: {reason}"
+        case PeerEnded(how=how, held_by=held_by):
+            side = "client" if isinstance(event, ClientEnded) else "server"
+            return f"{side} {how}" + (f", held by {held_by}" if held_by else "")
+        case ConnectionClosed(cause=cause, detail=detail):
+            return f"closed ({cause}): {detail}"
+    return event.kind
+
+
+class _Lines(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
