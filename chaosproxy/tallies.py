@@ -43,6 +43,12 @@ class Histogram:
         both.sum = self.sum + other.sum
         return both
 
+    def copy(self) -> Histogram:
+        """What was counted until now."""
+        same = Histogram(self.bounds)
+        same.counts, same.sum = list(self.counts), self.sum
+        return same
+
 
 class FaultTally:
     """The counts of one fault on one proxy."""

@@ -27,6 +27,7 @@ from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import read_fault
 from chaosproxy.model.fault import placing
 from chaosproxy.model.types import FAULT_TYPES
+from chaosproxy.units import format_duration
 
 __all__ = ["heal", "inject", "show_visibility", "status", "talks_to_server", "url_option"]
 
@@ -65,12 +66,13 @@ def status(client: Client, as_json: bool) -> None:
         click.echo("no proxies")
         return
     print_table(
-        ("proxy", "listen", "upstream", "connections", "bytes up", "bytes down", "faults"),
+        ("proxy", "listen", "upstream", "made by", "connections", "bytes up", "bytes down", "faults"),
         (
             (
                 proxy["name"],
                 proxy["listen"] if proxy["enabled"] else "disabled",
                 proxy["upstream"],
+                _origin(proxy),
                 str(proxy["connections"]),
                 str(proxy["bytes_upstream"]),
                 str(proxy["bytes_downstream"]),
@@ -243,12 +245,26 @@ def heal(target: str | None, fault: str | None, partition: str | None, client: C
 def _acting_lines(proxy: Json) -> list[str]:
     """Return one line for each partition and fault that acts on a proxy."""
     cuts = [f"partition {id}" for id in proxy["partitions"]]
-    return cuts + [_fault_line(fault) for fault in proxy["faults"]]
+    return cuts + [f"{_fault_line(fault)} ({_origin(fault)})" for fault in proxy["faults"]]
+
+
+def _origin(made: Json) -> str:
+    """`rest, 5m ago`: who made a proxy or a fault, and when."""
+    return f"{made['by']}, {format_duration(_coarse(made['age_s']))} ago"
+
+
+def _coarse(seconds: float) -> float:
+    """The age in whole units of the largest that fits: nobody asks for the seconds of a day."""
+    unit = next((unit for unit in (3600, 60) if seconds >= unit), 1)
+    return float(int(seconds) // unit * unit)
 
 
 def _fault_line(fault: Json) -> str:
     """Return `slow: latency delay=100ms downstream`, without default values."""
-    plain = {"name", "type", "direction", "effective_mode", "mode_reason", "attempts_visible", "attempts_reason"}
+    plain = {
+        "name", "type", "direction", "effective_mode", "mode_reason", "attempts_visible", "attempts_reason",
+        "by", "since", "age_s",
+    }  # fmt: skip
     shown = {key: value for key, value in fault.items() if key not in plain and value is not None}
     if shown.get("probability") in (1, 1.0):
         del shown["probability"]

@@ -1,4 +1,4 @@
-"""Nodes: who there is, and who can reach whom now. Pure reading of running proxies."""
+"""Nodes: who there is, and who can reach whom now. Pure reading of the status of proxies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from chaosproxy.control.status import ProxyStatus
 from chaosproxy.declare import nearest
 from chaosproxy.errors import NotFound
 from chaosproxy.faults.base import Direction
@@ -33,18 +34,18 @@ class Node:
     state: Literal["up", "crashed", "paused"]
 
 
-def nodes(proxies: Sequence[Proxy]) -> list[Node]:
+def nodes(proxies: Sequence[ProxyStatus]) -> list[Node]:
     """Every node that a proxy names, in the order they are first named."""
     return [_node(name, proxies) for name in nodes_of(proxy.spec for proxy in proxies)]
 
 
-def matrix(proxies: Sequence[Proxy]) -> dict[str, dict[str, bool | None]]:
+def matrix(proxies: Sequence[ProxyStatus]) -> dict[str, dict[str, bool | None]]:
     """Whether what a node sends reaches another now: `[sender][receiver]`; None where no proxy joins them."""
     names = nodes_of(proxy.spec for proxy in proxies)
     ways: dict[tuple[str, str], list[bool]] = {}
     for proxy in proxies:
         for sender, receiver, direction in _carried(proxy):
-            ways.setdefault((sender, receiver), []).append(not proxy.severed(direction))
+            ways.setdefault((sender, receiver), []).append(direction not in proxy.severed)
     return {
         sender: {
             receiver: any(ways[sender, receiver]) if (sender, receiver) in ways else None
@@ -77,12 +78,12 @@ def verb_fault(verb: Verb, lasts: float | None, node: str | None = None) -> Faul
     return FaultSpec(name=name, settings=settings, placement=Placement(direction="both", ttl=lasts))
 
 
-def _node(name: str, proxies: Iterable[Proxy]) -> Node:
+def _node(name: str, proxies: Iterable[ProxyStatus]) -> Node:
     beside = [proxy for proxy in proxies if name in (proxy.spec.from_node, proxy.spec.to_node)]
     state: Literal["up", "crashed", "paused"] = "up"
-    if any(proxy.active_fault(f"crash:{name}") for proxy in beside):
+    if any(proxy.spec.fault(f"crash:{name}") for proxy in beside):
         state = "crashed"
-    elif any(proxy.active_fault(f"pause:{name}") for proxy in beside):
+    elif any(proxy.spec.fault(f"pause:{name}") for proxy in beside):
         state = "paused"
     return Node(
         name,
@@ -92,7 +93,7 @@ def _node(name: str, proxies: Iterable[Proxy]) -> Node:
     )
 
 
-def _carried(proxy: Proxy) -> Iterator[tuple[str, str, Direction]]:
+def _carried(proxy: ProxyStatus) -> Iterator[tuple[str, str, Direction]]:
     """Who sends to whom through a proxy, and which way that is."""
     client, server = proxy.spec.from_node, proxy.spec.to_node
     if client and server and client != server:

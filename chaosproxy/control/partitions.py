@@ -7,10 +7,12 @@ partition through it is gone.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
 
+from chaosproxy.control.plan import Changes
 from chaosproxy.control.preflight import PreparedCut, granted, preflight_cut
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
@@ -26,7 +28,8 @@ from chaosproxy.model.topology import Cut, bad_switch, flaky_link
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
 from chaosproxy.net.proxy import Proxy
-from chaosproxy.net.timer.scheduler import Clock
+from chaosproxy.net.timer.alarm import Alarm
+from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.seed import Seed
 
 __all__ = ["ActivePartition", "Partitions"]
@@ -40,7 +43,7 @@ class ActivePartition:
     cut: Cut
     """The pairs (sender, receiver) it cuts."""
     by: str
-    """Who asked."""
+    """Who made it."""
     since: float
     """When it began, on the data plane's clock."""
     lasts: float | None
@@ -49,7 +52,7 @@ class ActivePartition:
     """False while a flaky link is whole."""
     parts: dict[str, ResolvedMode] = field(default_factory=dict)
     """How it acts on each proxy it goes through, by the proxy's name."""
-    timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
+    timers: dict[str, Alarm] = field(default_factory=dict)
 
     @property
     def modes(self) -> list[str]:
@@ -66,14 +69,14 @@ class Partitions:
     """Holds the partitions of one process; belongs to its supervisor."""
 
     def __init__(
-        self, proxies: Callable[[], list[Proxy]], seed: Seed, kernel: Capabilities, bus: Bus, clock: Clock
+        self, proxies: Callable[[], list[Proxy]], seed: Seed, kernel: Capabilities, bus: Bus, scheduler: Scheduler
     ) -> None:
         self._proxies = proxies
         self._seed = seed
         self._kernel = kernel
         self._bus = bus
-        self._clock = clock
-        self._loop = asyncio.get_running_loop()
+        self._scheduler = scheduler
+        self._clock = scheduler.clock
         self._active: dict[str, ActivePartition] = {}
 
     def all(self) -> list[ActivePartition]:
@@ -145,34 +148,25 @@ class Partitions:
         """Heal all of them; answers which there were."""
         return [self.remove(id, by) for id in list(self._active)]
 
-    def cuts(self) -> list[tuple[PartitionSpec, Cut]]:
-        """Every partition at work, for preflight."""
-        return [(one.spec, one.cut) for one in self._active.values()]
+    def cuts(self, changes: Changes[PartitionSpec] | None = None) -> list[tuple[PartitionSpec, Cut]]:
+        """Every partition at work, or those that go on after changes, for preflight."""
+        ending = () if changes is None else (*changes.remove, *changes.put)
+        return [(one.spec, one.cut) for one in self._active.values() if one.spec.id not in ending]
 
-    def staying(self, wanted: Sequence[PartitionSpec], by: str) -> list[tuple[PartitionSpec, Cut]]:
-        """Those that `apply` will leave at work."""
-        return [(one.spec, one.cut) for one in self._staying(wanted, by)]
-
-    def retire(self, wanted: Sequence[PartitionSpec], by: str) -> None:
-        """End those that `by` asked for and wants no longer, or wants otherwise."""
-        staying = [active.spec.id for active in self._staying(wanted, by)]
+    def retire(self, changes: Changes[PartitionSpec], by: str) -> None:
+        """End those that are to go, and those that are to change: they begin again."""
         for id in list(self._active):
-            if id not in staying:
+            if id in changes.remove or id in changes.put:
                 self.remove(id, by)
 
-    def apply(self, wanted: Iterable[PreparedCut], by: str) -> None:
-        """Begin those that are not there yet, once `retire` has made room."""
-        for prepared in wanted:
-            if prepared.spec.id not in self._active:
-                self._begin(prepared, by)
-
-    def _staying(self, wanted: Sequence[PartitionSpec], by: str) -> list[ActivePartition]:
-        desired = {spec.id: spec for spec in wanted}
-        return [
-            one
-            for one in self._active.values()
-            if (one.by != by if one.spec.id not in desired else one.spec == desired[one.spec.id])
-        ]
+    def apply(self, changes: Changes[PartitionSpec], prepared: Iterable[PreparedCut], by: str) -> None:
+        """Begin those that are new or changed, once `retire` has made room; those that are kept are `by`'s now."""
+        for one in prepared:
+            if one.spec.id in changes.put:
+                self._begin(one, by)
+        for id in changes.keep:
+            if id in self._active:
+                self._active[id].by = by
 
     def arrange(self, proxy: Proxy) -> None:
         """A proxy has come, or its nodes may have changed: cut it where it lies between a partition's nodes.
@@ -214,15 +208,18 @@ class Partitions:
 
     def _set_timers(self, active: ActivePartition) -> None:
         if active.lasts is not None:
-            active.timers["end"] = self._loop.call_later(active.lasts, self._expire, active)
+            end = active.timers["end"] = Alarm(self._scheduler, partial(self._expire, active))
+            end.set(active.since + active.lasts)
         if active.spec.preset == "flaky-link":
             dice = self._seed.at("partition", active.spec.id, "flaky-link")
-            self._flap_later(active, flaky_link(dice, active.spec.down, active.spec.up))
+            due = accumulate(flaky_link(dice, active.spec.down, active.spec.up), initial=active.since)
+            next(due)  # it begins cut
+            flap = active.timers["flap"] = Alarm(self._scheduler, partial(self._flap, active, due))
+            flap.set(next(due))
 
-    def _flap_later(self, active: ActivePartition, periods: Iterator[float]) -> None:
-        active.timers["flap"] = self._loop.call_later(next(periods), self._flap, active, periods)
-
-    def _flap(self, active: ActivePartition, periods: Iterator[float]) -> None:
+    def _flap(self, active: ActivePartition, due: Iterator[float]) -> None:
+        """Cut or restore a flaky link. Its times follow from its beginning, so that a late call delays no other."""
+        active.timers["flap"].set(next(due))
         active.is_cut = not active.is_cut
         specs = [proxy.spec for proxy in self._proxies()]
         faults = faults_of(active.spec, active.cut, specs) if active.is_cut else {}
@@ -232,7 +229,6 @@ class Partitions:
             else:
                 proxy.restore(active.spec.id)
         self._bus.publish(PartitionFlapped(at=self._clock(), partition=active.spec.id, is_cut=active.is_cut))
-        self._flap_later(active, periods)
 
     def _expire(self, active: ActivePartition) -> None:
         self._end(active)

@@ -115,9 +115,9 @@ def add_on(supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, b
             on = f"proxy {proxy.spec.name!r}"
             raise Conflict(f"{on} has a fault {fault.name!r} already; change it, or take another name", "name-taken")
         with _naming(proxy):
-            prepared.append((proxy, supervisor.preflight_fault(proxy, fault)))
+            prepared.append((proxy, supervisor.faults.prepare(proxy, fault)))
     for proxy, one in prepared:
-        supervisor.put_prepared(proxy, one, by)
+        supervisor.faults.place(proxy, one, by)
 
 
 def heal_on(

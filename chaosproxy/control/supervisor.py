@@ -11,9 +11,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
+from chaosproxy.control.counts import Counts, counts_of
+from chaosproxy.control.faults import Faults
+from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
-from chaosproxy.control.plan import FaultPlan, plan, plan_faults
+from chaosproxy.control.plan import Changes, Desired, Owned, Plan, changes_of, plan
 from chaosproxy.control.preflight import (
     Prepared,
     PreparedFault,
@@ -21,18 +25,21 @@ from chaosproxy.control.preflight import (
     Present,
     granted,
     preflight,
-    preflight_fault,
     preflight_proxy,
+)
+from chaosproxy.control.status import (
+    FaultStatus,
+    ProxyStatus,
+    Status,
+    fault_status,
+    partition_status,
+    proxy_status,
 )
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import (
     Bus,
     Event,
-    FaultAdded,
-    FaultChanged,
-    FaultExpired,
-    FaultRemoved,
     ProxyAdded,
     ProxyChanged,
     ProxyRemoved,
@@ -45,7 +52,7 @@ from chaosproxy.net.kernel.capabilities import Capabilities, probe
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
-from chaosproxy.net.timer.scheduler import Clock, Scheduler, best_timer
+from chaosproxy.net.timer.scheduler import Clock, MakeTimer, Scheduler, best_timer
 from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.seed import Seed
 from chaosproxy.tasks import TaskOwner
@@ -65,22 +72,27 @@ class Supervisor:
         bus: Bus | None = None,
         clock: Clock = time.monotonic,
         kernel: Capabilities | None = None,
+        make_timer: MakeTimer | None = None,
     ) -> None:
-        """`kernel` is what this machine can do; without it, it is probed."""
+        """`kernel` is what this machine can do; without it, it is probed.
+
+        Everything timed runs on one scheduler: `clock` gives its time, `make_timer` wakes it.
+        """
         self.seed = seed or Seed.drawn()
         self.bus = bus or Bus()
         self._kernel = kernel or probe()
-        self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._scheduler = Scheduler(clock, best_timer(self._loop, clock))
+        self._scheduler = Scheduler(clock, make_timer or best_timer(asyncio.get_running_loop(), clock))
         self._hangups = Hangups()
         self.tap = SharedTap(self._kernel.tap, clock)
         self._tasks = TaskOwner("chaosproxy")
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
+        self._origins: dict[str, Origin] = {}
+        """Of every proxy, by name."""
         self._ending: list[Proxy] = []
-        self._expiries: dict[tuple[str, str], asyncio.TimerHandle] = {}
-        self.partitions = Partitions(self.proxies, self.seed, self.kernel, self.bus, clock)
+        self.faults = Faults(self._kernel, self.bus, self._scheduler)
+        self.partitions = Partitions(self.proxies, self.seed, self._kernel, self.bus, self._scheduler)
 
     @property
     def kernel(self) -> Capabilities:
@@ -90,6 +102,24 @@ class Supervisor:
     def now(self) -> float:
         """Seconds on the data plane's clock."""
         return self._clock()
+
+    def status(self) -> Status:
+        """Everything that runs, as a plain value."""
+        proxies = self.proxies()
+        partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
+        return Status(
+            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all()
+        )
+
+    def proxy_status(self, proxy: Proxy) -> ProxyStatus:
+        return proxy_status(proxy, self._origins[proxy.spec.name], partial(self.faults.origin, proxy))
+
+    def fault_status(self, proxy: Proxy, fault: FaultSpec) -> FaultStatus:
+        return fault_status(proxy, fault, self.faults.origin(proxy, fault.name))
+
+    def counts(self) -> Counts:
+        """Everything that was counted, as a plain value; asks the kernel about filters and a sample of sockets."""
+        return counts_of(self.proxies(), len(self.partitions.all()), self.partitions.cut_now(), self.tap)
 
     # ── proxies ───────────────────────────────────────────────────────────────────────
 
@@ -110,7 +140,10 @@ class Supervisor:
         return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.listening_on]
 
     async def apply(self, wanted: Config | Prepared, by: str) -> None:
-        """Make the proxies those of a configuration, all or none. What was prepared already is not prepared again.
+        """Make a configuration true, all of it or nothing. What was prepared already is not prepared again.
+
+        All that it names becomes `by`'s. What it does not name goes if `by` made it, and stays
+        if another did (see `control.plan`).
 
         :raises CannotListen: an address could not be bound; nothing has changed.
         :raises InvalidInput: a file of TLS cannot be used; nothing has changed.
@@ -118,28 +151,32 @@ class Supervisor:
         """
         config, made = (wanted.config, wanted.tls) if isinstance(wanted, Prepared) else (wanted, {})
         async with self._changing:
-            prepared = self._preflight(config, by, made)
-            steps = plan({name: proxy.spec for name, proxy in self._proxies.items()}, config.proxies)
-            moved: dict[str, Listener | None] = {}
-            started: list[tuple[Proxy, ProxySpec, Listener | None]] = []
+            steps, prepared = self._preflight(config, by, made)
+            listeners: dict[str, Listener | None] = {}
+            started: list[Proxy] = []
             with contextlib.ExitStack() as undo:
-                for spec in steps.change:
-                    if self._must_move(spec):
-                        moved[spec.name] = await _bound_for(spec, self._proxies[spec.name], undo)
-                for spec in steps.start:
-                    proxy = self._make(prepared.proxy(spec.name))
-                    started.append((proxy, spec, await _bound_for(spec, proxy, undo)))
-                prepared = self._preflight(config, by, prepared.tls)  # again: a partition may have come meanwhile
+                for one in map(prepared.proxy, steps.change):
+                    if self._must_move(one.spec):
+                        proxy = self._proxies[one.spec.name]
+                        listeners[one.spec.name] = await _bound_for(one.spec, proxy, undo)
+                for one in map(prepared.proxy, steps.start):
+                    started.append(self._make(one))
+                    listeners[one.spec.name] = await _bound_for(one.spec, started[-1], undo)
+                # Again: faults and partitions may have come meanwhile.
+                steps, prepared = self._preflight(config, by, prepared.tls)
                 undo.pop_all()
-            self.partitions.retire(config.partitions, by)
-            for name in steps.stop:
+            self.partitions.retire(steps.partitions, by)
+            for name in steps.proxies.remove:
                 self._remove(name, by)
-            for spec in steps.change:
-                faults = plan_faults(self._proxies[spec.name].spec.faults, spec.faults)
-                self._change(prepared.proxy(spec.name), faults, moved.get(spec.name), by)
-            for proxy, spec, listener in started:
-                self._add(proxy, spec, listener, by)
-            self.partitions.apply(prepared.cuts, by)
+            for name in steps.change:
+                self._change(prepared.proxy(name), steps.faults[name], listeners.get(name), by)
+            for proxy in started:
+                self._add(proxy, listeners[proxy.spec.name], by)
+            self.partitions.apply(steps.partitions, prepared.cuts, by)
+            for name in (*steps.proxies.put, *steps.proxies.keep):
+                self._origins[name] = replace(self._origins[name], by=by)
+                for fault in (*steps.faults[name].put, *steps.faults[name].keep):
+                    self.faults.adopt(self._proxies[name], fault, by)
 
     async def add_proxy(self, spec: ProxySpec, by: str) -> Proxy:
         """Start a proxy and its faults, in one go.
@@ -158,7 +195,7 @@ class Supervisor:
                 listener = await _bound_for(spec, proxy, undo)
                 self._preflight_proxy(spec, prepared.tls)  # again: a partition may have come meanwhile
                 undo.pop_all()
-            return self._add(proxy, spec, listener, by)
+            return self._add(proxy, listener, by)
 
     async def change_proxy(self, spec: ProxySpec, by: str) -> Proxy:
         """Make the proxy of that name what `spec` says; if that fails it stays as it was.
@@ -172,15 +209,16 @@ class Supervisor:
         :raises Unsupported: a mode that cannot be had here.
         """
         # Planned before anything is awaited: a fault that others add meanwhile stays.
-        faults = plan_faults(self.proxy(spec.name).spec.faults, spec.faults)
+        faults = changes_of(self._owned_faults(self.proxy(spec.name)), {one.name: one for one in spec.faults}, None)
         async with self._changing:
             proxy = self.proxy(spec.name)
             prepared = self._preflight_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
                 listener = await _bound_for(spec, proxy, undo) if self._must_move(spec) else None
                 # Again: partitions and faults may have come meanwhile.
-                after = replace(spec, faults=faults.carried_out(proxy.spec.faults))
-                prepared = self._preflight_proxy(after, prepared.tls)
+                after = faults.carried_out(self._owned_faults(proxy), by)
+                after_spec = replace(spec, faults=tuple(one.spec for one in after.values()))
+                prepared = self._preflight_proxy(after_spec, prepared.tls)
                 undo.pop_all()
             self._change(prepared, faults, listener, by)
             return proxy
@@ -194,16 +232,27 @@ class Supervisor:
             self.proxy(name)
             self._remove(name, by)
 
-    def _preflight(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> Prepared:
+    def _preflight(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> tuple[Plan, Prepared]:
+        """Plan what `apply` has to do, and prepare all that there is afterwards."""
+        now = self._desired()
+        steps = plan(now, config, by)
         running = {name: proxy.tls for name, proxy in self._proxies.items() if proxy.tls is not None}
-        staying = self.partitions.staying(config.partitions, by)
-        return granted(preflight(config, self.seed, self.kernel, Present({**running, **made}, staying)))
+        present = Present({**running, **made}, self.partitions.cuts(steps.partitions))
+        after = replace(config, proxies=steps.outcome(now).specs())
+        return steps, granted(preflight(after, self.seed, self.kernel, present))
+
+    def _desired(self) -> Desired:
+        return Desired(
+            {name: Owned(replace(one.spec, faults=()), self._origins[name].by) for name, one in self._proxies.items()},
+            {name: self._owned_faults(proxy) for name, proxy in self._proxies.items()},
+            {one.spec.id: Owned(one.spec, one.by) for one in self.partitions.all()},
+        )
+
+    def _owned_faults(self, proxy: Proxy) -> dict[str, Owned[FaultSpec]]:
+        return {one.name: Owned(one, self.faults.origin(proxy, one.name).by) for one in proxy.spec.faults}
 
     def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
         return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts()))
-
-    def preflight_fault(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
-        return granted(preflight_fault(fault, proxy.spec, self.kernel, proxy.tls))
 
     def _make(self, prepared: PreparedProxy) -> Proxy:
         return Proxy(
@@ -216,18 +265,18 @@ class Supervisor:
         proxy = self._proxies[spec.name]
         return spec.enabled and (not proxy.listening_on or spec.listen != proxy.spec.listen)
 
-    def _add(self, proxy: Proxy, spec: ProxySpec, listener: Listener | None, by: str) -> Proxy:
+    def _add(self, proxy: Proxy, listener: Listener | None, by: str) -> Proxy:
+        spec = proxy.spec
         self._proxies[spec.name] = proxy
+        self._origins[spec.name] = Origin(by, self._clock())
         self.partitions.arrange(proxy)  # before it takes clients: they meet the cut
         proxy.use_listener(listener)
         listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
         self._publish(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
-        for fault in spec.faults:
-            self._expire_later(spec.name, fault)
-            self._publish_fault(FaultAdded, proxy, fault, by)
+        self.faults.begun(proxy, by)
         return proxy
 
-    def _change(self, prepared: PreparedProxy, faults: FaultPlan, listener: Listener | None, by: str) -> None:
+    def _change(self, prepared: PreparedProxy, faults: Changes[FaultSpec], listener: Listener | None, by: str) -> None:
         spec = prepared.spec
         proxy = self._proxies[spec.name]
         before = proxy.spec
@@ -237,8 +286,8 @@ class Supervisor:
         proxy.use_tls(prepared.tls)
         proxy.spec = replace(spec, faults=proxy.spec.faults)
         self.partitions.arrange(proxy)
-        for fault in faults.put:
-            self.put_prepared(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
+        for fault in faults.put.values():
+            self.faults.place(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
         proxy.apply_settings(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
@@ -251,9 +300,9 @@ class Supervisor:
 
     def _remove(self, name: str, by: str) -> None:
         proxy = self._proxies.pop(name)
+        del self._origins[name]
         self.partitions.forget(name)
-        for fault in proxy.spec.faults:
-            self._forget_expiry(name, fault.name)
+        self.faults.forget(proxy)
         proxy.close()
         if proxy.connections:
             self._ending = [one for one in self._ending if one.connections] + [proxy]
@@ -279,34 +328,22 @@ class Supervisor:
         :raises Unsupported: it asks for a mode that cannot be had here; nothing has changed.
         """
         running = self.proxy(proxy)
-        self.put_prepared(running, self.preflight_fault(running, fault), by)
+        self.faults.place(running, self.faults.prepare(running, fault), by)
 
     def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
         """Place a fault on several proxies, or change it there, in one turn of the loop: on all or on none.
 
         :raises Unsupported: it asks for a mode that one of them cannot have.
         """
-        for proxy, prepared in [(proxy, self.preflight_fault(proxy, fault)) for proxy in proxies]:
-            self.put_prepared(proxy, prepared, by)
-
-    def put_prepared(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
-        """Place a fault that `preflight_fault` has prepared for this proxy."""
-        fault = prepared.spec
-        known = proxy.spec.fault(fault.name) is not None
-        if prepared.tls is not proxy.tls:
-            proxy.use_tls(prepared.tls)
-        proxy.put_fault(fault, prepared.resolved)
-        self._expire_later(proxy.spec.name, fault)
-        self._publish_fault(FaultChanged if known else FaultAdded, proxy, fault, by)
+        for proxy, prepared in [(proxy, self.faults.prepare(proxy, fault)) for proxy in proxies]:
+            self.faults.place(proxy, prepared, by)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
         """Take a fault away; what it held goes on at once.
 
         :raises NotFound: there is no such proxy or fault.
         """
-        gone = self._take_away(proxy, fault)
-        self._publish(FaultRemoved, proxy=proxy, fault=fault, type=gone.type, by=by)
-        return gone
+        return self.faults.remove(self.proxy(proxy), fault, by)
 
     def heal(self, by: str, proxy: str | None = None, fault: str | None = None) -> list[tuple[str, FaultSpec]]:
         """Take away every fault and partition, the faults of one proxy, or one of them; answers which faults.
@@ -314,44 +351,9 @@ class Supervisor:
         :raises NotFound: there is no such proxy or fault.
         """
         proxies = self.proxies() if proxy is None else [self.proxy(proxy)]
-        if fault is not None:
-            named = [one for one in proxies if one.spec.fault(fault) is not None]
-            if not named:
-                known = [present.name for one in proxies for present in one.spec.faults]
-                raise NotFound(f"there is no fault {fault!r}{nearest(fault, known)}")
-            return [(one.spec.name, self.remove_fault(one.spec.name, fault, by)) for one in named]
-        # From the last fault to the first: what one releases then passes through none that goes next.
-        if proxy is None:
+        if proxy is None and fault is None:
             self.partitions.heal(by)
-        removed = [
-            (one.spec.name, self.remove_fault(one.spec.name, present.name, by))
-            for one in reversed(proxies)
-            for present in reversed(one.spec.faults)
-        ]
-        return removed[::-1]
-
-    def _take_away(self, proxy: str, fault: str) -> FaultSpec:
-        running = self.proxy(proxy)
-        if running.spec.fault(fault) is None:
-            known = [present.name for present in running.spec.faults]
-            raise NotFound(f"proxy {proxy!r} has no fault {fault!r}{nearest(fault, known)}")
-        self._forget_expiry(proxy, fault)
-        return running.remove_fault(fault)
-
-    def _expire_later(self, proxy: str, fault: FaultSpec) -> None:
-        self._forget_expiry(proxy, fault.name)
-        ttl = fault.placement.ttl
-        if ttl is not None:
-            self._expiries[proxy, fault.name] = self._loop.call_later(ttl, self._expire, proxy, fault.name)
-
-    def _forget_expiry(self, proxy: str, fault: str) -> None:
-        handle = self._expiries.pop((proxy, fault), None)
-        if handle is not None:
-            handle.cancel()
-
-    def _expire(self, proxy: str, fault: str) -> None:
-        gone = self._take_away(proxy, fault)
-        self._publish(FaultExpired, proxy=proxy, fault=fault, type=gone.type)
+        return self.faults.heal(proxies, fault, by)
 
     # ── the end ───────────────────────────────────────────────────────────────────────
 
@@ -380,12 +382,6 @@ class Supervisor:
                     one_closed.clear()
                     await one_closed.wait()
         unsubscribe()
-
-    def _publish_fault(self, event: Callable[..., Event], proxy: Proxy, fault: FaultSpec, by: str) -> None:
-        active = proxy.active_fault(fault.name)
-        mode, why = (active.resolved.mode or "", active.resolved.why) if active is not None else ("", "")
-        facts = {"fault": fault.name, "type": fault.type, "effective_mode": mode, "mode_reason": why}
-        self._publish(event, proxy=proxy.spec.name, by=by, **facts)
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:
         self.bus.publish(event(at=self._clock(), **facts))

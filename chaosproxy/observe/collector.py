@@ -2,10 +2,9 @@
 
 The data plane counts in plain integers (`tallies`), so that counting costs it almost nothing. A
 `Collector` is registered in a registry that holds no other metrics. At each scrape the registry calls
-`collect`, which reads the tallies of every proxy and makes one metric family after another;
-each group of families has a function in this module, and `observe.exchanges` has those of HTTP mode.
-`Source` and the Protocols around it are the parts of the supervisor, its proxies and its
-partitions that metrics read.
+`collect`, which takes the counts of every proxy as plain values (`control.counts`) and makes one metric
+family after another; each group of families has a function in this module, and `observe.exchanges` has
+those of HTTP mode.
 
 Invariants:
 - Labels are names from the configuration and fixed words, never an address: the number of series
@@ -18,22 +17,23 @@ from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from chaosproxy import __version__
+from chaosproxy.control.counts import Counts, ProxyCounts
 from chaosproxy.endings import CAUSES
 from chaosproxy.events import Met
 from chaosproxy.faults.base import Direction
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.histogram import histogram
-from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
+from chaosproxy.tallies import Side
 
-__all__ = ["Collector", "Observed", "Spec", "make_registry"]
+__all__ = ["Collector", "Source", "make_registry"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -41,78 +41,14 @@ HIDDEN: tuple[Met, ...] = ("refused", "unanswered")
 """The results of attempts that only a tap can see."""
 
 
-class Spec(Protocol):
-    """The part of a proxy's desired state that metrics read."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def protocol(self) -> str: ...
-    def fault(self, name: str) -> object | None: ...
-
-
-class Observed(Protocol):
-    """The part of a running proxy that metrics read."""
-
-    @property
-    def spec(self) -> Spec: ...
-    @property
-    def tally(self) -> ProxyTally: ...
-    @property
-    def connections(self) -> Mapping[int, object]: ...
-    def fault_tallies(self) -> dict[str, FaultTally]: ...
-    def bytes(self, direction: Direction) -> int: ...
-    def held(self, direction: Direction) -> int: ...
-    def half_ended(self) -> int: ...
-    def dropped(self, direction: Direction) -> int: ...
-    def is_active(self, fault: str) -> bool: ...
-    def fault_modes(self) -> Mapping[str, str]: ...
-    def tcp(self, side: Side) -> Sequence[TcpInfo]: ...
-    def exchanges_in_flight(self) -> int: ...
-
-
-class Partitioned(Protocol):
-    """The part of a partition that metrics read."""
-
-    @property
-    def is_cut(self) -> bool: ...
-
-
-class Cuts(Protocol):
-    """The partitions, as metrics read them."""
-
-    def all(self) -> Sequence[Partitioned]: ...
-    def cut_now(self) -> Iterable[tuple[str, str]]: ...
-
-
-class Attainable(Protocol):
-    """The part of a capability that metrics read."""
-
-    @property
-    def available(self) -> bool: ...
-
-
-class Tapped(Protocol):
-    """The part of the tap for hidden connection attempts that metrics read."""
-
-    @property
-    def capability(self) -> Attainable: ...
-    @property
-    def missed(self) -> int: ...
-
-
 class Source(Protocol):
-    """The source of the running proxies and partitions, such as the supervisor."""
+    """Counts what runs; the supervisor is one."""
 
-    @property
-    def partitions(self) -> Cuts: ...
-    @property
-    def tap(self) -> Tapped: ...
-    def proxies(self) -> Sequence[Observed]: ...
+    def counts(self) -> Counts: ...
 
 
 class Collector:
-    """Reads the tallies of every proxy at each scrape."""
+    """Names the counts of every proxy at each scrape."""
 
     def __init__(self, source: Source, pauses: GcPauses, loop_name: str) -> None:
         self._source = source
@@ -121,15 +57,16 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family, with a sample per proxy, direction or fault."""
-        proxies = self._source.proxies()
+        counts = self._source.counts()
+        proxies = counts.proxies
         yield self._build_info()
         yield from _connections(proxies)
-        yield from _attempts(proxies, self._source.tap)
+        yield from _attempts(counts)
         yield from _tls(proxies)
         yield from _bytes(proxies)
         yield from exchange_metrics(proxies)
         yield from _faults(proxies)
-        yield from _partitions(self._source.partitions)
+        yield from _partitions(counts)
         yield from _tcp(proxies)
         yield from self._pause_metrics()
 
@@ -168,7 +105,7 @@ def make_registry(source: Source, pauses: GcPauses, loop_name: str) -> Collector
     return registry
 
 
-def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     open_now = GaugeMetricFamily("chaosproxy_connections", "Connections open now.", labels=("proxy",))
     opened = CounterMetricFamily("chaosproxy_connections_opened", "Clients accepted.", labels=("proxy",))
     closed = CounterMetricFamily(
@@ -183,23 +120,23 @@ def _connections(proxies: Sequence[Observed]) -> Iterator[Metric]:
         "chaosproxy_dial_failures", "Failed attempts to connect to the upstream.", labels=("proxy",)
     )
     for proxy in proxies:
-        name = proxy.spec.name
-        open_now.add_metric((name,), len(proxy.connections))
-        opened.add_metric((name,), proxy.tally.opened)
-        half_ended.add_metric((name,), proxy.half_ended())
-        failures.add_metric((name,), proxy.tally.dial_failures)
-        for cause in dict.fromkeys((*CAUSES, *proxy.tally.closed)):
-            closed.add_metric((name, cause), proxy.tally.closed[cause])
+        name = proxy.name
+        open_now.add_metric((name,), proxy.connections)
+        opened.add_metric((name,), proxy.opened)
+        half_ended.add_metric((name,), proxy.half_ended)
+        failures.add_metric((name,), proxy.dial_failures)
+        for cause in dict.fromkeys((*CAUSES, *proxy.closed)):
+            closed.add_metric((name, cause), proxy.closed.get(cause, 0))
     yield from (open_now, opened, closed, half_ended, failures)
     yield histogram(
         "chaosproxy_dial_seconds",
         "Time taken to connect to the upstream.",
         ("proxy",),
-        [((proxy.spec.name,), proxy.tally.dial) for proxy in proxies],
+        [((proxy.name,), proxy.dial) for proxy in proxies],
     )
 
 
-def _attempts(proxies: Sequence[Observed], tap: Tapped) -> Iterator[Metric]:
+def _attempts(counts: Counts) -> Iterator[Metric]:
     attempts = CounterMetricFamily(
         "chaosproxy_connection_attempts", "Connection attempts, by result.", labels=("proxy", "met")
     )
@@ -208,24 +145,25 @@ def _attempts(proxies: Sequence[Observed], tap: Tapped) -> Iterator[Metric]:
         "SYNs retransmitted by clients that a fault leaves unanswered.",
         labels=("proxy",),
     )
-    for proxy in proxies:
-        name, tally = proxy.spec.name, proxy.tally
-        attempts.add_metric((name, "accepted"), tally.opened - tally.attempts["reset"])
-        attempts.add_metric((name, "reset"), tally.attempts["reset"])
-        visible = tap.capability.available  # if attempts are not visible, no sample is better than a false 0
-        if visible or any(tally.attempts[met] for met in HIDDEN):
+    for proxy in counts.proxies:
+        name, met_by = proxy.name, proxy.attempts
+        reset = met_by.get("reset", 0)
+        attempts.add_metric((name, "accepted"), proxy.opened - reset)
+        attempts.add_metric((name, "reset"), reset)
+        # If attempts are not visible, no sample is better than a false 0.
+        if counts.attempts_visible or any(met_by.get(met, 0) for met in HIDDEN):
             for met in HIDDEN:
-                attempts.add_metric((name, met), tally.attempts[met])
-            again.add_metric((name,), tally.syn_retransmits)
+                attempts.add_metric((name, met), met_by.get(met, 0))
+            again.add_metric((name,), proxy.syn_retransmits)
     yield from (attempts, again)
     yield CounterMetricFamily(
         "chaosproxy_tap_missed_packets",
         "Packets of connection attempts that arrived too fast to be counted.",
-        value=tap.missed,
+        value=counts.missed,
     )
 
 
-def _tls(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _tls(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "side")
     handshakes = CounterMetricFamily(
         "chaosproxy_tls_handshakes", "TLS handshakes with the client or server, by result.", labels=(*labels, "result")
@@ -233,17 +171,17 @@ def _tls(proxies: Sequence[Observed]) -> Iterator[Metric]:
     seconds = []
     for proxy in proxies:
         for side in SIDES:
-            where, tally = (proxy.spec.name, side), proxy.tally
-            results = {result: tally.tls_handshakes[side, result] for result in ("ok", "failed")}
+            where = (proxy.name, side)
+            results = {result: proxy.tls_handshakes.get((side, result), 0) for result in ("ok", "failed")}
             if any(results.values()):  # most proxies use no TLS themselves
                 for result, count in results.items():
                     handshakes.add_metric((*where, result), count)
-                seconds.append((where, tally.tls_seconds[side]))
+                seconds.append((where, proxy.tls_seconds[side]))
     yield handshakes
     yield histogram("chaosproxy_tls_handshake_seconds", "Duration of successful TLS handshakes.", labels, seconds)
 
 
-def _bytes(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _bytes(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "direction")
     forwarded = CounterMetricFamily("chaosproxy_bytes", "Bytes received from the sender.", labels=labels)
     held = GaugeMetricFamily("chaosproxy_held_bytes", "Bytes that faults hold now.", labels=labels)
@@ -254,13 +192,13 @@ def _bytes(proxies: Sequence[Observed]) -> Iterator[Metric]:
     )
     for proxy in proxies:
         for direction in DIRECTIONS:
-            forwarded.add_metric((proxy.spec.name, direction), proxy.bytes(direction))
-            held.add_metric((proxy.spec.name, direction), proxy.held(direction))
-            dropped.add_metric((proxy.spec.name, direction), proxy.dropped(direction))
+            forwarded.add_metric((proxy.name, direction), proxy.bytes[direction])
+            held.add_metric((proxy.name, direction), proxy.held[direction])
+            dropped.add_metric((proxy.name, direction), proxy.dropped[direction])
     yield from (forwarded, held, dropped)
 
 
-def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _faults(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "fault")
     active = GaugeMetricFamily(
         "chaosproxy_faults_active", "1 while the fault is active, 0 after it was removed.", labels=labels
@@ -281,34 +219,34 @@ def _faults(proxies: Sequence[Observed]) -> Iterator[Metric]:
     )
     delays = []
     for proxy in proxies:
-        for fault, tally in proxy.fault_tallies().items():
-            where = (proxy.spec.name, fault)
-            active.add_metric(where, proxy.is_active(fault))
-            connections.add_metric(where, tally.connections)
-            chunks.add_metric(where, tally.chunks)
-            messages.add_metric(where, tally.messages)
-            delays.append((where, tally.delay))
-        for fault, mode in proxy.fault_modes().items():
-            modes.add_metric((proxy.spec.name, fault, mode), 1)
+        for fault in proxy.faults:
+            where = (proxy.name, fault.name)
+            active.add_metric(where, fault.is_on)
+            connections.add_metric(where, fault.connections)
+            chunks.add_metric(where, fault.chunks)
+            messages.add_metric(where, fault.messages)
+            delays.append((where, fault.delay))
+        for name, mode in proxy.modes.items():
+            modes.add_metric((proxy.name, name, mode), 1)
     yield from (active, connections, chunks, messages, modes)
     yield histogram(
         "chaosproxy_injected_delay_seconds", "Delay that the fault added to each chunk it has released.", labels, delays
     )
 
 
-def _partitions(partitions: Cuts) -> Iterator[Metric]:
-    yield GaugeMetricFamily("chaosproxy_partitions_active", "Active partitions.", value=len(partitions.all()))
+def _partitions(counts: Counts) -> Iterator[Metric]:
+    yield GaugeMetricFamily("chaosproxy_partitions_active", "Active partitions.", value=counts.partitions)
     pairs = GaugeMetricFamily(
         "chaosproxy_pair_cut",
         "1 for each pair of nodes where a partition cuts the direction from the first to the second.",
         labels=("from", "to"),
     )
-    for sender, receiver in sorted(partitions.cut_now()):
+    for sender, receiver in sorted(counts.cut):
         pairs.add_metric((sender, receiver), 1)
     yield pairs
 
 
-def _tcp(proxies: Sequence[Observed]) -> Iterator[Metric]:
+def _tcp(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     labels = ("proxy", "side")
     retransmits = GaugeMetricFamily(
         "chaosproxy_tcp_retransmits",
@@ -327,9 +265,9 @@ def _tcp(proxies: Sequence[Observed]) -> Iterator[Metric]:
     )
     for proxy in proxies:
         for side in SIDES:
-            sample = proxy.tcp(side)
+            sample = proxy.tcp[side]
             if sample:
-                where = (proxy.spec.name, side)
+                where = (proxy.name, side)
                 retransmits.add_metric(where, sum(one.retransmits for one in sample))
                 unacked.add_metric(where, sum(one.unacked for one in sample))
                 rtt.add_metric(where, statistics.median(one.rtt for one in sample))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import socket
 import threading
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chaosproxy.cli import main
+from tests.origins import without_origins
 from tests.refused import refused
 from tests.servers.chaos import ChaosproxyServer, serving
 
@@ -49,7 +51,8 @@ def run(server: ChaosproxyServer, *words: str) -> Result:
 
 
 def faults(server: ChaosproxyServer, proxy: str) -> dict[str, dict[str, object]]:
-    return {fault["name"]: fault for fault in server.call("GET", f"/v1/proxies/{proxy}/faults")["faults"]}
+    listed = without_origins(server.call("GET", f"/v1/proxies/{proxy}/faults"))["faults"]
+    return {fault["name"]: fault for fault in listed}
 
 
 def test_status_shows_proxies_and_their_faults(server: ChaosproxyServer) -> None:
@@ -59,7 +62,8 @@ def test_status_shows_proxies_and_their_faults(server: ChaosproxyServer) -> None
     rows = {line.split()[0]: line for line in result.stdout.splitlines()[2:]}
     assert list(rows) == ["db", "web"]
     assert f"127.0.0.1:{server.port('db')}" in rows["db"]
-    assert "slow: latency delay=10ms downstream" in rows["web"]
+    assert re.search(r" file, \d+m?s ago ", rows["db"])
+    assert re.search(r"slow: latency delay=10ms downstream \(rest, \d+m?s ago\)", rows["web"])
 
 
 def test_status_as_json_is_what_the_server_says(server: ChaosproxyServer) -> None:

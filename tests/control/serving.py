@@ -29,6 +29,8 @@ from chaosproxy.model import Address, ControlSpec, PolicySpec
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
+from tests.net.clockwork import Clockwork
+from tests.origins import without_origins
 
 DOCUMENT = openapi_document()
 LOOPBACK = ControlSpec(listen=Address("127.0.0.1", 0))
@@ -37,8 +39,13 @@ LOOPBACK = ControlSpec(listen=Address("127.0.0.1", 0))
 @dataclass(frozen=True)
 class Answer:
     status: int
-    body: Any
+    whole: Any
     headers: Mapping[str, str]
+
+    @property
+    def body(self) -> Any:
+        """The body without who made each thing and when."""
+        return without_origins(self.whole)
 
     @property
     def wrong(self) -> dict[str, str]:
@@ -82,9 +89,16 @@ async def serving(
     seed: int = 42,
     beside: Sequence[Route] = (),
     kernel: Capabilities | None = None,
+    time: Clockwork | None = None,
 ) -> AsyncIterator[Api]:
-    """A control API with nothing behind it yet, until the block ends; `beside` is another set of routes."""
-    supervisor = Supervisor(Seed(seed), kernel=kernel)
+    """A control API with nothing behind it yet, until the block ends.
+
+    `beside` is another set of routes; `time` is moved by the test instead of passing.
+    """
+    if time is None:
+        supervisor = Supervisor(Seed(seed), kernel=kernel)
+    else:
+        supervisor = Supervisor(Seed(seed), kernel=kernel, clock=time.clock, make_timer=time.make_timer)
     registry = make_registry(supervisor, GcPauses(), "asyncio")
     program = Program(supervisor=supervisor, policy=policy or PolicySpec(), loop_name="asyncio")
     sets = (v1_routes(program), health_routes(supervisor.waiting_for), metrics_routes(registry), beside)
@@ -120,7 +134,7 @@ def check_answer(method: str, path: str, answer: Answer, content_type: str) -> N
     """
     if answer.status >= 400 and answer.status != 503:
         assert content_type == "application/problem+json", answer
-        _validator("#/components/schemas/Problem").validate(answer.body)
+        _validator("#/components/schemas/Problem").validate(answer.whole)
         assert answer.body["status"] == answer.status
         assert ("errors" in answer.body) or answer.body["code"] not in ("invalid-input", "forbidden-by-policy")
     operation = _operation(method, path)
@@ -130,7 +144,7 @@ def check_answer(method: str, path: str, answer: Answer, content_type: str) -> N
     assert str(answer.status) in operation["responses"], f"{method} {path} answered {answer}, undeclared"
     content = operation["responses"][str(answer.status)].get("content", {}).get("application/json")
     if content is not None:
-        _validator(content["schema"]["$ref"]).validate(answer.body)
+        _validator(content["schema"]["$ref"]).validate(answer.whole)
 
 
 def _operation(method: str, path: str) -> Any:  # Any: JSON

@@ -52,7 +52,7 @@ def partition(supervisor: Supervisor, **fields: object) -> None:
 
 def reach(supervisor: Supervisor) -> str:
     """`a>b` for what arrives, `a!b` for what does not."""
-    rows = matrix(supervisor.proxies())
+    rows = matrix(supervisor.status().proxies)
     signs = {True: ">", False: "!"}
     return " ".join(
         f"{sender}{signs[way]}{receiver}"
@@ -63,15 +63,15 @@ def reach(supervisor: Supervisor) -> str:
 
 
 def states(supervisor: Supervisor) -> dict[str, str]:
-    return {node.name: node.state for node in nodes(supervisor.proxies())}
+    return {node.name: node.state for node in nodes(supervisor.status().proxies)}
 
 
 def test_nodes_come_in_the_order_of_proxies_with_what_stands_beside_them() -> None:
     async def scenario(supervisor: Supervisor) -> None:
-        assert (nodes(supervisor.proxies()), matrix(supervisor.proxies())) == ([], {})
+        assert (nodes(supervisor.status().proxies), matrix(supervisor.status().proxies)) == ([], {})
         for spec in (between("b", "a"), between("a", "b"), between("b", None, "half"), between(None, None, "plain")):
             await supervisor.add_proxy(spec, "test")
-        assert nodes(supervisor.proxies()) == [
+        assert nodes(supervisor.status().proxies) == [
             Node("b", serves=("a-b",), uses=("b-a", "half"), state="up"),
             Node("a", serves=("b-a",), uses=("a-b",), state="up"),
         ]
@@ -83,7 +83,7 @@ def test_a_matrix_has_every_pair_and_none_where_no_proxy_joins_it() -> None:
     async def scenario(supervisor: Supervisor) -> None:
         for spec in (between("a", "b"), between("c", "b"), between("c", "c")):
             await supervisor.add_proxy(spec, "test")
-        assert matrix(supervisor.proxies()) == {
+        assert matrix(supervisor.status().proxies) == {
             "a": {"b": True, "c": None},
             "b": {"a": True, "c": True},
             "c": {"a": None, "b": True},

@@ -1,13 +1,12 @@
 """Partitions at work on a real supervisor: all proxies of a cut at once, overlapping, timed, and all or none.
 
 What a cut does to packets and bytes is shown in tests/net; here it is which proxies are cut, and when. Where
-time matters the loop's clock jumps to the next timer, so that a minute takes none.
+time matters the test moves the clock, so that a day takes none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import accumulate
@@ -17,55 +16,37 @@ from typing import TypeAlias
 import pytest
 from prometheus_client import generate_latest
 
+from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.control.status import partition_status
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1.views import partition_view
-from chaosproxy.declare import Problems
+from chaosproxy.control.wall import WallClock
 from chaosproxy.errors import ChaosproxyError, Conflict, InvalidInput, NotFound, Unsupported
 from chaosproxy.events import (
     Event,
     FaultRemoved,
     PartitionAdded,
     PartitionExpired,
-    PartitionFlapped,
     PartitionRemoved,
 )
-from chaosproxy.model import Config, ProxySpec, read_partition
+from chaosproxy.model import Config, ProxySpec
 from chaosproxy.model.partition import PartitionSpec, cut_by, written
 from chaosproxy.model.topology import bad_switch, flaky_link
 from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
-from tests.net.building import fault, proxy
+from tests.net.building import fault, partition, proxy
+from tests.net.clockwork import Clockwork
 from tests.refused import places
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
+TimedScenario: TypeAlias = Callable[[Supervisor, Clockwork], Awaitable[None]]
 
 ALL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
 WHY = "no privilege; grant it, or give mode: stream (`chaosproxy doctor` explains)"
 SEED = Seed(1)
-
-
-class _Jumping(selectors.SelectSelector):
-    """Does not wait for the next timer: time jumps there."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready and timeout is not None:
-            self.now += max(0.0, timeout)
-        return ready
-
-
-class _JumpingLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _Jumping()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
 
 
 def play(scenario: Scenario, kernel: Capabilities = NO_FILTERS) -> None:
@@ -82,27 +63,23 @@ def play(scenario: Scenario, kernel: Capabilities = NO_FILTERS) -> None:
     asyncio.run(main())
 
 
-def jump(scenario: Scenario, kernel: Capabilities = ALL) -> None:
-    """Without sockets: proxies that are disabled, so that a filter is attached to none. An hour takes no time."""
+def timed(scenario: TimedScenario, kernel: Capabilities = ALL) -> None:
+    """Without sockets: proxies that are disabled, so that a filter is attached to none. The scenario moves time."""
 
     async def main() -> None:
-        supervisor = Supervisor(SEED, kernel=kernel, clock=asyncio.get_running_loop().time)
+        time = Clockwork()
+        supervisor = Supervisor(SEED, kernel=kernel, clock=time.clock, make_timer=time.make_timer)
         try:
-            async with asyncio.timeout(1e6):
-                await scenario(supervisor)
+            await scenario(supervisor, time)
         finally:
             await supervisor.close()
 
-    with asyncio.Runner(loop_factory=_JumpingLoop) as runner:
-        runner.run(main())
+    asyncio.run(main())
 
 
-def partition(id: str = "cut", /, **fields: object) -> PartitionSpec:
-    problems = Problems()
-    spec = read_partition(fields, id, problems)
-    problems.raise_if_any()
-    assert spec is not None
-    return spec
+def still(scenario: Scenario, kernel: Capabilities = ALL) -> None:
+    """The same, while time stands still."""
+    timed(lambda supervisor, _: scenario(supervisor), kernel)
 
 
 def between(client: str, server: str, name: str | None = None, **settings: object) -> ProxySpec:
@@ -132,6 +109,10 @@ def severed(supervisor: Supervisor) -> dict[str, str]:
     return found
 
 
+def view_of(supervisor: Supervisor, active: ActivePartition) -> dict[str, object]:
+    return partition_view(partition_status(active, supervisor.proxies()), WallClock(supervisor.now))
+
+
 def cuts(supervisor: Supervisor) -> dict[str, list[str]]:
     """The partitions that go through each proxy, where there are any."""
     return {one.spec.name: one.partitions for one in supervisor.proxies() if one.partitions}
@@ -142,23 +123,6 @@ def listen(supervisor: Supervisor) -> list[Event]:
     told: list[Event] = []
     supervisor.bus.subscribe(told.append)
     return told
-
-
-async def heard(supervisor: Supervisor, kind: type[Event], count: int = 1) -> list[Event]:
-    """The next `count` events of a kind."""
-    enough = asyncio.Event()
-    found: list[Event] = []
-
-    def hear(event: Event) -> None:
-        if isinstance(event, kind) and len(found) < count:
-            found.append(event)
-        if len(found) == count:
-            enough.set()
-
-    end = supervisor.bus.subscribe(hear)
-    await enough.wait()
-    end()
-    return found
 
 
 # ── which proxies, and when ───────────────────────────────────────────────────────────────
@@ -344,9 +308,9 @@ def test_where_one_proxy_cannot_be_cut_none_is(tmp_path: Path) -> None:
         }  # fmt: skip
         assert active.modes == ["packet", "stream"]
         assert active.why == "its listen address is a unix socket, which has no packets; give mode: stream"
-        assert partition_view(active, supervisor.now(), supervisor.proxies())["effective_mode"] == "mixed"
+        assert view_of(supervisor, active)["effective_mode"] == "mixed"
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_a_fault_on_several_proxies_is_put_on_all_or_none(tmp_path: Path) -> None:
@@ -357,7 +321,7 @@ def test_a_fault_on_several_proxies_is_put_on_all_or_none(tmp_path: Path) -> Non
             supervisor.put_on(supervisor.proxies(), lossy, "test")
         assert [one.spec.faults for one in supervisor.proxies()] == [(), ()]
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_a_cut_through_no_proxy_is_made_where_that_is_meant() -> None:
@@ -381,7 +345,7 @@ def test_a_partition_that_is_not_there_is_answered_with_the_nearest() -> None:
         with pytest.raises(NotFound, match=r"did you mean 'blackout'\?"):
             supervisor.partitions.get("black-out")
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_free_ids_are_numbered() -> None:
@@ -393,7 +357,7 @@ def test_free_ids_are_numbered() -> None:
         supervisor.partitions.remove("partition-1", "test")
         assert supervisor.partitions.free_id() == "partition-1"
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_a_seeded_cut_that_goes_through_no_proxy_is_refused_by_the_cut_it_really_makes() -> None:
@@ -445,7 +409,7 @@ def test_what_auto_has_become_is_in_event_view_and_metric(
                 at=0.0, partition="cut", cut="app<>db", proxies=2, effective_mode=mode, mode_reason=why, by="somebody"
             )
         ]
-        view = partition_view(active, supervisor.now(), supervisor.proxies())
+        view = view_of(supervisor, active)
         assert (view["effective_mode"], view["mode_reason"]) == (mode, why or None)
         assert view["proxies"] == [
             {"proxy": name, "effective_mode": mode, "mode_reason": why or None} for name in ("app-db", "db-app")
@@ -456,11 +420,11 @@ def test_what_auto_has_become_is_in_event_view_and_metric(
             for name in ("app-db", "db-app")
         ]
 
-    jump(scenario, kernel)
+    still(scenario, kernel)
 
 
 def test_metrics_show_what_is_cut_now() -> None:
-    async def scenario(supervisor: Supervisor) -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
         registry = make_registry(supervisor, GcPauses(), "asyncio")
 
         def shown() -> list[str]:
@@ -477,12 +441,12 @@ def test_metrics_show_what_is_cut_now() -> None:
         assert sorted(shown()) == sorted(
             ["partitions_active 2.0", *pairs, active("there", 1), active("both", 1)]
         )
-        await heard(supervisor, PartitionExpired)
+        time.run_to(5.0)
         assert sorted(shown()) == sorted(
             ["partitions_active 1.0", pairs[0], active("there", 1), active("both", 0)]
         )
 
-    jump(scenario)
+    timed(scenario)
 
 
 def test_a_partition_tells_the_mode_a_proxy_has_after_its_address_changed(tmp_path: Path) -> None:
@@ -494,7 +458,7 @@ def test_a_partition_tells_the_mode_a_proxy_has_after_its_address_changed(tmp_pa
         assert supervisor.proxy("app-db").fault_modes() == {"partition:cut": "stream"}
         assert active.modes == ["stream"]
 
-    jump(scenario)
+    still(scenario)
 
 
 @pytest.mark.parametrize("change", ["nodes", "fault"])
@@ -513,7 +477,7 @@ def test_a_proxy_may_leave_packets_and_what_needs_them_in_one_change(tmp_path: P
         moved = supervisor.proxy("moving").spec
         assert (moved.faults, moved.listen.is_unix) == ((), True)
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_a_proxy_that_cannot_be_cut_is_not_added_nor_changed(tmp_path: Path) -> None:
@@ -533,7 +497,7 @@ def test_a_proxy_that_cannot_be_cut_is_not_added_nor_changed(tmp_path: Path) -> 
         ]  # fmt: skip
         assert cuts(supervisor) == {"app-db": ["cut"]}
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_a_partition_that_comes_while_a_proxy_is_being_added_leaves_none_half_added(tmp_path: Path) -> None:
@@ -558,126 +522,146 @@ def test_a_partition_that_comes_while_a_proxy_is_being_added_leaves_none_half_ad
 
 
 def test_a_partition_heals_itself_when_its_ttl_is_over() -> None:
-    async def scenario(supervisor: Supervisor) -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition("stays", **APP_DB), "test")
-        active = supervisor.partitions.add(partition("brief", ttl="90s", **APP_DB), "test")
-        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == 90.0
-        await asyncio.sleep(89.0)
-        assert cuts(supervisor) == {"app-db": ["stays", "brief"]}
-        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == 1.0
+        active = supervisor.partitions.add(partition("brief", ttl="24h", **APP_DB), "test")
+        assert view_of(supervisor, active)["heals_after_s"] == 86_400.0
         told = listen(supervisor)
-        [expired] = await heard(supervisor, PartitionExpired)
-        assert expired.at == pytest.approx(90.0)
-        assert [type(event) for event in told] == [PartitionExpired]
+        time.run_to(86_399.0)
+        assert (cuts(supervisor), told) == ({"app-db": ["stays", "brief"]}, [])
+        assert view_of(supervisor, active)["heals_after_s"] == 1.0
+        time.run_to(86_400.0)
+        assert [(type(event), event.at) for event in told] == [(PartitionExpired, 86_400.0)]
         assert cuts(supervisor) == {"app-db": ["stays"]}
         supervisor.partitions.add(partition("brief", **APP_DB), "test")  # the id is free again
 
-    jump(scenario)
+    timed(scenario)
 
 
 def test_one_that_was_healed_by_hand_does_not_end_its_successor() -> None:
-    async def scenario(supervisor: Supervisor) -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition(ttl="10s", **APP_DB), "test")
-        await asyncio.sleep(9.0)
+        time.run_to(9.0)
         supervisor.partitions.remove("cut", "test")
         supervisor.partitions.add(partition(ttl="10s", **APP_DB), "test")
-        [expired] = await heard(supervisor, PartitionExpired)
-        assert expired.at == pytest.approx(19.0)
+        told = listen(supervisor)
+        time.run_to(100.0)
+        assert [(type(event), event.at) for event in told] == [(PartitionExpired, 19.0)]
 
-    jump(scenario)
+    timed(scenario)
 
 
 def test_a_flaky_link_is_cut_and_whole_on_its_seeded_schedule_until_it_is_healed() -> None:
-    async def scenario(supervisor: Supervisor) -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
         await add(supervisor, quiet("app", "db"), quiet("db", "app"))
+        time.run_to(100.0)
         flaky = partition("flaky", preset="flaky-link", down="30ms", up="50ms", **APP_DB)
         active = supervisor.partitions.add(flaky, "test")
         states: list[dict[str, list[str]]] = []
+        told = listen(supervisor)
         supervisor.bus.subscribe(lambda event: states.append(cuts(supervisor)))
-        flaps = await heard(supervisor, PartitionFlapped, 20)
-        assert [event.is_cut for event in flaps] == [False, True] * 10  # type: ignore[attr-defined]
-        cut = {"app-db": ["flaky"], "db-app": ["flaky"]}
-        assert states == [{}, cut] * 10
         periods = flaky_link(SEED.at("partition", "flaky", "flaky-link"), 0.03, 0.05)
-        assert [event.at for event in flaps] == pytest.approx(list(accumulate(next(periods) for _ in flaps)))
+        due = list(accumulate((next(periods) for _ in range(21)), initial=100.0))[1:]
+        time.run_to(due[19])
+        cut = {"app-db": ["flaky"], "db-app": ["flaky"]}
+        assert [event.at for event in told] == due[:20]
+        assert [event.is_cut for event in told] == [False, True] * 10  # type: ignore[attr-defined]
+        assert states == [{}, cut] * 10
         assert (active.is_cut, supervisor.partitions.cut_now()) == (True, {("app", "db"), ("db", "app")})
 
-        await heard(supervisor, PartitionFlapped)
+        time.run_to(due[20])
         assert (active.is_cut, cuts(supervisor), supervisor.partitions.cut_now()) == (False, {}, frozenset())
-        assert partition_view(active, supervisor.now(), supervisor.proxies())["is_cut"] is False
+        assert view_of(supervisor, active)["is_cut"] is False
         assert list(active.parts) == ["app-db", "db-app"], "it goes through them all the same"
-        told = listen(supervisor)
+        told.clear()
         supervisor.partitions.remove("flaky", "test")
-        await asyncio.sleep(60.0)
+        time.run_to(time.now + 3600.0)
         assert [type(event) for event in told] == [PartitionRemoved]
         assert cuts(supervisor) == {}
 
-    jump(scenario)
+    timed(scenario)
+
+
+def test_a_late_flap_delays_no_other() -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
+        await add(supervisor, quiet("app", "db"))
+        supervisor.partitions.add(partition("flaky", preset="flaky-link", down="1s", up="1s", **APP_DB), "test")
+        told = listen(supervisor)
+        periods = flaky_link(SEED.at("partition", "flaky", "flaky-link"), 1.0, 1.0)
+        first, second = accumulate(next(periods) for _ in range(2))
+        time.go_to((first + second) / 2)  # the process was held up
+        time.run_to(second)
+        assert [event.at for event in told] == [(first + second) / 2, second]
+
+    timed(scenario)
 
 
 def test_a_proxy_that_comes_while_a_flaky_link_is_whole_is_cut_with_it_later() -> None:
-    async def scenario(supervisor: Supervisor) -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition(preset="flaky-link", **APP_DB), "test")
-        await heard(supervisor, PartitionFlapped)
+        time.go_to(time.timer.due)
         await add(supervisor, quiet("db", "app"))
         assert cuts(supervisor) == {}
-        await heard(supervisor, PartitionFlapped)
+        time.go_to(time.timer.due)
         assert cuts(supervisor) == {"app-db": ["cut"], "db-app": ["cut"]}
         await supervisor.remove_proxy("app-db", "test")
-        await heard(supervisor, PartitionFlapped, 2)
+        time.go_to(time.timer.due)
+        time.go_to(time.timer.due)
         assert cuts(supervisor) == {"db-app": ["cut"]}
 
-    jump(scenario)
+    timed(scenario)
 
 
 def test_a_flaky_link_ends_with_its_ttl() -> None:
-    async def scenario(supervisor: Supervisor) -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition(preset="flaky-link", down="1s", up="1s", ttl="60s", **APP_DB), "test")
         told = listen(supervisor)
-        await heard(supervisor, PartitionExpired)
-        assert told[-1].at == pytest.approx(60.0)
+        time.run_to(60.0)
+        assert (type(told[-1]), told[-1].at) == (PartitionExpired, 60.0)
         count = len(told)
         assert count > 30
-        await asyncio.sleep(60.0)
+        time.run_to(120.0)
         assert (len(told), cuts(supervisor)) == (count, {})
 
-    jump(scenario)
+    timed(scenario)
 
 
 @pytest.mark.parametrize(("ttl", "longest"), [(None, 60.0), ("2s", 2.0)])
 def test_a_bad_switch_ends_by_itself_after_a_seeded_time(ttl: str | None, longest: float) -> None:
-    async def scenario(supervisor: Supervisor) -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
         await add(supervisor, quiet("app", "db"))
         active = supervisor.partitions.add(partition("switch", preset="bad-switch", ttl=ttl, **APP_DB), "test")
         lasts = bad_switch(SEED.at("partition", "switch", "bad-switch"), longest)
         assert 0 < lasts <= longest
-        assert partition_view(active, supervisor.now(), supervisor.proxies())["heals_after_s"] == round(lasts, 3)
-        [expired] = await heard(supervisor, PartitionExpired)
-        assert expired.at == pytest.approx(lasts)
+        assert view_of(supervisor, active)["heals_after_s"] == round(lasts, 3)
+        told = listen(supervisor)
+        time.run_to(longest)
+        assert [(type(event), event.at) for event in told] == [(PartitionExpired, lasts)]
         assert cuts(supervisor) == {}
 
-    jump(scenario)
+    timed(scenario)
 
 
 def test_after_the_end_no_timer_is_left() -> None:
-    async def scenario(supervisor: Supervisor) -> None:
-        await add(supervisor, quiet("app", "db"))
+    async def scenario(supervisor: Supervisor, time: Clockwork) -> None:
+        brief = {"slow": {"type": "latency", "delay": "1ms", "ttl": "7s"}}
+        await add(supervisor, quiet("app", "db", faults=brief))
         supervisor.partitions.add(partition("one", ttl="5s", **APP_DB), "test")
         supervisor.partitions.add(partition("two", preset="flaky-link", ttl="9s", **APP_DB), "test")
         supervisor.partitions.add(partition("three", preset="bad-switch", **APP_DB), "test")
         timers = [timer for one in supervisor.partitions.all() for timer in one.timers.values()]
-        assert (len(timers), [timer.cancelled() for timer in timers]) == (4, [False] * 4)
+        assert (len(timers), [timer.is_set for timer in timers]) == (4, [True] * 4)
         await supervisor.close()
         told = listen(supervisor)
-        assert all(timer.cancelled() for timer in timers)
-        await asyncio.sleep(3600.0)
+        assert not any(timer.is_set for timer in timers)
+        time.run_to(3600.0)
         assert (told, supervisor.partitions.all()) == ([], [])
 
-    jump(scenario)
+    timed(scenario)
 
 
 # ── many at once ──────────────────────────────────────────────────────────────────────────
@@ -695,7 +679,7 @@ def test_heal_heals_every_partition_and_fault() -> None:
         ]  # fmt: skip
         assert (cuts(supervisor), supervisor.partitions.all()) == ({}, [])
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_one_proxys_or_one_faults_healing_leaves_partitions() -> None:
@@ -708,7 +692,7 @@ def test_one_proxys_or_one_faults_healing_leaves_partitions() -> None:
         assert [one.spec.id for one in supervisor.partitions.heal("test")] == ["cut"]
         assert cuts(supervisor) == {}
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_a_seeded_cut_is_the_same_whatever_else_is_cut() -> None:
@@ -754,7 +738,7 @@ def test_partitions_of_the_file_are_added_changed_and_removed_and_those_of_rest_
         await supervisor.apply(Config(proxies=PROXIES), "file")
         assert cuts(supervisor) == {"app-db": ["by-hand"]}
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_proxies_and_partitions_of_one_file_come_and_go_together() -> None:
@@ -765,7 +749,7 @@ def test_proxies_and_partitions_of_one_file_come_and_go_together() -> None:
         await supervisor.apply(Config(proxies=moved, partitions=(new,)), "file")
         assert cuts(supervisor) == {"db-queue": ["new"]}
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_a_file_that_cannot_be_had_changes_nothing() -> None:
@@ -781,7 +765,7 @@ def test_a_file_that_cannot_be_had_changes_nothing() -> None:
         assert (told, cuts(supervisor)) == ([], {"app-db": ["old"]})
         assert [one.spec for one in supervisor.proxies()] == list(PROXIES)
 
-    jump(scenario, NO_FILTERS)
+    still(scenario, NO_FILTERS)
 
 
 def test_a_changed_partition_that_cannot_be_had_changes_nothing(tmp_path: Path) -> None:
@@ -795,7 +779,7 @@ def test_a_changed_partition_that_cannot_be_had_changes_nothing(tmp_path: Path) 
         assert (told, cuts(supervisor)) == ([], {"app-db": ["cut"]})
         assert [one.spec for one in supervisor.proxies()] == list(proxies)
 
-    jump(scenario)
+    still(scenario)
 
 
 def test_a_partition_that_goes_does_not_stand_in_the_way_of_what_comes(tmp_path: Path) -> None:
@@ -807,4 +791,4 @@ def test_a_partition_that_goes_does_not_stand_in_the_way_of_what_comes(tmp_path:
         assert supervisor.proxy("app-db").spec == on_disk
         assert cuts(supervisor) == {}
 
-    jump(scenario)
+    still(scenario)

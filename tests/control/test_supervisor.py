@@ -37,12 +37,12 @@ def test_apply_touches_only_what_differs() -> None:
         where = running.listening_on
         spec = replace(running.spec, faults=(fault("slow", type="latency", delay="1ms"),))
         other = proxy("other", upstream="127.0.0.1:9")
-        await stage.supervisor.apply(Config(proxies=(spec, other)), "file")
+        await stage.supervisor.apply(Config(proxies=(spec, other)), "test")
         assert running.listening_on == where
         assert [one.name for one in running.spec.faults] == ["slow"]
         await send(server, b"same connection")
         assert await receive(client, 15) == b"same connection"
-        await stage.supervisor.apply(Config(proxies=(other,)), "file")
+        await stage.supervisor.apply(Config(proxies=(other,)), "test")
         assert [one.spec.name for one in stage.supervisor.proxies()] == ["other"]
 
     run(LOOP, scenario)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -14,34 +13,16 @@ from hypothesis import strategies as st
 
 from chaosproxy.faults.base import NEVER
 from chaosproxy.net.timer.scheduler import Scheduler, best_timer
+from tests.net.clockwork import Clockwork as AnyClockwork
 from tests.net.harness import LOOPS
 
 
-class FakeTimer:
-    def __init__(self, fire: Callable[[], None]) -> None:
-        self.fire = fire
-        self.armed: list[float] = []
-
-    def arm(self, due: float) -> None:
-        self.armed.append(due)
-
-    def close(self) -> None: ...
-
-
-class Clockwork:
+class Clockwork(AnyClockwork):
     """A scheduler on a clock that the test sets."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.scheduler = Scheduler(lambda: self.now, self._make)
-
-    def _make(self, fire: Callable[[], None]) -> FakeTimer:
-        self.timer = FakeTimer(fire)
-        return self.timer
-
-    def go_to(self, now: float) -> None:
-        self.now = now
-        self.timer.fire()
+        super().__init__()
+        self.scheduler = Scheduler(self.clock, self.make_timer)
 
 
 class Sleeper:

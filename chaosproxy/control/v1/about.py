@@ -17,20 +17,19 @@ __all__ = ["show_capabilities", "show_fault_types", "show_status"]
 
 async def show_status(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
+    status = api.supervisor.status()
     about = {
         "version": __version__,
-        "seed": api.supervisor.seed.value,
+        "seed": status.seed,
         "uptime_s": round(time.monotonic() - api.started_at, 3),
         "loop": api.loop_name,
     }
-    supervisor = api.supervisor
-    now = status_view(supervisor.proxies(), supervisor.partitions.all(), supervisor.kernel)
-    return web.json_response({**about, **now})
+    return web.json_response({**about, **status_view(status, api.wall)})
 
 
 async def show_capabilities(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    return web.json_response(capabilities_view(api.supervisor.kernel))
+    return web.json_response(capabilities_view(api.supervisor.kernel.all()))
 
 
 async def show_fault_types(_api: Api, request: web.Request) -> web.StreamResponse:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.control.wall import WallClock
 from chaosproxy.model import PolicySpec
 
 __all__ = ["BY", "Api", "Handler"]
@@ -27,6 +28,11 @@ class Api:
     loop_name: str
     """`uvloop` or `asyncio`."""
     started_at: float = field(default_factory=time.monotonic)
+    wall: WallClock = field(init=False)
+    """Writes the times of the supervisor's clock."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wall", WallClock(self.supervisor.now))  # as dataclasses do where they are frozen
 
 
 Handler: TypeAlias = Callable[[Api, web.Request], Awaitable[web.StreamResponse]]

@@ -12,6 +12,7 @@ from chaosproxy.control.selection import SELECTORS, add_on, heal_on, read_select
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import fault_from, free_name, read_name, same_name
 from chaosproxy.control.v1.proxies import find_proxy
+from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import fault_view, faults_view
 from chaosproxy.control.web.body import read_object, read_optional_object, read_query
 from chaosproxy.declare import nearest
@@ -29,7 +30,7 @@ HEALED = (*_NAMED, *SELECTORS)
 async def list_faults(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
-    return web.json_response({"faults": [fault_view(proxy, fault) for fault in proxy.spec.faults]})
+    return web.json_response({"faults": [_view(api, proxy, fault) for fault in proxy.spec.faults]})
 
 
 async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -39,7 +40,7 @@ async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
     name = read_name(body["name"]) if "name" in body else free_name(body.get("type"), taken)
     fault = fault_from(body, name, proxy.spec.protocol)
     api.supervisor.add_fault(proxy.spec.name, fault, BY)
-    return _created(proxy, fault)
+    return _created(api, proxy, fault)
 
 
 async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
@@ -56,7 +57,8 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     fault = fault_from(wanted, name, "http")
     _check_protocols(wanted, name, proxies)
     add_on(api.supervisor, proxies, fault, BY)
-    return web.json_response(faults_view(fault, proxies), status=201)
+    placed = [(proxy.spec.name, api.supervisor.fault_status(proxy, fault)) for proxy in proxies]
+    return web.json_response(faults_view(name, placed, api.wall), status=201)
 
 
 def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Proxy]) -> None:
@@ -77,7 +79,7 @@ def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Pro
 async def show_fault(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = find_proxy(api, request.match_info["proxy"])
-    return web.json_response(fault_view(proxy, _find_fault(proxy, request.match_info["fault"])))
+    return web.json_response(_view(api, proxy, _find_fault(proxy, request.match_info["fault"])))
 
 
 async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -87,7 +89,7 @@ async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
     fault = fault_from(body, name, proxy.spec.protocol)
     replaces = proxy.spec.fault(name) is not None
     api.supervisor.put_fault(proxy.spec.name, fault, BY)
-    return web.json_response(fault_view(proxy, fault)) if replaces else _created(proxy, fault)
+    return web.json_response(_view(api, proxy, fault)) if replaces else _created(api, proxy, fault)
 
 
 async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -148,6 +150,10 @@ def _find_fault(proxy: Proxy, name: str) -> FaultSpec:
     return fault
 
 
-def _created(proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:
+def _created(api: Api, proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:
     location = f"/v1/proxies/{quote(proxy.spec.name, safe='')}/faults/{quote(fault.name, safe='')}"
-    return web.json_response(fault_view(proxy, fault), status=201, headers={"Location": location})
+    return web.json_response(_view(api, proxy, fault), status=201, headers={"Location": location})
+
+
+def _view(api: Api, proxy: Proxy, fault: FaultSpec) -> Json:
+    return fault_view(api.supervisor.fault_status(proxy, fault), api.wall)

@@ -23,7 +23,7 @@ FIELDS: dict[Verb, str] = {"crash": "down", "pause": "for"}
 
 async def show_nodes(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    return web.json_response(nodes_view(api.supervisor.proxies()))
+    return web.json_response(nodes_view(api.supervisor.status().proxies))
 
 
 async def crash_node(api: Api, request: web.Request) -> web.StreamResponse:
@@ -65,4 +65,5 @@ async def _read_duration(request: web.Request, verb: Verb) -> float | None:
 
 def _put(api: Api, fault: FaultSpec, proxies: Sequence[Proxy]) -> web.StreamResponse:
     api.supervisor.put_on(proxies, fault, BY)
-    return web.json_response(verb_view(fault, proxies))
+    placed = [(proxy.spec.name, api.supervisor.fault_status(proxy, fault)) for proxy in proxies]
+    return web.json_response(verb_view(fault, placed))

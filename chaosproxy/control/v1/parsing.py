@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import replace
 
-from chaosproxy.control.v1.views import bound_address
+from chaosproxy.control.status import bound_address
 from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
 from chaosproxy.errors import BadValue, InvalidInput, Path, Problem
 from chaosproxy.model import (
@@ -32,9 +32,10 @@ __all__ = [
 ]  # fmt: skip
 
 Json = dict[str, object]
-READ_ONLY = ("connections", "partitions")
-READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", "attempts_visible", "attempts_reason")
-READ_ONLY_OF_PARTITION = (*READ_ONLY_OF_FAULT, "cut", "proxies", "is_cut", "by", "age_s", "heals_after_s")
+ORIGIN = ("by", "since", "age_s")
+READ_ONLY = ("connections", "partitions", *ORIGIN)
+READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", "attempts_visible", "attempts_reason", *ORIGIN)
+READ_ONLY_OF_PARTITION = (*READ_ONLY_OF_FAULT, "cut", "proxies", "is_cut", "heals_after_s")
 
 
 def new_proxy(body: Json) -> ProxySpec:
@@ -60,7 +61,7 @@ def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
     spec = proxy.spec
     present = write_proxy(spec)
     wanted = {key: value for key, value in {**present, **patch}.items() if key not in READ_ONLY}
-    if wanted.get("listen") == str(bound_address(proxy)):
+    if wanted.get("listen") == str(bound_address(spec, proxy.listening_on)):
         wanted["listen"] = str(spec.listen)
     for key in [param.name for param in params_of(ProxySpec) if isinstance(param.kind, Struct)]:
         if isinstance(before := present.get(key), dict) and isinstance(change := patch.get(key), dict):

@@ -7,8 +7,10 @@ from urllib.parse import quote
 from aiohttp import web
 
 from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.control.status import partition_status
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import partition_from, read_name
+from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import partition_view
 from chaosproxy.control.web.body import read_object, read_query
 
@@ -31,8 +33,7 @@ async def add_partition(api: Api, request: web.Request) -> web.StreamResponse:
 
 async def show_partition(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    active = api.supervisor.partitions.get(request.match_info["partition"])
-    return web.json_response(_view(api, active))
+    return web.json_response(_view(api, api.supervisor.partitions.get(request.match_info["partition"])))
 
 
 async def remove_partition(api: Api, request: web.Request) -> web.StreamResponse:
@@ -41,5 +42,5 @@ async def remove_partition(api: Api, request: web.Request) -> web.StreamResponse
     return web.Response(status=204)
 
 
-def _view(api: Api, active: ActivePartition) -> dict[str, object]:
-    return partition_view(active, api.supervisor.now(), api.supervisor.proxies())
+def _view(api: Api, active: ActivePartition) -> Json:
+    return partition_view(partition_status(active, api.supervisor.proxies()), api.wall)

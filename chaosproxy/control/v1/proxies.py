@@ -7,8 +7,10 @@ from urllib.parse import quote
 from aiohttp import web
 
 from chaosproxy.control.policy import forbidden
+from chaosproxy.control.status import connection_status
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import merged_proxy, new_proxy
+from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import connection_id, connection_view, proxy_view
 from chaosproxy.control.web.body import read_object, read_query
 from chaosproxy.control.web.problem import Refused
@@ -33,7 +35,7 @@ __all__ = [
 
 async def list_proxies(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    return web.json_response({"proxies": [proxy_view(proxy) for proxy in api.supervisor.proxies()]})
+    return web.json_response({"proxies": [_view(api, proxy) for proxy in api.supervisor.proxies()]})
 
 
 async def add_proxy(api: Api, request: web.Request) -> web.StreamResponse:
@@ -41,12 +43,12 @@ async def add_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     _obey_policy(api, spec, None)
     proxy = await api.supervisor.add_proxy(spec, BY)
     location = f"/v1/proxies/{quote(spec.name, safe='')}"
-    return web.json_response(proxy_view(proxy), status=201, headers={"Location": location})
+    return web.json_response(_view(api, proxy), status=201, headers={"Location": location})
 
 
 async def show_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    return web.json_response(proxy_view(find_proxy(api, request.match_info["proxy"])))
+    return web.json_response(_view(api, find_proxy(api, request.match_info["proxy"])))
 
 
 async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
@@ -54,7 +56,7 @@ async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     proxy = find_proxy(api, request.match_info["proxy"])
     wanted = merged_proxy(proxy, patch)
     _obey_policy(api, wanted, proxy.spec)
-    return web.json_response(proxy_view(await api.supervisor.change_proxy(wanted, BY)))
+    return web.json_response(_view(api, await api.supervisor.change_proxy(wanted, BY)))
 
 
 async def remove_proxy(api: Api, request: web.Request) -> web.StreamResponse:
@@ -67,8 +69,8 @@ async def remove_proxy(api: Api, request: web.Request) -> web.StreamResponse:
 async def list_connections(api: Api, request: web.Request) -> web.StreamResponse:
     query = read_query(request, "proxy")
     proxies = [find_proxy(api, query["proxy"])] if "proxy" in query else api.supervisor.proxies()
-    connections = [connection_view(connection) for proxy in proxies for connection in proxy.connections.values()]
-    return web.json_response({"connections": connections})
+    found = [connection_status(connection) for proxy in proxies for connection in proxy.connections.values()]
+    return web.json_response({"connections": [connection_view(one) for one in found]})
 
 
 async def close_connection(api: Api, request: web.Request) -> web.StreamResponse:
@@ -95,6 +97,10 @@ def find_proxy(api: Api, name: str) -> Proxy:
         has = f"there are: {', '.join(list(known)[:20])}" if known else "there are none yet"
         raise NotFound(f"no proxy is called {name[:100]!r}{nearest(name, known)}; {has}")
     return known[name]
+
+
+def _view(api: Api, proxy: Proxy) -> Json:
+    return proxy_view(api.supervisor.proxy_status(proxy), api.wall)
 
 
 def _find_connection(api: Api, given: str) -> Connection:

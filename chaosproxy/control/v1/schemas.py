@@ -58,6 +58,14 @@ _VISIBILITY: Json = {
 """Whether connection attempts that a fault hides are seen all the same, and why they are not."""
 
 
+_ORIGIN: Json = {
+    "by": {**TEXT, "readOnly": True},
+    "since": {**TEXT, "format": "date-time", "readOnly": True},
+    "age_s": {**SECONDS, "readOnly": True},
+}
+"""Who made it, and when."""
+
+
 def reference(name: str) -> Json:
     """A reference to one of the components."""
     return {"$ref": f"#/components/schemas/{name}"}
@@ -128,7 +136,7 @@ def components() -> dict[str, Json]:
                 _object(
                     name=TEXT, protocol=TEXT, listen=TEXT, listening_on=_list(TEXT), upstream=TEXT,
                     enabled={"type": "boolean"}, connections=COUNT, faults=_list(reference("Fault")),
-                    bytes_upstream=COUNT, bytes_downstream=COUNT, partitions=_list(TEXT),
+                    bytes_upstream=COUNT, bytes_downstream=COUNT, partitions=_list(TEXT), **_ORIGIN,
                 )
             ),
         ),
@@ -156,6 +164,7 @@ def fault_schema(kind: str) -> Json:
         **_optional_nullable(parameters),
         **(_MODE_FOUND if "mode" in parameters["properties"] else {}),
         **(_VISIBILITY if FAULT_TYPES[kind].admission is not Fault.admission else {}),
+        **_ORIGIN,
     }
     required = ["type", *parameters["required"]]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
@@ -176,6 +185,7 @@ def _proxy(required: Iterable[str]) -> Json:
         **_optional_nullable(struct_schema(ProxySpec)),
         "connections": {**COUNT, "readOnly": True},
         "partitions": {**_list(TEXT), "readOnly": True},
+        **_ORIGIN,
         "faults": {"anyOf": [*faults, {"type": "null"}]},
     }
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
@@ -195,8 +205,7 @@ def _partition(answered: bool) -> Json:
             **_list(_object(proxy=TEXT, effective_mode=_nullable(TEXT), mode_reason=_nullable(TEXT))),
             "readOnly": True,
         },
-        "by": {**TEXT, "readOnly": True},
-        "age_s": {**SECONDS, "readOnly": True},
+        **_ORIGIN,
         "heals_after_s": {**_nullable(SECONDS), "readOnly": True},
     }
     required = list(properties) if answered else []

@@ -1,23 +1,22 @@
-"""Running state as JSON. What is answered can be sent back: settings carry their units."""
+"""The status of what runs, as JSON. What is answered can be sent back: settings carry their units."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chaosproxy.control.nodes import matrix, nodes
-from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.control.origin import Origin
+from chaosproxy.control.status import ConnectionStatus, FaultStatus, PartitionStatus, ProxyStatus, Status
 from chaosproxy.control.v1.schemas import Json, fault_schema
+from chaosproxy.control.wall import WallClock
 from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
-from chaosproxy.model import Address, FaultSpec, PartitionSpec, ProxySpec, write_fault
-from chaosproxy.net.kernel.capabilities import Capabilities
-from chaosproxy.net.proxy import Proxy
-from chaosproxy.net.stream.connection import Connection
+from chaosproxy.model import FaultSpec, PartitionSpec, ProxySpec, write_fault
+from chaosproxy.net.kernel.capabilities import Capability
 from chaosproxy.units import format_duration
 
 __all__ = [
-    "bound_address",
     "capabilities_view",
     "connection_id",
     "connection_view",
@@ -32,64 +31,69 @@ __all__ = [
 ]
 
 
-def proxy_view(proxy: Proxy) -> Json:
+def proxy_view(proxy: ProxyStatus, wall: WallClock) -> Json:
     """A proxy: every setting, the address it is bound to, and its faults."""
     spec = proxy.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(ProxySpec)}
     return {
         "name": spec.name,
         **settings,
-        "listen": str(bound_address(proxy)),
-        "connections": len(proxy.connections),
-        "partitions": proxy.partitions,
-        "faults": [fault_view(proxy, fault) for fault in spec.faults],
+        "listen": str(proxy.listen),
+        "connections": proxy.connections,
+        "partitions": list(proxy.partitions),
+        "faults": [fault_view(fault, wall) for fault in proxy.faults],
+        **origin_view(proxy.origin, wall),
     }
 
 
-def fault_view(proxy: Proxy, fault: FaultSpec) -> Json:
+def fault_view(fault: FaultStatus, wall: WallClock) -> Json:
     """A fault: its placement with what is default filled in, its parameters, and what `mode: auto` has become."""
-    placement, active = fault.placement, proxy.active_fault(fault.name)
+    spec, placement = fault.spec, fault.spec.placement
     filled: Json = {"direction": placement.direction, "ttl": None}
-    if not fault.settings.at_listener:
+    if not spec.settings.at_listener:
         filled["probability"] = placement.probability
-    view = {"name": fault.name, "type": fault.type, **filled, **write_fault(fault)}
-    if active is not None and active.resolved.mode is not None:
-        view |= {"effective_mode": active.resolved.mode, "mode_reason": active.resolved.why or None}
-    if active is not None and active.hides is not None:
-        view |= _visibility([proxy])
-    return view
+    view = {"name": spec.name, "type": spec.type, **filled, **write_fault(spec)}
+    if fault.mode is not None:
+        view |= {"effective_mode": fault.mode, "mode_reason": fault.why or None}
+    if fault.attempts_obstacle is not None:
+        view |= _visibility([fault.attempts_obstacle])
+    return view | origin_view(fault.origin, wall)
 
 
-def faults_view(fault: FaultSpec, proxies: Sequence[Proxy]) -> Json:
+def origin_view(origin: Origin, wall: WallClock) -> Json:
+    """Who made a proxy, a fault or a partition, and when."""
+    return {"by": origin.by, "since": wall.date(origin.since), "age_s": wall.age(origin.since)}
+
+
+def faults_view(name: str, placed: Iterable[tuple[str, FaultStatus]], wall: WallClock) -> Json:
     """Return one fault as it acts on each of several proxies."""
-    placed = [{"proxy": proxy.spec.name, "fault": fault_view(proxy, fault)} for proxy in proxies]
-    return {"name": fault.name, "faults": placed}
+    faults = [{"proxy": proxy, "fault": fault_view(fault, wall)} for proxy, fault in placed]
+    return {"name": name, "faults": faults}
 
 
-def partition_view(active: ActivePartition, now: float, proxies: Sequence[Proxy]) -> Json:
+def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
     """A partition: every setting, what it cuts, and how it acts on each of the proxies."""
-    spec = active.spec
+    spec = partition.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(PartitionSpec)}
-    age = now - active.since
+    age = wall.age(partition.origin.since)
     return {
         "id": spec.id,
         **settings,
-        "effective_mode": active.modes[0] if len(active.modes) == 1 else "mixed" if active.modes else None,
-        "mode_reason": active.why or None,
-        "is_cut": active.is_cut,
-        "cut": sorted(map(list, active.cut)),
+        "effective_mode": partition.modes[0] if len(partition.modes) == 1 else "mixed" if partition.modes else None,
+        "mode_reason": partition.why or None,
+        "is_cut": partition.is_cut,
+        "cut": sorted(map(list, partition.cut)),
         "proxies": [
-            {"proxy": name, "effective_mode": part.mode, "mode_reason": part.why or None}
-            for name, part in active.parts.items()
+            {"proxy": part.proxy, "effective_mode": part.mode, "mode_reason": part.why or None}
+            for part in partition.parts
         ],
-        **_visibility([proxy for proxy in proxies if proxy.spec.name in active.parts]),
-        "by": active.by,
-        "age_s": round(age, 3),
-        "heals_after_s": None if active.lasts is None else round(max(0.0, active.lasts - age), 3),
+        **_visibility(part.attempts_obstacle for part in partition.parts),
+        **origin_view(partition.origin, wall),
+        "heals_after_s": None if partition.lasts is None else round(max(0.0, partition.lasts - age), 3),
     }
 
 
-def nodes_view(proxies: list[Proxy]) -> Json:
+def nodes_view(proxies: Sequence[ProxyStatus]) -> Json:
     """Who there is, and whether what one sends reaches the other now."""
     return {
         "nodes": [
@@ -100,25 +104,17 @@ def nodes_view(proxies: list[Proxy]) -> Json:
     }
 
 
-def verb_view(fault: FaultSpec, proxies: Sequence[Proxy]) -> Json:
+def verb_view(fault: FaultSpec, placed: Sequence[tuple[str, FaultStatus]]) -> Json:
     """What a crash or a pause has put where."""
     ttl = None if fault.placement.ttl is None else format_duration(fault.placement.ttl)
-    names = [proxy.spec.name for proxy in proxies]
-    hiding = [one for one in proxies if (active := one.active_fault(fault.name)) is not None and active.hides]
-    view: Json = {"fault": fault.name, "type": fault.type, "ttl": ttl, "proxies": names}
-    return view | _visibility(hiding) if hiding else view
+    obstacles = [one.attempts_obstacle for _, one in placed if one.attempts_obstacle is not None]
+    view: Json = {"fault": fault.name, "type": fault.type, "ttl": ttl, "proxies": [proxy for proxy, _ in placed]}
+    return view | _visibility(obstacles) if obstacles else view
 
 
-def capabilities_view(kernel: Capabilities) -> Json:
+def capabilities_view(capabilities: Iterable[Capability]) -> Json:
     """What this machine allows, and how to get what it does not."""
-    return {"capabilities": [one.view() for one in kernel.all()]}
-
-
-def bound_address(proxy: Proxy) -> Address:
-    """Where clients connect: as desired, with the port that was picked where port 0 was asked for."""
-    wanted = proxy.spec.listen
-    bound = proxy.listening_on
-    return Address(wanted.host, bound[0].port) if bound and not wanted.is_unix else wanted
+    return {"capabilities": [one.view() for one in capabilities]}
 
 
 def connection_id(proxy: str, ordinal: int) -> str:
@@ -126,33 +122,31 @@ def connection_id(proxy: str, ordinal: int) -> str:
     return f"{proxy}:{ordinal}"
 
 
-def connection_view(connection: Connection) -> Json:
+def connection_view(connection: ConnectionStatus) -> Json:
     """An open connection and what it has carried; times in seconds, sizes in bytes."""
-    proxy, arrivals = connection.owner.name, connection.arrivals
-    client_end, server_end, first = arrivals.client, arrivals.server, arrivals.first
     return {
-        "id": connection_id(proxy, connection.ordinal),
-        "proxy": proxy,
+        "id": connection_id(connection.proxy, connection.ordinal),
+        "proxy": connection.proxy,
         "ordinal": connection.ordinal,
-        "client": connection.client_address,
-        "open_for_s": round(connection.scheduler.clock() - connection.accepted_at, 6),
-        "bytes_upstream": connection.upstream.bytes,
-        "bytes_downstream": connection.downstream.bytes,
-        "first_ended": arrivals.first_side,
-        "client_ended_s": None if client_end is None else round(client_end.after_s, 6),
-        "server_ended_s": None if server_end is None else round(server_end.after_s, 6),
-        "held_by": None if first is None else first.held_by,
+        "client": connection.client,
+        "open_for_s": round(connection.open_for_s, 6),
+        "bytes_upstream": connection.bytes_upstream,
+        "bytes_downstream": connection.bytes_downstream,
+        "first_ended": connection.first_ended,
+        "client_ended_s": _rounded(connection.client_ended_s),
+        "server_ended_s": _rounded(connection.server_ended_s),
+        "held_by": connection.held_by,
     }
 
 
-def status_view(proxies: list[Proxy], partitions: list[ActivePartition], kernel: Capabilities) -> Json:
+def status_view(status: Status, wall: WallClock) -> Json:
     """What runs: every proxy with what it is bound to, how much there is of everything, and what the kernel allows."""
     return {
-        **capabilities_view(kernel),
-        "partitions": [one.spec.id for one in partitions],
-        "connections": sum(len(proxy.connections) for proxy in proxies),
-        "faults": sum(len(proxy.spec.faults) for proxy in proxies),
-        "proxies": [_proxy_status(proxy) for proxy in proxies],
+        **capabilities_view(status.capabilities),
+        "partitions": [one.spec.id for one in status.partitions],
+        "connections": sum(proxy.connections for proxy in status.proxies),
+        "faults": sum(len(proxy.faults) for proxy in status.proxies),
+        "proxies": [_proxy_status(proxy, wall) for proxy in status.proxies],
     }
 
 
@@ -168,26 +162,31 @@ def fault_type_view(fault: type[Fault]) -> Json:
     }
 
 
-def _proxy_status(proxy: Proxy) -> Json:
+def _proxy_status(proxy: ProxyStatus, wall: WallClock) -> Json:
     spec = proxy.spec
     return {
         "name": spec.name,
         "protocol": spec.protocol,
-        "listen": str(bound_address(proxy)),
+        "listen": str(proxy.listen),
         "listening_on": [str(address) for address in proxy.listening_on],
         "upstream": str(spec.upstream),
         "enabled": spec.enabled,
-        "connections": len(proxy.connections),
-        "bytes_upstream": proxy.bytes("upstream"),
-        "bytes_downstream": proxy.bytes("downstream"),
-        "partitions": proxy.partitions,
-        "faults": [fault_view(proxy, fault) for fault in spec.faults],
+        "connections": proxy.connections,
+        "bytes_upstream": proxy.bytes_upstream,
+        "bytes_downstream": proxy.bytes_downstream,
+        "partitions": list(proxy.partitions),
+        "faults": [fault_view(fault, wall) for fault in proxy.faults],
+        **origin_view(proxy.origin, wall),
     }
 
 
-def _visibility(hiding: Sequence[Proxy]) -> Json:
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
+def _visibility(obstacles: Iterable[str]) -> Json:
     """Return whether connection attempts are visible on proxies where a fault keeps clients from connecting."""
-    obstacle = next(filter(None, (proxy.attempts_obstacle() for proxy in hiding)), None)
+    obstacle = next(filter(None, obstacles), None)
     return {"attempts_visible": obstacle is None, "attempts_reason": obstacle}
 
 

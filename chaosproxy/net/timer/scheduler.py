@@ -1,6 +1,6 @@
-"""The one timer of the process: calls each pipe when its next step is due.
+"""The one timer of the process: calls each pipe when its next step is due, and each alarm at its time.
 
-The Scheduler keeps a heap of (due time, pipe), with at most one valid entry per pipe. The timer is
+The Scheduler keeps a heap of (due time, owner), with at most one valid entry per owner. The timer is
 armed for the earliest entry only, and only when that changes, since arming costs about 20 µs. On
 Linux the timer is a timerfd on CLOCK_MONOTONIC, which is never early and 0.1 to 0.35 ms late. The
 event loops' own timers have a resolution of 1 ms, and fire early (uvloop) or round up (epoll_wait).
@@ -19,7 +19,7 @@ from typing import Protocol
 
 from chaosproxy.faults.base import NEVER
 
-__all__ = ["Clock", "Scheduler", "LoopTimer", "Timed", "best_timer"]
+__all__ = ["Clock", "LoopTimer", "MakeTimer", "Scheduler", "Timed", "best_timer"]
 
 _SLICE = 0.005
 """Seconds of work before the loop runs other callbacks; the remaining entries follow right after."""
@@ -52,10 +52,14 @@ class Timer(Protocol):
     def close(self) -> None: ...
 
 
+MakeTimer = Callable[[Callable[[], None]], Timer]
+"""Makes the timer that is to call back."""
+
+
 class Scheduler:
     """Calls scheduled objects in the order of their due times."""
 
-    def __init__(self, clock: Clock, make_timer: Callable[[Callable[[], None]], Timer]) -> None:
+    def __init__(self, clock: Clock, make_timer: MakeTimer) -> None:
         self.clock = clock
         self._heap: list[tuple[float, int, Timed]] = []
         self._ordinals = itertools.count()
@@ -97,8 +101,8 @@ class Scheduler:
                 timed.scheduled_at = NEVER
                 try:
                     timed.on_due(now)
-                except Exception:  # a failing pipe must not stop the timer of all pipes
-                    logger.exception("a pipe failed; its connection is reset")
+                except Exception:  # a failing call must not stop the timer of all
+                    logger.exception("a scheduled call failed; if it was a pipe's, its connection is reset")
                     timed.on_bug()
         finally:
             self._firing = False
@@ -139,7 +143,7 @@ class LoopTimer:
             self._fire()
 
 
-def best_timer(loop: asyncio.AbstractEventLoop, clock: Clock) -> Callable[[Callable[[], None]], Timer]:
+def best_timer(loop: asyncio.AbstractEventLoop, clock: Clock) -> MakeTimer:
     """Return a factory for the most accurate timer on this platform and clock."""
     if sys.platform == "linux" and clock is time.monotonic:
         from chaosproxy.net.timer.timerfd import TimerFd

@@ -42,7 +42,7 @@ def test_every_fault_type_is_listed_with_a_schema_that_is_one() -> None:
 def test_the_description_is_whole() -> None:
     async def scenario() -> None:
         async with serving() as api:
-            document = (await api.ask("GET", "/v1/openapi.json")).body
+            document = (await api.ask("GET", "/v1/openapi.json")).whole
             assert document == DOCUMENT
             assert document["openapi"] == "3.1.0"
             operations = [one for methods in document["paths"].values() for one in methods.values()]

@@ -8,18 +8,24 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from chaosproxy.events import Event, FaultExpired
 from chaosproxy.net.kernel.capabilities import probe
 from tests.control.serving import Api, echo_server, serving
+from tests.net.clockwork import Clockwork
 
 Json: TypeAlias = dict[str, Any]
 
 
 def play(scenario: Callable[[Api], Awaitable[None]]) -> None:
     """With app → db, app → cache and cache → db, all in front of an echo server, and a proxy between no nodes."""
+    timed(lambda api, _: scenario(api))
+
+
+def timed(scenario: Callable[[Api, Clockwork], Awaitable[None]]) -> None:
+    """The same; the scenario moves time."""
 
     async def main() -> None:
-        async with asyncio.timeout(60), echo_server() as port, serving() as api:
+        time = Clockwork()
+        async with asyncio.timeout(60), echo_server() as port, serving(time=time) as api:
             for name, client, server in (
                 ("app-db", "app", "db"), ("app-cache", "app", "cache"), ("cache-db", "cache", "db"),
                 ("plain", None, None),
@@ -27,7 +33,7 @@ def play(scenario: Callable[[Api], Awaitable[None]]) -> None:
                 upstream = f"127.0.0.1:{port}"
                 wish = {"name": name, "listen": "127.0.0.1:0", "upstream": upstream, "from": client, "to": server}
                 assert (await api.ask("POST", "/v1/proxies", wish)).status == 201
-            await scenario(api)
+            await scenario(api, time)
 
     asyncio.run(main())
 
@@ -61,18 +67,6 @@ async def reach(api: Api) -> str:
         for receiver, way in row.items()
         if way is not None
     )
-
-
-def expiry(api: Api, fault: str) -> asyncio.Event:
-    """Set when a fault of that name has ended by itself on every proxy that had it."""
-    over = asyncio.Event()
-
-    def hear(event: Event) -> None:
-        if isinstance(event, FaultExpired) and not any(one.active_fault(fault) for one in api.supervisor.proxies()):
-            over.set()
-
-    api.supervisor.bus.subscribe(hear)
-    return over
 
 
 WHOLE = "app>db app>cache db>app db>cache cache>app cache>db"
@@ -185,27 +179,26 @@ def test_a_paused_node_holds_everything_and_then_goes_on() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "fault", "proxies"),
     [
-        ("nodes/cache/crash", {"down": "50ms"}, "crash:cache", ["app-cache", "cache-db"]),
-        ("nodes/cache/pause", {"for": "50ms"}, "pause:cache", ["app-cache", "cache-db"]),
-        ("proxies/app-db/crash", {"down": "50ms"}, "crash", ["app-db"]),
-        ("proxies/app-db/pause", {"for": "50ms"}, "pause", ["app-db"]),
+        ("nodes/cache/crash", {"down": "50m"}, "crash:cache", ["app-cache", "cache-db"]),
+        ("nodes/cache/pause", {"for": "50m"}, "pause:cache", ["app-cache", "cache-db"]),
+        ("proxies/app-db/crash", {"down": "50m"}, "crash", ["app-db"]),
+        ("proxies/app-db/pause", {"for": "50m"}, "pause", ["app-db"]),
     ],
 )
 def test_with_a_duration_it_comes_back_by_itself(path: str, body: Json, fault: str, proxies: list[str]) -> None:
-    async def scenario(api: Api) -> None:
-        over = expiry(api, fault)
+    async def scenario(api: Api, time: Clockwork) -> None:
         answer = await api.ask("POST", f"/v1/{path}", body)
         assert answer.status == 200
-        assert (answer.body["fault"], answer.body["ttl"], answer.body["proxies"]) == (fault, "50ms", proxies)
+        assert (answer.body["fault"], answer.body["ttl"], answer.body["proxies"]) == (fault, "50m", proxies)
         assert {one.spec.name for one in api.supervisor.proxies() if one.active_fault(fault)} == set(proxies)
-        await over.wait()
+        time.run_to(3000.0)
         assert (await api.ask("GET", "/v1/status")).body["faults"] == 0
         assert await reach(api) == WHOLE
         connection = await dial(api, proxies[0])
         assert await echo(connection, b"back") == b"back"
         await hang_up(connection)
 
-    play(scenario)
+    timed(scenario)
 
 
 @pytest.mark.parametrize("verb", ["crash", "pause"])
@@ -224,15 +217,17 @@ def test_a_single_proxy_is_no_node(verb: str) -> None:
 
 
 def test_a_second_verb_sets_the_time_anew() -> None:
-    async def scenario(api: Api) -> None:
-        over = expiry(api, "crash:db")
-        await api.ask("POST", "/v1/nodes/db/crash")
-        again = await api.ask("POST", "/v1/nodes/db/crash", {"down": "20ms"})
-        assert again.body["ttl"] == "20ms"
-        await over.wait()
+    async def scenario(api: Api, time: Clockwork) -> None:
+        await api.ask("POST", "/v1/nodes/db/crash", {"down": "10s"})
+        time.run_to(9.0)
+        again = await api.ask("POST", "/v1/nodes/db/crash", {"down": "20s"})
+        assert again.body["ttl"] == "20s"
+        time.run_to(28.9)
+        assert (await states(api))["db"] == "crashed"
+        time.run_to(29.0)
         assert (await states(api))["db"] == "up"
 
-    play(scenario)
+    timed(scenario)
 
 
 def test_two_nodes_that_are_down_at_once_come_back_one_by_one() -> None:

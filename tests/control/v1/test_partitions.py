@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from chaosproxy.events import Event, PartitionAdded, PartitionExpired, PartitionFlapped, PartitionRemoved
+from chaosproxy.events import Event, PartitionAdded, PartitionExpired, PartitionRemoved
 from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from tests.control.serving import Api, serving
+from tests.net.clockwork import Clockwork
 
 Json: TypeAlias = dict[str, Any]
 
@@ -28,9 +29,9 @@ HERE = "/v1/partitions"
 
 
 @asynccontextmanager
-async def nodes_serving() -> AsyncIterator[Api]:
+async def nodes_serving(time: Clockwork | None = None) -> AsyncIterator[Api]:
     """Two proxies between three nodes, and one between none, on a machine without filters."""
-    async with asyncio.timeout(60), serving(kernel=NO_FILTERS) as api:
+    async with asyncio.timeout(60), serving(kernel=NO_FILTERS, time=time) as api:
         for name, nodes in (("db", APP_DB), ("cache", {"from": "app", "to": "cache"}), ("plain", {})):
             wish = {"name": name, "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", **nodes}
             assert (await api.ask("POST", "/v1/proxies", wish)).status == 201
@@ -45,6 +46,17 @@ def play(scenario: Callable[[Api], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
+def timed(scenario: Callable[[Api, Clockwork], Awaitable[None]]) -> None:
+    """The scenario moves time."""
+
+    async def main() -> None:
+        time = Clockwork()
+        async with nodes_serving(time) as api:
+            await scenario(api, time)
+
+    asyncio.run(main())
+
+
 async def cuts(api: Api) -> dict[str, list[str]]:
     """The partitions through each proxy, as three places tell them."""
     listed = {one["name"]: one["partitions"] for one in (await api.ask("GET", "/v1/proxies")).body["proxies"]}
@@ -52,19 +64,6 @@ async def cuts(api: Api) -> dict[str, list[str]]:
     assert listed == {one["name"]: one["partitions"] for one in status["proxies"]}
     assert status["partitions"] == [one["id"] for one in (await api.ask("GET", HERE)).body["partitions"]]
     return {name: through for name, through in listed.items() if through}
-
-
-class Watch:
-    """Waits for events."""
-
-    def __init__(self, api: Api) -> None:
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        api.supervisor.bus.subscribe(self._events.put_nowait)
-
-    async def next(self, kind: type[Event]) -> Any:
-        while not isinstance(event := await self._events.get(), kind):
-            pass
-        return event
 
 
 # ── one partition ─────────────────────────────────────────────────────────────────────────
@@ -75,7 +74,7 @@ def test_a_partition_is_added_listed_shown_and_removed() -> None:
         assert (await api.ask("GET", HERE)).body == {"partitions": []}
         added = await api.ask("POST", HERE, {**APP_DB, "one_way": True, "ttl": "90s"})
         assert (added.status, added.headers["Location"]) == (201, f"{HERE}/partition-1")
-        told = dict(added.body)
+        told = dict(added.whole)
         assert 0 <= told.pop("age_s") < 5
         assert 85 < told.pop("heals_after_s") <= 90
         not_here = [told.pop(key) for key in ("groups", "topology", "nodes", "preset")]
@@ -89,8 +88,8 @@ def test_a_partition_is_added_listed_shown_and_removed() -> None:
         assert {key: told[key] for key in wanted} == wanted
         assert await cuts(api) == {"db": ["partition-1"]}
         for shown in (
-            (await api.ask("GET", f"{HERE}/partition-1")).body,
-            (await api.ask("GET", HERE)).body["partitions"][0],
+            (await api.ask("GET", f"{HERE}/partition-1")).whole,
+            (await api.ask("GET", HERE)).whole["partitions"][0],
         ):
             assert {key: shown[key] for key in told} == told
         removed = await api.ask("DELETE", f"{HERE}/partition-1")
@@ -269,38 +268,34 @@ def test_a_proxy_that_comes_is_cut_and_one_that_is_patched_is_cut_or_mended() ->
 
 
 def test_events_tell_who_asked_and_that_a_ttl_ran_out() -> None:
-    async def scenario(api: Api) -> None:
-        watch = Watch(api)
+    async def scenario(api: Api, time: Clockwork) -> None:
+        told: list[Event] = []
+        api.supervisor.bus.subscribe(told.append)
         await api.ask("POST", HERE, {**APP_DB, "id": "hand"})
-        added = await watch.next(PartitionAdded)
+        [added] = told
+        assert isinstance(added, PartitionAdded)
         assert (added.partition, added.proxies, added.by) == ("hand", 1, "rest")
         assert (added.effective_mode, added.mode_reason) == ("stream", WHY)
         await api.ask("DELETE", f"{HERE}/hand")
-        assert (await watch.next(PartitionRemoved)).by == "rest"
-        await api.ask("POST", HERE, {**APP_DB, "id": "brief", "ttl": "20ms"})
-        assert (await watch.next(PartitionExpired)).partition == "brief"
+        assert told[1:] == [PartitionRemoved(partition="hand", by="rest")]
+        await api.ask("POST", HERE, {**APP_DB, "id": "brief", "ttl": "20m"})
+        time.run_to(1200.0)
+        assert told[3:] == [PartitionExpired(partition="brief", at=1200.0)]
         assert await cuts(api) == {}
 
-    play(scenario)
+    timed(scenario)
 
 
 def test_a_flaky_link_shows_whether_it_is_cut() -> None:
-    async def scenario(api: Api) -> None:
-        watch = Watch(api)
-        await api.ask("POST", HERE, {**APP_DB, "id": "long", "preset": "flaky-link", "down": "1h", "up": "1h"})
-        assert (await api.ask("GET", f"{HERE}/long")).body["is_cut"] is True
-        assert await cuts(api) == {"db": ["long"]}
-        await api.ask("DELETE", f"{HERE}/long")
-        await api.ask("POST", HERE, {**APP_DB, "id": "flaky", "preset": "flaky-link", "down": "30ms", "up": "1h"})
-        assert (await watch.next(PartitionFlapped)).is_cut is False
-        shown = (await api.ask("GET", f"{HERE}/flaky")).body
-        assert (shown["is_cut"], [one["proxy"] for one in shown["proxies"]]) == (False, ["db"])
-        assert await cuts(api) == {}
-        await api.ask("DELETE", f"{HERE}/flaky")
-        await api.ask("POST", HERE, {**APP_DB, "id": "quick", "preset": "flaky-link", "down": "30ms", "up": "30ms"})
-        assert [(await watch.next(PartitionFlapped)).is_cut for _ in range(4)] == [False, True] * 2
+    async def scenario(api: Api, time: Clockwork) -> None:
+        await api.ask("POST", HERE, {**APP_DB, "id": "flaky", "preset": "flaky-link", "down": "1h", "up": "1h"})
+        for is_cut in (True, False, True, False):
+            shown = (await api.ask("GET", f"{HERE}/flaky")).body
+            assert (shown["is_cut"], [one["proxy"] for one in shown["proxies"]]) == (is_cut, ["db"])
+            assert await cuts(api) == ({"db": ["flaky"]} if is_cut else {})
+            time.go_to(time.timer.due)
 
-    play(scenario)
+    timed(scenario)
 
 
 # ── healing ───────────────────────────────────────────────────────────────────────────────

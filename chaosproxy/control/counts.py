@@ -1,0 +1,134 @@
+"""What was counted, as plain values: made here from the live objects when metrics are collected.
+
+As in `control.status`, a value holds no live object: histograms are copied, so that the counts of
+one collection belong together and can be sent to another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from chaosproxy.faults.base import Direction
+from chaosproxy.net.attempts import SharedTap
+from chaosproxy.net.proxy import Proxy
+from chaosproxy.tallies import FaultTally, Histogram, RouteTally, Side, TcpInfo
+
+__all__ = ["Counts", "FaultCounts", "ProxyCounts", "RouteCounts", "counts_of", "proxy_counts"]
+
+_DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+_SIDES: tuple[Side, ...] = get_args(Side)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultCounts:
+    """What one fault has done, on or gone."""
+
+    name: str
+    is_on: bool
+    connections: int
+    messages: int
+    chunks: int
+    delay: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCounts:
+    """The exchanges of one method and route."""
+
+    method: str
+    route: str
+    statuses: tuple[int, ...]
+    """Exchanges that have ended, by the class of their status; the first is for those without a response."""
+    first_byte: Histogram
+    last_byte: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyCounts:
+    """What one proxy has done."""
+
+    name: str
+    protocol: str
+    opened: int
+    attempts: Mapping[str, int]
+    """Connection attempts that a fault refused, left unanswered or reset, by result."""
+    syn_retransmits: int
+    connections: int
+    half_ended: int
+    closed: Mapping[str, int]
+    """By cause."""
+    dial_failures: int
+    dial: Histogram
+    tls_handshakes: Mapping[tuple[Side, str], int]
+    """By side and result."""
+    tls_seconds: Mapping[Side, Histogram]
+    bytes: Mapping[Direction, int]
+    held: Mapping[Direction, int]
+    dropped: Mapping[Direction, int]
+    faults: tuple[FaultCounts, ...]
+    modes: Mapping[str, str]
+    """The mode of each fault that is on, where its type has modes."""
+    tcp: Mapping[Side, tuple[TcpInfo, ...]]
+    """Of a sample of the open connections."""
+    routes: tuple[RouteCounts, ...]
+    in_flight: int
+    """HTTP requests without a complete response."""
+    not_framed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What all of it has done."""
+
+    proxies: tuple[ProxyCounts, ...]
+    partitions: int
+    cut: frozenset[tuple[str, str]]
+    """The pairs that are cut now."""
+    attempts_visible: bool
+    """Connection attempts that faults hide can be seen on this machine."""
+    missed: int
+    """Packets of connection attempts that arrived too fast to be counted."""
+
+
+def counts_of(
+    proxies: Iterable[Proxy], partitions: int, cut: frozenset[tuple[str, str]], tap: SharedTap
+) -> Counts:
+    return Counts(tuple(map(proxy_counts, proxies)), partitions, cut, tap.capability.available, tap.missed)
+
+
+def proxy_counts(proxy: Proxy) -> ProxyCounts:
+    tally = proxy.tally
+    return ProxyCounts(
+        name=proxy.spec.name,
+        protocol=proxy.spec.protocol,
+        opened=tally.opened,
+        attempts=dict(tally.attempts),
+        syn_retransmits=tally.syn_retransmits,
+        connections=len(proxy.connections),
+        half_ended=proxy.half_ended(),
+        closed=dict(tally.closed),
+        dial_failures=tally.dial_failures,
+        dial=tally.dial.copy(),
+        tls_handshakes=dict(tally.tls_handshakes),
+        tls_seconds={side: seconds.copy() for side, seconds in tally.tls_seconds.items()},
+        bytes={direction: proxy.bytes(direction) for direction in _DIRECTIONS},
+        held={direction: proxy.held(direction) for direction in _DIRECTIONS},
+        dropped={direction: proxy.dropped(direction) for direction in _DIRECTIONS},
+        faults=tuple(_fault(name, proxy, counted) for name, counted in proxy.fault_tallies().items()),
+        modes=proxy.fault_modes(),
+        tcp={side: tuple(proxy.tcp(side)) for side in _SIDES},
+        routes=tuple(_route(*where, counted) for where, counted in tally.routes.items() if any(counted.statuses)),
+        in_flight=proxy.exchanges_in_flight(),
+        not_framed=tally.not_framed,
+    )
+
+
+def _fault(name: str, proxy: Proxy, counted: FaultTally) -> FaultCounts:
+    is_on = proxy.is_active(name)
+    return FaultCounts(name, is_on, counted.connections, counted.messages, counted.chunks, counted.delay.copy())
+
+
+def _route(method: str, route: str, counted: RouteTally) -> RouteCounts:
+    return RouteCounts(method, route, tuple(counted.statuses), counted.first_byte, counted.last_byte)

@@ -1,0 +1,195 @@
+"""What runs, as plain values: made here from the live objects, and read by views and the command line.
+
+    Proxy, ActiveFault, Connection, ActivePartition ─▶ ProxyStatus, FaultStatus, ConnectionStatus, PartitionStatus
+
+A status is frozen, compares by value and holds no socket, task or live object, so that it can be
+sent to another process. Times are those of the data plane's clock; a view puts them in words.
+What was counted for metrics is in `control.counts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from chaosproxy.control.origin import Origin
+from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.faults.base import Direction, Mode
+from chaosproxy.model.address import Address
+from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.partition import PartitionSpec
+from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.topology import Cut
+from chaosproxy.net.kernel.capabilities import Capability
+from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.stream.connection import Connection
+from chaosproxy.tallies import Side
+
+__all__ = [
+    "ConnectionStatus", "FaultStatus", "PartStatus", "PartitionStatus", "ProxyStatus", "Status", "bound_address",
+    "connection_status", "fault_status", "partition_status", "proxy_status",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FaultStatus:
+    """A fault on one proxy."""
+
+    spec: FaultSpec
+    mode: Mode | None
+    """The mode it acts in; None where its type has no modes."""
+    why: str
+    """Why `auto` became stream; empty otherwise."""
+    attempts_obstacle: str | None
+    """Why connection attempts that the fault hides are not visible; empty where they are, None where it hides none."""
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyStatus:
+    """A proxy, its faults and its traffic."""
+
+    spec: ProxySpec
+    listening_on: tuple[Address, ...]
+    """Every bound address with its real port; empty when it is disabled."""
+    connections: int
+    bytes_upstream: int
+    bytes_downstream: int
+    severed: frozenset[Direction]
+    """The directions in which nothing gets through."""
+    partitions: tuple[str, ...]
+    """The partitions that go through it, by id."""
+    faults: tuple[FaultStatus, ...]
+    origin: Origin
+
+    @property
+    def listen(self) -> Address:
+        """Where clients connect: as desired, with the port that was picked where port 0 was asked for."""
+        return bound_address(self.spec, self.listening_on)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """An open connection."""
+
+    proxy: str
+    ordinal: int
+    client: str
+    """The client's address."""
+    open_for_s: float
+    bytes_upstream: int
+    bytes_downstream: int
+    first_ended: Side | None
+    """The side that ended first by itself."""
+    client_ended_s: float | None
+    """Seconds from accept to the end of the client's side."""
+    server_ended_s: float | None
+    held_by: str | None
+    """The fault that held the first end back."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """The part of a partition in one proxy."""
+
+    proxy: str
+    mode: Mode | None
+    why: str
+    attempts_obstacle: str
+    """Why connection attempts that it hides are not visible; empty where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """A partition."""
+
+    spec: PartitionSpec
+    cut: Cut
+    """The pairs (sender, receiver) that it cuts."""
+    is_cut: bool
+    """False while a flaky link is whole."""
+    parts: tuple[PartStatus, ...]
+    origin: Origin
+    lasts: float | None
+    """Seconds from its beginning to its end; None where somebody has to heal it."""
+
+    @property
+    def modes(self) -> list[Mode]:
+        """The modes it acts in: one, or both where proxies differ."""
+        return sorted({part.mode for part in self.parts if part.mode is not None})
+
+    @property
+    def why(self) -> str:
+        """Why `auto` became stream, on the first proxy where it did."""
+        return next((part.why for part in self.parts if part.why), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything that runs."""
+
+    seed: int
+    proxies: tuple[ProxyStatus, ...]
+    partitions: tuple[PartitionStatus, ...]
+    capabilities: tuple[Capability, ...]
+
+
+def bound_address(spec: ProxySpec, listening_on: Sequence[Address]) -> Address:
+    """The desired listen address, with its real port once it is bound."""
+    if not listening_on or spec.listen.is_unix:
+        return spec.listen
+    return Address(spec.listen.host, listening_on[0].port)
+
+
+def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]) -> ProxyStatus:
+    """`of_fault` tells the origin of each fault by its name."""
+    return ProxyStatus(
+        spec=proxy.spec,
+        listening_on=tuple(proxy.listening_on),
+        connections=len(proxy.connections),
+        bytes_upstream=proxy.bytes("upstream"),
+        bytes_downstream=proxy.bytes("downstream"),
+        severed=frozenset(direction for direction in get_args(Direction) if proxy.severed(direction)),
+        partitions=tuple(proxy.partitions),
+        faults=tuple(fault_status(proxy, fault, of_fault(fault.name)) for fault in proxy.spec.faults),
+        origin=origin,
+    )
+
+
+def fault_status(proxy: Proxy, fault: FaultSpec, origin: Origin) -> FaultStatus:
+    active = proxy.active_fault(fault.name)
+    mode, why = (None, "") if active is None else (active.resolved.mode, active.resolved.why)
+    hides = active is not None and active.hides is not None
+    return FaultStatus(fault, mode, why, proxy.attempts_obstacle() if hides else None, origin)
+
+
+def connection_status(connection: Connection) -> ConnectionStatus:
+    ends = connection.arrivals
+    return ConnectionStatus(
+        proxy=connection.owner.name,
+        ordinal=connection.ordinal,
+        client=connection.client_address,
+        open_for_s=connection.scheduler.clock() - connection.accepted_at,
+        bytes_upstream=connection.upstream.bytes,
+        bytes_downstream=connection.downstream.bytes,
+        first_ended=ends.first_side,
+        client_ended_s=None if ends.client is None else ends.client.after_s,
+        server_ended_s=None if ends.server is None else ends.server.after_s,
+        held_by=None if ends.first is None else ends.first.held_by,
+    )
+
+
+def partition_status(active: ActivePartition, proxies: Iterable[Proxy]) -> PartitionStatus:
+    """`proxies` are those that run."""
+    obstacles = {proxy.spec.name: proxy.attempts_obstacle() for proxy in proxies if proxy.spec.name in active.parts}
+    return PartitionStatus(
+        spec=active.spec,
+        cut=active.cut,
+        is_cut=active.is_cut,
+        parts=tuple(
+            PartStatus(name, part.mode, part.why, obstacles.get(name, "")) for name, part in active.parts.items()
+        ),
+        origin=Origin(active.by, active.since),
+        lasts=active.lasts,
+    )

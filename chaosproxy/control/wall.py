@@ -1,0 +1,34 @@
+"""The data plane's clock in words: wall-clock time is known at the edge alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from chaosproxy.net.timer.scheduler import Clock
+
+__all__ = ["WallClock"]
+
+_DRIFT_S = 1.0
+"""A wall clock that was set, or a machine that slept, shows as a greater difference than this."""
+
+
+class WallClock:
+    """Writes times of the data plane's clock as dates, the same time always as the same date."""
+
+    def __init__(self, clock: Clock, wall: Callable[[], float] = time.time) -> None:
+        self._clock, self._wall = clock, wall
+        self._ahead = wall() - clock()
+
+    def date(self, moment: float) -> str:
+        """Return a time of the data plane's clock as RFC 3339, in UTC, to the millisecond."""
+        ahead = self._wall() - self._clock()
+        if abs(ahead - self._ahead) > _DRIFT_S:
+            self._ahead = ahead
+        date = datetime.fromtimestamp(self._ahead + moment, UTC)
+        return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def age(self, moment: float) -> float:
+        """Return the seconds since then."""
+        return round(max(0.0, self._clock() - moment), 3)

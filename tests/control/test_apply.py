@@ -1,0 +1,194 @@
+"""A configuration applied to a running supervisor, and then another: what becomes of things that others made."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.errors import CannotListen, Unsupported
+from chaosproxy.events import FaultRemoved, PartitionRemoved, ProxyRemoved
+from chaosproxy.model import Config, ProxySpec
+from tests.net.building import fault, partition, proxy
+from tests.net.harness import Stage, receive, run, send
+from tests.net.tls_peers import Certs
+
+LOOP = "uvloop"
+FILE, REST = "file", "rest"
+APP_DB = {"from": "app", "to": "db"}
+
+
+def db(**settings: object) -> ProxySpec:
+    return proxy("db", **{"upstream": "127.0.0.1:9", **APP_DB, **settings})
+
+
+def slow(delay: str = "1ms") -> dict[str, object]:
+    return {"type": "latency", "delay": delay}
+
+
+def made(supervisor: Supervisor) -> dict[str, str]:
+    """Who made each proxy, fault and partition: `db`, `db/slow`, `cut!`."""
+    status = supervisor.status()
+    found = {one.spec.name: one.origin.by for one in status.proxies}
+    found |= {f"{one.spec.name}/{it.spec.name}": it.origin.by for one in status.proxies for it in one.faults}
+    return found | {f"{one.spec.id}!": one.origin.by for one in status.partitions}
+
+
+def test_what_rest_made_stays_unless_the_file_names_it() -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        first = Config(proxies=(db(faults={"own": slow(), "old": slow()}),), partitions=(partition("cut", **APP_DB),))
+        await supervisor.apply(first, FILE)
+        await supervisor.add_proxy(proxy("extra", upstream="127.0.0.1:9", faults={"x": slow()}), REST)
+        supervisor.put_fault("db", fault("added", **slow()), REST)
+        supervisor.partitions.add(partition("other", **APP_DB), REST)
+        assert made(supervisor) == {
+            "db": FILE, "db/own": FILE, "db/old": FILE, "db/added": REST, "extra": REST, "extra/x": REST,
+            "cut!": FILE, "other!": REST,
+        }  # fmt: skip
+
+        await supervisor.apply(Config(proxies=(db(faults={"own": slow()}),)), FILE)
+        assert made(supervisor) == {
+            "db": FILE, "db/own": FILE, "db/added": REST, "extra": REST, "extra/x": REST, "other!": REST,
+        }  # fmt: skip
+
+        named = replace(supervisor.proxy("extra").spec, faults=(fault("x", **slow()), fault("y", **slow())))
+        second = Config(
+            proxies=(db(faults={"added": slow("2ms")}), named), partitions=(partition("other", **APP_DB),)
+        )
+        await supervisor.apply(second, FILE)
+        assert set(made(supervisor)) == {"db", "db/added", "extra", "extra/x", "extra/y", "other!"}
+        assert set(made(supervisor).values()) == {FILE}
+
+        await supervisor.apply(Config(), FILE)
+        assert made(supervisor) == {}
+
+    run(LOOP, scenario)
+
+
+def test_what_the_file_names_is_as_it_says_whoever_changed_it() -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        config = Config(proxies=(db(faults={"own": slow()}),), partitions=(partition("cut", **APP_DB),))
+        await supervisor.apply(config, FILE)
+        supervisor.put_fault("db", fault("own", **slow("9s")), REST)
+        await supervisor.change_proxy(replace(supervisor.proxy("db").spec, service="changed"), REST)
+        supervisor.partitions.remove("cut", REST)
+        supervisor.partitions.add(partition("cut", one_way=True, **APP_DB), REST)
+        assert made(supervisor) == {"db": FILE, "db/own": FILE, "cut!": REST}, "a change does not alter the maker"
+
+        await supervisor.apply(config, FILE)
+        assert supervisor.proxy("db").spec == config.proxies[0]
+        [cut] = supervisor.partitions.all()
+        assert (cut.spec, cut.by) == (config.partitions[0], FILE)
+        assert made(supervisor) == {"db": FILE, "db/own": FILE, "cut!": FILE}
+
+    run(LOOP, scenario)
+
+
+def test_things_of_others_go_on_undisturbed() -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair(faults={"slow": slow()})  # made by "test"
+        where = running.listening_on
+        since = stage.supervisor.status().proxies[0].origin.since
+        told = len(stage.events)
+        await stage.supervisor.apply(Config(proxies=(db(),)), FILE)
+        assert [event.kind for event in stage.events[told:]] == ["proxy_added"]
+        assert (running.listening_on, [one.name for one in running.spec.faults]) == (where, ["slow"])
+        await send(client, b"same connection")
+        assert await receive(server, 15) == b"same connection"
+        assert stage.supervisor.status().proxies[0].origin.since == since
+
+        await stage.supervisor.apply(Config(proxies=(replace(running.spec, faults=()), db())), FILE)
+        assert made(stage.supervisor) == {"proxy": FILE, "proxy/slow": "test", "db": FILE}
+        assert running.listening_on == where
+        await send(client, b"still")
+        assert await receive(server, 5) == b"still"
+
+    run(LOOP, scenario)
+
+
+def test_a_proxy_that_goes_takes_its_faults_along() -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        await supervisor.apply(Config(proxies=(db(),)), FILE)
+        supervisor.put_fault("db", fault("mine", **slow()), REST)
+        await supervisor.apply(Config(), FILE)
+        assert made(supervisor) == {}
+        await supervisor.add_proxy(db(faults={"mine": slow()}), "scenario")
+        assert made(supervisor) == {"db": "scenario", "db/mine": "scenario"}, "nothing is left of those before"
+
+    run(LOOP, scenario)
+
+
+def test_a_partition_of_the_file_goes_through_proxies_of_others() -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        await supervisor.add_proxy(db(), REST)
+        await supervisor.apply(Config(partitions=(partition("cut", **APP_DB),)), FILE)
+        assert supervisor.proxy("db").partitions == ["cut"]
+        assert made(supervisor) == {"db": REST, "cut!": FILE}
+
+    run(LOOP, scenario)
+
+
+def test_a_fault_of_another_that_the_new_settings_do_not_allow_refuses_them(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    certs = Certs(tmp_path_factory.mktemp("certs"))
+
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        await supervisor.apply(Config(proxies=(db(listen_tls=certs.listen()),)), FILE)
+        supervisor.put_fault("db", fault("wrong", type="tls_handshake", how="expired_cert"), REST)
+        before = made(supervisor)
+        with pytest.raises(Unsupported) as refused:
+            await supervisor.apply(Config(proxies=(db(),)), FILE)
+        assert [one.field for one in refused.value.problems] == ["proxies.db.faults.wrong.type"]
+        assert made(supervisor) == before
+        assert supervisor.proxy("db").spec.listen_tls is not None
+
+    run(LOOP, scenario)
+
+
+def test_an_apply_that_fails_changes_no_maker() -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        await supervisor.add_proxy(db(faults={"f": slow()}), REST)
+        taken = stage.listener().getsockname()[1]
+        blocked = proxy("blocked", listen=f"127.0.0.1:{taken}", upstream="127.0.0.1:9")
+        with pytest.raises(CannotListen):
+            await supervisor.apply(Config(proxies=(db(faults={"f": slow()}), blocked)), FILE)
+        assert made(supervisor) == {"db": REST, "db/f": REST}
+
+    run(LOOP, scenario)
+
+
+def test_a_fault_that_comes_while_a_socket_is_bound_stays() -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        await supervisor.apply(Config(proxies=(db(),)), FILE)
+        moved = db(listen="localhost:0", faults={"own": slow()})
+        change = asyncio.ensure_future(supervisor.apply(Config(proxies=(moved,)), FILE))
+        await asyncio.sleep(0)  # it looks its address up
+        assert not change.done()
+        supervisor.put_fault("db", fault("late", **slow()), REST)
+        await change
+        assert made(supervisor) == {"db": FILE, "db/late": REST, "db/own": FILE}
+
+    run(LOOP, scenario)
+
+
+def test_events_say_who_asked() -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        cut = partition("cut", **APP_DB)
+        await supervisor.apply(Config(proxies=(db(faults={"f": slow()}),), partitions=(cut,)), FILE)
+        supervisor.remove_fault("db", "f", REST)
+        await supervisor.apply(Config(), FILE)
+        told = [(type(one), one.by) for one in stage.events if hasattr(one, "by") and "removed" in one.kind]  # type: ignore[attr-defined]
+        assert told == [(FaultRemoved, REST), (PartitionRemoved, FILE), (ProxyRemoved, FILE)]
+
+    run(LOOP, scenario)
