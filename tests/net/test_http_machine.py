@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -484,4 +485,4 @@ class HttpConnection(RuleBasedStateMachine):
 
 
 HttpConnection.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
-TestHttpConnection = HttpConnection.TestCase
+TestHttpConnection = pytest.mark.slow(HttpConnection.TestCase)

@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -440,7 +441,7 @@ class OnUvloop(Orders):
 _SETTINGS = settings(
     max_examples=ORDERS or 300, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestOnAsyncio = OnAsyncio.TestCase
+TestOnAsyncio = pytest.mark.slow(OnAsyncio.TestCase)
 TestOnAsyncio.settings = _SETTINGS
-TestOnUvloop = OnUvloop.TestCase
+TestOnUvloop = pytest.mark.slow(OnUvloop.TestCase)
 TestOnUvloop.settings = _SETTINGS
