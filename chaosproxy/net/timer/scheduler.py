@@ -40,7 +40,7 @@ class Timed(Protocol):
         """Do the work that was scheduled; called at `scheduled_at` or later. Schedule again if more is due later."""
 
     def on_bug(self) -> None:
-        """Called when `on_due` has raised: end the connection that this belongs to, if any."""
+        """End the connection that this belongs to, if any; called when `on_due` has raised."""
 
 
 class Timer(Protocol):
