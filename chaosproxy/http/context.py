@@ -1,7 +1,9 @@
-"""What all connections of one proxy in HTTP mode share: its settings, its routes, and who may want which request.
+"""What all connections of one proxy in HTTP mode share: settings, routes, and caches of request lines and messages.
 
-Every request asks by its request line; the answer is kept, since it takes longer to find
-than all else that is done for a request in which no fault is interested.
+Every request needs the facts about its request line (Line): the tally, and whether a fault may
+treat it. They are cached, since to find them takes longer than everything else that is done
+for a request of no interest to any fault. Whole messages are cached too, because polls, health
+checks and load repeat them byte for byte. The caches are cleared when settings or faults change.
 """
 
 from __future__ import annotations
@@ -17,47 +19,47 @@ from chaosproxy.tallies import ProxyTally, RouteTally
 __all__ = ["KEPT_EACH", "LONGEST_KEPT", "HttpSettings", "Line", "HttpContext"]
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
-"""Methods that metrics name (RFC 9110 §9, RFC 5789); all else is `other`, so that nobody can make series at will."""
+"""Methods that metrics name (RFC 9110 §9, RFC 5789); others count as `other`, which bounds the number of series."""
 
 _KEPT = 4096
-"""Request lines kept."""
+"""The most request lines in the cache."""
 
 LONGEST_KEPT = 2048
-"""Whole messages up to this length are kept, in bytes: with one of each length, at most 2 MiB each way."""
+"""Whole messages up to this length, in bytes, are cached: with one of each length, at most 2 MiB per direction."""
 KEPT_EACH = 16
-"""Of a connection's exchanges, the messages of each so-manieth are kept, from the first on. What comes again is known
-soon, and what never does is not made dearer by being kept."""
+"""The messages of every 16th exchange of a connection are cached, beginning with the first. Messages that repeat are
+known soon, and messages that never do cost little more."""
 
-NOBODY = Rules(())
+_NO_RULES = Rules(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """What a proxy's HTTP mode is told."""
+    """The settings of a proxy's HTTP mode."""
 
     strict: bool = False
-    """What cannot be framed is reset instead of passed on as it came."""
+    """Reset a connection that cannot be framed, instead of forwarding it as a plain stream."""
     announce: bool = False
-    """Answers that a fault made or changed say so in a header."""
+    """Name the faults that made or changed a response in a header of it."""
     head_limit: int = 64 * 1024
     """The longest head, in bytes."""
     hold_limit: int = 2**20
-    """How much of one body a fault may hold, in bytes."""
+    """The most bytes of one body that a fault may hold."""
     pipeline_limit: int = 1000
-    """Requests of one connection that may wait for their answers before its client is slowed."""
+    """Requests of one connection that may wait for their responses before its client is slowed."""
     obeys_callers: bool = False
-    """A request may ask for faults itself."""
+    """Obey requests that ask for faults themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is known about all requests with one request line."""
+    """The facts about all requests with one request line."""
 
     method: str
     tally: RouteTally
     passes: bool
-    """No fault can want them or their answers; the line is spelled as HTTP/1.1 has it, and says neither HEAD nor
-    CONNECT, whose answers are framed in ways of their own."""
+    """They may pass unframed: no fault treats them or their responses, and the line is HTTP/1.1 in its strict spelling.
+    HEAD and CONNECT never may, since their responses are framed in their own ways."""
 
 
 class HttpContext:
@@ -70,46 +72,46 @@ class HttpContext:
         self._routes = Routes(())
         self._tally = tally
         self._on_not_framed = on_not_framed
-        self._wanted = NOBODY
+        self._rules = _NO_RULES
         self.lines: dict[bytes, Line] = {}
         """By request line."""
-        # Polls, health checks and load come again byte for byte. To compare them costs a tenth of parsing them, and to
-        # find by its length what they are compared with costs no hash of the whole.
+        # To compare a message with a cached one costs a tenth of parsing it, and to find that one by its length costs
+        # no hash of the whole.
         self.latest_requests: dict[int, tuple[bytes, Line]] = {}
-        """By length: a whole request that passes, and its line."""
+        """By length: a whole request that may pass unframed, and its line."""
         self.latest_responses: dict[int, tuple[bytes, int]] = {}
         """By length: a whole response, and the class of its status."""
 
     def configure(self, settings: HttpSettings, routes: Sequence[str]) -> None:
-        """These hold from now on."""
+        """Use these settings and routes from now on."""
         self.settings = settings
-        self.head_limit, self.obeys_callers = settings.head_limit, settings.obeys_callers  # asked for by every request
+        self.head_limit, self.obeys_callers = settings.head_limit, settings.obeys_callers  # read for every request
         self._routes = Routes(routes)
         self._forget()
 
     def _forget(self) -> None:
-        """What is known was found out under rules, routes and limits that hold no longer."""
+        """Clear the caches: they were filled under rules, routes and limits that have changed."""
         self.lines.clear()
         self.latest_requests.clear()
         self.latest_responses.clear()
 
     def not_framed(self, reason: str) -> None:
-        """A connection cannot be framed, and is a stream from now on."""
+        """Count a connection that cannot be framed from now on."""
         self._tally.not_framed += 1
         self._on_not_framed(reason)
 
-    def want(self, rules: Rules) -> None:
-        """These are from now on the messages that faults may want."""
-        self._wanted = rules
+    def use_rules(self, rules: Rules) -> None:
+        """Take the matchers of the faults that treat messages from now on."""
+        self._rules = rules
         self._forget()
 
     def look_up(self, line: bytes) -> Line:
-        """`GET /path HTTP/1.1`; finds out, and keeps it."""
+        """Find and cache the facts about a request line such as `GET /path HTTP/1.1`."""
         start, _, version = line.rpartition(b" ")
         method, _, target = start.partition(b" ")
         name = method.decode("latin-1")
         passes = version == b"HTTP/1.1" and REQUEST_START.fullmatch(start) is not None and name not in _SPECIAL
-        passes = passes and not self._wanted.any_line(method, target)
+        passes = passes and not self._rules.any_line(method, target)
         found = Line(name, self.tally_of(name, target), passes)
         if len(self.lines) >= _KEPT:
             self.lines.clear()
@@ -117,7 +119,7 @@ class HttpContext:
         return found
 
     def tally_of(self, method: str, target: bytes | str) -> RouteTally:
-        """Where exchanges of that method and route are counted."""
+        """Return the tally of exchanges with that method and route."""
         key = (method if method in _METHODS else "other", self._routes.label(target))
         tally = self._tally.routes.get(key)
         if tally is None:

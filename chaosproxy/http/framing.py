@@ -1,11 +1,18 @@
-"""Where messages begin and end in a stream of bytes, exactly; the bytes themselves are never touched.
+"""Where messages begin and end in a stream of bytes, exactly; the bytes themselves are never changed.
 
-A Framer is fed what arrives and hands on pieces that, put together, are what it was fed:
-a head once it is whole, the payload of a body, and what frames it (the lines of chunks,
-trailers). It keeps back nothing but the beginning of a head.
+A Framer frames one direction of a connection. It is fed the bytes that arrive, and emits
+pieces that add up to the bytes it was fed: a head once it is whole, the payload of a body, and
+the framing of that (lines of chunks, trailers). It keeps back nothing but the beginning of a
+head. A MessageHandler (`Requests`, `Responses`) reads the heads, with the parsers of `parse`,
+and so decides how each body is framed.
 
-Limits (RFC 9112 leaves them to us): a head of `head_limit` bytes, a chunk's line of
-CHUNK_LINE, trailers like a head. What goes beyond, or cannot be framed, raises Unframed.
+The framer finds every boundary itself and lets the parser see heads alone: a head ends where
+its empty line is, for both, or the head is refused. One method per state takes a step; it
+returns the place in the chunk behind the bytes it has taken.
+
+Limits (RFC 9112 leaves them to implementations): `head_limit` bytes for a head and for
+trailers, CHUNK_LINE for the line of a chunk. Bytes beyond a limit, or that cannot be framed,
+raise Unframed.
 """
 
 from __future__ import annotations
@@ -20,10 +27,10 @@ from chaosproxy.http.parse import Body, HeadParser, Unframed, Unsized
 __all__ = ["CHUNK_LINE", "Emit", "Framer", "MessageHandler", "PieceKind"]
 
 CHUNK_LINE = 4096
-"""The longest line that may introduce a chunk, in bytes: extensions are of no use to anybody (RFC 9112 §7.1.1)."""
+"""The longest line that may introduce a chunk, in bytes: no known program uses extensions (RFC 9112 §7.1.1)."""
 
 PieceKind = Literal["head", "body", "frame"]
-"""`frame` is what frames a chunked body: lines of chunks, and trailers."""
+"""`frame` is the framing of a chunked body: lines of chunks, and trailers."""
 
 _BLANK = re.compile(rb"[\r\n]*")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]+)?\r\n")
@@ -31,27 +38,27 @@ _LAST = re.compile(
     rb"\r\n|(?!(?:content-length|transfer-encoding):)[!#$%&'*+.^_`|~0-9a-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n",
     re.IGNORECASE,
 )
-"""A line of trailers, or the empty one after them. One that would frame the message is refused (RFC 9110 §6.5.1)."""
+"""A line of trailers, or the empty line after them. A field that frames messages is refused (RFC 9110 §6.5.1)."""
 
 
 Emit: TypeAlias = Callable[[PieceKind, bytes, bool], None] | None
-"""Is given each piece, and whether its message ends with it; None where nobody wants them."""
+"""Called with each piece, and whether its message ends with it; None where pieces are only counted."""
 
 
 class MessageHandler(Protocol):
-    """Who understands the messages that a framer finds."""
+    """Reads the messages that a framer finds."""
 
     def make_parser(self) -> HeadParser:
-        """A parser for the head that begins now."""
+        """Return a parser for the head that begins now."""
 
     def head_done(self, parser: HeadParser) -> Body:
-        """A head is whole; answers how its body is framed.
+        """Read a whole head; return how its body is framed.
 
         :raises Unframed: it can be read in two ways.
         """
 
     def ended(self) -> None:
-        """The message whose head was last is whole, and its last piece was handed on."""
+        """The message whose head came last is whole, and its last piece is emitted."""
 
 
 class _State(Enum):
@@ -65,7 +72,7 @@ class _State(Enum):
     TRAILERS = auto()
     UNTIL_CLOSE = auto()
     UNDECIDED = auto()
-    """After an upgrade: whether messages follow depends on the answer."""
+    """After a request for an upgrade: whether messages follow depends on the response."""
 
 
 class Framer:
@@ -85,47 +92,47 @@ class Framer:
         self._head = bytearray()
         """The beginning of a head that is not yet whole."""
         self._is_blank = True
-        """That beginning is empty lines alone, which are to be ignored (RFC 9112 §2.2)."""
+        """That beginning is empty lines alone, which are ignored (RFC 9112 §2.2)."""
         self._parser: HeadParser | None = None
         self._line = bytearray()
         """The beginning of a line of a chunked body."""
         self._left = 0
         """Bytes left of a sized body or of a chunk, or that trailers may still take."""
         self.passed = 0
-        """How much of the kept beginning has gone on already, so that it is no longer kept back."""
+        """Bytes of that beginning that were let go, so that they are no longer kept back."""
         self.rest = b""
-        """After Unframed: what was fed and not handed on."""
+        """After Unframed: the bytes that were fed and not emitted."""
 
     @property
     def kept(self) -> bytes:
-        """What is kept back: the beginning of a head, without what has gone on already."""
+        """The bytes kept back: the beginning of a head, without those that were let go."""
         return bytes(self._head[self.passed :])
 
     def let_go(self) -> bytes:
-        """What was kept back goes on, and nobody can treat this head any more."""
+        """Return the bytes kept back, to be forwarded at once; faults cannot treat this head any more."""
         data = self.kept
         self.passed = len(self._head)
         return data
 
     def skip(self, size: int) -> bool:
-        """Whether that many bytes are all inside a sized body, and do not end it; if so they are counted."""
+        """Count that many bytes if all are inside a sized body, and do not end it; return whether they are."""
         if self._state is _State.SIZED and size < self._left:
             self._left -= size
             return True
         return False
 
     def wait(self) -> None:
-        """An upgrade is asked for by the message under way: what follows it cannot be framed before it is answered."""
+        """Refuse to frame bytes behind the message under way, which asks for an upgrade, until `decide`."""
         self._after = _State.UNDECIDED
 
     def decide(self) -> None:
-        """The answer to an upgrade has come, and it is no: messages follow."""
+        """Go on framing messages: the upgrade is refused."""
         self._after = _State.HEAD
         if self._state is _State.UNDECIDED:
             self._state, self.is_between = _State.HEAD, True
 
     def end_of_stream(self, messages: MessageHandler, emit: Emit = None) -> None:
-        """Nothing more comes: that is the end of a body whose head gave none, and its last piece is empty."""
+        """End a body that lasts until the stream ends; its last piece is empty."""
         if self._state is _State.UNTIL_CLOSE:
             if emit is not None:
                 emit("body", b"", True)
@@ -133,9 +140,9 @@ class Framer:
             self.is_between = self._after is _State.HEAD
 
     def feed(self, data: bytes, messages: MessageHandler, emit: Emit = None) -> None:
-        """Take in what arrived; `messages` understands it, and `emit` is given what can go on.
+        """Frame bytes that arrived; `messages` reads the heads, and `emit` is given the pieces.
 
-        :raises Unframed: it cannot be framed from here on; `rest` has what was not handed on.
+        :raises Unframed: the bytes cannot be framed; `rest` has those that were not emitted.
         """
         place, size = 0, len(data)
         try:
@@ -171,7 +178,7 @@ class Framer:
         return end
 
     def _end_of_head(self, data: bytes, place: int) -> int:
-        """Where, in `data`, the head ends whose beginning is kept; -1 where it does not."""
+        """Return where, in `data`, the head under way ends; -1 where it does not."""
         if self._is_blank:
             place = _BLANK.match(data, place).end()  # type: ignore[union-attr]  # it matches anything
             self._is_blank = place == len(data)
@@ -185,7 +192,7 @@ class Framer:
         messages.ended()
 
     def _begin_body(self, body: Body) -> bool:
-        """Answers whether there is none."""
+        """Return whether there is none."""
         if body is Unsized.CHUNKED:
             self._state = _State.CHUNK
         elif body is Unsized.UNTIL_CLOSE:
@@ -262,10 +269,10 @@ class Framer:
         return len(data)
 
     def _read_undecided(self, data: bytes, place: int, messages: MessageHandler, emit: Emit) -> int:
-        raise Unframed("bytes sent ahead of the answer to an upgrade")
+        raise Unframed("bytes sent before the response to an upgrade")
 
     def _take_line(self, data: bytes, place: int, limit: int) -> tuple[bytes | None, int]:
-        """A line with its end, or None while it is not whole; and the place behind it."""
+        """Return a line with its end, or None while it is not whole; and the place behind it."""
         begun = self._line
         left = limit - len(begun)
         end = data.find(b"\n", place, place + left) + 1
@@ -292,9 +299,9 @@ _STEPS: dict[_State, Callable[[Framer, bytes, int, MessageHandler, Emit], int]] 
 
 
 def _empty_line(data: bytes, place: int) -> int:
-    """Behind the first empty line at or after `place`; -1 where there is none.
+    """Return the place behind the first empty line at or after `place`; -1 where there is none.
 
-    A bare LF counts as a line's end: parsers refuse it, and so must be shown it.
+    A bare LF counts as a line's end: the parser refuses it, and so must be given it.
     """
     proper = data.find(b"\n\r\n", place)
     bare = data.find(b"\n\n", place, proper + 1 if proper >= 0 else len(data))

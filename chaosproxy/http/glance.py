@@ -1,10 +1,10 @@
-"""Whether some bytes are exactly one whole message, as cheaply as that can be known.
+"""Find out, as cheaply as possible, whether a chunk is exactly one whole message.
 
 One httptools parser per direction serves every connection, since it is between messages
-whenever it is asked; it calls back for a message's begin and end alone, since a parser
-calls only the callbacks that its object has. What is not one whole message is framed with more care; so
-is what `parse` or `framing` could refuse and httptools takes: what a glance lets pass, they
-would have framed as one message too.
+whenever it is used. It calls back for the begin and the end of a message alone: httptools calls
+only the methods that its object has. A chunk that is not exactly one message is framed with
+more care. So is a chunk that httptools accepts and that `parse` or `framing` might refuse:
+a chunk that passes at a glance is one that they would have framed as one message too.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _Parser: TypeAlias = httptools.HttpRequestParser | httptools.HttpResponseParser
 __all__ = ["BEGIN_AND_END", "NOT_ONE", "REQUEST", "RESPONSE", "STATUS_CLASSES", "Glance", "StatusClasses"]
 
 NOT_ONE = (httptools.HttpParserError, httptools.HttpParserUpgrade)
-"""What `feed` raises; an upgrade is no error, and so no subclass of one."""
+"""The exceptions of `feed`; HttpParserUpgrade is not a subclass of HttpParserError."""
 
 BEGIN_AND_END = (None, None)
-"""What one message takes of a glance's `due`."""
+"""The two elements that one message takes out of a glance's `due`."""
 
 _CODING = re.compile(rb"\ntransfer-encoding:(?:[ \t]*chunked[ \t]*\r)?", re.IGNORECASE)
 
 
 class Glance:
-    """Looks at what came in one piece while no message was under way.
+    """Parses a chunk that arrives while no message is under way.
 
-    It is done by hand, since a call for all of it would cost a third as much again:
+    Its users take these steps by hand, since one method for all of them would cost a third more:
 
         feed(data)        NOT_ONE: then `again(data)`
         not due           it is exactly one: `due` is extended by BEGIN_AND_END
@@ -44,19 +44,19 @@ class Glance:
     def __init__(self, make_parser: Callable[[object], _Parser]) -> None:
         self._make_parser = make_parser
         self.due: list[None] = []
-        # Methods of lists are called in half the time of our own: a message takes an element as it begins and as it
-        # ends; a second message or a chunk finds none, and ends the look.
+        # A list's own method takes half the time of one in Python. A message takes out an element as it begins and
+        # another as it ends; a second message, or a chunk of a body, finds none, and so ends the parsing.
         self.on_message_begin = self.on_message_complete = self.due.pop
         self.on_chunk_header = list[None]().pop
         self.renew()
 
     def renew(self) -> None:
-        """Be ready for the next look, with a parser that knows of nothing yet."""
+        """Get ready for the next chunk, with a new parser."""
         self.due[:] = BEGIN_AND_END
         self.feed = self._make_parser(self).feed_data
 
     def again(self, data: bytes) -> None:
-        """The parser has refused it: for chunks, or because the message before was the last of its connection."""
+        """Parse again what the parser refused: for chunks, or because the message before was its connection's last."""
         self.renew()
         second = _Second(self, len(data))
         try:
@@ -69,7 +69,7 @@ class Glance:
 
 
 class StatusClasses(dict[bytes, int]):
-    """The class of a final status that an HTTP/1.1 status line has, by line; 0 where it must be looked at with care."""
+    """The class of a final status, by HTTP/1.1 status line; 0 where the message must be framed with care."""
 
     KEPT = 1000
 
@@ -82,7 +82,7 @@ class StatusClasses(dict[bytes, int]):
 
 
 class _Second:
-    """Lets chunks be, and knows of them."""
+    """Accepts chunks, and counts them."""
 
     def __init__(self, glance: Glance, size: int) -> None:
         self._size = size
@@ -96,7 +96,7 @@ class _Second:
 
 
 def _is_plain_chunked(data: bytes) -> bool:
-    """Whether no line of it can be beyond a limit, no size has leading zeros, and chunked is all that is coded."""
+    """Return whether no line can be beyond a limit, no size has leading zeros, and chunked is the only coding."""
     if len(data) > CHUNK_LINE or b"\n00" in data:
         return False
     codings = _CODING.findall(data)

@@ -1,4 +1,4 @@
-"""What stands before a body: a request's line or a response's status line, and the fields."""
+"""The head of a message: the request line or status line, and the fields."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 __all__ = ["Fields", "RequestHead", "ResponseHead", "body_length", "values"]
 
 Fields = tuple[tuple[str, str], ...]
-"""(name, value) per field line, in order, duplicates kept: names as they came, values stripped, both latin-1."""
+"""(name, value) per field line, in order, with duplicates: names as sent, values stripped, both latin-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class ResponseHead:
 
 
 def values(fields: Fields, name: str) -> list[str]:
-    """The value of every field line of that name, in order; names are compared without regard to case."""
+    """Return the value of every field line of that name, in order; case does not matter in names."""
     wanted = name.lower()
     return [value for given, value in fields if given.lower() == wanted]
 
 
 def body_length(fields: Fields) -> int | None:
-    """The length of a body as its head gives it; None where it does not. Answers to HEAD give one, and have none."""
+    """Return the length of a body that its head gives; None where it gives none. Responses to HEAD have no body."""
     lengths = values(fields, "content-length")
     return int(lengths[0]) if lengths and not values(fields, "transfer-encoding") else None

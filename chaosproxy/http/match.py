@@ -1,10 +1,15 @@
-"""Which messages a fault is for: `Match` as declared, `Matcher` and `Rules` as used.
+"""Which messages a fault treats: `Match` as declared, `Matcher` and `Rules` as used.
 
-What a match asks for must all hold; of several given for one thing (methods, clients,
-statuses, the values of a repeated parameter or field) one suffices. Case matters, but for
-the names of fields, hosts and media types.
+`Match` holds the declared parameters, each with its Kind, and `check` finds problems across
+them. `Matcher.of` prepares a match once, so that it costs little per message. It is used in three
+steps, as a message becomes known: the request line (`line`), the request's head (`request`),
+the response's head (`response`). `Rules` holds the matchers of all faults of a proxy, and
+remembers for each request line whether one of them might match.
 
-Nothing here raises, whatever a message holds: what cannot be understood does not match.
+All keys of a match must hold; where one key has several values (methods, clients, statuses,
+a repeated parameter or field) one suffices. Case matters, except in the names of fields, in
+hosts and in media types. Whatever a message contains, nothing here raises: text that cannot be
+read does not match.
 """
 
 from __future__ import annotations
@@ -48,25 +53,25 @@ StatusRange: TypeAlias = tuple[int, int]
 """The first and the last status."""
 
 _OnValues: TypeAlias = Callable[[list[str]], bool]
-"""What the values of a parameter or field are asked; there are none where it is not there."""
+"""A test of all values of a parameter or field; an absent one has none."""
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 class Client(Kind):
-    """An address or a CIDR; IPv4 in IPv6 is IPv4."""
+    """An address or a CIDR; an IPv4 address mapped into IPv6 is read as IPv4."""
 
     __slots__ = ()
 
     def read(self, value: object) -> Network:
         if not isinstance(value, str) or len(value) > 100:
-            message = f"{shown(value)} is no address; give one such as 10.0.0.7, or a CIDR such as 10.0.0.0/8"
+            message = f"{shown(value)} is not an address; give one such as 10.0.0.7, or a CIDR such as 10.0.0.0/8"
             raise BadValue("not-an-address", message)
         try:
             network = ipaddress.ip_network(value, strict=False)
             address = ipaddress.ip_address(value.partition("/")[0])
         except ValueError:
-            message = f"{shown(value)} is no address; give one such as 10.0.0.7 or ::1, or a CIDR such as 10.0.0.0/8"
+            message = f"{shown(value)} is not an address; give one such as 10.0.0.7, or a CIDR such as 10.0.0.0/8"
             raise BadValue("not-an-address", message) from None
         if address != network.network_address:
             message = f"{shown(value)} has bits beyond its prefix; give {network}, or {address} for it alone"
@@ -102,7 +107,7 @@ class Status(Kind):
                 if low > high:
                     raise BadValue("malformed", f"{shown(value)} runs backwards; give {high}-{low}")
                 return low, high
-        message = f"{shown(value)} is no status; give a code from 100 to 599, a class such as 5xx, or 500-504"
+        message = f"{shown(value)} is not a status; give a code from 100 to 599, a class such as 5xx, or 500-504"
         raise BadValue("malformed", message)
 
     def write(self, value: object) -> object:
@@ -123,7 +128,7 @@ def _is_status(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Which messages a fault touches; without any of these it would be all."""
+    """The messages that a fault touches. At least one key is given: without any, all messages would match."""
 
     method: tuple[str, ...] | None = param(
         OneOrMore(Method()), "request method, or several", default=None, example="[POST]"
@@ -169,19 +174,19 @@ class Match:
     )
 
     def check(self, on: MessageKind) -> Iterator[Problem]:
-        """What is wrong with it as a whole, for a fault that acts on `on`; paths begin below the match."""
+        """Find problems across parameters, for a fault that acts on `on`; paths begin below the match."""
         if self == Match():
             known = ", ".join(param.name for param in params_of(Match))
-            yield Problem((), "no-effect", f"selects everything; leave it out, or give one of: {known}")
+            yield Problem((), "no-effect", f"selects everything; remove it, or give one of: {known}")
         for name in ("query", "headers"):
             if getattr(self, name) == {}:
-                message = "is empty, which selects everything; leave it out, or give {name: value}"
+                message = "is empty, which selects everything; remove it, or give {name: value}"
                 yield Problem((name,), "no-effect", message)
         yield from _check_names(self.headers or {})
         if on == "request":
             for name in ("status", "content_type"):
                 if getattr(self, name):
-                    message = "is of the response, and this fault acts on requests; leave it out, or choose a fault"
+                    message = "belongs to the response, and this fault acts on requests; remove it, or choose a fault"
                     yield Problem((name,), "not-applicable", f"{message} that acts on responses", at_key=True)
 
 
@@ -189,14 +194,14 @@ def _check_names(headers: Mapping[str, object]) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for name in headers:
         if len(name) > 200 or not TOKEN.fullmatch(name):
-            message = "is no name of a header; give one such as x-tenant"
+            message = "is not a header name; give one such as x-tenant"
             yield Problem(("headers", name), "malformed", message, at_key=True)
         elif (other := seen.setdefault(name.lower(), name)) != name:
             yield Problem(("headers", name), "duplicate", f"is the same header as {other}; give it once", at_key=True)
 
 
 def read_match(data: object, problems: Problems, path: Path, on: MessageKind) -> Match | None:
-    """A match from plain data, for a fault that acts on `on`; None, and every problem noted, if it is wrong."""
+    """Read a match from plain data, for a fault that acts on `on`; note all problems, and return None if any."""
     before = len(problems)
     match = read_struct(Match, data, problems, path)
     for problem in match.check(on) if match is not None else ():
@@ -206,12 +211,12 @@ def read_match(data: object, problems: Problems, path: Path, on: MessageKind) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Matcher:
-    """A match, made ready once so that it costs little per message."""
+    """A match, prepared once so that it costs little per message."""
 
     needs_fields: bool
-    """The request line and the client do not decide alone: `request` looks at the fields."""
+    """The request line and the client do not suffice: the fields decide too."""
     needs_response: bool
-    """Status or content type are asked for."""
+    """The response decides too: status or content type are given."""
     _methods: frozenset[str]
     _path: Test | None
     _query: tuple[tuple[str, _OnValues], ...]
@@ -241,11 +246,11 @@ class Matcher:
         )
 
     def line(self, method: str, target: str) -> bool:
-        """Whether the method, path and query are those asked for, as far as any are."""
+        """Return whether method, path and query match, as far as they are given."""
         return self.fits(_Line(method, target))
 
     def fits(self, line: _Line) -> bool:
-        """`line` for what is split already."""
+        """Return whether a request line, already split, matches."""
         if self._methods and line.method not in self._methods:
             return False
         if self._path is not None and not self._path(line.path):
@@ -253,7 +258,7 @@ class Matcher:
         return not self._query or all(test(line.parameters().get(name, _NONE)) for name, test in self._query)
 
     def request(self, head: RequestHead, client: str) -> bool:
-        """Whether the request is one asked for; `client` is its peer's address, with its port or without."""
+        """Return whether a request matches; `client` is the address of its peer, with or without the port."""
         if not self.line(head.method, head.target) or not self._is_from(client):
             return False
         if self._host is not None and not self._host.is_of(head):
@@ -261,7 +266,7 @@ class Matcher:
         return all(test(values(head.fields, name)) for name, test in self._headers)
 
     def response(self, head: ResponseHead) -> bool:
-        """Whether status and content type are those asked for, as far as any are; nothing about its request."""
+        """Return whether status and content type match, as far as they are given; the request is not compared."""
         if self._status and not any(low <= head.status <= high for low, high in self._status):
             return False
         return self._content_type is None or any(map(self._content_type, _media_types(head.fields)))
@@ -274,24 +279,24 @@ class Matcher:
 
 
 class Rules:
-    """Many matchers seen at once, since every request is held against them.
+    """The matchers of all faults of a proxy, which every request is compared with.
 
-    Answers are remembered: 0.1 µs, where ten matchers of the common kinds take 3 to 6 µs.
+    Results are remembered: 0.1 µs, where ten matchers of the common kinds take 3 to 6 µs.
     """
 
-    __slots__ = ("_answers",)
+    __slots__ = ("_results",)
 
     def __init__(self, matchers: Sequence[Matcher | None]) -> None:
-        """None matches everything."""
-        self._answers = Memo(partial(_any_line, tuple(matchers)), _is_short)
+        """A matcher that is None matches everything."""
+        self._results = Memo(partial(_any_line, tuple(matchers)), _is_short)
 
     def any_line(self, method: bytes, target: bytes) -> bool:
-        """Whether one of them may match, by the request line."""
-        return self._answers[method, target]
+        """Return whether one of them might match a request with this line."""
+        return self._results[method, target]
 
 
 _LONGEST_REMEMBERED = 512
-"""Bytes of a request line that a memo holds on to: at most 2 MiB in all."""
+"""The longest request line that a memo keeps, in bytes: at most 2 MiB in all."""
 
 
 def _is_short(line: tuple[bytes, bytes]) -> bool:
@@ -306,7 +311,7 @@ def _any_line(matchers: tuple[Matcher | None, ...], line: tuple[bytes, bytes]) -
 
 
 class _Line:
-    """A request line, split; its query is decoded once it is asked for."""
+    """A request line, split; its query is decoded when it is first needed."""
 
     __slots__ = ("_parameters", "_query", "method", "path")
 
@@ -332,7 +337,7 @@ def _parameters(query: str) -> dict[str, list[str]]:
 
 
 def _decoded(text: str) -> str:
-    """As a form is decoded: `+` is a space, and what is encoded is UTF-8."""
+    """Decode text as a form is decoded: `+` is a space, and percent-encoded bytes are UTF-8."""
     if "%" not in text and "+" not in text and text.isascii():  # 0.1 µs instead of 0.7
         return text
     return unquote_to_bytes(octets(text.replace("+", " "))).decode("utf-8", "replace")
@@ -359,7 +364,7 @@ class _Host:
         self._port: Test | None = glob(port) if port else None
 
     def is_of(self, head: RequestHead) -> bool:
-        """An absolute-form target names the host, and then the Host field does not count: RFC 9112 §3.2.2."""
+        """Return whether a request is for the host. An absolute-form target overrides Host (RFC 9112 §3.2.2)."""
         authority, _, _ = split_target(head.target)
         given = values(head.fields, "host") if authority is None else [authority.rpartition("@")[2]]
         return any(self._is(*host_and_port(one.lower())) for one in given)
@@ -374,7 +379,7 @@ def _media_types(fields: Fields) -> Iterator[str]:
 
 @lru_cache(maxsize=1024)
 def _address(text: str) -> tuple[int, int]:
-    """(version, number) of an address, as a network compares it; (0, 0), of no network, where it is none."""
+    """Return (version, number) of an address, as networks compare it; (0, 0), which no network has, for other text."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -1,9 +1,9 @@
-"""The bytes of one head become a head and the framing of its body, or the reason why they do not.
+"""Read the bytes of one head: return the head and the framing of its body, or raise the reason why that is impossible.
 
-httptools (llhttp) reads; it is strict, and what it refuses is never guessed at. Beyond it,
-refused as what two parties may read differently (RFC 9112 §6.3, §11.2): a first line that
-is not spelled as HTTP/1.0 or 1.1 spells it, a transfer coding in an HTTP/1.0 message, one
-other than `chunked`, and any head whose end httptools sees elsewhere than we do.
+httptools (llhttp) parses; it is strict, and bytes that it refuses are never guessed at. Beyond
+that, heads are refused that two parties may read differently (RFC 9112 §6.3, §11.2): a first
+line that is not in the strict spelling of HTTP/1.0 or 1.1, a transfer coding in an HTTP/1.0
+message, one other than `chunked`, and any head that for httptools ends in another place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATUS_LINE = re.compile(STATUS_LINE.pattern + rb"\r\n")
 
 
 class Unframed(Exception):
-    """These bytes are no HTTP/1 message, or one that can be read in two ways; the message is the reason."""
+    """The bytes are no HTTP/1 message, or one that can be read in two ways; the exception's text is the reason."""
 
 
 class Unsized(Enum):
@@ -37,7 +37,7 @@ class Unsized(Enum):
     CHUNKED = "chunked"
     UNTIL_CLOSE = "until close"
     TUNNEL = "tunnel"
-    """No body and no message any more: what follows, both ways, is something else."""
+    """No body and no more messages: the bytes that follow, in both directions, are another protocol."""
 
 
 Body: TypeAlias = int | Unsized
@@ -50,7 +50,7 @@ _FRAMING = {"content-length", "transfer-encoding"}
 
 
 class _Seen:
-    """What httptools has called back with. It knows nothing of the parser, so that neither is cyclic garbage."""
+    """The values that httptools called back with. It holds no parser, so that neither is cyclic garbage."""
 
     __slots__ = ("fields", "first_line", "is_whole")
 
@@ -84,14 +84,14 @@ class HeadParser:
         self._seen = seen
         self._any_parser = parser
         self._begun: bytearray | None = bytearray()
-        """The beginning of its first line; None once that is whole and well."""
+        """The beginning of its first line; None once that is whole and accepted."""
         self.is_upgrade = False
-        """What follows is another protocol, or depends on the answer (RFC 9110 §7.8, §9.3.6)."""
+        """The bytes that follow are another protocol, or depend on the response (RFC 9110 §7.8, §9.3.6)."""
 
     def feed(self, data: bytes) -> None:
-        """Read a piece that does not go beyond the head's end.
+        """Read a piece of the head, which must not go beyond its end.
 
-        :raises Unframed: it cannot be the beginning of a head.
+        :raises Unframed: it cannot belong to a head.
         """
         try:
             self._any_parser.feed_data(data)
@@ -110,12 +110,12 @@ class HeadParser:
         if not end:
             begun += data
         elif not self.first_line.fullmatch(bytes(begun) + data[:end]):
-            raise Unframed("a first line that is none of HTTP/1.0 or 1.1")
+            raise Unframed("a first line that is not HTTP/1.0 or 1.1")
         else:
             self._begun = None
 
     def _read(self) -> tuple[str, Fields]:
-        """The first line's text, and the fields.
+        """Return the text of the first line, and the fields.
 
         :raises Unframed: the head is not whole.
         """
@@ -126,7 +126,7 @@ class HeadParser:
         return b"".join(seen.first_line).decode("latin-1"), fields
 
     def _length(self, fields: Fields) -> int | Unsized | None:
-        """What the fields say of the body's length; None where nothing.
+        """Return the length of the body that the fields give; None where they give none.
 
         :raises Unframed: it can be read in two ways.
         """
@@ -156,7 +156,7 @@ class RequestParser(HeadParser):
         super().__init__(seen, self._parser)
 
     def finish(self) -> tuple[RequestHead, Body]:
-        """The whole head, and how its body is framed.
+        """Return the whole head, and how its body is framed.
 
         :raises Unframed: it can be read in two ways.
         """
@@ -177,7 +177,7 @@ class ResponseParser(HeadParser):
         super().__init__(seen, self._parser)
 
     def finish(self, method: str) -> tuple[ResponseHead, Body]:
-        """The whole head, and how the body of this answer to a request with that method is framed (RFC 9112 §6.3).
+        """Return the whole head, and how the body of this response to that method is framed (RFC 9112 §6.3).
 
         :raises Unframed: it can be read in two ways.
         """

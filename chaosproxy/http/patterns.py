@@ -1,13 +1,17 @@
-"""How text is compared: exactly, by glob or by regular expression; and what a target's path is.
+"""Patterns: how text is compared (exactly, by glob or by regular expression), and the path of a target.
+
+The Kinds below (PathPattern, HostGlob, Wanted and so on) read patterns from YAML and REST.
+`path_test` and `glob` prepare a pattern as a Test, a function of the text. Users of this
+module bring text into the form that the Test expects (`normal_path`, `wire`, `host_and_port`).
 
 A path is compared in one form, that of RFC 3986 §6.2.2 without the removal of dot segments:
-`%7E` is `~` (an unreserved character needs no encoding), `%c3` is `%C3`, and what cannot
-stand in a path as it is (spaces, control characters, non-ASCII) is encoded as UTF-8. `%2F`
-is not `/`, and `/a/../b` stays what was sent: what a server makes of them is its own
-affair. Patterns are brought into the same form, so that `/café` is `/caf%C3%A9`.
+`%7E` is `~` (an unreserved character needs no encoding), `%c3` is `%C3`, and characters that no
+path may contain (spaces, control characters, non-ASCII) are encoded as UTF-8. `%2F` is not
+`/`, and `/a/../b` stays as sent, since servers treat both differently. Patterns are brought
+into the same form, so that `/café` is `/caf%C3%A9`.
 
-Patterns come over REST, and a proxy has one loop for everybody: none may take more than
-time linear in the text. So regular expressions, and globs with `**` before their end, run
+What must stay true: a test takes time linear in the text. Patterns come over REST, and all
+connections share one loop. So regular expressions, and globs with `**` before their end, run
 on RE2; the other globs run on `re`, as expressions that never go back over a star.
 """
 
@@ -29,21 +33,21 @@ __all__ = [
 ]  # fmt: skip
 
 Test: TypeAlias = Callable[[str], object]
-"""Whether a text is one that is wanted, as something true or false."""
+"""Returns something true if a text matches, else something false."""
 
 _LONGEST = 500
 _LARGEST_PROGRAM = 500
 """The most instructions of a compiled regular expression."""
 _MOST_WORK = 4_000_000
 """Instructions times characters. RE2 may visit each instruction for each character (`~.*a.{480}` has more
-states than can be kept): 35 ms at this bound, and 270 ms for a path of 64 KB without it."""
+states than it can keep): 35 ms at this bound, and 270 ms for a path of 64 KB without it."""
 _MEMORY = 1 << 20
-"""Bytes for a regular expression's automaton; RE2 drops its states and begins anew when they do not fit."""
+"""Bytes for a regular expression's automaton; RE2 drops its states and starts again when they do not fit."""
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NOT_NORMAL = re.compile(r"%[0-9A-Fa-f]{2}|[^!-~]")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What names a method or a field: RFC 9110 §5.6.2."""
+"""The name of a method or a field: RFC 9110 §5.6.2."""
 _HOST = re.compile(r"[a-z0-9._:*-]+")
 _PORT = re.compile(r"[0-9]{1,5}|\*")
 _MEDIA_TYPE = re.compile(r"[!#$&*+.^_0-9a-z-]+(/[!#$&*+.^_0-9a-z-]+)?")
@@ -54,37 +58,37 @@ V = TypeVar("V")
 
 
 class Memo(dict[K, V], Generic[K, V]):
-    """What a pure function answered. A dict that asks it for what is missing: a hit is one look-up in C.
+    """The results of a pure function: a dict that calls it for a missing key. A hit is one look-up in C.
 
-    It holds at most `MOST` answers and forgets all when it is full: traffic whose targets never
-    repeat then costs what it costs without a memo, and a hit needs no book-keeping.
+    It holds at most `MOST` results and drops all when it is full: traffic whose targets never
+    repeat then costs no more than without a memo, and a hit needs no book-keeping.
     """
 
-    __slots__ = ("_ask", "_keep")
+    __slots__ = ("_compute", "_keep")
 
     MOST = 4096
 
-    def __init__(self, ask: Callable[[K], V], keep: Callable[[K], bool]) -> None:
-        """`keep` says which questions are short enough to be held on to."""
+    def __init__(self, compute: Callable[[K], V], keep: Callable[[K], bool]) -> None:
+        """`keep` says which keys are short enough to be kept."""
         super().__init__()
-        self._ask, self._keep = ask, keep
+        self._compute, self._keep = compute, keep
 
     def __missing__(self, key: K) -> V:
-        answer = self._ask(key)
+        result = self._compute(key)
         if self._keep(key):
             if len(self) >= self.MOST:
                 self.clear()
-            self[key] = answer
-        return answer
+            self[key] = result
+        return result
 
 
 def wire(text: str) -> str:
-    """Text as it looks once its UTF-8 is read as latin-1, which is how heads are decoded."""
+    """Return text as it looks when its UTF-8 is read as latin-1, which is how heads are decoded."""
     return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def octets(text: str) -> bytes:
-    """Undo the decoding of a head; text that no head can hold (a test's) becomes some bytes too."""
+    """Undo the decoding of a head; text that no head can contain (as in tests) becomes UTF-8."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
@@ -92,11 +96,11 @@ def octets(text: str) -> bytes:
 
 
 def split_target(target: str) -> tuple[str | None, str, str]:
-    """(authority, path, query) of a request's target as sent.
+    """Return (authority, path, query) of a request's target as sent.
 
-    The authority is that of an absolute-form target, None for every other; the path of `http://host`
-    is `/`. A target that is no path (`*`, or `host:port` after CONNECT) counts as its own path: globs
-    begin with `/`, so that only `**` and regular expressions can match it.
+    An absolute-form target has an authority, every other has None; the path of `http://host` is
+    `/`. A target that is not a path (`*`, or `host:port` after CONNECT) counts as its own path:
+    globs begin with `/`, so only `**` and regular expressions can match it.
     """
     authority = None
     if not target.startswith("/") and (absolute := _ABSOLUTE.match(target)):
@@ -107,7 +111,7 @@ def split_target(target: str) -> tuple[str | None, str, str]:
 
 
 def host_and_port(text: str) -> tuple[str, str]:
-    """The two of an authority without its user; an empty port where it has none. IPv6 loses its brackets."""
+    """Return host and port of an authority without user; the port may be empty. IPv6 loses its brackets."""
     if text.startswith("["):
         host, _, port = text[1:].partition("]")
         return host, port.removeprefix(":")
@@ -118,7 +122,7 @@ def host_and_port(text: str) -> tuple[str, str]:
 
 
 def normal_path(path: str) -> str:
-    """A path as sent, in the form in which paths are compared: printable ASCII without a space."""
+    """Return a path in the form in which paths are compared: printable ASCII without a space."""
     return _NOT_NORMAL.sub(_encoded, path)
 
 
@@ -131,9 +135,9 @@ def _encoded(found: re.Match[str]) -> str:
 
 
 def path_test(pattern: str) -> Test:
-    """What a path in its normal form is asked; see `PathPattern`.
+    """Return the test for paths in their normal form; see `PathPattern`.
 
-    :raises ValueError: a regular expression that cannot be used, in words for the user.
+    :raises ValueError: a regular expression that cannot be used, the text is for the user.
     """
     if pattern.startswith("~"):
         return _Regex(pattern[1:])
@@ -147,17 +151,17 @@ def path_test(pattern: str) -> Test:
 
 
 def glob(pattern: str) -> Test:
-    """The whole text, where `*` stands for any characters, also none."""
+    """Return the test for a whole text, in which `*` stands for any characters, or none."""
     if "*" not in pattern:
         return pattern.__eq__
     return _linear(re.split(r"\*+", pattern), ".", open_end=False)
 
 
 def _linear(chunks: list[str], star: str, *, open_end: bool) -> Test:
-    """Chunks with stars between them; with an open end, anything may follow the last.
+    """Return the test for literals with stars between them; with an open end, anything may follow the last.
 
-    Each chunk is looked for once, at the first place where it can stand, and never again (`(?>…)`): what
-    follows has then the most left to stand in. Only the last must stand at the end.
+    Each literal is searched once, from its first possible place, and never again (`(?>…)`): the
+    first match leaves the most text for the others. Only the last one must be at the end.
     """
     first, *others = (re.escape(chunk) for chunk in chunks)
     end = ".*" if open_end else f"{star}*{others.pop()}"
@@ -176,7 +180,7 @@ def _glob_as_regex(pattern: str) -> str:
 class _Regex:
     """A regular expression for the whole of a path.
 
-    :raises BadValue: it cannot be used; in words for the user.
+    :raises BadValue: it cannot be used; the text is for the user.
     """
 
     __slots__ = ("_longest", "_match", "_start")
@@ -189,7 +193,7 @@ class _Regex:
         try:
             size = re2.compile(pattern.encode("ascii"), options).programsize
         except UnicodeEncodeError:
-            message = "holds what no path holds as it is; give it encoded, such as %C3%A9 for é"
+            message = "holds characters that no path contains; give them encoded, such as %C3%A9 for é"
             raise BadValue("malformed", message) from None
         except re2.error as error:
             raise BadValue("malformed", _why_not(error)) from None
@@ -202,7 +206,7 @@ class _Regex:
         only.Compile()
         self._match: Test = only.Match
         self._longest = _MOST_WORK // size
-        # What every match begins with: 0.2 µs for a path that does not, instead of 1.0.
+        # The beginning of every match: 0.2 µs for a path that does not, instead of 1.0.
         self._start = "" if "|" in pattern else cast(re.Match[str], _LITERAL_START.match(pattern))[0]
 
     def __call__(self, path: str) -> object:
@@ -210,7 +214,7 @@ class _Regex:
 
 
 _LITERAL_START = re.compile(r"([/A-Za-z0-9_-]+(?![?*+{]))?")
-"""Without the character that a repetition belongs to."""
+"""Without a character that is repeated."""
 
 _UNSUPPORTED = {"(?=": "look-ahead", "(?!": "look-ahead", "(?<": "look-behind", "(?>": "atomic groups", "(?P": "(?P…)"}
 
@@ -224,7 +228,7 @@ def _why_not(error: Exception) -> str:
     elif what == "invalid perl operator" and where[:3] in _UNSUPPORTED:
         unsupported = f"{_UNSUPPORTED[where[:3]]} ({where})"
     else:
-        return f"is no regular expression: {reason}; give one in RE2's syntax, such as ~/users/[0-9]+"
+        return f"is not a regular expression: {reason}; give one in RE2's syntax, such as ~/users/[0-9]+"
     return f"holds {unsupported}, for which no linear time can be promised; give one without, such as ~/users/[0-9]+"
 
 
@@ -232,7 +236,7 @@ class PathPattern(Kind):
     """A glob in which `*` stays within a segment and `**` spans segments, or `~` and a regular expression.
 
     `**` is any text, slashes included; between two slashes it may also be no segment at all, so that
-    `/a/**/b` is `/a/b` too. A regular expression is matched against the whole path.
+    `/a/**/b` also matches `/a/b`. A regular expression must match the whole path.
     """
 
     __slots__ = ()
@@ -240,7 +244,7 @@ class PathPattern(Kind):
     def read(self, value: object) -> str:
         pattern = Text(longest=_LONGEST).read(value)
         if not pattern.startswith(("/", "**", "~")):
-            message = f"{shown(pattern)} is no path; give one that begins with / or **, or ~ and a regex"
+            message = f"{shown(pattern)} is not a path; give one that begins with / or **, or ~ and a regex"
             raise BadValue("malformed", message)
         if pattern.startswith("~"):
             if pattern == "~":
@@ -263,10 +267,10 @@ class PathPattern(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Kind):
-    """What a query parameter or a field must be: a glob, or just there (true) or not there (false)."""
+    """The wanted value of a query parameter or a field: a glob, or true (present) or false (absent)."""
 
     stripped: bool = False
-    """It is compared with text that has no space at its ends."""
+    """The text it is compared with has no space at its ends."""
 
     def read(self, value: object) -> str | bool:
         if isinstance(value, bool):
@@ -276,7 +280,7 @@ class Wanted(Kind):
             raise BadValue("wrong-type", message)
         text = Text(longest=_LONGEST).read(value)
         if self.stripped and text != text.strip(" \t"):
-            message = f"{shown(text)} has spaces at an end, which no field keeps; give it without"
+            message = f"{shown(text)} has spaces at an end, which no field keeps; remove them"
             raise BadValue("malformed", message)
         return text
 
@@ -294,7 +298,7 @@ class Method(Kind):
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or len(value) > 40 or not TOKEN.fullmatch(value):
-            raise BadValue("malformed", f"{shown(value)} is no method; give one such as POST")
+            raise BadValue("malformed", f"{shown(value)} is not a method; give one such as POST")
         return value.upper()
 
     def schema(self) -> dict[str, Any]:
@@ -302,7 +306,7 @@ class Method(Kind):
 
 
 class HostGlob(Kind):
-    """A host name or address in which `*` is any text, dots included; with a port where that matters too."""
+    """A host name or address in which `*` is any text, dots included; a port is compared only if one is given."""
 
     __slots__ = ()
 
@@ -311,7 +315,7 @@ class HostGlob(Kind):
         host, port = host_and_port(text)
         if not _HOST.fullmatch(host) or (port and not _PORT.fullmatch(port)) or text.endswith(":"):
             encoded = "" if text.isascii() else " (other alphabets in their ASCII form, xn--…)"
-            message = f"{shown(value)} is no host; give one such as *.example.org or example.org:8080{encoded}"
+            message = f"{shown(value)} is not a host; give one such as *.example.org or example.org:8080{encoded}"
             raise BadValue("malformed", message)
         return text
 
@@ -330,10 +334,10 @@ class MediaGlob(Kind):
     def read(self, value: object) -> str:
         text = Text(longest=_LONGEST).read(value).lower()
         if ";" in text:
-            message = f"{shown(value)} has parameters, which are not compared; give what stands before the `;`"
+            message = f"{shown(value)} has parameters, which are not compared; give the type before the `;`"
             raise BadValue("malformed", message)
         if not _MEDIA_TYPE.fullmatch(text) or not ("/" in text or "*" in text):
-            message = f"{shown(value)} is no media type; give one such as application/json or text/*"
+            message = f"{shown(value)} is not a media type; give one such as application/json or text/*"
             raise BadValue("malformed", message)
         return text
 
@@ -362,7 +366,7 @@ class OneOrMore(Kind):
             more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
             raise BadValue(wrong[0].code, "; also: ".join(map(str, wrong[:3])) + more)
         if not found:
-            message = f"the list is empty, which selects nothing; leave it out, or give a {self.item}"
+            message = f"the list is empty, which selects nothing; remove it, or give a {self.item}"
             raise BadValue("empty", message)
         return tuple(dict.fromkeys(found))
 

@@ -1,4 +1,4 @@
-"""Fields of a head changed in its bytes; every line that is not concerned stays as it came."""
+"""Change fields of a head in its bytes; every other line stays as it came."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ FRAMING_FIELDS = {
     "connection": "says how this connection goes on",
     "keep-alive": "says how this connection goes on",
     "proxy-connection": "says how this connection goes on",
-    "te": "is between two neighbours alone",
+    "te": "is for this connection alone",
     "trailer": "frames the message",
     "transfer-encoding": "frames the message",
     "content-length": "frames the message",
     "upgrade": "says what this connection becomes",
 }
-"""Fields no fault may touch, and why: they are hop-by-hop (RFC 9110 §7.6.1) or frame the message."""
+"""Fields that no fault may touch, and why: they are hop-by-hop (RFC 9110 §7.6.1) or frame the message."""
 
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def check_fields(parameter: str, fields: Mapping[str, str] | Iterable[str]) -> Iterable[Problem]:
-    """Problems with these names, and with their values if there are any; all at the parameter."""
+    """Find problems with these names, and with their values if there are any; all belong to the parameter."""
     for name in fields:
         if not TOKEN.fullmatch(name):
-            message = f"{name[:60]!r} is no field name; give one of letters, digits and dashes, such as X-Tenant"
+            message = f"{name[:60]!r} is not a field name; give one of letters, digits and dashes, such as X-Tenant"
             yield Problem((parameter,), "malformed", message)
         elif name.lower() in FRAMING_FIELDS:
-            message = f"{name} {FRAMING_FIELDS[name.lower()]}, and a change would break the connection; leave it out"
+            message = f"{name} {FRAMING_FIELDS[name.lower()]}, and a change would break the connection; remove it"
             yield Problem((parameter,), "not-applicable", message)
         elif isinstance(fields, Mapping) and not _VALUE.fullmatch(fields[name]):
-            message = f"the value of {name} has characters that no field can carry; give text in one line, in latin-1"
+            message = f"the value of {name} has characters that no field can contain; give one line of latin-1 text"
             yield Problem((parameter,), "malformed", message)
 
 
 def edited(
     head: bytes, *, set: Mapping[str, str] = {}, add: Mapping[str, str] = {}, remove: Iterable[str] = ()
 ) -> bytes:
-    """The head without the fields `remove`, with those of `set` in place of what there was, and those of `add` besides.
+    """Return the head without the fields of `remove`, with the fields of `set` replaced and those of `add` appended.
 
-    A field that is set takes the place of the first of that name, spelled as it was; a new one comes last.
+    A field that is set replaces the first of that name and keeps its spelling; a new one comes last.
     """
     wanted = {name.lower(): (name, value) for name, value in set.items()}
     gone = {name.lower() for name in remove}
@@ -66,7 +66,7 @@ def edited(
 
 
 def rewritten(head: bytes, changes: Mapping[str, Callable[[str], str | None]]) -> bytes:
-    """The head with the values of these fields (names in lower case) changed; None leaves a value as it is."""
+    """Return the head with the values of these fields (names in lower case) changed; None keeps a value."""
     first_line, field_lines = _split(head)
     lines = []
     for line in field_lines:
@@ -78,7 +78,7 @@ def rewritten(head: bytes, changes: Mapping[str, Callable[[str], str | None]]) -
 
 
 def _split(head: bytes) -> tuple[bytes, list[bytes]]:
-    """The first line, with empty lines ahead of it, and each field's line with its end."""
+    """Return the first line, with empty lines before it, and each field's line with its end."""
     text = head.lstrip(b"\r\n")
     start = head.find(b"\r\n", len(head) - len(text)) + 2
     return head[:start], head[start:-2].splitlines(keepends=True)

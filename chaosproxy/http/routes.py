@@ -1,13 +1,13 @@
 """Routes: a bounded set of names for the paths of an API, so that metrics never hold a path as sent.
 
-A template is made of segments: text that stands for itself, `{name}` for one segment that is
-not empty, and at the end `**` for any number of segments, one empty one included (so that
-`/static/**` is `/static/` and all below, but not `/static`). Paths are compared in the
-normal form of `chaosproxy.http.patterns`, and `/health/` is not `/health`.
+A template has segments: literal text, `{name}` for one segment that is not empty, and at the
+end `**` for any number of segments, including one empty one (so that `/static/**` is `/static/`
+and everything below, but not `/static`). Paths are compared in the normal form of
+`chaosproxy.http.patterns`, and `/health/` is not `/health`.
 
-Of several templates that fit, the most specific counts: from the left, segment by segment, text
-before `{name}` before `**`. The order in which they are given does not matter: two templates that
-differ only in what their names are called are refused as the same.
+If several templates fit, the most specific counts: from the left, segment by segment, text
+before `{name}` before `**`. Their order does not matter: two templates that differ only in
+their names are refused as the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from chaosproxy.http.patterns import Memo, normal_path, split_target, wire
 __all__ = ["OTHER", "RouteTemplate", "Routes", "duplicates"]
 
 OTHER = "other"
-"""The label of a path that fits no template; none can be called so, since each begins with `/`."""
+"""The label of a path that fits no template. No template has this label, since each begins with `/`."""
 
 _LONGEST = 200
 _LONGEST_REMEMBERED = 512
@@ -43,7 +43,7 @@ class RouteTemplate(Kind):
         if "?" in template:
             raise BadValue("malformed", f"{shown(template)} holds `?`, which ends a path; give the path alone")
         if not template.isprintable():
-            message = f"{shown(template)} holds characters that cannot be shown; give them encoded, such as %00"
+            message = f"{shown(template)} holds characters that cannot be printed; give them encoded, such as %00"
             raise BadValue("malformed", message)
         _check_segments(template)
         return template
@@ -66,7 +66,7 @@ def _check_segments(template: str) -> None:
             raise BadValue("malformed", message)
         if ("{" in segment or "}" in segment) and not _NAME.fullmatch(segment):
             balanced = segment.count("{") == segment.count("}")
-            what = "a segment that is no {name}" if balanced else "braces that do not fit"
+            what = "a segment that is not a whole {name}" if balanced else "braces that do not fit"
             message = f"{shown(template)} holds {what}, {shown(segment)}; give a whole segment such as {{id}}"
             raise BadValue("malformed", message)
     if len(names) != len(set(names)):
@@ -74,28 +74,28 @@ def _check_segments(template: str) -> None:
 
 
 def duplicates(templates: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """(index, what is wrong; what would be right) of each template that fits what an earlier one fits."""
+    """Find each template that fits the same paths as an earlier one: its index, and the error."""
     seen: dict[tuple[str, ...], int] = {}
     for index, template in enumerate(templates):
         first = seen.setdefault(tuple(_shape(template)), index)
         if first != index:
-            yield index, f"{shown(template)} fits the same paths as {shown(templates[first])}; leave one of them out"
+            yield index, f"{shown(template)} fits the same paths as {shown(templates[first])}; remove one of them"
 
 
 class Routes:
-    """The templates, ready to name paths."""
+    """The templates, prepared for look-ups."""
 
     __slots__ = ("_labels",)
 
     def __init__(self, templates: Sequence[str]) -> None:
-        """Each as `RouteTemplate` reads it, none a duplicate."""
+        """Take templates as `RouteTemplate` reads them, without duplicates."""
         root = _Node()
         for template in templates:
             root.add(_shape(template), template)
         self._labels = Memo(partial(_label, root), _is_short)
 
     def label(self, target: str | bytes) -> str:
-        """The template of a request's target, `other` where none fits."""
+        """Return the template that fits a request's target; `other` where none does."""
         return self._labels[target]
 
 
@@ -104,7 +104,7 @@ def _is_short(target: str | bytes) -> bool:
 
 
 _ONE, _REST = "{}", "**"
-"""What `{name}` and `**` are in a shape. No literal is the same: neither may hold a brace or a star."""
+"""`{name}` and `**` in a shape. They differ from every literal, which contains no brace and no star."""
 
 
 def _shape(template: str) -> list[str]:
@@ -116,7 +116,7 @@ def _shape(template: str) -> list[str]:
 
 
 class _Node:
-    """Where templates with the same beginning part."""
+    """A place at which templates with the same beginning differ."""
 
     __slots__ = ("children", "here", "rest")
 
@@ -135,7 +135,7 @@ class _Node:
         node.here = template
 
     def find(self, segments: Sequence[str], at: int) -> str | None:
-        """The most specific template; each node is seen once at most, whatever the path."""
+        """Return the most specific template; each node is visited at most once, whatever the path."""
         if at == len(segments):
             return self.here
         segment = segments[at]

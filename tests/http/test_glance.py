@@ -129,7 +129,7 @@ def test_what_was_known_is_looked_at_again_once_something_else_holds(change: str
     second = Driven(after=first)
     match change:
         case "faults":
-            second.context.want(Rules([matcher(path="/1")]))
+            second.context.use_rules(Rules([matcher(path="/1")]))
         case "routes":
             second.context.configure(HttpSettings(), ["/1"])
         case _:

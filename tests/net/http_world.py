@@ -134,7 +134,7 @@ class World:
 
     def _arrange(self) -> None:
         self.are_watched = any(isinstance(link.stage, MessageStage) for _, link in self._links.values())
-        self.conversation.context.want(Rules((None,) if self.are_watched else ()))
+        self.conversation.context.use_rules(Rules((None,) if self.are_watched else ()))
         for pipe in (self.upstream, self.downstream):
             pipe.arrange([link for way, link in self._links.values() if way == pipe.direction], self.now)
         self.wait(0.0)

@@ -23,34 +23,34 @@ __all__ = ["HttpAbort", "injected_response"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAbort(MessageFault):
-    """Answers the request itself; the server never sees it, and the connection goes on.
+    """Responds to the request in place of the server, which never gets it; the connection goes on.
 
-    The answer is given in its turn, behind those to earlier requests, as soon as the
-    request's head is there; what is left of the request is swallowed. A client that waits
-    for leave to send its body (`Expect: 100-continue`) is answered and the connection
-    closed, as nobody can know whether the body will follow (RFC 9110 §10.1.1).
+    The response is given as soon as the request's head is complete, in its turn behind the
+    responses to earlier requests; the rest of the request is dropped. A client that waits for
+    permission to send its body (`Expect: 100-continue`) gets the response and the connection
+    is closed, because the body may or may not follow (RFC 9110 §10.1.1).
     """
 
     type: ClassVar[str] = "http_abort"
-    summary: ClassVar[str] = "answers with an error in the server's place"
+    summary: ClassVar[str] = "responds with an error in place of the server"
     models: ClassVar[str] = "An overloaded or broken server, a gateway without a backend, a rate limit."
     example: ClassVar[str] = "{type: http_abort, status: 503, retry_after: 2s, probability: 20%}"
 
-    status: int = param(Whole(minimum=200, maximum=599), "the answer's status", default=503, example="429")
+    status: int = param(Whole(minimum=200, maximum=599), "status of the response", default=503, example="429")
     headers: Mapping[str, str] | None = param(
-        MapOf(Text()), "fields of the answer", default=None, example="{Cache-Control: no-store}"
+        MapOf(Text()), "header fields of the response", default=None, example="{Cache-Control: no-store}"
     )
     body: Any = param(  # Any: text or JSON
-        TextOrJson(), "the answer's body: text, or a mapping or list that is sent as JSON", default=None, example="{}"
+        TextOrJson(), "body of the response: text, or a mapping or list sent as JSON", default=None, example="{}"
     )
     retry_after: float | None = param(
-        Duration(), "when the client is told to try again, in whole seconds", default=None, example="2s"
+        Duration(), "value of the field Retry-After, rounded up to whole seconds", default=None, example="2s"
     )
 
     def check(self) -> Iterable[Problem]:
         yield from check_fields("headers", self.headers or {})
         if self.status in (204, 304) and self.body is not None:
-            message = f"cannot be had with status {self.status}, which has none; leave it out"
+            message = f"not supported with status {self.status}, which has no body; remove it"
             yield Problem(("body",), "invalid-together", message)
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
@@ -99,7 +99,7 @@ def injected_response(
 
 
 def _goes_on(request: RequestHead) -> bool:
-    """Whether the connection can carry another request after this one (RFC 9112 §9.3)."""
+    """Return whether the connection can carry another request after this one (RFC 9112 §9.3)."""
     options = {one.strip().lower() for one in ",".join(values(request.fields, "connection")).split(",")}
     if values(request.fields, "expect") or request.method == "CONNECT" or "upgrade" in options:
         return False

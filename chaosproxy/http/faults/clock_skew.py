@@ -21,34 +21,34 @@ __all__ = ["HttpClockSkew", "Jump"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jump:
-    """A clock that is set while it runs."""
+    """A clock that is set to another time while it runs."""
 
-    at: float = param(Duration(), "how long after the fault began", example="30s")
-    by: float = param(Duration(signed=True), "how far it jumps; backward where negative", example="-1h")
+    at: float = param(Duration(), "time after the fault began", example="30s")
+    by: float = param(Duration(signed=True), "how far the clock jumps; backward if negative", example="-1h")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpClockSkew(MessageFault):
-    """Shifts the times an answer tells, as if the server's clock were wrong.
+    """Shifts the times in a response, as if the server's clock were wrong.
 
-    By `offset`, by `drift` millionths of the time since the fault began, and by `jump` once
-    its time has come; backward where negative. Shifted are the dates in Date, Expires,
-    Last-Modified, Retry-After and the expiry of Set-Cookie, to whole seconds as HTTP writes
-    them (RFC 9110 §5.6.7), and Age, as a cache reckons it (never below 0). Seconds in
-    Retry-After and Max-Age count from no clock and stay.
+    The shift is the sum of `offset`, `drift` millionths of the time since the fault began, and
+    `jump` once its time has come; negative values shift backward. Shifted are the dates in
+    Date, Expires, Last-Modified, Retry-After and the expiry of Set-Cookie, in the whole seconds
+    of HTTP (RFC 9110 §5.6.7), and Age, as a cache computes it (never below 0). Seconds in
+    Retry-After and Max-Age do not depend on a clock and stay.
     """
 
     type: ClassVar[str] = "http_clock_skew"
-    summary: ClassVar[str] = "shifts the dates in answers: a server whose clock lies"
+    summary: ClassVar[str] = "shifts the dates in responses: a server whose clock is wrong"
     models: ClassVar[str] = "A node without time synchronisation, a virtual machine that was paused, a wrong zone."
     example: ClassVar[str] = "{type: http_clock_skew, offset: -5m, drift: 200}"
     treats: ClassVar[MessageKind] = "response"
 
     offset: float = param(Duration(signed=True), "how far the clock is ahead", default=0.0, example="-5m")
     drift: float = param(
-        Number(minimum=-1e6, maximum=1e6), "how much too fast it goes, in millionths (ppm)", default=0.0, example="200"
+        Number(minimum=-1e6, maximum=1e6), "how much too fast it runs, in millionths (ppm)", default=0.0, example="200"
     )
-    jump: Jump | None = param(Struct(Jump), "a jump while it runs", default=None, example="{at: 30s, by: -1h}")
+    jump: Jump | None = param(Struct(Jump), "a jump while the clock runs", default=None, example="{at: 30s, by: -1h}")
 
     def check(self) -> Iterable[Problem]:
         if not self.offset and not self.drift and self.jump is None:
@@ -56,15 +56,15 @@ class HttpClockSkew(MessageFault):
             yield Problem(("offset",), "missing", message)
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
-        return _Lying(self, opening)
+        return _Skewing(self, opening)
 
     def skew(self, since: float) -> float:
-        """Seconds by which the clock is ahead, that long after the fault began."""
+        """Return the seconds by which the clock is ahead, `since` seconds after the fault began."""
         jumped = self.jump.by if self.jump is not None and since >= self.jump.at else 0.0
         return self.offset + self.drift * 1e-6 * since + jumped
 
 
-class _Lying(MessageStage):
+class _Skewing(MessageStage):
     def __init__(self, settings: HttpClockSkew, opening: MessageOpening) -> None:
         super().__init__(opening, "response")
         self._settings = settings
@@ -95,7 +95,7 @@ _EXPIRY = re.compile(r"(;\s*expires\s*=\s*)([^;]+)", re.IGNORECASE)
 
 
 def shifted(date: str, seconds: float) -> str | None:
-    """An HTTP date moved by so many seconds; None where it is none, or would leave the calendar."""
+    """Return an HTTP date moved by a number of seconds; None if the text is no date, or leaves the calendar."""
     try:
         moved = parsedate_to_datetime(date).replace(tzinfo=UTC) + timedelta(seconds=round(seconds))
         return format_datetime(moved, usegmt=True)

@@ -1,4 +1,4 @@
-"""http_corrupt: bodies arrive other than they were sent, and their framing intact."""
+"""http_corrupt: bytes of bodies change, and their framing stays intact."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["HttpCorrupt"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpCorrupt(MessageFault):
-    """Changes each byte of a body with chance `rate`; heads, lengths and the lines of chunks stay right.
+    """Changes each byte of a body with probability `rate`; heads, lengths and the lines of chunks stay correct.
 
-    So the client gets a well-formed message with wrong contents, which only a checksum, a
-    signature or a parser of the contents can find.
+    The receiver gets a well-formed message with wrong contents, which only a checksum, a
+    signature or a parser of the contents can detect.
     """
 
     type: ClassVar[str] = "http_corrupt"
-    summary: ClassVar[str] = "changes bytes of bodies, framing intact"
+    summary: ClassVar[str] = "changes bytes of bodies; their framing stays intact"
     models: ClassVar[str] = "Bad memory or disks behind the service, a broken encoder, a middlebox that rewrites."
     example: ClassVar[str] = "{type: http_corrupt, rate: 1%}"
 
-    rate: float = param(Share(), "chance that a byte of the body is changed", example="1%")
+    rate: float = param(Share(), "probability that a byte of the body is changed", example="1%")
     unit: str = param(UNIT, "`bit` flips one bit of a byte, `byte` replaces it", default="bit", example="byte")
-    on: str = param(Choice("request", "response"), "whose bodies", default="response", example="request")
+    on: str = param(Choice("request", "response"), "which bodies are changed", default="response", example="request")
 
     def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"

@@ -1,4 +1,4 @@
-"""http_delay: a request, an answer or a body comes later."""
+"""http_delay: a request, a response or a body arrives later."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["HttpDelay"]
 class HttpDelay(MessageFault):
     """Holds a message for `delay`, spread by `jitter` as `latency` does.
 
-    `on: request` holds the request before the server sees it, `on: response` the answer.
-    `on: body` lets the answer's head pass and spreads its body over the delay: with a
-    Content-Length each byte comes in its turn, without one all of the body comes that much
-    later. What follows on the same connection waits behind, as HTTP/1.1 keeps its order.
+    `on: request` holds the request before it reaches the server, `on: response` the response.
+    `on: body` lets the response's head pass and spreads its body over the delay: with a
+    Content-Length the bytes arrive evenly, without one the whole body arrives later by the
+    delay. Later messages on the same connection wait behind, since HTTP/1.1 keeps their order.
     """
 
     type: ClassVar[str] = "http_delay"
-    summary: ClassVar[str] = "holds requests, answers or bodies for a time"
+    summary: ClassVar[str] = "holds requests, responses or bodies for a time"
     models: ClassVar[str] = "A slow handler, a cold cache, a lock, a database behind the service that takes its time."
     example: ClassVar[str] = "{type: http_delay, delay: 300ms, match: {path: /checkout/*}}"
 
@@ -40,7 +40,7 @@ class HttpDelay(MessageFault):
     )
     on: str = param(
         Choice("request", "response", "body"),
-        "what is held: the request, the answer, or the answer's body, spread",
+        "which part is held: the request, the response, or the response's body, spread over the delay",
         default="request",
         example="response",
     )
@@ -72,7 +72,7 @@ class _Holding(MessageStage):
 
 
 class _Spreading(_Holding):
-    """The head passes; the body comes as evenly as its length allows within the delay."""
+    """Lets the head pass, and the body as evenly within the delay as its length allows."""
 
     def __init__(self, settings: HttpDelay, opening: MessageOpening) -> None:
         super().__init__(settings, opening)
@@ -92,7 +92,7 @@ class _Spreading(_Holding):
         return tuple(self._in_turn(part, self._length))
 
     def _in_turn(self, part: Part, length: int) -> Iterable[Step]:
-        """Cut so that every piece comes within PIECE of its turn."""
+        """Cut a part so that every byte arrives within PIECE of its time."""
         size = max(1, int(length * PIECE / self._delay)) if self._delay else len(part.data)
         for start in range(0, len(part.data), size):
             piece = part.with_data(part.data[start : start + size])

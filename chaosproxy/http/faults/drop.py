@@ -1,4 +1,4 @@
-"""http_drop_request and http_drop_response: a message is lost, and the connection says nothing more."""
+"""http_drop_request and http_drop_response: a message is lost, and later ones on its connection are not answered."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["HttpDropRequest", "HttpDropResponse"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDropRequest(MessageFault):
-    """The request never reaches the server, and the client hears nothing.
+    """The request never reaches the server, and the client gets no response.
 
-    Nor does anything after it on that connection: an answer to a later request would be
-    taken for the answer to this one. Answers to earlier requests still come. The silence
-    lasts beyond the fault; the client ends it by giving up, or `close_after` does.
+    Nor do later requests on that connection: the client would take a response to one of them
+    for the response to this one. Responses to earlier requests still arrive. The silence lasts
+    longer than the fault; it ends when the client gives up, or after `close_after`.
     """
 
     type: ClassVar[str] = "http_drop_request"
-    summary: ClassVar[str] = "loses requests: the server never sees them, the client hears nothing"
+    summary: ClassVar[str] = "loses requests: they never reach the server, and the client gets no response"
     models: ClassVar[str] = "A request lost in a queue, a load balancer or a server that died before it read it."
     example: ClassVar[str] = "{type: http_drop_request, probability: 5%}"
 
@@ -38,16 +38,16 @@ class HttpDropRequest(MessageFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDropResponse(MessageFault):
-    """The server did it, and the client never hears: the case on which claims of exactly-once break.
+    """The server did its work, and the client never gets the response: the case in which exactly-once fails.
 
-    Nothing that comes after the lost answer on that connection is heard either; requests
-    still reach the server. The silence lasts beyond the fault; the client ends it by giving
-    up, or `close_after` does.
+    Nor does the client get a later response on that connection; requests still reach the
+    server. The silence lasts longer than the fault; it ends when the client gives up, or after
+    `close_after`.
     """
 
     type: ClassVar[str] = "http_drop_response"
-    summary: ClassVar[str] = "loses answers: the server did its work, the client never hears"
-    models: ClassVar[str] = "A connection cut after the commit, a server that crashed between doing and answering."
+    summary: ClassVar[str] = "loses responses: the server did its work, and the client never learns it"
+    models: ClassVar[str] = "A connection cut after the commit, a server that crashed before it responded."
     example: ClassVar[str] = "{type: http_drop_response, match: {method: POST}, count: 1}"
     treats: ClassVar[MessageKind] = "response"
 

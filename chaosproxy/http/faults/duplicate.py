@@ -16,20 +16,20 @@ __all__ = ["HttpDuplicate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDuplicate(MessageFault):
-    """Sends the request `copies` more times, each on a connection of its own; one answer comes back.
+    """Sends the request `copies` more times, each on a connection of its own; the client gets one response.
 
-    The client gets the answer to the original; those to the copies are read and thrown
-    away. A copy is sent once the request is whole, so that a request longer than the
-    proxy's `hold_limit` passes once only, as does an upgrade.
+    The client gets the response to the original; the responses to the copies are discarded. A
+    copy is sent once the request is complete. A request longer than the proxy's `hold_limit` is
+    not copied, nor is an upgrade.
     """
 
     type: ClassVar[str] = "http_duplicate"
     summary: ClassVar[str] = "sends requests to the server more than once"
-    models: ClassVar[str] = "A retry in a mesh or gateway that the client does not know of, at-least-once delivery."
+    models: ClassVar[str] = "A retry by a mesh or gateway unknown to the client, at-least-once delivery."
     example: ClassVar[str] = "{type: http_duplicate, match: {method: POST}}"
 
     copies: int = param(
-        Whole(minimum=1, maximum=100), "how often it is sent beside the original", default=1, example="2"
+        Whole(minimum=1, maximum=100), "number of copies sent in addition to the original", default=1, example="2"
     )
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:

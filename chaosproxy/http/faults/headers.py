@@ -1,4 +1,4 @@
-"""http_headers: fields are set, added or removed."""
+"""http_headers: sets, adds or removes header fields."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ __all__ = ["HttpHeaders"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpHeaders(MessageFault):
-    """Changes fields of a head; every other line stays as it came, to the byte.
+    """Changes header fields; every other line stays as it was sent, to the byte.
 
-    `set` takes the place of what there was, in its place and spelling; `add` comes last;
-    `remove` takes every field of that name away. Fields that frame the message or belong
-    to the connection are refused, since a change would break it rather than the program
-    under test: `http_truncate`, `http_reset` and `corrupt` do that.
+    `set` replaces the value of a field, in its place and spelling; `add` appends fields;
+    `remove` removes every field of that name. Fields that frame the message or belong to the
+    connection are refused, since a change would break the connection rather than test the
+    program: use `http_truncate`, `http_reset` or `corrupt` for that.
     """
 
     type: ClassVar[str] = "http_headers"
     summary: ClassVar[str] = "sets, adds or removes header fields"
-    models: ClassVar[str] = "A gateway that strips a token, a cache that lies, a lost trace id, a wrong content type."
+    models: ClassVar[str] = "A gateway that strips a token, a stale cache, a lost trace id, a wrong content type."
     example: ClassVar[str] = "{type: http_headers, on: request, remove: [Authorization]}"
 
     set: Mapping[str, str] | None = param(
         MapOf(Text()), "fields with their new values", default=None, example="{Cache-Control: no-store}"
     )
     add: Mapping[str, str] | None = param(
-        MapOf(Text()), "fields to add beside those there are", default=None, example="{X-Debug: on}"
+        MapOf(Text()), "fields to add to those that are present", default=None, example="{X-Debug: on}"
     )
-    remove: tuple[str, ...] = param(ListOf(Text()), "fields to take away", default=(), example="[ETag]")
-    on: str = param(Choice("request", "response"), "whose fields", default="response", example="request")
+    remove: tuple[str, ...] = param(ListOf(Text()), "fields to remove", default=(), example="[ETag]")
+    on: str = param(Choice("request", "response"), "which fields are changed", default="response", example="request")
 
     def check(self) -> Iterable[Problem]:
         if not self.set and not self.add and not self.remove:

@@ -1,4 +1,4 @@
-"""http_reset: the connection breaks at a point of the answer."""
+"""http_reset: the connection breaks at a point of the response."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["HttpReset"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReset(MessageFault):
-    """Breaks the connection with a reset (RST) while it is answered.
+    """Breaks the connection with a reset (RST) during a response.
 
-    Without `size` before the answer's head, with `size: 0B` between head and body, with
-    more once so many bytes of the body have passed; a body that is not longer passes whole.
-    The server has done its work by then, and both sides see the connection break.
+    Without `size` it breaks before the response's head, with `size: 0B` between head and body,
+    and with more after that many bytes of the body; a body that is not longer passes whole. The
+    server has done its work by then, and the connection breaks for both sides.
     """
 
     type: ClassVar[str] = "http_reset"
-    summary: ClassVar[str] = "resets the connection before, in or after so much of an answer"
-    models: ClassVar[str] = "A server that is killed while it answers, a deployment that does not drain."
+    summary: ClassVar[str] = "resets the connection before a response, after its head or within its body"
+    models: ClassVar[str] = "A server that is killed while it responds, a deployment that does not drain."
     example: ClassVar[str] = "{type: http_reset, size: 1KiB}"
     treats: ClassVar[MessageKind] = "response"
 
     size: int | None = param(
-        Size(), "bytes of the body that pass; 0B: the head alone; not given: nothing", default=None, example="0B"
+        Size(), "bytes of the body that pass; 0B: only the head; not given: nothing", default=None, example="0B"
     )
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:

@@ -1,4 +1,4 @@
-"""http_slow_body: a body trickles."""
+"""http_slow_body: a body arrives slowly."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class HttpSlowBody(MessageFault):
     """Lets a body pass at `rate` bytes per second; its head passes at once."""
 
     type: ClassVar[str] = "http_slow_body"
-    summary: ClassVar[str] = "lets bodies trickle at a rate"
-    models: ClassVar[str] = "A large download over a bad link, a server that makes its answer as it goes, slowloris."
+    summary: ClassVar[str] = "lets bodies pass at a limited rate"
+    models: ClassVar[str] = "A large download over a bad link, a server that generates its response slowly, slowloris."
     example: ClassVar[str] = "{type: http_slow_body, rate: 10kB/s, match: {path: /export/**}}"
 
     rate: float = param(Rate(), "bytes of the body per second", example="10kB/s")
-    on: str = param(Choice("request", "response"), "whose bodies", default="response", example="request")
+    on: str = param(Choice("request", "response"), "which bodies are slowed", default="response", example="request")
 
     def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"

@@ -1,4 +1,4 @@
-"""http_truncate: a body ends before it is whole."""
+"""http_truncate: a body ends before it is complete."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["HttpTruncate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpTruncate(MessageFault):
-    """Cuts a body short, then closes or resets the connection; what the head promised stays as it was.
+    """Cuts a body short, then closes or resets the connection; its head is not changed.
 
-    With `share` that part of the body passes, with `size` so many bytes; a body that is not
-    longer passes whole, and the connection goes on. `direction: upstream` cuts the body of
-    the request. The share of a body whose head does not give its length is known only at
-    its end: it is held until then, or until the proxy's `hold_limit`, which then counts as
-    its length.
+    `share` gives the part of the body that passes, `size` the number of bytes; a body that is
+    not longer passes whole, and the connection goes on. `direction: upstream` cuts the body of
+    the request. If the head does not give the length of the body, its share is known only at
+    the end: the body is held until then, or until the proxy's `hold_limit`, which then counts
+    as its length.
     """
 
     type: ClassVar[str] = "http_truncate"
     summary: ClassVar[str] = "cuts bodies short, then ends the connection"
-    models: ClassVar[str] = "A server that crashed while it answered, a proxy that ran out of memory or time."
+    models: ClassVar[str] = "A server that crashed while it responded, a proxy that ran out of memory or time."
     example: ClassVar[str] = "{type: http_truncate, share: 50%}"
     treats: ClassVar[MessageKind | None] = None
 
@@ -59,7 +59,7 @@ class _Cutting(MessageStage):
         """The body is known to have more."""
         self._is_cut = False
         self._held: list[Part] = []
-        """What has been seen of a body whose length is not known."""
+        """The parts of a body whose length is not known, so far."""
 
     def on_head(self, head: Part) -> Iterable[Step]:
         settings, length = self._settings, self._length(head)
@@ -98,7 +98,7 @@ class _Cutting(MessageStage):
         return (kept, *self._cut(part.due)) if kept.data else self._cut(part.due)
 
     def _hold(self, part: Part) -> Iterable[Step]:
-        """Wait for the end of a body whose length is not known."""
+        """Hold a body whose length is not known until its end, or until `hold_limit`."""
         assert self._settings.share is not None
         self._held.append(part)
         length = sum(len(one.data) for one in self._held if one.kind == "body")

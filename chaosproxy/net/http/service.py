@@ -72,7 +72,7 @@ class HttpService:
         """These are all faults of the proxy now."""
         rules = [one.matcher for one in active if one.treats_messages]
         self._watching = bool(rules)
-        self.context.want(Rules(rules))
+        self.context.use_rules(Rules(rules))
 
     @property
     def are_watched(self) -> bool:

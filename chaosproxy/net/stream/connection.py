@@ -222,18 +222,14 @@ class Connection:
         self._count_drops()
         if not self._forget_side(pipe):
             return
-        back = self.opposite(pipe)
-        if self._ending is not None:
-            back.sink = None
-        elif self._beginning and pipe is self.upstream:
-            self._note("client", ending_of("client", error))
-            self.note_ending(replace(self.arrivals.ending, during="dial"))
-            self._cancel_dial()
-            self.publish_ended(pipe)
-        else:
+        self.opposite(pipe).lose_sink()
+        if self._ending is None:
             self._note(pipe.sender, ending_of(pipe.sender, error))
-            back.lose_sink()
-            pipe.break_off()
+            if self._beginning and pipe is self.upstream:
+                self.note_ending(replace(self.arrivals.ending, during="dial"))
+                self._cancel_dial()
+            else:
+                pipe.break_off()
             self.publish_ended(pipe)
         self._end_if_over()
 

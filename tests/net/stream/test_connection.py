@@ -146,10 +146,14 @@ def test_a_client_leaves_during_a_slow_accept(flavour: Flavour) -> None:
         assert line.closed.client_ended_s == 1.0
 
 
+@pytest.mark.parametrize("words", [[], [b"welcome"]], ids=["silent", "welcome"])
 @pytest.mark.parametrize("turns", range(8))
-def test_a_client_that_leaves_as_the_dial_succeeds_leaves_nothing_behind(turns: int, flavour: Flavour) -> None:
+def test_a_client_that_leaves_as_the_dial_succeeds_leaves_nothing_behind(
+    turns: int, words: list[bytes], flavour: Flavour
+) -> None:
     with Scene(flavour) as scene:
         line = scene.accept()
+        line.server.inbox.extend(words)
         scene.loop.settle()
         line.dial_succeeds()
         scene.loop.turn(turns)
