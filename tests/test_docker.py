@@ -127,12 +127,12 @@ def test_what_the_image_installs_serves_what_the_compose_file_mounts(
     }  # fmt: skip
     command = [str(image / "bin" / word) for word in json.loads(last("ENTRYPOINT"))]
     with serving(tmp_path, str(ROOT / "configs" / "compose.yaml"), command=command, environment=environment) as server:
-        with urllib.request.urlopen(f"http://{HOST}:{server.port('web')}/small", timeout=10.0) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{server.port('web')}/small", timeout=60.0) as answer:
             assert answer.read() == b"hello\n"
         check = json.loads(last("HEALTHCHECK").partition(" CMD ")[2])
         words = [word.replace("http://127.0.0.1:8474", server.control) for word in check]
         assert words != check
-        assert subprocess.run(words, timeout=10).returncode == 0
+        assert subprocess.run(words, timeout=60).returncode == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a PID namespace asks for root on Linux")
@@ -185,7 +185,7 @@ def is_ready(port: int) -> bool:
 
 
 def ask(port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://{HOST}:{port}/api/v1/{path}", timeout=5.0) as answer:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/api/v1/{path}", timeout=60.0) as answer:
         return json.loads(answer.read())["data"]
 
 

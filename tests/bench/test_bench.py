@@ -167,7 +167,7 @@ def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
     if missing := Nginx().missing():
         pytest.skip(missing)
     [argv] = Nginx().commands(tmp_path, [Route(21001, 9001)])
-    checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, timeout=20)
+    checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
     assert "proxy_pass 127.0.0.1:9001;" in (tmp_path / "nginx.conf").read_text()
 

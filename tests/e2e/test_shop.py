@@ -32,7 +32,7 @@ def test_the_lost_answer_makes_two_orders_unless_there_is_a_key(
                 f"attempt 2: order {orders} is taken",
                 f"the shop has {orders} order(s)",
             ]
-            with urllib.request.urlopen(f"http://{HOST}:{shop}/orders", timeout=5.0) as answer:
+            with urllib.request.urlopen(f"http://{HOST}:{shop}/orders", timeout=60.0) as answer:
                 assert len(json.load(answer)) == orders, "as the shop itself says"
             touched = [line for line in chaos.log.splitlines() if " message_touched " in line]
             assert len(touched) == 1

@@ -52,7 +52,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         server, _ = listener.accept()
         with server:
             for sock in (client, server):
-                sock.settimeout(5)
+                sock.settimeout(60)
             yield client, server
 
 
@@ -139,7 +139,7 @@ def test_what_a_filter_drops_is_counted_exactly() -> None:
         attach(server, losing((Drop(),)))
         for _ in range(5):
             client.sendall(b"b")
-        wait_until(lambda: info(client).retransmits >= 2, 5.0, "it was retransmitted twice")
+        wait_until(lambda: info(client).retransmits >= 2, 60.0, "it was retransmitted twice")
         assert info(client).backoff >= 1 and info(client).unacked >= 1
         lost, sent, again = at_rest(lambda: (dropped(server), segments_sent(client), info(client).retransmits))
         assert lost == sent - sent_before == 5 + again
@@ -208,7 +208,7 @@ def test_a_peer_is_asked_each_second_until_it_is_not() -> None:
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 1
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 1
         began = time.monotonic()
-        wait_until(lambda: segments_sent(client) == before + 1, 5.0, "a probe is sent")
+        wait_until(lambda: segments_sent(client) == before + 1, 60.0, "a probe is sent")
         assert time.monotonic() - began > 0.9
         set_keepalive(client, False)
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0

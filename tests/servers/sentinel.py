@@ -45,7 +45,7 @@ FIRST = "n1"
 GROUP = "mymaster"
 """What the Sentinels call the primary and its replicas together."""
 REDIS, SENTINEL = 6379, 26379
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 ANSWER_SECONDS = 2.0
 """Each server is asked at its own address, where no fault is: an answer is there at once."""
 

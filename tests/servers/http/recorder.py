@@ -36,7 +36,7 @@ class Recorder:
 
     def take(self) -> list[Heard]:
         """What was recorded since the last time, once all connections have ended; see `alike`."""
-        wait_until(lambda: all(one.has_ended for one in self._connections), 10.0, "every client has closed")
+        wait_until(lambda: all(one.has_ended for one in self._connections), 60.0, "every client has closed")
         taken, self._connections = self._connections, []
         for one in taken:
             one.close()
