@@ -178,7 +178,7 @@ def _on_signals(stop: Callable[[], None]) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(
-            signal.SIGHUP, logger.warning, "SIGHUP: this version cannot reload; restart it to read the file again"
+            signal.SIGHUP, logger.warning, "SIGHUP: this version cannot reload; restart to read the file again"
         )
 
 

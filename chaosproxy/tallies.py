@@ -44,7 +44,7 @@ class Histogram:
         return both
 
     def copy(self) -> Histogram:
-        """What was counted until now."""
+        """Return a copy with the counts so far."""
         same = Histogram(self.bounds)
         same.counts, same.sum = list(self.counts), self.sum
         return same

@@ -254,7 +254,7 @@ def _origin(made: Json) -> str:
 
 
 def _coarse(seconds: float) -> float:
-    """The age in whole units of the largest that fits: nobody asks for the seconds of a day."""
+    """Return an age in whole units of the largest that fits: the age of an hour needs no seconds."""
     unit = next((unit for unit in (3600, 60) if seconds >= unit), 1)
     return float(int(seconds) // unit * unit)
 

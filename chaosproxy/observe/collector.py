@@ -42,13 +42,13 @@ HIDDEN: tuple[Met, ...] = ("refused", "unanswered")
 
 
 class Source(Protocol):
-    """Counts what runs; the supervisor is one."""
+    """The source of the counts, such as the supervisor."""
 
     def counts(self) -> Counts: ...
 
 
 class Collector:
-    """Names the counts of every proxy at each scrape."""
+    """Makes metric families from the counts of every proxy, at each scrape."""
 
     def __init__(self, source: Source, pauses: GcPauses, loop_name: str) -> None:
         self._source = source

@@ -72,7 +72,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampl
     ]
 )
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Z"]), min_size=1, max_size=12).filter(
-    lambda name: not name.startswith(RESERVED)
+    lambda name: not name.startswith(RESERVED) and name not in (".", "..")
 )
 PATHS = TEXT.filter(bool)
 SERVERS = st.sampled_from(["api.test", "10.0.0.1", "::1"])

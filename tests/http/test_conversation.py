@@ -140,7 +140,7 @@ def test_behind_an_upgrade_that_is_refused_messages_follow(how: How, request_dat
 @all_ways
 def test_bytes_ahead_of_the_answer_to_an_upgrade_can_mean_two_things(how: How) -> None:
     driven = talked(how, ("client", UPGRADE), ("client", LEGAL_REQUEST))
-    assert driven.conversation.stream_reason == "bytes sent ahead of the answer to an upgrade"
+    assert driven.conversation.stream_reason == "bytes sent before the response to an upgrade"
 
 
 @all_ways

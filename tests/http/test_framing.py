@@ -136,7 +136,7 @@ def test_a_body_until_close_ends_with_the_stream() -> None:
 
 def test_behind_a_tunnel_nothing_is_framed() -> None:
     framer, log = Framer(1000), Log(Unsized.TUNNEL)
-    with pytest.raises(Unframed, match="ahead of the answer"):
+    with pytest.raises(Unframed, match="before the response"):
         framer.feed(GET + b"\x00", log, log.emit)
     assert (log.pieces, framer.rest) == ([("head", GET, True)], b"\x00")
 

@@ -1,4 +1,4 @@
-"""Time that a test moves: a clock and the timer on it, for a scheduler or a whole supervisor."""
+"""A clock that a test sets, and a timer on it, for a scheduler or a whole supervisor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Clockwork", "FakeTimer"]
 
 
 class FakeTimer:
-    """Notes when it is to call back; the test calls."""
+    """Records the time it is armed for; the test fires it."""
 
     def __init__(self, fire: Callable[[], None]) -> None:
         self.fire = fire
@@ -26,7 +26,7 @@ class FakeTimer:
 
 
 class Clockwork:
-    """A clock that stands still until it is moved, and one timer on it."""
+    """A clock that stands still until a test sets it, and one timer on it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -40,12 +40,12 @@ class Clockwork:
         return self.timer
 
     def go_to(self, now: float) -> None:
-        """Let the timer fire at `now`, however many things have become due before."""
+        """Set the clock to `now`, and fire the timer once, even if several times have become due."""
         self.now, self.timer.due = now, NEVER
         self.timer.fire()
 
     def run_to(self, until: float) -> None:
-        """Let the timer fire at each time that it is armed for, up to and including `until`."""
+        """Fire the timer at each time that it is armed for, up to and including `until`."""
         while self.timer.due <= until:
             self.go_to(self.timer.due)
         self.now = until

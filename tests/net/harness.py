@@ -54,7 +54,7 @@ def run(loop_name: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
             await stage.close()
         assert unhandled == [], unhandled[:3]
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        for _ in range(1000):  # loops give descriptors back an iteration or two later
+        for _ in range(1000):  # loops close descriptors one or two iterations later
             if open_descriptors() <= descriptors:
                 break
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""One call at a time set, on the scheduler's clock."""
+"""One function call at a set time, on the scheduler's clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Alarm"]
 
 
 class Alarm:
-    """Calls once when it is due; to be set again or cancelled at any time, also from its own call."""
+    """Calls a function once at the set time; may be set or cancelled at any time, also from within the function."""
 
     __slots__ = ("_call", "_scheduler", "scheduled_at")
 
@@ -21,11 +21,11 @@ class Alarm:
         self._call = call
 
     def set(self, due: float) -> None:
-        """Call at `due`, and not at the time set before."""
+        """Call the function at `due`, instead of at the time set before."""
         self._scheduler.schedule(self, due)
 
     def cancel(self) -> None:
-        """Do not call."""
+        """Cancel the call."""
         self._scheduler.schedule(self, NEVER)
 
     @property
@@ -36,4 +36,4 @@ class Alarm:
         self._call()
 
     def on_bug(self) -> None:
-        """Do nothing: the scheduler has logged it, and no connection depends on an alarm."""
+        """Do nothing: the scheduler has logged the exception, and an alarm belongs to no connection."""

@@ -40,7 +40,7 @@ class Timed(Protocol):
         """Do the work that was scheduled; called at `scheduled_at` or later. Schedule again if more is due later."""
 
     def on_bug(self) -> None:
-        """End the connection that this belongs to; called when `on_due` has raised."""
+        """End the connection that this belongs to, if any; called when `on_due` has raised."""
 
 
 class Timer(Protocol):
@@ -53,7 +53,7 @@ class Timer(Protocol):
 
 
 MakeTimer = Callable[[Callable[[], None]], Timer]
-"""Makes the timer that is to call back."""
+"""A factory for the timer, which gets the function that the timer calls when it fires."""
 
 
 class Scheduler:
@@ -101,7 +101,7 @@ class Scheduler:
                 timed.scheduled_at = NEVER
                 try:
                     timed.on_due(now)
-                except Exception:  # a failing call must not stop the timer of all
+                except Exception:  # a failing call must not stop the timer for the others
                     logger.exception("a scheduled call failed; if it was a pipe's, its connection is reset")
                     timed.on_bug()
         finally:

@@ -1,4 +1,4 @@
-"""How an ending is told, for each order in which two sides can end: played, and written into docs/endings.md.
+"""Run each order in which two sides can end, and write the reports of the ending into docs/endings.md.
 
     python -m tests.net.stream.orders_of_ends
 """
@@ -36,25 +36,25 @@ FAULTS: dict[str, tuple[Fault | None, str]] = {
     "slow_close": (SlowClose(delay=5.0), "`slow_close` of 5 s in both directions"),
     "reset": (Reset(delay=3.0), "`reset` at 3 s"),
 }
-"""By the name that each has in the table."""
+"""The faults of the tables, by name, with their headings."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """All that is published of one connection."""
+    """All events of one connection."""
 
     ended: tuple[PeerEnded, ...]
     closed: ConnectionClosed | None
-    """None while it is still open."""
+    """None while the connection is open."""
 
     def of(self, side: Side) -> str:
-        """Return in words when the end of one side was published, and the fault that held it."""
+        """Describe when the end of one side was published, and the fault that held it."""
         kind = ClientEnded if side == "client" else ServerEnded
         found = [f"{one.how} at {one.after_s:g} s" + _holder(one) for one in self.ended if isinstance(one, kind)]
         return "; ".join(found) or "-"
 
     def closing(self, begun: float) -> tuple[str, str, str, str]:
-        """Return when it was closed, from `begun` on, and its cause, first and detail."""
+        """Describe the connection's close: its time since `begun`, its cause, first and detail."""
         closed = self.closed
         if closed is None:
             return "still open", "-", "-", "-"
@@ -66,7 +66,7 @@ def _holder(event: PeerEnded) -> str:
 
 
 def play(fault: str, first: Side, how: End, then: End | None, flavour: Flavour = "uvloop") -> tuple[Told, float]:
-    """Have one side end at 1 s, and the other at 2 s unless `then` is None; return what was published, from when on."""
+    """End one side at 1 s, and the other at 2 s unless `then` is None; return the events and the time of accept."""
     with Scene(flavour) as scene:
         line = scene.open()
         begun = line.connection.accepted_at
@@ -119,7 +119,7 @@ def tables() -> str:
 
 
 def page() -> str:
-    """Return docs/endings.md with the tables as they come out now."""
+    """Return docs/endings.md with tables from a new run."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"

@@ -260,6 +260,7 @@ class Scene:
 
     def __enter__(self) -> Scene:
         logging.getLogger("chaosproxy").addHandler(self._handler)
+        gc.collect(0)  # the young garbage of earlier tests in this process
         gc.disable()  # all objects made from now on stay in the youngest generation, where `cyclic_garbage` finds them
         return self
 

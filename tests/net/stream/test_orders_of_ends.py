@@ -1,4 +1,4 @@
-"""How an ending is told, for each order in which two sides can end, is what docs/endings.md says."""
+"""docs/endings.md shows how an ending is reported, for each order in which two sides can end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.net.stream.virtual import Flavour
 
 
 def row(fault: str, first: Side, how: End, then: End | None, flavour: Flavour) -> tuple[str, ...]:
-    """Name the side that ends first `A` and the other one `B`."""
+    """Replace the names of the sides: `A` ends first, `B` is the other one."""
     told, begun = play(fault, first, how, then, flavour)
     other: Side = "server" if first == "client" else "client"
     cells = (told.of(first), told.of(other), *told.closing(begun))
