@@ -11,7 +11,7 @@ from typing import Any
 from chaosproxy.declare import Kind
 from chaosproxy.errors import BadValue, shown
 
-__all__ = ["Address", "ListenAddress", "Places", "UpstreamAddress", "parse_address"]
+__all__ = ["Address", "ListenAddress", "Places", "UpstreamAddress", "join_address", "parse_address"]
 
 _EXAMPLE = "127.0.0.1:5432, [::1]:5432 or unix:/run/app.sock"
 _UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path less its final NUL, unix(7)
@@ -32,9 +32,12 @@ class Address:
         return self.port is None
 
     def __str__(self) -> str:
-        if self.port is None:
-            return f"unix:{self.host}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"unix:{self.host}" if self.port is None else join_address(self.host, self.port)
+
+
+def join_address(host: str, port: int) -> str:
+    """Return `host:port`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_address(text: object, lowest_port: int) -> Address:

@@ -79,7 +79,10 @@ class Front:
         """Attach the client's socket, or end the connection; return the seconds of `delay` that are left."""
         tls = self.tls if self.tls is not None and self.tls.terminates else None
         if tls is None and not self._faults.read_hellos:
-            await self._attach_plain(connection, accepted)
+            try:
+                await asyncio.get_running_loop().connect_accepted_socket(connection.upstream.reader, accepted)
+            except OSError as error:
+                _end_accept(connection, accepted, error)
             return delay
         peek = await self._attach_peek(connection, accepted)
         if peek is None:
@@ -93,12 +96,6 @@ class Front:
         except BaseException:
             reset_peek(peek)
             raise
-
-    async def _attach_plain(self, connection: Connection, accepted: socket.socket) -> None:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(connection.upstream.reader, accepted)
-        except OSError as error:
-            _end_accept(connection, accepted, error)
 
     async def _attach_peek(self, connection: Connection, accepted: socket.socket) -> Peek | None:
         """Attach the client's socket to a Peek, not to the connection; return None if the client is gone."""
@@ -219,9 +216,13 @@ class Front:
         :raises DialError: with the reason.
         """
         started = self._scheduler.clock()
-        on_broken = partial(self._publish_broken, connection, "server")
         try:
-            await self.dial_for(connection.downstream.reader, connection.alpn, on_broken)
+            if self.tls is None:
+                spec = self.spec
+                await dial(spec.upstream, spec.connect_timeout, self._scheduler, connection.downstream.reader)
+            else:
+                on_broken = partial(self._publish_broken, connection, "server")
+                await self.dial_for(connection.downstream.reader, connection.alpn, on_broken)
         except DialError:
             self._tally.dial_failures += 1
             raise
@@ -241,7 +242,7 @@ class Front:
         :raises DialError: with the reason.
         """
         spec, tls, clock = self.spec, self.tls, self._scheduler.clock
-        reach = partial(dial, spec.upstream, spec.connect_timeout)
+        reach = partial(dial, spec.upstream, spec.connect_timeout, self._scheduler)
         if tls is None or not tls.originates:
             await reach(make_protocol)
             return

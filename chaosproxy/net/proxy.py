@@ -24,7 +24,7 @@ from dataclasses import replace
 from itertools import islice
 
 from chaosproxy.endings import Ending, How
-from chaosproxy.events import Bus, Event
+from chaosproxy.events import Bus
 from chaosproxy.faults.base import Direction
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
@@ -48,7 +48,7 @@ from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
 from chaosproxy.net.stream.readers import STREAM_READERS
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.net.tls.endpoint import ProxyTls
-from chaosproxy.net.tls.transport import pass_truncation
+from chaosproxy.net.tls.transport import TlsTransport, pass_truncation
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
 from chaosproxy.tasks import TaskOwner
@@ -77,6 +77,7 @@ class Proxy:
         kernel: Capabilities,
     ) -> None:
         """`control.preflight` has made `tls`, and `modes` by fault name, for this spec."""
+        self.name = spec.name
         self.tally = ProxyTally()
         self.scheduler = scheduler
         self.hangups = hangups
@@ -86,7 +87,6 @@ class Proxy:
         """The registry: every connection, by ordinal, until both its sockets are gone."""
         self.faults = ActiveFaults()
         self._seed = seed
-        self._bus = bus
         self._tasks = tasks
         self._listener: Listener | None = None
         own = replace(spec, faults=())
@@ -99,6 +99,10 @@ class Proxy:
         self.http = HttpService(spec.name, self.tally, scheduler.clock, bus.publish, copies)
         """The state of HTTP mode; unused if the proxy's protocol is tcp."""
         self.http.configure(spec)
+        # A connection calls these directly: it calls each once or several times in its short life.
+        self.publish = bus.publish
+        self.attach_client = self._front.attach_client
+        self.dial = self._front.dial
         for fault in spec.faults:
             self.put_fault(fault, modes[fault.name])
 
@@ -173,12 +177,8 @@ class Proxy:
     # ── the owner of its connections ──────────────────────────────────────────────────
 
     @property
-    def name(self) -> str:
-        return self.spec.name
-
-    @property
     def queue(self) -> int:
-        return self.spec.queue
+        return self._front.spec.queue
 
     def make_pipes(self, connection: Connection) -> tuple[Pipe, Pipe]:
         if self.spec.protocol == "http":
@@ -189,25 +189,17 @@ class Proxy:
     def start_task(self, coroutine: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         return self._tasks.start(coroutine, name)
 
-    async def attach_client(self, connection: Connection, accepted: socket.socket, delay: float) -> float:
-        return await self._front.attach_client(connection, accepted, delay)
-
-    async def dial(self, connection: Connection) -> None:
-        await self._front.dial(connection)
-
     def pass_end(self, pipe: Pipe) -> None:
-        pass_truncation(pipe.source, pipe.sink)
-
-    def publish(self, event: Event) -> None:
-        self._bus.publish(event)
+        if isinstance(pipe.source, TlsTransport):
+            pass_truncation(pipe.source, pipe.sink)
 
     def arrange(self, connection: Connection) -> None:
-        pipes = (connection.upstream, connection.downstream)
+        up, down = connection.upstream, connection.downstream
         touching = self.faults.touching(connection)
-        if not touching and all(pipe.is_plain for pipe in pipes) and not self.http.are_treated(connection):
+        if not touching and up.is_plain and down.is_plain and not self.http.are_treated(connection):
             return
         now, messages = self.scheduler.clock(), self.http.of(connection)
-        for pipe in pipes:
+        for pipe in (up, down):
             if pipe.ends is not None:
                 arrange_pipe(pipe, touching, connection.ordinal, now, messages)
 

@@ -140,11 +140,6 @@ class HttpPipe(Pipe):
         """An answer that a request asked for, and asked to be late, holds what follows: framing cannot end yet."""
         return self._is_framed and self.chain is not None and bool(self.chain.links[0].timed)
 
-    @property
-    def readers(self) -> Readers[Pipe]:
-        """Readers of HTTP while the connection speaks it, then those of a plain stream."""
-        return self._readers if self.conversation.is_framed else STREAM_READERS
-
     # ── what flows ────────────────────────────────────────────────────────────────────
 
     def take_in(self, data: bytes) -> None:
@@ -215,9 +210,8 @@ class HttpPipe(Pipe):
 
     def go_plain(self, now: float) -> None:
         """Forward this direction as a plain stream, and release the beginning of a head that was kept back."""
-        source = self.source
-        if source is not None and type(source.get_protocol()) in (self._readers.plain, self._readers.chained):
-            source.set_protocol(self.reader())
+        self.readers = STREAM_READERS
+        self.update_reader()
         if self.stream.framer.kept:
             self.wake(now)
 

@@ -47,12 +47,12 @@ class ActiveFaults:
         """Faults of partitions, by the partition's id; changes of the proxy's own faults do not affect them."""
         self._past: dict[str, FaultTally] = {}
         """The counts of removed faults, by fault name."""
+        self._all: tuple[ActiveFault, ...] = ()
         self.read_hellos = False
         """True if a fault acts only on clients that request a server name in TLS."""
 
     def __iter__(self) -> Iterator[ActiveFault]:
-        yield from self.partitions.values()
-        yield from self.own.values()
+        return iter(self._all)
 
     # ── adding and removing ───────────────────────────────────────────────────────────
 
@@ -72,6 +72,7 @@ class ActiveFaults:
         return gone
 
     def _changed(self) -> None:
+        self._all = (*self.partitions.values(), *self.own.values())
         self.read_hellos = any(fault.spec.sni is not None for fault in self)
 
     def tallies(self) -> dict[str, FaultTally]:
@@ -128,7 +129,7 @@ class ActiveFaults:
 
     def touching(self, connection: Connection) -> list[ActiveFault]:
         """Return the faults that touch a connection."""
-        return [one for one in self if one.matches_sni(connection.sni) and one.touches(connection.ordinal)]
+        return [one for one in self._all if one.matches_sni(connection.sni) and one.touches(connection.ordinal)]
 
     def severs(self, direction: Direction) -> bool:
         """Return whether nothing passes in that direction, on any connection."""
@@ -136,7 +137,7 @@ class ActiveFaults:
 
     def forget(self, connection: int) -> None:
         """Drop the state of a connection that has ended."""
-        for fault in self:
+        for fault in self._all:
             fault.forget(connection)
 
 

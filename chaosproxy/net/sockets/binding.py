@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from chaosproxy.errors import CannotListen
-from chaosproxy.model.address import Address
+from chaosproxy.model.address import Address, join_address
 
 __all__ = ["BACKLOG", "bind_all", "bound_address", "hold_port", "is_refused_half_close", "peer_name"]
 
@@ -148,6 +148,4 @@ def bound_address(sock: socket.socket) -> Address:
 
 def peer_name(address: object) -> str:
     """Return a peer's address for logs."""
-    if isinstance(address, tuple):
-        return str(Address(address[0], address[1]))
-    return "unix"
+    return join_address(address[0], address[1]) if isinstance(address, tuple) else "unix"

@@ -14,6 +14,8 @@ import aiohappyeyeballs
 
 from chaosproxy.endings import Cause, Ending, How
 from chaosproxy.model.address import Address
+from chaosproxy.net.timer.deadline import Deadline
+from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["DialError", "dial"]
 
@@ -37,21 +39,27 @@ class DialError(Exception):
         """The ending of the connection that needed the upstream."""
 
 
-async def dial(address: Address, within: float, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+async def dial(
+    address: Address, within: float, scheduler: Scheduler, make_protocol: Callable[[], asyncio.Protocol]
+) -> None:
     """Connect to `address`; the protocol that `make_protocol` returns gets the transport.
 
     :raises DialError: refused, not resolved, unreachable, or no response within `within` seconds.
     """
+    deadline = Deadline(scheduler, within)
     try:
-        async with asyncio.timeout(within):
-            await _connect(address, make_protocol)
-    except TimeoutError as error:
-        raise DialError(address, f"no response within {within:g} s") from error
+        await _connect(address, make_protocol)
+    except asyncio.CancelledError as error:
+        if deadline.alone_cancelled:
+            raise DialError(address, f"no response within {within:g} s") from error
+        raise
     except OSError as error:
         reason = _reason(error)
         if error.errno in _BY_SERVER:
             raise DialError(address, reason, "server", "reset") from error
         raise DialError(address, reason) from error
+    finally:
+        deadline.close()
 
 
 async def _connect(address: Address, make_protocol: Callable[[], asyncio.Protocol]) -> None:

@@ -15,7 +15,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from dataclasses import replace
@@ -54,7 +53,7 @@ class Connection:
 
     __slots__ = (
         "_beginning", "_client", "_dialling", "_ending", "_sockets", "_unpublished", "accepted_at", "alpn", "arrivals",
-        "downstream", "ordinal", "owner", "scheduled_at", "scheduler", "sni", "upstream",
+        "client_key", "downstream", "ordinal", "owner", "scheduled_at", "scheduler", "sni", "upstream",
     )  # fmt: skip
 
     def __init__(self, owner: Owner[Connection, Pipe], ordinal: int, client: object) -> None:
@@ -62,6 +61,8 @@ class Connection:
         self.ordinal = ordinal
         """The connection's number on its proxy, from 1."""
         self._client = client
+        self.client_key: object = client[:2] if isinstance(client, tuple) else client
+        """The client's address and port, without the additions of IPv6; meaningless for a unix socket."""
         self.scheduler = owner.scheduler
         self.scheduled_at = NEVER
         self.accepted_at = self.scheduler.clock()
@@ -82,11 +83,6 @@ class Connection:
     def opposite(self, pipe: Pipe) -> Pipe:
         """Return the other direction."""
         return self.downstream if pipe is self.upstream else self.upstream
-
-    @property
-    def client_key(self) -> object:
-        """The client's address and port, without the additions of IPv6; meaningless for a unix socket."""
-        return self._client[:2] if isinstance(self._client, tuple) else self._client
 
     @property
     def client_address(self) -> str:
@@ -175,7 +171,10 @@ class Connection:
 
     def note_end_of_stream(self, pipe: Pipe) -> None:
         """Note that the end-of-stream of the socket that feeds `pipe` has arrived."""
-        self._note(pipe.sender, _FIN[pipe.sender])
+        if self._ending is None:
+            after_s = self.scheduler.clock() - self.accepted_at
+            side: Side = "client" if pipe is self.upstream else "server"
+            self._unpublished = self.arrivals.note(side, _FIN[side], after_s)
 
     def watch_hangup(self, pipe: Pipe, source: asyncio.Transport) -> None:
         self.owner.hangups.watch(pipe, source, partial(self.note_leaving, pipe.sender))
@@ -206,7 +205,7 @@ class Connection:
         self.owner.publish(
             kind(
                 proxy=self.owner.name,
-                at=self.scheduler.clock(),
+                at=self.accepted_at + end.after_s,
                 connection=self.ordinal,
                 how=end.ending.how,
                 after_s=end.after_s,
@@ -245,8 +244,10 @@ class Connection:
             self.note_ending(self.arrivals.ending)
             self._close_sockets()
         elif pipe.sink is not None and not pipe.sink.is_closing():
-            with contextlib.suppress(OSError):  # asyncio raises where the peer has reset; connection_lost follows
+            try:
                 pipe.sink.write_eof()
+            except OSError:  # asyncio raises it after a reset by the peer; connection_lost follows
+                pass
 
     def break_off(self) -> None:
         """Reset both sides: a peer's reset has passed every fault."""
@@ -312,9 +313,10 @@ class Connection:
 
     def _count_drops(self) -> None:
         """Count the packets that the kernel has dropped, before the sockets with the counts are closed."""
-        for pipe in (self.upstream, self.downstream):
-            if pipe.filter is not None:
-                pipe.filter.count()
+        if self.upstream.filter is not None:
+            self.upstream.filter.count()
+        if self.downstream.filter is not None:
+            self.downstream.filter.count()
 
     def _close_sockets(self) -> None:
         for pipe in (self.upstream, self.downstream):

@@ -27,7 +27,7 @@ from chaosproxy.faults.chain import Chain, Link
 from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.filter import Filter
 from chaosproxy.net.kernel.sockopts import limit_pacing, tcp_socket
-from chaosproxy.net.stream.ports import Ends, ReaderKind, Readers
+from chaosproxy.net.stream.ports import Ends, MakeReader, Readers
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.tallies import Side
 
@@ -44,8 +44,8 @@ class Pipe:
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_pacing", "_paused", "_readers", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "direction", "ended",
-        "ends", "filter", "finished", "limit", "scheduled_at", "sink", "source",
+        "_pacing", "_paused", "_reader_class", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "direction",
+        "ended", "ends", "filter", "finished", "limit", "readers", "scheduled_at", "sink", "source",
     )  # fmt: skip
 
     def __init__(self, ends: Ends[Pipe], direction: Direction, limit: int, readers: Readers[Pipe]) -> None:
@@ -54,7 +54,10 @@ class Pipe:
         self.direction: Direction = direction
         self.limit = limit
         """Bytes that may be held before reading pauses, so that TCP slows the sender."""
-        self._readers = readers
+        self.readers = readers
+        """The classes of readers; a subclass may replace them."""
+        self._reader_class: MakeReader[Pipe] | None = None
+        """The class of the latest reader; None before the first."""
         self.source: asyncio.Transport | None = None
         """None before the socket is connected and after it is gone."""
         self.sink: asyncio.Transport | None = None
@@ -199,11 +202,11 @@ class Pipe:
         else:
             self.resume(_UNREAD)
         if links or (self.sink is None and not self._sink_is_gone):
-            self.use_reader("chained")
+            self.update_reader()
             # The work is done in the loop's next turn, so that a change of many connections returns quickly.
             self._scheduler.schedule(self, now)
         else:
-            self._release(now)
+            self._release()
 
     def set_losses(self, losses: Mapping[object, Loss], now: float) -> None:
         """Replace the losses that the kernel causes on the source's socket."""
@@ -234,7 +237,7 @@ class Pipe:
     def source_made(self, source: asyncio.Transport, now: float) -> None:
         """Set the transport that this direction is read from."""
         self.source = source
-        self.use_reader(self._reader_kind)  # the reader was made before the dial, and faults may have changed since
+        self.update_reader()  # the reader was made before the dial, and faults may have changed since
         if self.filter is not None:
             self.filter.attach_to(source, now)
         if self._paused:  # uvloop ignores pause_reading() inside connection_made, so pause in the next turn
@@ -261,19 +264,18 @@ class Pipe:
             chain.blocked = self._sink_is_full
             self.advance(now)
         else:
-            self._release(now)
+            self._release()
 
-    def _release(self, now: float) -> None:
+    def _release(self) -> None:
         """Remove the chain, since no fault is left; everything held is written at once, even to a full sink."""
         chain = self.chain
         assert chain is not None
-        chain.advance(now)
         chain.flush()
         if self.ends is None:
             return  # a step that left has ended the connection
         self.chain = None
         self.ends.scheduler.schedule(self, NEVER)
-        self.use_reader(self._reader_kind)
+        self.update_reader()
         self.resume(_QUEUE_FULL)
         if self._sink_is_full:
             self.pause(_SINK_FULL)
@@ -281,25 +283,21 @@ class Pipe:
     # ── readers ───────────────────────────────────────────────────────────────────────
 
     def reader(self) -> asyncio.Protocol:
-        """Return a new reader for the source's socket, of the kind that the pipe needs now."""
+        """Return a new reader for the source's socket, of the class that the pipe needs now."""
         assert self.ends is not None
-        return self.readers.of(self._reader_kind)(self, self.ends.opposite(self))
+        make = self._reader_class = self._needed_reader()
+        return make(self, self.ends.opposite(self))
 
-    @property
-    def _reader_kind(self) -> ReaderKind:
+    def update_reader(self) -> None:
+        """Replace the reader on the source's socket, if the pipe needs one of another class now."""
+        source = self.source
+        if source is not None and self.ends is not None and self._needed_reader() is not self._reader_class:
+            source.set_protocol(self.reader())
+
+    def _needed_reader(self) -> MakeReader[Pipe]:
         if self.chain is not None:
-            return "chained"
-        return "discarding" if self.sink is None else "plain"
-
-    def use_reader(self, kind: ReaderKind) -> None:
-        """Replace the reader on the source's socket with one of that kind."""
-        source, ends, reader = self.source, self.ends, self.readers.of(kind)
-        if source is not None and ends is not None and type(source.get_protocol()) is not reader:
-            source.set_protocol(reader(self, ends.opposite(self)))
-
-    @property
-    def readers(self) -> Readers[Pipe]:
-        return self._readers
+            return self.readers.chained
+        return self.readers.discarding if self.sink is None else self.readers.plain
 
     # ── back-pressure ─────────────────────────────────────────────────────────────────
 
@@ -372,7 +370,8 @@ class Pipe:
             self.chain.clear()
             self.chain = None
             self._scheduler.schedule(self, NEVER)
-        self.use_reader("discarding")
+        if self.source is not None and not self.source.is_closing():  # nothing more is read from a closing socket
+            self.update_reader()
         self.resume(self._paused)
 
     def dispose(self) -> None:
@@ -383,7 +382,8 @@ class Pipe:
             self.filter.end()
         if self.ends is not None:
             self.ends.scheduler.schedule(self, NEVER)
-            self.ends.forget_hangup(self)
+            if self._paused:
+                self.ends.forget_hangup(self)
         self.chain = self.ends = self.source = self.sink = None
 
     @property

@@ -9,37 +9,33 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from chaosproxy.endings import Ending, How
 from chaosproxy.events import Event
 from chaosproxy.net.timer.scheduler import Scheduler
 
-__all__ = ["Ends", "HangupWatch", "Owner", "ReaderKind", "Readers"]
+__all__ = ["Ends", "HangupWatch", "MakeReader", "Owner", "Readers"]
 
 P = TypeVar("P")
 """The class of pipes."""
 C = TypeVar("C", contravariant=True)
 """The class of connections."""
 
-
-ReaderKind = Literal["plain", "chained", "discarding"]
+MakeReader = Callable[[P, P], asyncio.Protocol]
+"""A class of readers, which takes the pipe that a reader feeds and the opposite pipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readers(Generic[P]):
-    """The reader classes that a pipe chooses from; each takes the pipe that it feeds and the opposite pipe."""
+    """The classes of readers that a pipe chooses from."""
 
-    plain: Callable[[P, P], asyncio.Protocol]
+    plain: MakeReader[P]
     """For a direction without faults: write at once."""
-    chained: Callable[[P, P], asyncio.Protocol]
+    chained: MakeReader[P]
     """For a direction with faults: bytes, end-of-stream and reset go through a chain."""
-    discarding: Callable[[P, P], asyncio.Protocol]
+    discarding: MakeReader[P]
     """For a direction whose receiver is gone: drop the bytes."""
-
-    def of(self, kind: ReaderKind) -> Callable[[P, P], asyncio.Protocol]:
-        """Return the reader of that kind."""
-        return self.plain if kind == "plain" else self.chained if kind == "chained" else self.discarding
 
 
 class HangupWatch(Protocol):

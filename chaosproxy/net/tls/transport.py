@@ -377,12 +377,12 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return self._object if name == "ssl_object" else self._raw.get_extra_info(name, default)
 
 
-def pass_truncation(source: object, sink: object) -> None:
+def pass_truncation(source: TlsTransport, sink: object) -> None:
     """Keep a truncation visible: if both sides use TLS and the source was truncated, truncate the sink's stream too.
 
     Call it before the sink's `write_eof()`.
     """
-    if isinstance(source, TlsTransport) and source.truncated and isinstance(sink, TlsTransport):
+    if source.truncated and isinstance(sink, TlsTransport):
         sink.skip_close_notify = True
 
 
