@@ -34,7 +34,7 @@ test: $(VENV)/.ready-dev servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 quick: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow" --hypothesis-profile=quick
 
 stress: $(VENV)/.ready-dev servers
 	$(BIN)/python -m tests.stress

@@ -6,21 +6,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests import flaky
 from tests.servers import backends, namespace
-
-# Hypothesis's own bounds are of wall time, and a loaded machine must not decide whether a property holds. CI plays the
-# same examples each time, so that it judges a change and not the dice; every other run explores.
-settings.register_profile(
-    "suite",
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-    print_blob=True,
-    derandomize=os.environ.get("CI") == "true",
-)
-settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,9 +16,25 @@ def pytest_configure(config: pytest.Config) -> None:
     if namespace.INSIDE not in os.environ:  # there one test runs, and Hypothesis takes a second to import
         from hypothesis import HealthCheck, settings
 
-        # Both are bounds on wall time, which a busy machine exceeds.
-        settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-        settings.load_profile("suite")
+        suite = settings(
+            # Both are bounds on wall time, which a busy machine exceeds.
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+            print_blob=True,
+            # CI uses the same examples each time, so that only a change makes it fail; every other run explores.
+            derandomize=os.environ.get("CI") == "true",
+        )
+        settings.register_profile("suite", suite)
+        settings.register_profile("quick", suite, max_examples=20)
+        settings.load_profile(config.getoption("--hypothesis-profile") or "suite")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts a process of pytest or a real server."""
+    for item in items:
+        if item.get_closest_marker("namespace") or item.get_closest_marker("real_server"):
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -75,6 +75,7 @@ def test_every_example_explains_itself() -> None:
         assert sum("#" in line for line in lines) >= 5, example.name
 
 
+@pytest.mark.slow
 @pytest.mark.real_server
 @pytest.mark.parametrize("example", examples(without=SERVED_ELSEWHERE))
 def test_an_example_serves_a_real_upstream(

@@ -160,6 +160,7 @@ def test_pipelined_requests_are_answered_in_their_order(ways: Ways) -> None:
     assert_all_was_framed(ways.chaos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", [("uvloop", "node"), ("asyncio", "node")], ids="-".join, indirect=True)
 def test_trailers_of_requests_and_answers_arrive(ways: Ways) -> None:
     compare(ways, lambda port: CLIENTS["node"](port, WITH_TRAILERS))
@@ -173,6 +174,7 @@ def assert_all_was_framed(chaos: ChaosproxyServer) -> None:
     assert lines and all(line.endswith(" 0.0") for line in lines), lines
 
 
+@pytest.mark.slow
 def test_faults_that_come_and_go_in_the_midst_of_messages_change_no_byte(chaosproxy_server: ChaosproxyServer) -> None:
     """With what each holds let go, and its place in the chain taken and given up, a hundred times or so."""
     harmless: list[dict[str, Any]] = [
@@ -245,6 +247,7 @@ def test_events_of_a_stream_arrive_one_by_one(chaosproxy_server: ChaosproxyServe
     within_limit(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", list(FAULTS))
 def test_a_websocket_carries_messages_and_then_feels_faults_on_its_stream(
     chaosproxy_server: ChaosproxyServer, faults: str

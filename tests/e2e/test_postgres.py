@@ -37,6 +37,7 @@ def seconds_per_query(connection: psycopg.Connection[tuple[object, ...]], querie
     return took
 
 
+@pytest.mark.slow
 def test_a_query_under_100_ms_latency_takes_100_ms_more(
     chaosproxy_server: ChaosproxyServer, postgres_port: int
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_query_under_100_ms_latency_takes_100_ms_more(
         assert min(seconds_per_query(connection)) < 0.100
 
 
+@pytest.mark.slow
 def test_statement_timeout_is_the_servers_and_knows_nothing_of_the_network(
     chaosproxy_server: ChaosproxyServer, postgres_port: int
 ) -> None:
@@ -70,6 +72,7 @@ def test_statement_timeout_is_the_servers_and_knows_nothing_of_the_network(
         assert time.monotonic() - began >= 0.600
 
 
+@pytest.mark.slow
 def test_connect_timeout_ends_a_connection_to_a_server_that_hangs(
     chaosproxy_server: ChaosproxyServer, postgres_port: int
 ) -> None:

@@ -26,6 +26,7 @@ def test_where_uvloop_cannot_be_imported_plain_asyncio_takes_its_place(tmp_path:
         assert "/uvloop/" not in Path(f"/proc/{server.process.pid}/maps").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.real_server
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda sign: sign.name)
 def test_a_signal_ends_it_however_busy(

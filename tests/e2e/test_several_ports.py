@@ -78,6 +78,7 @@ def download(client: ftplib.FTP) -> bytes:
     return got.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.namespace
 def test_ftp_passive_mode_goes_through_one_proxy_per_port(tmp_path: Path) -> None:
     with directory_of() as directory, ftp_server(directory), serving(tmp_path, str(CONFIGS / "ftp.yaml")) as server:

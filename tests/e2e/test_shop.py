@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 SHOP = ROOT / "examples" / "shop"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "orders"), [((), 2), (("--key",), 1)], ids=["without a key", "with a key"])
 def test_the_lost_answer_makes_two_orders_unless_there_is_a_key(
     words: tuple[str, ...], orders: int, tmp_path: Path

@@ -17,6 +17,8 @@ from chaosproxy.faults.latency import Latency
 from chaosproxy.faults.packet_loss import PACKET, Burst, PacketLoss
 from tests.faults.playing import content, dice, opened, play
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 20_000
 MEAN, SPREAD = 0.1, 0.02
 _VARIANCE = math.log1p((SPREAD / MEAN) ** 2)

@@ -118,6 +118,7 @@ def _seconds(data: bytes, piece: int) -> float:
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_no_input_takes_much_longer_than_requests_of_the_same_length(name: str) -> None:
     """Byte by byte, where what has been seen before must not be looked at again."""
@@ -126,6 +127,7 @@ def test_no_input_takes_much_longer_than_requests_of_the_same_length(name: str) 
     assert _seconds(data, 1) < 4 * _seconds(benign, 1)
 
 
+@pytest.mark.slow
 def test_a_megabyte_in_one_piece_takes_no_longer_than_its_length_says() -> None:
     """Where what is still to come must not be copied for each message."""
     short, long = ((b"\r\n" + LEGAL_REQUEST) * count for count in (2000, 30_000))

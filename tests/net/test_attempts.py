@@ -143,6 +143,7 @@ def test_a_hidden_attempt_is_published_with_its_client_and_fault() -> None:
     run("uvloop", scenario)
 
 
+@pytest.mark.slow
 @namespace
 def test_events_and_metrics_agree_for_every_fault_that_acts_on_accepting(loop_name: str, tmp_path: Path) -> None:
     async def scenario(stage: Stage) -> None:
@@ -194,6 +195,7 @@ def test_events_and_metrics_agree_for_every_fault_that_acts_on_accepting(loop_na
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 @namespace
 def test_a_syn_that_is_sent_again_is_the_same_attempt_until_it_gets_through() -> None:
     async def scenario(stage: Stage) -> None:

@@ -80,6 +80,7 @@ def test_a_server_that_never_reads_slows_its_client(loop_name: str) -> None:
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 def test_two_thousand_connections_opened_and_reset_at_once(loop_name: str, many_descriptors: None) -> None:
     async def scenario(stage: Stage) -> None:
         server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=4096)

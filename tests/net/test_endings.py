@@ -191,6 +191,7 @@ def test_an_end_behind_a_full_queue_is_published_at_once(loop_name: str) -> None
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.namespace
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_a_connection_that_the_network_has_lost_is_neither_sides_doing(side: str, loop_name: str) -> None:

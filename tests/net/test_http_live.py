@@ -286,6 +286,7 @@ def test_beside_faults_on_the_stream_in_any_order(order: int, loop_name: str) ->
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 def test_meddling_with_every_fault_during_many_exchanges_keeps_them_whole(loop_name: str) -> None:
     """Add and remove lossless faults a thousand times during a hundred exchanges."""
     long = answer("200 OK", body=LARGE[:20_000])

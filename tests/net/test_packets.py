@@ -168,6 +168,7 @@ def test_keepalive_ends_an_idle_connection_that_is_cut_both_ways(loop_name: str)
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["packet", "stream"])
 def test_unreachable_lets_connecting_time_out_and_a_syn_sent_again_gets_through(loop_name: str, mode: str) -> None:
     async def scenario(stage: Stage) -> None:
@@ -294,6 +295,7 @@ def test_closing_during_a_cut_ends_both_sides_in_good_order(loop_name: str) -> N
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 def test_a_peer_that_left_while_its_reset_was_lost_is_missed_after_healing(loop_name: str) -> None:
     """A RST is not retransmitted: without keepalive probes the server would keep a dead connection for ever."""
 

@@ -93,6 +93,7 @@ def test_originated_tls_goes_both_ways(loop_name: str, certs: Certs) -> None:
     run(loop_name, scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [terminated, originated, both])
 def test_bulk_is_identical_both_ways_at_once(loop_name: str, certs: Certs, make: object) -> None:
     size = 50 * 2**20
