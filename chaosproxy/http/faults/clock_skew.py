@@ -46,7 +46,10 @@ class HttpClockSkew(MessageFault):
 
     offset: float = param(Duration(signed=True), "how far the clock is ahead", default=0.0, example="-5m")
     drift: float = param(
-        Number(minimum=-1e6, maximum=1e6), "how much too fast the clock runs, in millionths (ppm)", default=0.0, example="200"
+        Number(minimum=-1e6, maximum=1e6),
+        "how much too fast the clock runs, in millionths (ppm)",
+        default=0.0,
+        example="200",
     )
     jump: Jump | None = param(Struct(Jump), "a jump while the clock runs", default=None, example="{at: 30s, by: -1h}")
 

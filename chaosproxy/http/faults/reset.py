@@ -31,7 +31,10 @@ class HttpReset(MessageFault):
     treats: ClassVar[MessageKind] = "response"
 
     size: int | None = param(
-        Size(), "bytes of the body that pass; 0B: only the head passes; not given: nothing passes", default=None, example="0B"
+        Size(),
+        "bytes of the body that pass; 0B: only the head passes; not given: nothing passes",
+        default=None,
+        example="0B",
     )
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
