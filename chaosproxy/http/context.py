@@ -85,7 +85,8 @@ class HttpContext:
     def configure(self, settings: HttpSettings, routes: Sequence[str]) -> None:
         """Use these settings and routes from now on."""
         self.settings = settings
-        self.head_limit, self.obeys_callers = settings.head_limit, settings.obeys_callers  # for speed
+        # These two are copied, because the readers read them for every request.
+        self.head_limit, self.obeys_callers = settings.head_limit, settings.obeys_callers
         self._routes = Routes(routes)
         self._forget()
 

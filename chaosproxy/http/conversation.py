@@ -160,7 +160,7 @@ class Conversation(Exchanges):
             self.delivered(exchange, now)
         self.settle_doubt()
 
-    # ── for the framing of both directions ────────────────────────────────────────────
+    # ── for both directions ───────────────────────────────────────────────────────────
 
     def framed_by(self, framer: Framer, on: MessageKind) -> None:
         """Note the framer of one direction."""
@@ -343,7 +343,8 @@ class Conversation(Exchanges):
         if self.states.intake is Intake.OPEN:
             if may_pause and outstanding > limit:
                 self._on(Event.BACKLOG_FULL)
-        elif not may_pause or outstanding <= max(1, limit // 2):  # 1: the last request may be half sent
+        elif not may_pause or outstanding <= max(1, limit // 2):
+            # At least 1: the last request may be half sent, and its response may depend on the rest of it.
             self._on(Event.BACKLOG_DRAINED)
 
     def _go_plain(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""http_drop_request and http_drop_response: a message is lost, and later ones on its connection are not answered."""
+"""http_drop_request and http_drop_response: a message is lost, and later requests on its connection get no response."""
 
 from __future__ import annotations
 
