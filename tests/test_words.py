@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "chaosproxy"
-PLAIN = ("errors.py", "units.py", "seed.py", "certs.py", "declare", "config", "model", "cli", "faults")
+PLAIN = (
+    "errors.py", "units.py", "seed.py", "certs.py", "declare", "config", "model", "cli", "faults",
+    "http", "net/http", "observe",
+)  # fmt: skip
 
 UNPLAIN = re.compile(
     r"\b(can(not)? be had|of ours|of one's own|anew|beside|for good|so many|so long|whoever|whatever it is|somebody"

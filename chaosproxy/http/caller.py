@@ -1,9 +1,10 @@
-"""Faults that a request asks for itself, in its header. Envoy has the same; here it is off unless a proxy allows it.
+"""Faults that a request asks for in its header, as with Envoy. They are off unless the proxy enables them.
 
-    x-chaosproxy-delay: 300ms     the request is held that long, at most `max_delay`
+    x-chaosproxy-delay: 300ms     the request is held for that time, at most `max_delay`
     x-chaosproxy-abort: 503       chaosproxy responds with that status, and the server never gets the request
 
-The fields are removed before the request reaches the server, whether or not they are obeyed.
+If they are on, both fields are removed before the request reaches the server, even if `allow` or a
+malformed value prevents the fault.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ _STATUS = Whole(minimum=200, maximum=599)
 class CallerFaults:
     """The faults that a request may ask for."""
 
-    headers: bool = param(Flag(), "obey the fields x-chaosproxy-delay and x-chaosproxy-abort", default=False)
-    max_delay: float = param(Duration(), "the longest delay a request gets", default=5.0, example="5s")
+    headers: bool = param(Flag(), "apply the fields x-chaosproxy-delay and x-chaosproxy-abort", default=False)
+    max_delay: float = param(Duration(), "the longest delay that a request gets", default=5.0, example="5s")
     allow: tuple[str, ...] = param(
         ListOf(Choice("http_delay", "http_abort")),
-        "which faults",
+        "faults that requests may ask for",
         default=("http_delay", "http_abort"),
         example="[http_delay]",
     )
 
 
 class CallerStage(MessageStage):
-    """Obeys the fields of each request that has any."""
+    """A stage that applies the faults that requests ask for."""
 
     def __init__(self, settings: CallerFaults, opening: MessageOpening) -> None:
         super().__init__(opening, "request")
@@ -66,12 +67,12 @@ class CallerStage(MessageStage):
 
 
 def asks(fields: Iterable[tuple[str, str]]) -> bool:
-    """Return whether a request's fields ask for a fault."""
+    """Return True if a request's fields ask for a fault."""
     return any(name.lower() in (DELAY_FIELD, ABORT_FIELD) for name, _ in fields)
 
 
 def _read_delay(text: str) -> float:
-    """Return seconds; text that cannot be read asks for no delay."""
+    """Return a delay in seconds; 0 for text that cannot be read."""
     try:
         return _DELAY.read(text)
     except ValueError:

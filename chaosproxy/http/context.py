@@ -1,9 +1,9 @@
-"""What all connections of one proxy in HTTP mode share: settings, routes, and caches of request lines and messages.
+"""The state that all connections of one proxy in HTTP mode share: settings, routes and caches.
 
 Every request needs the facts about its request line (Line): the tally, and whether a fault may
-treat it. They are cached, since to find them takes longer than everything else that is done
-for a request of no interest to any fault. Whole messages are cached too, because polls, health
-checks and load repeat them byte for byte. The caches are cleared when settings or faults change.
+treat it. They are cached, because finding them takes longer than all other work on a request that
+no fault treats. Complete messages are cached too, because polls, health checks and load tests repeat
+them byte for byte. The caches are cleared when settings or faults change.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from chaosproxy.tallies import ProxyTally, RouteTally
 __all__ = ["KEPT_EACH", "LONGEST_KEPT", "HttpSettings", "Line", "HttpContext"]
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
-"""Methods that metrics name (RFC 9110 §9, RFC 5789); others count as `other`, which bounds the number of series."""
+"""Methods that metrics name (RFC 9110 §9, RFC 5789); others count as `other`, to bound the number of series."""
 
 _KEPT = 4096
-"""The most request lines in the cache."""
+"""The maximum number of request lines in the cache."""
 
 LONGEST_KEPT = 2048
-"""Whole messages up to this length, in bytes, are cached: with one of each length, at most 2 MiB per direction."""
+"""The maximum length of a cached message, in bytes. One of each length makes at most 2 MiB per direction."""
 KEPT_EACH = 16
-"""The messages of every 16th exchange of a connection are cached, beginning with the first. Messages that repeat are
-known soon, and messages that never do cost little more."""
+"""Cache the messages of every 16th exchange of a connection, from the first on. Messages that repeat are then
+recognised soon, and messages that never repeat cost little more."""
 
 _NO_RULES = Rules(())
 
@@ -40,15 +40,15 @@ class HttpSettings:
     strict: bool = False
     """Reset a connection that cannot be framed, instead of forwarding it as a plain stream."""
     announce: bool = False
-    """Name the faults that made or changed a response in a header of it."""
+    """Add a header to each response that faults sent or changed, with their names."""
     head_limit: int = 64 * 1024
-    """The longest head, in bytes."""
+    """The maximum length of a head, in bytes."""
     hold_limit: int = 2**20
-    """The most bytes of one body that a fault may hold."""
+    """The maximum number of bytes of one body that a fault may hold."""
     pipeline_limit: int = 1000
-    """Requests of one connection that may wait for their responses before its client is slowed."""
+    """The maximum number of requests of one connection that wait for responses; beyond it, reading pauses."""
     obeys_callers: bool = False
-    """Obey requests that ask for faults themselves."""
+    """Apply the faults that requests ask for in their fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ class Line:
     method: str
     tally: RouteTally
     passes: bool
-    """They may pass unframed: no fault treats them or their responses, and the line is HTTP/1.1 in its strict spelling.
-    HEAD and CONNECT never may, since their responses are framed in their own ways."""
+    """True if they may pass unframed: no fault treats them or their responses, and the line is HTTP/1.1 in its strict
+    spelling. HEAD and CONNECT never pass, since their responses are framed differently."""
 
 
 class HttpContext:
-    """Shared by all connections of one proxy."""
+    """The state that all connections of one proxy share."""
 
     def __init__(self, tally: ProxyTally, on_not_framed: Callable[[str], None]) -> None:
         self.settings = HttpSettings()
@@ -74,39 +74,40 @@ class HttpContext:
         self._on_not_framed = on_not_framed
         self._rules = _NO_RULES
         self.lines: dict[bytes, Line] = {}
-        """By request line."""
-        # To compare a message with a cached one costs a tenth of parsing it, and to find that one by its length costs
-        # no hash of the whole.
+        """The facts by request line."""
+        # Comparing a message with a cached one takes a tenth of the time of parsing it. The key is the length, because
+        # the hash of a message would have to be computed from all its bytes.
         self.latest_requests: dict[int, tuple[bytes, Line]] = {}
-        """By length: a whole request that may pass unframed, and its line."""
+        """By length: a complete request that may pass unframed, and its Line."""
         self.latest_responses: dict[int, tuple[bytes, int]] = {}
-        """By length: a whole response, and the class of its status."""
+        """By length: a complete response, and the class of its status."""
 
     def configure(self, settings: HttpSettings, routes: Sequence[str]) -> None:
         """Use these settings and routes from now on."""
         self.settings = settings
-        self.head_limit, self.obeys_callers = settings.head_limit, settings.obeys_callers  # read for every request
+        # These two are copied, because the readers read them for every request.
+        self.head_limit, self.obeys_callers = settings.head_limit, settings.obeys_callers
         self._routes = Routes(routes)
         self._forget()
 
     def _forget(self) -> None:
-        """Clear the caches: they were filled under rules, routes and limits that have changed."""
+        """Clear the caches, because the rules, routes or limits have changed."""
         self.lines.clear()
         self.latest_requests.clear()
         self.latest_responses.clear()
 
     def not_framed(self, reason: str) -> None:
-        """Count a connection that cannot be framed from now on."""
+        """Count and report a connection that can no longer be framed."""
         self._tally.not_framed += 1
         self._on_not_framed(reason)
 
     def use_rules(self, rules: Rules) -> None:
-        """Take the matchers of the faults that treat messages from now on."""
+        """Use these matchers of message faults from now on."""
         self._rules = rules
         self._forget()
 
     def look_up(self, line: bytes) -> Line:
-        """Find and cache the facts about a request line such as `GET /path HTTP/1.1`."""
+        """Return the facts about a request line such as `GET /path HTTP/1.1`, and cache them."""
         start, _, version = line.rpartition(b" ")
         method, _, target = start.partition(b" ")
         name = method.decode("latin-1")

@@ -1,20 +1,21 @@
-"""The state of one connection in HTTP mode: what both directions share.
+"""The state of one connection in HTTP mode, which both directions share.
 
-`Requests` and `Responses` frame the bytes of the two directions and call what they find:
+`Requests` and `Responses` frame the bytes of the two directions and report their findings through
 `request_begins`, `response_ends`, `client_unframed` and so on. Faults call `inject`,
 `lose_request`, `lose_response`, `end_at` and `send_copies`. The Gate behind all faults calls
-`settle_doubt` and `delivered`. Each of these finds out which Event has happened, moves the
-machines (`states`), and notes the effects. A pipe takes each effect and performs it
-(`next_effect`): this module waits for nothing and writes nothing.
+`settle_doubt` and `delivered`. Each of these methods determines which Event has happened, moves the
+machines (`states`), and queues the effects. A pipe takes each effect from `next_effect` and
+performs it. This module never waits and never writes.
 
 Invariants:
 
 - Bytes that cannot be framed make both directions plain streams, unless a fault has unfinished
-  work: a response it gives itself, a loss, the rest of a request that it swallows. A stream
-  would then bring responses to the wrong requests, or the end of a request without its
-  beginning. So nothing more passes that way, and the connection ends when its turn comes.
-- After a lost message nothing is answered: the client would take it for the lost response.
-- The work of a fault is brought to its end when the fault is gone (`is_treated`).
+  work: an injected response, a loss, or the rest of a request that is swallowed. A plain stream
+  would then carry responses to the wrong requests, or the end of a request without its
+  beginning. So no more bytes pass in that direction, and the connection is closed after the
+  responses to earlier requests.
+- After a lost message, no response is forwarded: the client would take it for the lost one.
+- The unfinished work of a fault is completed even after the fault was removed (`is_treated`).
 - Each exchange ends once (`Exchange.deliver`, `Exchange.leave_unanswered`).
 """
 
@@ -35,19 +36,19 @@ from chaosproxy.http.states import EFFECTS, Event, Intake, Losses, Requesting, R
 __all__ = ["UPGRADED", "Conversation", "Mark"]
 
 UPGRADED = "upgraded"
-"""The reason why an upgraded connection is a stream: both sides have agreed on it."""
+"""The `stream_reason` of a connection on whose upgrade both sides have agreed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """From which exchange on something holds, and the fault that caused it."""
+    """The first exchange that something affects, and the fault that caused it."""
 
     exchange: int
     fault: str
 
 
 NOWHERE = Mark(2**62, "")
-"""From a number on that no exchange reaches."""
+"""The mark of something that affects no exchange: no connection reaches this number."""
 
 
 class Conversation(Exchanges):
@@ -62,40 +63,40 @@ class Conversation(Exchanges):
         self.context = context
         self.states = States()
         self.stream_reason: str | None = None
-        """Why bytes are no longer framed; None while they are."""
+        """The reason why bytes are no longer framed; None while they are."""
         self.ending: EndAt | None = None
-        """When the connection is to be closed, and the fault that said so."""
+        """The time at which the connection must be closed, and the fault that set it."""
         self._framers: dict[MessageKind, Framer] = {}
         self.silence = NOWHERE
-        """From this exchange on, nothing is answered."""
+        """The first exchange whose response does not reach the client, because of a loss."""
         self.loss = NOWHERE
-        """From this exchange on, no request reaches the server."""
+        """The first exchange whose request does not reach the server, because of a loss."""
         self.breach = NOWHERE
-        """The connection is closed when it is this exchange's turn to be answered: its request cannot be framed."""
+        """The exchange whose request cannot be framed: the connection is closed when its response would be next."""
         self._doubt = ""
-        """Why bytes from the client cannot be framed, until faults have seen all that came before them."""
+        """The reason why bytes from the client cannot be framed, until `settle_doubt` decides about them."""
         self._effects: list[Effect] = []
 
-    # ── what it is asked ──────────────────────────────────────────────────────────────
+    # ── queries ───────────────────────────────────────────────────────────────────────
 
     @property
     def is_framed(self) -> bool:
-        """Bytes are messages, as far as is known."""
+        """Return True if bytes are framed as messages."""
         return self.stream_reason is None
 
     @property
     def is_refused(self) -> bool:
-        """The connection is reset, and nothing passes."""
+        """Return True if the connection is reset, and no bytes pass."""
         return self.states.requests is Requesting.REFUSED
 
     @property
     def is_silent(self) -> bool:
-        """Something was lost: from some exchange on nothing is answered."""
+        """Return True if a message was lost, so that no later response is forwarded."""
         return self.states.losses is not Losses.NOTHING
 
     @property
     def drops_requests(self) -> bool:
-        """Nothing that the client sends now reaches the server."""
+        """Return True if bytes that the client sends now do not reach the server."""
         states = self.states
         if states.losses is Losses.REQUESTS or states.requests is Requesting.BROKEN:
             return True
@@ -103,14 +104,14 @@ class Conversation(Exchanges):
 
     @property
     def is_treated(self) -> bool:
-        """A fault has unfinished work here, whether or not the fault is still there."""
+        """Return True if a fault has unfinished work on this connection, even if the fault was removed."""
         if self.is_silent or self.ending is not None or self.drops_requests:
             return True
         return self.are_swallowed
 
     @property
     def unfinished_fault(self) -> str:
-        """The name of a fault with unfinished work; empty where there is none."""
+        """Return the name of a fault with unfinished work; empty if there is none."""
         under_way = [] if self.sending is None else [self.sending]
         for exchange in (*under_way, *self.waiting):
             if exchange.is_swallowed and exchange.injected is not None:
@@ -119,20 +120,23 @@ class Conversation(Exchanges):
 
     @property
     def client_gave_up(self) -> bool:
-        """The client has ended its stream, and the connection is silent."""
+        """Return True if the connection is silent and the client has ended its stream."""
         return self.is_silent and self.states.senders in (Senders.SERVER, Senders.NEITHER)
 
     def is_answered(self, exchange: Exchange) -> bool:
-        """Whether the response to an exchange may still reach the client; one to no request may until a loss."""
+        """Return True if the response to an exchange may still reach the client; after a loss only earlier ones may."""
         return not self.is_silent or 0 < exchange.number < self.silence.exchange
 
     def is_dropped(self, exchange: Exchange) -> bool:
-        """Whether the request of an exchange, or the rest of it, must not reach the server."""
+        """Return True if the request of an exchange, or the rest of it, must not reach the server."""
         return exchange.is_swallowed or exchange.number >= self.loss.exchange
 
     @property
     def breach_fault(self) -> str | None:
-        """The fault for which the connection is to be closed now: the requests before a broken one are answered."""
+        """Return the fault for which the connection must be closed now; None if it must not.
+
+        The requests before the broken one then have their responses.
+        """
         if self.states.requests is not Requesting.BROKEN or self.is_silent:
             return None
         waiting = self.waiting
@@ -142,33 +146,33 @@ class Conversation(Exchanges):
     # ── for the pipes ─────────────────────────────────────────────────────────────────
 
     def next_effect(self) -> Effect | None:
-        """Return what the pipes must do next; each effect is returned once, and None when all is done.
+        """Return the next effect that a pipe must perform, each one once; None if there is none.
 
-        One at a time: to perform an effect may produce others, and perform them, before it returns.
+        Effects are returned one by one, because performing one may queue others, and perform them as well.
         """
         if not self._effects:
             self._regulate()
         return self._effects.pop(0) if self._effects else None
 
     def let_pass(self, now: float) -> None:
-        """No fault treats messages any more: all that was on its way through them has been forwarded."""
+        """Finish the exchanges in delivery: the last message fault was removed, and their bytes were forwarded."""
         for exchange in [*self.delivering.values()]:
             self.delivered(exchange, now)
         self.settle_doubt()
 
-    # ── for the framing of both directions ────────────────────────────────────────────
+    # ── for both directions ───────────────────────────────────────────────────────────
 
     def framed_by(self, framer: Framer, on: MessageKind) -> None:
         """Note the framer of one direction."""
         self._framers[on] = framer
 
     def update(self) -> None:
-        """Find out whether anything is under way; whoever framed something calls it."""
+        """Recompute `is_busy`; to be called after bytes were framed."""
         are_between = all([framer.is_between for framer in self._framers.values()])
         self.is_busy = self.outstanding > 0 or not are_between or not self.states.are_ordinary
 
     def request_begins(self, head: RequestHead, is_upgrade: bool, now: float) -> Exchange:
-        """A request's head is whole."""
+        """Begin the exchange of a request whose head is whole."""
         exchange = self.begin(head, self.context.tally_of(head.method, head.target), now)
         exchange.is_upgrade = is_upgrade
         if exchange.number < self.loss.exchange:
@@ -182,7 +186,7 @@ class Conversation(Exchanges):
         return exchange
 
     def request_ends(self, exchange: Exchange, now: float) -> None:
-        """A request is whole."""
+        """Note that the request of an exchange is whole."""
         exchange.sign(Sign.REQUEST_WHOLE)
         self.sending = None
         injected = exchange.injected
@@ -190,7 +194,7 @@ class Conversation(Exchanges):
             self.end_at(now, injected.fault)
 
     def client_unframed(self, reason: str, in_chain: bool) -> None:
-        """Bytes from the client cannot be framed; `in_chain`: they go through message faults."""
+        """Note that bytes from the client cannot be framed; `in_chain`: they go through message faults."""
         if in_chain and not self.context.settings.strict:
             self._doubt = reason
             self._on(Event.DOUBTED)
@@ -198,7 +202,7 @@ class Conversation(Exchanges):
             self._go_plain(reason)
 
     def settle_doubt(self) -> None:
-        """Decide about bytes from the client that cannot be framed: faults have seen all that came before them."""
+        """Decide about bytes from the client that cannot be framed; all earlier bytes have passed the faults."""
         if self.states.requests is not Requesting.DOUBTFUL:
             return
         if self.is_treated:
@@ -211,14 +215,14 @@ class Conversation(Exchanges):
         self.update()
 
     def client_ends(self, now: float) -> None:
-        """The client has closed, or only sends no more: the two look the same."""
+        """Note that the client has closed its socket or only its sending side; the two look the same."""
         self._on(Event.CLIENT_ENDED)
         self._end_silence(now)
 
     def response_begins(self, exchange: Exchange, head: ResponseHead, is_tunnel: bool) -> None:
-        """The head of a response to that exchange is whole.
+        """Note that the head of a response to an exchange is whole.
 
-        :raises Unframed: it can be paired in two ways.
+        :raises Unframed: the response cannot be paired with a request for certain.
         """
         if self.states.responses is Responding.UNSOLICITED:
             raise Unframed("a response after one that no request asked for")
@@ -238,18 +242,18 @@ class Conversation(Exchanges):
             self._framers["request"].decide()
 
     def response_ends(self, exchange: Exchange, now: float, in_chain: bool) -> None:
-        """The final response to an exchange is whole; `in_chain`: it goes through message faults."""
+        """Note that the final response to an exchange is whole; `in_chain`: it goes through message faults."""
         exchange.sign(Sign.RESPONSE_WHOLE)
         self.take_first(exchange)
         if exchange.has_ended:
-            return  # a fault has lost its request meanwhile
+            return  # a fault has lost its request in the meantime
         if in_chain:
             self.forward(exchange)
         else:
             exchange.deliver(now)
 
     def injection_begins(self) -> Exchange | None:
-        """Return the exchange whose injected response is next, as given in full; None where none is."""
+        """Take and return the exchange whose injected response is next; None if no injected response is next."""
         waiting = self.waiting
         if not waiting or (injected := waiting[0].injected) is None:
             return None
@@ -260,7 +264,7 @@ class Conversation(Exchanges):
         return exchange
 
     def forward(self, exchange: Exchange) -> bool:
-        """Let a whole response go on to the client, through the faults; return whether it may."""
+        """Note that a whole response passes to the client through the faults; return False if it must not."""
         if not exchange.number:
             return True
         if not self.is_answered(exchange):
@@ -270,7 +274,7 @@ class Conversation(Exchanges):
         return True
 
     def server_unframed(self, reason: str, in_chain: bool, now: float) -> None:
-        """Bytes from the server cannot be framed; `in_chain`: they go through message faults."""
+        """Note that bytes from the server cannot be framed; `in_chain`: they go through message faults."""
         if not in_chain or not self.is_treated or self.context.settings.strict:
             self._go_plain(reason)
             return
@@ -279,12 +283,12 @@ class Conversation(Exchanges):
         self.server_ends(now)
 
     def server_ends(self, now: float) -> None:
-        """The server has closed, broken off, or sent bytes that cannot be framed."""
+        """Note that the server has closed, broken off, or sent bytes that cannot be framed."""
         self._on(Event.SERVER_ENDED)
         self._end_silence(now)
 
     def delivered(self, exchange: Exchange, now: float) -> None:
-        """The last of a response goes on to the client."""
+        """Note that the last part of a response is forwarded to the client."""
         self.delivering.pop(exchange.number, None)
         exchange.deliver(now)
         self._end_silence(now)
@@ -293,21 +297,21 @@ class Conversation(Exchanges):
     # ── for faults ────────────────────────────────────────────────────────────────────
 
     def inject(self, exchange: Exchange, response: InjectedResponse) -> None:
-        """Respond in place of the server, which gets nothing more of the request."""
+        """Respond in place of the server, which gets no more of the request."""
         exchange.injected, exchange.is_swallowed = response, True
         self._on(Event.INJECTED)
 
     def send_copies(self, request: bytes, copies: int) -> None:
-        """Send the request to the server that many times more, each on a connection of its own."""
+        """Send `copies` copies of the request to the server, each on a separate connection."""
         self._effects.append(SendCopies(request, copies))
 
     def lose_response(self, exchange: Exchange, fault: str, now: float) -> None:
-        """Lose the response to an exchange, and answer nothing after it: the client would take it for that one."""
+        """Lose the response to an exchange, and all later ones: the client would take one of them for this one."""
         self._on(Event.RESPONSE_LOST)
         self._be_silent(exchange, fault, now)
 
     def lose_request(self, exchange: Exchange, fault: str, now: float) -> None:
-        """Lose a request, and those after it: the client would take their responses for the one to this."""
+        """Lose a request, and all later ones: the client would take one of their responses for the response to this."""
         self._on(Event.REQUEST_LOST)
         exchange.is_swallowed = True
         if exchange.number < self.loss.exchange:
@@ -316,12 +320,12 @@ class Conversation(Exchanges):
         self._be_silent(exchange, fault, now)
 
     def end_at(self, at: float, fault: str) -> None:
-        """Close the connection then, whatever becomes of the fault."""
+        """Close the connection at that time, even if the fault is removed before; the earliest time counts."""
         if self.ending is None or at < self.ending.at:
             self.ending = EndAt(at, fault)
             self._effects.append(self.ending)
 
-    # ── what follows ──────────────────────────────────────────────────────────────────
+    # ── events and effects ────────────────────────────────────────────────────────────
 
     def _on(self, event: Event) -> None:
         self.states.on(event)
@@ -329,20 +333,22 @@ class Conversation(Exchanges):
             self._effects.append(EFFECTS[event])
 
     def _regulate(self) -> None:
-        """Pause a client whose requests come much faster than their responses; resume it when half are answered.
+        """Pause a client at the limit of requests without a response; resume it at half the limit.
 
-        On a silent connection it would wait for ever, and its end not be seen; in a stream responses are not counted.
+        A silent connection must not pause: it would wait for ever, and its end would not be seen. A plain stream must
+        not pause either, since its responses are not counted.
         """
         outstanding, limit = self.outstanding, self.context.settings.pipeline_limit
         may_pause = self.is_framed and not self.is_silent
         if self.states.intake is Intake.OPEN:
             if may_pause and outstanding > limit:
                 self._on(Event.BACKLOG_FULL)
-        elif not may_pause or outstanding <= max(1, limit // 2):  # the last may be half sent, and wait for the client
+        elif not may_pause or outstanding <= max(1, limit // 2):
+            # At least 1: the last request may be half sent, and its response may depend on the rest of it.
             self._on(Event.BACKLOG_DRAINED)
 
     def _go_plain(self, reason: str) -> None:
-        """Bytes cannot be framed from here on: a stream like any other, or a reset where the proxy is strict."""
+        """Make the connection a plain stream, since its bytes cannot be framed; reset it if the proxy is strict."""
         if self.stream_reason is None:
             self.stream_reason = reason
             self.context.not_framed(reason)
@@ -356,13 +362,13 @@ class Conversation(Exchanges):
         self.update()
 
     def _end_silence(self, now: float) -> None:
-        """Close a silent connection whose client has ended, once all that came before the loss is delivered."""
+        """Close a silent connection whose client has ended, once all responses before the loss are delivered."""
         if self.client_gave_up and not self._delivers_more:
             self.end_at(now, self.silence.fault)
 
     @property
     def _delivers_more(self) -> bool:
-        """Whether the response to an exchange before the loss may still be delivered."""
+        """Return True if a response from before the loss may still be delivered."""
         waiting = self.waiting
         server_has_ended = self.states.senders in (Senders.CLIENT, Senders.NEITHER)
         none_comes = not waiting or (server_has_ended and waiting[0].injected is None)

@@ -1,4 +1,4 @@
-"""What the pipes of a connection in HTTP mode must do: a small closed set of values.
+"""The actions that the pipes of a connection in HTTP mode must perform: a small closed set of values.
 
 A `Conversation` is pure, so it returns each effect once (`next_effect`), and a pipe performs it:
 
@@ -28,12 +28,12 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class WakeDownstream:
-    """Let the framing of the downstream pipe run: an injected response, or the end, may be next."""
+    """Run the framing of the downstream pipe, since an injected response or the end may be next."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndAt:
-    """Close the connection at that time, whatever becomes of the fault."""
+    """Close the connection at a time, even if the fault is removed before."""
 
     at: float
     """Seconds on the data plane's clock."""
@@ -42,7 +42,7 @@ class EndAt:
 
 @dataclass(frozen=True, slots=True)
 class SendCopies:
-    """Send a request to the server again, each copy on a connection of its own."""
+    """Send a request to the server again, each copy on a separate connection."""
 
     request: bytes
     copies: int

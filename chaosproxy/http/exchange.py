@@ -1,12 +1,12 @@
-"""An exchange: one request and its response, and how far they are.
+"""An exchange: one request and its response, and their progress.
 
     SENDING ── request whole ──▶ WAITING ── response begins ──▶ RESPONDING ── response whole ──▶ DONE
        └─ response begins ─▶ EARLY ── request whole ──▶ RESPONDING
                                └── response whole ──▶ LATE ── request whole ──▶ DONE
 
-That is how far its bytes have been framed. Its end is another matter: the last of its
-response goes on to the client (`deliver`), or it is known that none will
-(`leave_unanswered`). One of the two happens, once.
+The states describe how far the bytes of the exchange have been framed. The end of the exchange is
+separate: either the last part of its response is forwarded to the client (`deliver`), or the client
+will not get a complete response (`leave_unanswered`). Exactly one of the two happens, once.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["TRANSITIONS", "Exchange", "InjectedResponse", "Sign", "State"]
 
 
 class State(Enum):
-    """How far an exchange is."""
+    """The progress of an exchange."""
 
     SENDING = auto()
     """The request is under way."""
     WAITING = auto()
-    """The request is whole, and nothing of the response has come."""
+    """The request is whole, and the response has not begun."""
     EARLY = auto()
-    """The response has begun before the request is whole."""
+    """The response has begun, and the request is still under way."""
     RESPONDING = auto()
     """The request is whole, and the response is under way."""
     LATE = auto()
@@ -57,17 +57,17 @@ TRANSITIONS: dict[State, dict[Sign, State]] = {
 
 @dataclass(frozen=True, slots=True)
 class InjectedResponse:
-    """A response that a fault gives in place of the server."""
+    """A response that a fault sends in place of the server."""
 
     status: int
     data: bytes
     fault: str
     due: float
-    """When it may be given."""
+    """The time at which it may be sent."""
     then_close: bool
-    """The connection cannot go on after it: the client said so, or waits for permission to send its body."""
+    """True if the connection cannot carry another request, so that it must be closed (RFC 9112 §9.3)."""
     awaits_end: bool = True
-    """It is closed once the request is whole: an earlier close would reset it, and take the response with it."""
+    """True if the close waits for the end of the request: an earlier one would reset the connection, and lose this."""
 
 
 class Exchange:
@@ -80,52 +80,52 @@ class Exchange:
 
     def __init__(self, number: int, method: str, tally: RouteTally, began: float) -> None:
         self.number = number
-        """Its number on its connection, from 1; 0 for a response that belongs to no request."""
+        """The number of the exchange on its connection, from 1; 0 for a response that belongs to no request."""
         self.method = method
         self.tally = tally
         self.began = began
-        """When the request's head was whole."""
+        """The time at which the request's head was whole."""
         self.state = State.SENDING
         self.has_ended = False
-        """It is counted: the client has its response, or never will."""
+        """True after `deliver` or `leave_unanswered`, which count it."""
         self.request: RequestHead | None = None
-        """Its head; None where no fault reads it."""
+        """The head of the request; None if it passed unframed, or does not exist."""
         self.response: ResponseHead | None = None
-        """The head of the final response; None before it is there, and where no fault reads it."""
+        """The head of the server's final response; None before it is whole."""
         self.is_upgrade = False
-        """Whether messages follow depends on its response."""
+        """True if the response determines whether messages follow."""
         self.is_swallowed = False
-        """Nothing more of its request goes on to the server."""
+        """True if no more of its request is forwarded to the server."""
         self.injected: InjectedResponse | None = None
-        """The response that a fault gives in place of the server."""
+        """The response that a fault sends in place of the server, if any."""
         self.changed_by: list[str] = []
-        """The faults that made or changed its response, in order."""
+        """The faults that sent or changed its response, in order."""
         self.first_byte: float | None = None
-        """When the first byte of its response went on to the client."""
+        """The time at which the first byte of its response was forwarded to the client."""
 
     @property
     def status(self) -> int:
-        """The status of its response, from the server or from a fault."""
+        """Return the status of its response, from the server or from a fault."""
         if self.response is not None:
             return self.response.status
         assert self.injected is not None
         return self.injected.status
 
     def sign(self, sign: Sign) -> None:
-        """Move to the state that the table gives.
+        """Move to the next state in the table.
 
         :raises KeyError: the event cannot happen in this state; a defect.
         """
         self.state = TRANSITIONS[self.state][sign]
 
     def deliver(self, now: float) -> None:
-        """End it: the last of its response goes on to the client."""
+        """End the exchange and count it: the last part of its response is forwarded to the client."""
         self._end()
         first = now if self.first_byte is None else self.first_byte
         self.tally.add(self.status, first - self.began, now - self.began)
 
     def leave_unanswered(self) -> None:
-        """End it: the client gets no response."""
+        """End the exchange and count it: the client gets no complete response."""
         self._end()
         self.tally.statuses[0] += 1
 

@@ -1,14 +1,16 @@
-"""Where messages begin and end in a stream of bytes, exactly; the bytes themselves are never changed.
+"""Find the exact beginnings and ends of messages in a stream of bytes; the bytes are never changed.
 
 A Framer frames one direction of a connection. It is fed the bytes that arrive, and emits
-pieces that add up to the bytes it was fed: a head once it is whole, the payload of a body, and
-the framing of that (lines of chunks, trailers). It keeps back nothing but the beginning of a
-head. A MessageHandler (`Requests`, `Responses`) reads the heads, with the parsers of `parse`,
-and so decides how each body is framed.
+pieces that add up to those bytes: a head once it is complete, the payload of a body, and the
+framing of that payload (lines of chunks, trailers). It calls a MessageHandler (`Requests`,
+`Responses`) for each head and at the end of each message. The handler reads the head, with the
+parsers of `parse`, and so determines how the body is framed. One method per state takes a step;
+it returns the place in the chunk behind the bytes it has consumed.
 
-The framer finds every boundary itself and lets the parser see heads alone: a head ends where
-its empty line is, for both, or the head is refused. One method per state takes a step; it
-returns the place in the chunk behind the bytes it has taken.
+Invariants:
+- The framer finds every boundary itself, and the parser is given only heads. Framer and parser
+  must agree that a head ends at its empty line; otherwise the head is refused.
+- A framer keeps nothing back except the beginning of a head.
 
 Limits (RFC 9112 leaves them to implementations): `head_limit` bytes for a head and for
 trailers, CHUNK_LINE for the line of a chunk. Bytes beyond a limit, or that cannot be framed,
@@ -27,7 +29,7 @@ from chaosproxy.http.parse import Body, HeadParser, Unframed, Unsized
 __all__ = ["CHUNK_LINE", "Emit", "Framer", "MessageHandler", "PieceKind"]
 
 CHUNK_LINE = 4096
-"""The longest line that may introduce a chunk, in bytes: no known program uses extensions (RFC 9112 §7.1.1)."""
+"""The maximum length of the line before a chunk, in bytes: no known program uses extensions (RFC 9112 §7.1.1)."""
 
 PieceKind = Literal["head", "body", "frame"]
 """`frame` is the framing of a chunked body: lines of chunks, and trailers."""
@@ -42,41 +44,41 @@ _LAST = re.compile(
 
 
 Emit: TypeAlias = Callable[[PieceKind, bytes, bool], None] | None
-"""Called with each piece, and whether its message ends with it; None where pieces are only counted."""
+"""Called with each piece, and True if the message ends with it. None if the messages are only counted."""
 
 
 class MessageHandler(Protocol):
-    """Reads the messages that a framer finds."""
+    """The receiver of the messages that a framer finds."""
 
     def make_parser(self) -> HeadParser:
-        """Return a parser for the head that begins now."""
+        """Return a parser for the next head."""
 
     def head_done(self, parser: HeadParser) -> Body:
-        """Read a whole head; return how its body is framed.
+        """Read a complete head; return how its body is framed.
 
-        :raises Unframed: it can be read in two ways.
+        :raises Unframed: the head is ambiguous.
         """
 
     def ended(self) -> None:
-        """The message whose head came last is whole, and its last piece is emitted."""
+        """Note the end of the message with the latest head; its last piece has been emitted."""
 
 
 class _State(Enum):
     HEAD = auto()
     SIZED = auto()
     CHUNK = auto()
-    """The line that introduces a chunk."""
+    """In the line before a chunk, with its size."""
     CHUNK_DATA = auto()
     CHUNK_END = auto()
-    """The line end after a chunk's data."""
+    """In the line end after a chunk's data."""
     TRAILERS = auto()
     UNTIL_CLOSE = auto()
     UNDECIDED = auto()
-    """After a request for an upgrade: whether messages follow depends on the response."""
+    """Behind a request for an upgrade: the response determines whether messages follow."""
 
 
 class Framer:
-    """Frames one direction of a connection."""
+    """The framing of one direction of a connection."""
 
     __slots__ = (
         "_after", "_head", "_is_blank", "_left", "_line", "_parser", "_state", "is_between", "limit", "passed",
@@ -85,54 +87,54 @@ class Framer:
 
     def __init__(self, head_limit: int) -> None:
         self.limit = head_limit
-        """The longest head, in bytes."""
+        """The maximum length of a head, and of trailers, in bytes."""
         self.is_between = True
-        """No message is under way: the next byte is the first of one."""
+        """True if no message is under way: the next byte is the first of one."""
         self._state = self._after = _State.HEAD
         self._head = bytearray()
-        """The beginning of a head that is not yet whole."""
+        """The beginning of a head that is not yet complete."""
         self._is_blank = True
-        """That beginning is empty lines alone, which are ignored (RFC 9112 §2.2)."""
+        """True if that beginning has only empty lines, which are ignored (RFC 9112 §2.2)."""
         self._parser: HeadParser | None = None
         self._line = bytearray()
         """The beginning of a line of a chunked body."""
         self._left = 0
-        """Bytes left of a sized body or of a chunk, or that trailers may still take."""
+        """Remaining bytes of a sized body or of a chunk, or the remaining limit of the trailers."""
         self.passed = 0
-        """Bytes of that beginning that were let go, so that they are no longer kept back."""
+        """Bytes of the incomplete head that `let_go` has returned, and that are no longer kept back."""
         self.rest = b""
-        """After Unframed: the bytes that were fed and not emitted."""
+        """After Unframed: the bytes that were fed and neither emitted nor returned by `let_go`."""
 
     @property
     def kept(self) -> bytes:
-        """The bytes kept back: the beginning of a head, without those that were let go."""
+        """Return the bytes kept back: the beginning of a head, without the bytes that `let_go` has returned."""
         return bytes(self._head[self.passed :])
 
     def let_go(self) -> bytes:
-        """Return the bytes kept back, to be forwarded at once; faults cannot treat this head any more."""
+        """Return the bytes kept back, to be forwarded at once; faults can no longer treat this head."""
         data = self.kept
         self.passed = len(self._head)
         return data
 
     def skip(self, size: int) -> bool:
-        """Count that many bytes if all are inside a sized body, and do not end it; return whether they are."""
+        """Consume `size` bytes if they lie inside a sized body and do not end it; return True if so."""
         if self._state is _State.SIZED and size < self._left:
             self._left -= size
             return True
         return False
 
     def wait(self) -> None:
-        """Refuse to frame bytes behind the message under way, which asks for an upgrade, until `decide`."""
+        """Refuse to frame bytes behind the current message, which requests an upgrade, until `decide` is called."""
         self._after = _State.UNDECIDED
 
     def decide(self) -> None:
-        """Go on framing messages: the upgrade is refused."""
+        """Continue to frame messages, since the upgrade was refused."""
         self._after = _State.HEAD
         if self._state is _State.UNDECIDED:
             self._state, self.is_between = _State.HEAD, True
 
     def end_of_stream(self, messages: MessageHandler, emit: Emit = None) -> None:
-        """End a body that lasts until the stream ends; its last piece is empty."""
+        """End a body that lasts until the end of the stream; its last piece is empty."""
         if self._state is _State.UNTIL_CLOSE:
             if emit is not None:
                 emit("body", b"", True)
@@ -140,9 +142,9 @@ class Framer:
             self.is_between = self._after is _State.HEAD
 
     def feed(self, data: bytes, messages: MessageHandler, emit: Emit = None) -> None:
-        """Frame bytes that arrived; `messages` reads the heads, and `emit` is given the pieces.
+        """Frame bytes that arrived; call `messages` for each head and end, and `emit` for each piece.
 
-        :raises Unframed: the bytes cannot be framed; `rest` has those that were not emitted.
+        :raises Unframed: the bytes cannot be framed; `rest` has those that remain.
         """
         place, size = 0, len(data)
         try:
@@ -178,12 +180,12 @@ class Framer:
         return end
 
     def _end_of_head(self, data: bytes, place: int) -> int:
-        """Return where, in `data`, the head under way ends; -1 where it does not."""
+        """Return the place in `data` behind the current head; -1 if the head does not end in it."""
         if self._is_blank:
             place = _BLANK.match(data, place).end()  # type: ignore[union-attr]  # it matches anything
             self._is_blank = place == len(data)
             return -1 if self._is_blank else _empty_line(data, place)
-        border = bytes(self._head[-3:])  # the empty line may lie across
+        border = bytes(self._head[-3:])  # the empty line may be split between the two
         end = _empty_line(border + data[place : place + 3], 0)
         return place + end - len(border) if end > len(border) else _empty_line(data, place)
 
@@ -192,7 +194,7 @@ class Framer:
         messages.ended()
 
     def _begin_body(self, body: Body) -> bool:
-        """Return whether there is none."""
+        """Set the state that reads this body; return True if the body is empty."""
         if body is Unsized.CHUNKED:
             self._state = _State.CHUNK
         elif body is Unsized.UNTIL_CLOSE:
@@ -272,7 +274,7 @@ class Framer:
         raise Unframed("bytes sent before the response to an upgrade")
 
     def _take_line(self, data: bytes, place: int, limit: int) -> tuple[bytes | None, int]:
-        """Return a line with its end, or None while it is not whole; and the place behind it."""
+        """Return a line with its line end, or None if it is not complete; and the place behind it."""
         begun = self._line
         left = limit - len(begun)
         end = data.find(b"\n", place, place + left) + 1
@@ -299,9 +301,9 @@ _STEPS: dict[_State, Callable[[Framer, bytes, int, MessageHandler, Emit], int]] 
 
 
 def _empty_line(data: bytes, place: int) -> int:
-    """Return the place behind the first empty line at or after `place`; -1 where there is none.
+    """Return the place behind the first empty line at or after `place`; -1 if there is none.
 
-    A bare LF counts as a line's end: the parser refuses it, and so must be given it.
+    A bare LF counts as a line end: the parser refuses it, and so must be given it.
     """
     proper = data.find(b"\n\r\n", place)
     bare = data.find(b"\n\n", place, proper + 1 if proper >= 0 else len(data))

@@ -1,10 +1,11 @@
-"""Find out, as cheaply as possible, whether a chunk is exactly one whole message.
+"""Determine, as cheaply as possible, whether a chunk is exactly one complete message.
 
-One httptools parser per direction serves every connection, since it is between messages
-whenever it is used. It calls back for the begin and the end of a message alone: httptools calls
-only the methods that its object has. A chunk that is not exactly one message is framed with
-more care. So is a chunk that httptools accepts and that `parse` or `framing` might refuse:
-a chunk that passes at a glance is one that they would have framed as one message too.
+All connections share one httptools parser per direction, because the parser is between messages
+whenever it is used. Its callbacks are only those for the beginning and the end of a message:
+httptools calls only the methods that its object has. A chunk that is not exactly one message goes
+to the framer. So does a chunk that httptools accepts but that `parse` or `framing` might refuse.
+
+Invariant: the framer would frame each chunk that passes at a glance as exactly one message too.
 """
 
 from __future__ import annotations
@@ -26,37 +27,40 @@ NOT_ONE = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 """The exceptions of `feed`; HttpParserUpgrade is not a subclass of HttpParserError."""
 
 BEGIN_AND_END = (None, None)
-"""The two elements that one message takes out of a glance's `due`."""
+"""The two elements that one message removes from a glance's `due`."""
 
 _CODING = re.compile(rb"\ntransfer-encoding:(?:[ \t]*chunked[ \t]*\r)?", re.IGNORECASE)
 
 
 class Glance:
-    """Parses a chunk that arrives while no message is under way.
+    """A parser of chunks that arrive while no message is under way.
 
-    Its users take these steps by hand, since one method for all of them would cost a third more:
+    The readers perform these steps inline, because one method for all of them would cost a third more:
 
-        feed(data)        NOT_ONE: then `again(data)`
-        not due           it is exactly one: `due` is extended by BEGIN_AND_END
-        otherwise         it is less, more or something else: `renew()`
+        feed(data)        if it raises NOT_ONE, call `again(data)`
+        `due` is empty    the chunk is exactly one message: extend `due` by BEGIN_AND_END
+        otherwise         the chunk is not exactly one message: call `renew()`
     """
 
     def __init__(self, make_parser: Callable[[object], _Parser]) -> None:
         self._make_parser = make_parser
         self.due: list[None] = []
-        # A list's own method takes half the time of one in Python. A message takes out an element as it begins and
-        # another as it ends; a second message, or a chunk of a body, finds none, and so ends the parsing.
+        # A list's own method takes half the time of one written in Python. A message removes one element at its
+        # beginning and another at its end. For a second message or a chunked body, `pop` fails and ends the parsing.
         self.on_message_begin = self.on_message_complete = self.due.pop
         self.on_chunk_header = list[None]().pop
         self.renew()
 
     def renew(self) -> None:
-        """Get ready for the next chunk, with a new parser."""
+        """Prepare for the next chunk, with a new parser."""
         self.due[:] = BEGIN_AND_END
         self.feed = self._make_parser(self).feed_data
 
     def again(self, data: bytes) -> None:
-        """Parse again what the parser refused: for chunks, or because the message before was its connection's last."""
+        """Parse a refused chunk again, with a new parser.
+
+        It may have been refused for its chunked body, or because the message before was the last of its connection.
+        """
         self.renew()
         second = _Second(self, len(data))
         try:
@@ -69,7 +73,7 @@ class Glance:
 
 
 class StatusClasses(dict[bytes, int]):
-    """The class of a final status, by HTTP/1.1 status line; 0 where the message must be framed with care."""
+    """The class of a final status, by HTTP/1.1 status line; 0 if the framer must frame the message."""
 
     KEPT = 1000
 
@@ -82,7 +86,7 @@ class StatusClasses(dict[bytes, int]):
 
 
 class _Second:
-    """Accepts chunks, and counts them."""
+    """The callbacks of a second attempt, which accept and count the chunks of a body."""
 
     def __init__(self, glance: Glance, size: int) -> None:
         self._size = size
@@ -96,7 +100,7 @@ class _Second:
 
 
 def _is_plain_chunked(data: bytes) -> bool:
-    """Return whether no line can be beyond a limit, no size has leading zeros, and chunked is the only coding."""
+    """Return True if no line can exceed a limit, no size has leading zeros, and chunked is the only coding."""
     if len(data) > CHUNK_LINE or b"\n00" in data:
         return False
     codings = _CODING.findall(data)

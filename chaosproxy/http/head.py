@@ -7,7 +7,7 @@ from dataclasses import dataclass
 __all__ = ["Fields", "RequestHead", "ResponseHead", "body_length", "values"]
 
 Fields = tuple[tuple[str, str], ...]
-"""(name, value) per field line, in order, with duplicates: names as sent, values stripped, both latin-1."""
+"""One (name, value) per field line, in order, with duplicates: names as sent, values stripped, both latin-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,9 @@ class RequestHead:
 
     method: str
     target: str
-    """As sent: origin-form, absolute-form, authority-form or `*`."""
+    """The target as sent: origin-form, absolute-form, authority-form or `*`."""
     version: str
-    """`1.1`"""
+    """Such as `1.1`."""
     fields: Fields
 
 
@@ -33,12 +33,12 @@ class ResponseHead:
 
 
 def values(fields: Fields, name: str) -> list[str]:
-    """Return the value of every field line of that name, in order; case does not matter in names."""
+    """Return the value of every field line with that name, in order; names are case-insensitive."""
     wanted = name.lower()
     return [value for given, value in fields if given.lower() == wanted]
 
 
 def body_length(fields: Fields) -> int | None:
-    """Return the length of a body that its head gives; None where it gives none. Responses to HEAD have no body."""
+    """Return the length of the body as the fields give it; None if they do not. Responses to HEAD have no body."""
     lengths = values(fields, "content-length")
     return int(lengths[0]) if lengths and not values(fields, "transfer-encoding") else None

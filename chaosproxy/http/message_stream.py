@@ -1,8 +1,8 @@
 """One direction of a connection in HTTP mode: bytes in, Parts out.
 
-Its bytes come in one of two ways:
+Its bytes take one of two paths:
 
-    account   no message fault acts: count the messages, all bytes pass
+    account   no message fault acts: count the messages; the bytes pass unchanged
     frame     message faults act: cut the bytes into Parts
 """
 
@@ -20,7 +20,7 @@ __all__ = ["MessageStream"]
 
 
 class MessageStream:
-    """One direction; the names without an underscore are what the framer and the pipe call."""
+    """One direction. The framer, the stages and the pipe call the methods without an underscore."""
 
     __slots__ = ("_collected", "_now", "conversation", "current", "framer")
 
@@ -34,23 +34,23 @@ class MessageStream:
         """The exchange whose message is under way."""
         self._now = 0.0
         self._collected: list[Step] | None = None
-        """The Parts of the bytes being framed; None while they are only counted."""
+        """The Parts of the bytes being framed; None if messages are only counted."""
 
     def treatment(self) -> Treatment:
-        """What becomes of bytes that arrive now."""
+        """Return the treatment of bytes that arrive now."""
         raise NotImplementedError
 
     # ── bytes that no message fault treats ────────────────────────────────────────────
 
     def account(self, data: bytes, now: float) -> bool:
-        """Count the messages in `data`; return whether it may pass, all of it or nothing."""
+        """Count the messages in `data`; return True if all of it may pass, False if it must be dropped."""
         if self.treatment() is Treatment.FRAME and not self.framer.skip(len(data)):
             self._feed(data, now, None)
             self.framer.let_go()
         return self.treatment() is not Treatment.DROP
 
     def stream_ended(self, now: float) -> None:
-        """Count a message that ends with the stream; all of it has passed."""
+        """Count a message that ends with the stream; its bytes have passed already."""
         if self.treatment() is Treatment.FRAME:
             self._now = now
             self.conversation.unfold()
@@ -60,7 +60,7 @@ class MessageStream:
     # ── bytes that go through message faults ──────────────────────────────────────────
 
     def frame(self, data: bytes, now: float) -> list[Step]:
-        """Return `data` as Parts, and as it came from where it cannot be framed."""
+        """Return `data` as Parts, and the rest that cannot be framed as a plain Send; drop it if bytes are dropped."""
         if self.treatment() is Treatment.DROP:
             return []
         if self.treatment() is Treatment.PASS:
@@ -75,12 +75,12 @@ class MessageStream:
         return steps
 
     def left_over(self, now: float) -> list[Step]:
-        """Return the beginning of a head that is kept back although bytes are no longer framed."""
+        """Return the beginning of a head that was kept back, if bytes now pass unframed; else nothing."""
         kept = self.framer.let_go() if self.treatment() is Treatment.PASS else b""
         return [Send(now, kept)] if kept else []
 
     def end_of_stream(self, now: float) -> list[Step]:
-        """Return what goes ahead of the end-of-stream: the end of a body, or the beginning of a head."""
+        """Return the steps before the end-of-stream: the end of a body, or the beginning of a head."""
         if self.treatment() is not Treatment.FRAME:
             return self.left_over(now)
         steps = self._collected = []
@@ -97,7 +97,7 @@ class MessageStream:
     # ── for the framer ────────────────────────────────────────────────────────────────
 
     def _feed(self, data: bytes, now: float, emit: Emit) -> bytes:
-        """Return the bytes that could not be framed."""
+        """Frame `data`; return the bytes that cannot be framed."""
         self._now = now
         self.conversation.unfold()
         try:
@@ -110,7 +110,7 @@ class MessageStream:
         return b""
 
     def _not_framed(self, reason: str) -> None:
-        """Nothing of this direction can be framed from here on."""
+        """Note that this direction can no longer be framed."""
         raise NotImplementedError
 
     def _emit(self, kind: PieceKind, data: bytes, last: bool) -> None:

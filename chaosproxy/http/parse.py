@@ -1,9 +1,10 @@
-"""Read the bytes of one head: return the head and the framing of its body, or raise the reason why that is impossible.
+"""Read the bytes of one head: return the head and the framing of its body, or raise Unframed with the reason.
 
-httptools (llhttp) parses; it is strict, and bytes that it refuses are never guessed at. Beyond
-that, heads are refused that two parties may read differently (RFC 9112 §6.3, §11.2): a first
-line that is not in the strict spelling of HTTP/1.0 or 1.1, a transfer coding in an HTTP/1.0
-message, one other than `chunked`, and any head that for httptools ends in another place.
+httptools (llhttp) is the parser. It is strict, and bytes that it refuses are never interpreted.
+This module also refuses heads that two implementations may read differently (RFC 9112 §6.3,
+§11.2): a first line not in the strict spelling of HTTP/1.0 or 1.1, a transfer coding in an
+HTTP/1.0 message, a transfer coding other than `chunked`, and any head that ends in another place
+for httptools than for the framer.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ _STATUS_LINE = re.compile(STATUS_LINE.pattern + rb"\r\n")
 
 
 class Unframed(Exception):
-    """The bytes are no HTTP/1 message, or one that can be read in two ways; the exception's text is the reason."""
+    """The bytes are not an HTTP/1 message, or an ambiguous one; the text of the exception is the reason."""
 
 
 class Unsized(Enum):
-    """A body whose length its head does not give."""
+    """The end of a body whose length its head does not give."""
 
     CHUNKED = "chunked"
     UNTIL_CLOSE = "until close"
     TUNNEL = "tunnel"
-    """No body and no more messages: the bytes that follow, in both directions, are another protocol."""
+    """No body, and no more messages: the following bytes belong to another protocol, in both directions."""
 
 
 Body: TypeAlias = int | Unsized
-"""The length of a body in bytes, or how its end is known."""
+"""The length of a body in bytes, or the way in which its end is recognised."""
 
 _NO_BODY = {204, 304}
 
@@ -50,14 +51,14 @@ _FRAMING = {"content-length", "transfer-encoding"}
 
 
 class _Seen:
-    """The values that httptools called back with. It holds no parser, so that neither is cyclic garbage."""
+    """The values from httptools' callbacks. It does not refer to the parser, so that the two are not cyclic garbage."""
 
     __slots__ = ("fields", "first_line", "is_whole")
 
     def __init__(self) -> None:
         self.fields: list[tuple[bytes, bytes]] = []
         self.first_line: list[bytes] = []
-        """Pieces of the target, or of the reason."""
+        """Pieces of the target of a request, or of the reason of a response."""
         self.is_whole = False
 
     def on_url(self, url: bytes) -> None:
@@ -74,7 +75,7 @@ class _Seen:
 
 
 class HeadParser:
-    """Reads one head, piece by piece."""
+    """The parser of one head, which is fed piece by piece."""
 
     __slots__ = ("_any_parser", "_begun", "_seen", "is_upgrade")
 
@@ -84,14 +85,14 @@ class HeadParser:
         self._seen = seen
         self._any_parser = parser
         self._begun: bytearray | None = bytearray()
-        """The beginning of its first line; None once that is whole and accepted."""
+        """The beginning of the first line; None once that line is complete and accepted."""
         self.is_upgrade = False
-        """The bytes that follow are another protocol, or depend on the response (RFC 9110 §7.8, §9.3.6)."""
+        """True if the following bytes are another protocol, or may be after the response (RFC 9110 §7.8, §9.3.6)."""
 
     def feed(self, data: bytes) -> None:
-        """Read a piece of the head, which must not go beyond its end.
+        """Read a piece of the head, which must not extend beyond the head's end.
 
-        :raises Unframed: it cannot belong to a head.
+        :raises Unframed: the piece cannot belong to a head.
         """
         try:
             self._any_parser.feed_data(data)
@@ -117,7 +118,7 @@ class HeadParser:
     def _read(self) -> tuple[str, Fields]:
         """Return the text of the first line, and the fields.
 
-        :raises Unframed: the head is not whole.
+        :raises Unframed: the head is not complete.
         """
         seen = self._seen
         if not seen.is_whole:
@@ -126,9 +127,9 @@ class HeadParser:
         return b"".join(seen.first_line).decode("latin-1"), fields
 
     def _length(self, fields: Fields) -> int | Unsized | None:
-        """Return the length of the body that the fields give; None where they give none.
+        """Return the length of the body as the fields give it; None if they do not.
 
-        :raises Unframed: it can be read in two ways.
+        :raises Unframed: the length is ambiguous.
         """
         framing = [(name.lower(), value) for name, value in fields if name.lower() in _FRAMING]
         length: int | Unsized | None = None
@@ -145,7 +146,7 @@ class HeadParser:
 
 
 class RequestParser(HeadParser):
-    """Reads the head of a request."""
+    """The parser of a request's head."""
 
     __slots__ = ("_parser",)
     first_line = _REQUEST_LINE
@@ -156,9 +157,9 @@ class RequestParser(HeadParser):
         super().__init__(seen, self._parser)
 
     def finish(self) -> tuple[RequestHead, Body]:
-        """Return the whole head, and how its body is framed.
+        """Return the complete head, and how its body is framed.
 
-        :raises Unframed: it can be read in two ways.
+        :raises Unframed: the head is incomplete or ambiguous.
         """
         target, fields = self._read()
         method = self._parser.get_method().decode("latin-1")
@@ -166,7 +167,7 @@ class RequestParser(HeadParser):
 
 
 class ResponseParser(HeadParser):
-    """Reads the head of a response."""
+    """The parser of a response's head."""
 
     __slots__ = ("_parser",)
     first_line = _STATUS_LINE
@@ -177,9 +178,9 @@ class ResponseParser(HeadParser):
         super().__init__(seen, self._parser)
 
     def finish(self, method: str) -> tuple[ResponseHead, Body]:
-        """Return the whole head, and how the body of this response to that method is framed (RFC 9112 §6.3).
+        """Return the complete head, and how the body of a response to that method is framed (RFC 9112 §6.3).
 
-        :raises Unframed: it can be read in two ways.
+        :raises Unframed: the head is incomplete or ambiguous.
         """
         reason, fields = self._read()
         status = self._parser.get_status_code()

@@ -1,4 +1,4 @@
-"""A piece of a message on its way through the faults: bytes that know where they belong."""
+"""A piece of a message on its way through the faults: bytes, and their place in the message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["MessageKind", "Part", "PartKind"]
 
 MessageKind = Literal["request", "response"]
 PartKind = Literal["head", "body", "frame", "interim"]
-"""A whole head, payload, the framing of a chunked body (lines and trailers), or a whole interim response (1xx)."""
+"""A complete head, payload, framing of a chunked body (lines, trailers), or a complete interim response (1xx)."""
 
 
 @dataclass(slots=True)
@@ -23,12 +23,12 @@ class Part(Send):
     kind: PartKind
     exchange: Exchange
     last: bool = False
-    """The message ends with it."""
+    """True if the message ends with this part."""
     is_injected: bool = False
-    """It belongs to a response that a fault gives: message faults leave it alone."""
+    """True if it belongs to a response that a fault sends; other message faults ignore it."""
     is_incomplete: bool = False
-    """The beginning of this head was forwarded earlier: the head can be counted, and not changed."""
+    """True for a head whose beginning was forwarded earlier, so that faults can no longer change it."""
 
     def with_data(self, data: bytes) -> Part:
-        """The same piece with other bytes."""
+        """Return the same part with other bytes."""
         return Part(self.due, data, self.on, self.kind, self.exchange, self.last, self.is_injected, self.is_incomplete)

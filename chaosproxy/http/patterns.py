@@ -1,18 +1,18 @@
-"""Patterns: how text is compared (exactly, by glob or by regular expression), and the path of a target.
+"""Patterns: the comparison of text (exact, by glob or by regular expression), and the path of a target.
 
 The Kinds below (PathPattern, HostGlob, Wanted and so on) read patterns from YAML and REST.
-`path_test` and `glob` prepare a pattern as a Test, a function of the text. Users of this
-module bring text into the form that the Test expects (`normal_path`, `wire`, `host_and_port`).
+`path_test` and `glob` prepare a pattern as a Test, a function of the text. The callers convert
+text to the form that the Test expects (`normal_path`, `wire`, `host_and_port`).
 
 A path is compared in one form, that of RFC 3986 §6.2.2 without the removal of dot segments:
 `%7E` is `~` (an unreserved character needs no encoding), `%c3` is `%C3`, and characters that no
 path may contain (spaces, control characters, non-ASCII) are encoded as UTF-8. `%2F` is not
-`/`, and `/a/../b` stays as sent, since servers treat both differently. Patterns are brought
-into the same form, so that `/café` is `/caf%C3%A9`.
+`/`, and `/a/../b` stays as sent, since servers differ in how they treat both. Patterns are
+converted to the same form, so that `/café` is `/caf%C3%A9`.
 
-What must stay true: a test takes time linear in the text. Patterns come over REST, and all
+Invariant: a test takes time linear in the text, because patterns arrive over REST and all
 connections share one loop. So regular expressions, and globs with `**` before their end, run
-on RE2; the other globs run on `re`, as expressions that never go back over a star.
+on RE2. The other globs run on `re`, as expressions that never backtrack over a star.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ __all__ = [
 ]  # fmt: skip
 
 Test: TypeAlias = Callable[[str], object]
-"""Returns something true if a text matches, else something false."""
+"""Returns a true value if a text matches, else a false one."""
 
 _LONGEST = 500
 _LARGEST_PROGRAM = 500
-"""The most instructions of a compiled regular expression."""
+"""The maximum number of instructions of a compiled regular expression."""
 _MOST_WORK = 4_000_000
-"""Instructions times characters. RE2 may visit each instruction for each character (`~.*a.{480}` has more
-states than it can keep): 35 ms at this bound, and 270 ms for a path of 64 KB without it."""
+"""The maximum of instructions times characters. RE2 may visit each instruction for each character, if an expression
+such as `~.*a.{480}` has more states than fit into memory: 35 ms at this limit; 270 ms for a path of 64 KB without."""
 _MEMORY = 1 << 20
-"""Bytes for a regular expression's automaton; RE2 drops its states and starts again when they do not fit."""
+"""Bytes for a regular expression's automaton; if its states do not fit, RE2 drops them and starts again."""
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NOT_NORMAL = re.compile(r"%[0-9A-Fa-f]{2}|[^!-~]")
@@ -58,10 +58,10 @@ V = TypeVar("V")
 
 
 class Memo(dict[K, V], Generic[K, V]):
-    """The results of a pure function: a dict that calls it for a missing key. A hit is one look-up in C.
+    """A cache of a pure function: a dict that calls the function for a missing key. A hit is one look-up in C.
 
-    It holds at most `MOST` results and drops all when it is full: traffic whose targets never
-    repeat then costs no more than without a memo, and a hit needs no book-keeping.
+    It holds at most `MOST` results and drops all of them when it is full. A hit then needs no
+    bookkeeping, and traffic whose targets never repeat costs no more than without a cache.
     """
 
     __slots__ = ("_compute", "_keep")
@@ -69,7 +69,7 @@ class Memo(dict[K, V], Generic[K, V]):
     MOST = 4096
 
     def __init__(self, compute: Callable[[K], V], keep: Callable[[K], bool]) -> None:
-        """`keep` says which keys are short enough to be kept."""
+        """Cache the results of `compute` for the keys of which `keep` returns True: those that are short enough."""
         super().__init__()
         self._compute, self._keep = compute, keep
 
@@ -83,12 +83,12 @@ class Memo(dict[K, V], Generic[K, V]):
 
 
 def wire(text: str) -> str:
-    """Return text as it looks when its UTF-8 is read as latin-1, which is how heads are decoded."""
+    """Return text as its UTF-8 looks when it is decoded as latin-1, the decoding of heads."""
     return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def octets(text: str) -> bytes:
-    """Undo the decoding of a head; text that no head can contain (as in tests) becomes UTF-8."""
+    """Encode text of a head as the bytes that were sent; text that no head can contain (as in tests) as UTF-8."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
@@ -98,7 +98,7 @@ def octets(text: str) -> bytes:
 def split_target(target: str) -> tuple[str | None, str, str]:
     """Return (authority, path, query) of a request's target as sent.
 
-    An absolute-form target has an authority, every other has None; the path of `http://host` is
+    The authority is None unless the target is in absolute-form; the path of `http://host` is
     `/`. A target that is not a path (`*`, or `host:port` after CONNECT) counts as its own path:
     globs begin with `/`, so only `**` and regular expressions can match it.
     """
@@ -111,7 +111,7 @@ def split_target(target: str) -> tuple[str | None, str, str]:
 
 
 def host_and_port(text: str) -> tuple[str, str]:
-    """Return host and port of an authority without user; the port may be empty. IPv6 loses its brackets."""
+    """Return host and port of an authority without user; the port may be empty. An IPv6 host has no brackets."""
     if text.startswith("["):
         host, _, port = text[1:].partition("]")
         return host, port.removeprefix(":")
@@ -122,7 +122,7 @@ def host_and_port(text: str) -> tuple[str, str]:
 
 
 def normal_path(path: str) -> str:
-    """Return a path in the form in which paths are compared: printable ASCII without a space."""
+    """Return a path in its normal form for comparison: printable ASCII without a space."""
     return _NOT_NORMAL.sub(_encoded, path)
 
 
@@ -137,7 +137,7 @@ def _encoded(found: re.Match[str]) -> str:
 def path_test(pattern: str) -> Test:
     """Return the test for paths in their normal form; see `PathPattern`.
 
-    :raises ValueError: a regular expression that cannot be used, the text is for the user.
+    :raises BadValue: the regular expression cannot be used; the message is for the user.
     """
     if pattern.startswith("~"):
         return _Regex(pattern[1:])
@@ -151,17 +151,17 @@ def path_test(pattern: str) -> Test:
 
 
 def glob(pattern: str) -> Test:
-    """Return the test for a whole text, in which `*` stands for any characters, or none."""
+    """Return the test that compares a whole text with a pattern; `*` matches any characters, or none."""
     if "*" not in pattern:
         return pattern.__eq__
     return _linear(re.split(r"\*+", pattern), ".", open_end=False)
 
 
 def _linear(chunks: list[str], star: str, *, open_end: bool) -> Test:
-    """Return the test for literals with stars between them; with an open end, anything may follow the last.
+    """Return the test for literals with stars between them; with an open end, any text may follow the last.
 
-    Each literal is searched once, from its first possible place, and never again (`(?>…)`): the
-    first match leaves the most text for the others. Only the last one must be at the end.
+    Each literal is searched once, from its first possible place, without backtracking (`(?>…)`): the
+    first match leaves the most text for the others. Only the last literal must be at the end.
     """
     first, *others = (re.escape(chunk) for chunk in chunks)
     end = ".*" if open_end else f"{star}*{others.pop()}"
@@ -178,35 +178,35 @@ def _glob_as_regex(pattern: str) -> str:
 
 
 class _Regex:
-    """A regular expression for the whole of a path.
+    """A regular expression that a whole path must match.
 
-    :raises BadValue: it cannot be used; the text is for the user.
+    :raises BadValue: it cannot be used; the message is for the user.
     """
 
     __slots__ = ("_longest", "_match", "_start")
 
     def __init__(self, pattern: str) -> None:
         options = re2.Options()
-        # A path is ASCII without line ends; without these two each `.` is seven instructions.
+        # A path is ASCII without line ends. Without these two options each `.` is seven instructions.
         options.encoding, options.dot_nl = re2.Options.Encoding.LATIN1, True
         options.max_mem, options.never_capture, options.log_errors = _MEMORY, True, False
         try:
             size = re2.compile(pattern.encode("ascii"), options).programsize
         except UnicodeEncodeError:
-            message = "holds characters that no path contains; give them encoded, such as %C3%A9 for é"
+            message = "has characters that no path contains; use their encoded form, such as %C3%A9 for é"
             raise BadValue("malformed", message) from None
         except re2.error as error:
             raise BadValue("malformed", _why_not(error)) from None
         if size > _LARGEST_PROGRAM:
-            message = "is too large once its repetitions are written out; give fewer or smaller {…}"
+            message = "is too large with its repetitions expanded; use fewer or smaller {…}"
             raise BadValue("too-large", message)
-        # A set of one: 0.6 µs for a match, where `compile(…).fullmatch` takes 1.5 µs to make a Match object.
+        # A set of one expression takes 0.6 µs for a match; `compile(…).fullmatch` takes 1.5 µs, to make a Match object.
         only = re2.Set.FullMatchSet(options)
         only.Add(pattern.encode("ascii"))
         only.Compile()
         self._match: Test = only.Match
         self._longest = _MOST_WORK // size
-        # The beginning of every match: 0.2 µs for a path that does not, instead of 1.0.
+        # The beginning that every match has: a path without it takes 0.2 µs instead of 1.0 µs.
         self._start = "" if "|" in pattern else cast(re.Match[str], _LITERAL_START.match(pattern))[0]
 
     def __call__(self, path: str) -> object:
@@ -214,7 +214,7 @@ class _Regex:
 
 
 _LITERAL_START = re.compile(r"([/A-Za-z0-9_-]+(?![?*+{]))?")
-"""Without a character that is repeated."""
+"""The literal beginning of an expression, without a character that is repeated."""
 
 _UNSUPPORTED = {"(?=": "look-ahead", "(?!": "look-ahead", "(?<": "look-behind", "(?>": "atomic groups", "(?P": "(?P…)"}
 
@@ -228,15 +228,15 @@ def _why_not(error: Exception) -> str:
     elif what == "invalid perl operator" and where[:3] in _UNSUPPORTED:
         unsupported = f"{_UNSUPPORTED[where[:3]]} ({where})"
     else:
-        return f"is not a regular expression: {reason}; give one in RE2's syntax, such as ~/users/[0-9]+"
-    return f"holds {unsupported}, for which no linear time can be promised; give one without, such as ~/users/[0-9]+"
+        return f"is not a regular expression: {reason}; use the syntax of RE2, such as ~/users/[0-9]+"
+    return f"has {unsupported}, which RE2 does not support; use an expression without it, such as ~/users/[0-9]+"
 
 
 class PathPattern(Kind):
     """A glob in which `*` stays within a segment and `**` spans segments, or `~` and a regular expression.
 
-    `**` is any text, slashes included; between two slashes it may also be no segment at all, so that
-    `/a/**/b` also matches `/a/b`. A regular expression must match the whole path.
+    `**` matches any text, including slashes; between two slashes it may also match no segment, so that
+    `/a/**/b` matches `/a/b`. A regular expression must match the whole path.
     """
 
     __slots__ = ()
@@ -244,13 +244,13 @@ class PathPattern(Kind):
     def read(self, value: object) -> str:
         pattern = Text(longest=_LONGEST).read(value)
         if not pattern.startswith(("/", "**", "~")):
-            message = f"{shown(pattern)} is not a path; give one that begins with / or **, or ~ and a regex"
+            message = f"{shown(pattern)} is not a path; use one that begins with / or **, or ~ and a regex"
             raise BadValue("malformed", message)
         if pattern.startswith("~"):
             if pattern == "~":
-                raise BadValue("empty", "'~' has no regular expression after it; give one, such as ~/users/[0-9]+")
+                raise BadValue("empty", "'~' has no regular expression after it; add one, such as ~/users/[0-9]+")
         elif "?" in pattern:
-            message = f"{shown(pattern)} holds `?`, which ends a path; give the query under `query`"
+            message = f"{shown(pattern)} has a `?`, which ends a path; put the query under `query`"
             raise BadValue("malformed", message)
         try:
             path_test(pattern)
@@ -267,10 +267,10 @@ class PathPattern(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Kind):
-    """The wanted value of a query parameter or a field: a glob, or true (present) or false (absent)."""
+    """The value that a query parameter or field must have: a glob, or true (present) or false (absent)."""
 
     stripped: bool = False
-    """The text it is compared with has no space at its ends."""
+    """True if the text that it is compared with has no spaces at its ends."""
 
     def read(self, value: object) -> str | bool:
         if isinstance(value, bool):
@@ -280,7 +280,7 @@ class Wanted(Kind):
             raise BadValue("wrong-type", message)
         text = Text(longest=_LONGEST).read(value)
         if self.stripped and text != text.strip(" \t"):
-            message = f"{shown(text)} has spaces at an end, which no field keeps; remove them"
+            message = f"{shown(text)} has spaces at an end, which are not part of a field's value; remove them"
             raise BadValue("malformed", message)
         return text
 
@@ -292,13 +292,13 @@ class Wanted(Kind):
 
 
 class Method(Kind):
-    """A request method, in capitals."""
+    """A request method; read as upper case."""
 
     __slots__ = ()
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or len(value) > 40 or not TOKEN.fullmatch(value):
-            raise BadValue("malformed", f"{shown(value)} is not a method; give one such as POST")
+            raise BadValue("malformed", f"{shown(value)} is not a method; use one such as POST")
         return value.upper()
 
     def schema(self) -> dict[str, Any]:
@@ -306,7 +306,7 @@ class Method(Kind):
 
 
 class HostGlob(Kind):
-    """A host name or address in which `*` is any text, dots included; a port is compared only if one is given."""
+    """A host name or address in which `*` matches any text, including dots; a port is compared only if it has one."""
 
     __slots__ = ()
 
@@ -315,7 +315,7 @@ class HostGlob(Kind):
         host, port = host_and_port(text)
         if not _HOST.fullmatch(host) or (port and not _PORT.fullmatch(port)) or text.endswith(":"):
             encoded = "" if text.isascii() else " (other alphabets in their ASCII form, xn--…)"
-            message = f"{shown(value)} is not a host; give one such as *.example.org or example.org:8080{encoded}"
+            message = f"{shown(value)} is not a host; use one such as *.example.org or example.org:8080{encoded}"
             raise BadValue("malformed", message)
         return text
 
@@ -327,17 +327,17 @@ class HostGlob(Kind):
 
 
 class MediaGlob(Kind):
-    """A media type in which `*` is any text."""
+    """A media type in which `*` matches any text."""
 
     __slots__ = ()
 
     def read(self, value: object) -> str:
         text = Text(longest=_LONGEST).read(value).lower()
         if ";" in text:
-            message = f"{shown(value)} has parameters, which are not compared; give the type before the `;`"
+            message = f"{shown(value)} has parameters, which are not compared; use only the type before the `;`"
             raise BadValue("malformed", message)
         if not _MEDIA_TYPE.fullmatch(text) or not ("/" in text or "*" in text):
-            message = f"{shown(value)} is not a media type; give one such as application/json or text/*"
+            message = f"{shown(value)} is not a media type; use one such as application/json or text/*"
             raise BadValue("malformed", message)
         return text
 
@@ -366,7 +366,7 @@ class OneOrMore(Kind):
             more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
             raise BadValue(wrong[0].code, "; also: ".join(map(str, wrong[:3])) + more)
         if not found:
-            message = f"the list is empty, which selects nothing; remove it, or give a {self.item}"
+            message = f"the list is empty, which selects nothing; remove it, or add a {self.item}"
             raise BadValue("empty", message)
         return tuple(dict.fromkeys(found))
 

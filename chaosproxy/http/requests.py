@@ -1,4 +1,4 @@
-"""Client to server: requests."""
+"""The direction from client to server: requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Requests"]
 
 
 class Requests(MessageStream):
-    """The messages that the client sends."""
+    """The stream of messages that the client sends."""
 
     __slots__ = ()
     on: MessageKind = "request"

@@ -1,4 +1,4 @@
-"""Server to client: responses, and those that faults inject in place of the server."""
+"""The direction from server to client: responses, and those that faults inject in place of the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Responses"]
 
 
 class Responses(MessageStream):
-    """The messages that the server sends."""
+    """The stream of messages that the server sends."""
 
     __slots__ = ()
     on: MessageKind = "response"
@@ -24,7 +24,7 @@ class Responses(MessageStream):
         return self.conversation.states.responses.treatment
 
     def injected_responses(self, now: float) -> list[Step]:
-        """Return the injected responses that are next; one that is not yet due holds what follows it."""
+        """Return the injected responses that are next in order; later steps wait for one that is not yet due."""
         steps: list[Step] = []
         conversation = self.conversation
         while self.current is None and (exchange := conversation.injection_begins()) is not None:
@@ -87,7 +87,7 @@ class Responses(MessageStream):
 
 
 def _unsolicited(now: float) -> Exchange:
-    """An exchange for a response that no request asked for, such as a 408 for a request that did not come."""
+    """Return an exchange for a response that belongs to no request, such as a 408 after the client sent none."""
     exchange = Exchange(0, "GET", RouteTally(), now)
     exchange.state = State.WAITING
     return exchange

@@ -1,4 +1,4 @@
-"""Change fields of a head in its bytes; every other line stays as it came."""
+"""Change fields of a head in its bytes; every other line stays as it was sent."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from chaosproxy.http.patterns import TOKEN
 __all__ = ["FRAMING_FIELDS", "check_fields", "edited", "rewritten"]
 
 FRAMING_FIELDS = {
-    "connection": "says how this connection goes on",
-    "keep-alive": "says how this connection goes on",
-    "proxy-connection": "says how this connection goes on",
-    "te": "is for this connection alone",
+    "connection": "controls this connection",
+    "keep-alive": "controls this connection",
+    "proxy-connection": "controls this connection",
+    "te": "applies only to this connection",
     "trailer": "frames the message",
     "transfer-encoding": "frames the message",
     "content-length": "frames the message",
-    "upgrade": "says what this connection becomes",
+    "upgrade": "switches the protocol of this connection",
 }
-"""Fields that no fault may touch, and why: they are hop-by-hop (RFC 9110 §7.6.1) or frame the message."""
+"""Fields that no fault may change, with the reason: they are hop-by-hop (RFC 9110 §7.6.1) or frame the message."""
 
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def check_fields(parameter: str, fields: Mapping[str, str] | Iterable[str]) -> Iterable[Problem]:
-    """Find problems with these names, and with their values if there are any; all belong to the parameter."""
+    """Find problems with the names of fields, and with their values if given; all are reported at the parameter."""
     for name in fields:
         if not TOKEN.fullmatch(name):
-            message = f"{name[:60]!r} is not a field name; give one of letters, digits and dashes, such as X-Tenant"
+            message = f"{name[:60]!r} is not a field name; use letters, digits and dashes, such as X-Tenant"
             yield Problem((parameter,), "malformed", message)
         elif name.lower() in FRAMING_FIELDS:
             message = f"{name} {FRAMING_FIELDS[name.lower()]}, and a change would break the connection; remove it"
             yield Problem((parameter,), "not-applicable", message)
         elif isinstance(fields, Mapping) and not _VALUE.fullmatch(fields[name]):
-            message = f"the value of {name} has characters that no field can contain; give one line of latin-1 text"
+            message = f"the value of {name} has characters that no field can contain; use one line of latin-1 text"
             yield Problem((parameter,), "malformed", message)
 
 
@@ -44,7 +44,7 @@ def edited(
 ) -> bytes:
     """Return the head without the fields of `remove`, with the fields of `set` replaced and those of `add` appended.
 
-    A field that is set replaces the first of that name and keeps its spelling; a new one comes last.
+    A set field replaces all fields of that name, at the place and in the spelling of the first; a new one is appended.
     """
     wanted = {name.lower(): (name, value) for name, value in set.items()}
     gone = {name.lower() for name in remove}
@@ -66,7 +66,7 @@ def edited(
 
 
 def rewritten(head: bytes, changes: Mapping[str, Callable[[str], str | None]]) -> bytes:
-    """Return the head with the values of these fields (names in lower case) changed; None keeps a value."""
+    """Return the head with changed values of some fields. The keys are names in lower case; None keeps a value."""
     first_line, field_lines = _split(head)
     lines = []
     for line in field_lines:
@@ -78,7 +78,7 @@ def rewritten(head: bytes, changes: Mapping[str, Callable[[str], str | None]]) -
 
 
 def _split(head: bytes) -> tuple[bytes, list[bytes]]:
-    """Return the first line, with empty lines before it, and each field's line with its end."""
+    """Return the first line, including empty lines before it, and each field's line, including its line end."""
     text = head.lstrip(b"\r\n")
     start = head.find(b"\r\n", len(head) - len(text)) + 2
     return head[:start], head[start:-2].splitlines(keepends=True)

@@ -1,13 +1,13 @@
-"""Routes: a bounded set of names for the paths of an API, so that metrics never hold a path as sent.
+"""Routes: a bounded set of names for the paths of an API, so that metrics never contain a path as sent.
 
 A template has segments: literal text, `{name}` for one segment that is not empty, and at the
-end `**` for any number of segments, including one empty one (so that `/static/**` is `/static/`
-and everything below, but not `/static`). Paths are compared in the normal form of
-`chaosproxy.http.patterns`, and `/health/` is not `/health`.
+end `**` for one or more segments, which may be a single empty one. So `/static/**` matches
+`/static/` and everything below, but not `/static`. Paths are compared in the normal form of
+`chaosproxy.http.patterns`, and `/health/` does not match `/health`.
 
-If several templates fit, the most specific counts: from the left, segment by segment, text
-before `{name}` before `**`. Their order does not matter: two templates that differ only in
-their names are refused as the same.
+If several templates match, the most specific counts: from the left, segment by segment, text
+before `{name}` before `**`. The order of the templates does not matter: two templates that
+differ only in their names are refused as duplicates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from chaosproxy.http.patterns import Memo, normal_path, split_target, wire
 __all__ = ["OTHER", "RouteTemplate", "Routes", "duplicates"]
 
 OTHER = "other"
-"""The label of a path that fits no template. No template has this label, since each begins with `/`."""
+"""The label of a path that matches no template. It cannot be a template, since each begins with `/`."""
 
 _LONGEST = 200
 _LONGEST_REMEMBERED = 512
@@ -39,11 +39,11 @@ class RouteTemplate(Kind):
     def read(self, value: object) -> str:
         template = Text(longest=_LONGEST).read(value)
         if not template.startswith("/"):
-            raise BadValue("malformed", f"{shown(template)} does not begin with /; give a path such as /users/{{id}}")
+            raise BadValue("malformed", f"{shown(template)} does not begin with /; use a path such as /users/{{id}}")
         if "?" in template:
-            raise BadValue("malformed", f"{shown(template)} holds `?`, which ends a path; give the path alone")
+            raise BadValue("malformed", f"{shown(template)} has a `?`, which ends a path; use the path alone")
         if not template.isprintable():
-            message = f"{shown(template)} holds characters that cannot be printed; give them encoded, such as %00"
+            message = f"{shown(template)} has characters that cannot be printed; use their encoded form, such as %00"
             raise BadValue("malformed", message)
         _check_segments(template)
         return template
@@ -62,40 +62,40 @@ def _check_segments(template: str) -> None:
         if segment == "**" and place == len(segments) - 1:
             continue
         if "*" in segment:
-            message = f"{shown(template)} holds {shown(segment)}; give {{id}} for one segment, or ** at the end"
+            message = f"{shown(template)} has {shown(segment)}; use {{id}} for one segment, or ** at the end"
             raise BadValue("malformed", message)
         if ("{" in segment or "}" in segment) and not _NAME.fullmatch(segment):
             balanced = segment.count("{") == segment.count("}")
-            what = "a segment that is not a whole {name}" if balanced else "braces that do not fit"
-            message = f"{shown(template)} holds {what}, {shown(segment)}; give a whole segment such as {{id}}"
+            what = "a segment that is not a whole {name}" if balanced else "unbalanced braces"
+            message = f"{shown(template)} has {what}, {shown(segment)}; use a whole segment such as {{id}}"
             raise BadValue("malformed", message)
     if len(names) != len(set(names)):
-        raise BadValue("duplicate", f"{shown(template)} has one name twice; give each segment a name of its own")
+        raise BadValue("duplicate", f"{shown(template)} has one name twice; use a different name for each segment")
 
 
 def duplicates(templates: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Find each template that fits the same paths as an earlier one: its index, and the error."""
+    """Find each template that matches the same paths as an earlier one: its index, and the error."""
     seen: dict[tuple[str, ...], int] = {}
     for index, template in enumerate(templates):
         first = seen.setdefault(tuple(_shape(template)), index)
         if first != index:
-            yield index, f"{shown(template)} fits the same paths as {shown(templates[first])}; remove one of them"
+            yield index, f"{shown(template)} matches the same paths as {shown(templates[first])}; remove one of them"
 
 
 class Routes:
-    """The templates, prepared for look-ups."""
+    """The templates, prepared for fast look-ups."""
 
     __slots__ = ("_labels",)
 
     def __init__(self, templates: Sequence[str]) -> None:
-        """Take templates as `RouteTemplate` reads them, without duplicates."""
+        """Prepare templates that `RouteTemplate` has read, without duplicates."""
         root = _Node()
         for template in templates:
             root.add(_shape(template), template)
         self._labels = Memo(partial(_label, root), _is_short)
 
     def label(self, target: str | bytes) -> str:
-        """Return the template that fits a request's target; `other` where none does."""
+        """Return the template that matches a request's target; `other` if none does."""
         return self._labels[target]
 
 
@@ -104,7 +104,7 @@ def _is_short(target: str | bytes) -> bool:
 
 
 _ONE, _REST = "{}", "**"
-"""`{name}` and `**` in a shape. They differ from every literal, which contains no brace and no star."""
+"""`{name}` and `**` in a shape. They differ from every literal, since literals contain no brace and no star."""
 
 
 def _shape(template: str) -> list[str]:
@@ -116,7 +116,7 @@ def _shape(template: str) -> list[str]:
 
 
 class _Node:
-    """A place at which templates with the same beginning differ."""
+    """A node of the tree of templates: those with the same beginning."""
 
     __slots__ = ("children", "here", "rest")
 
@@ -135,7 +135,7 @@ class _Node:
         node.here = template
 
     def find(self, segments: Sequence[str], at: int) -> str | None:
-        """Return the most specific template; each node is visited at most once, whatever the path."""
+        """Return the most specific template that matches; each node is visited at most once for any path."""
         if at == len(segments):
             return self.here
         segment = segments[at]

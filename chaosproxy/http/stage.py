@@ -1,19 +1,20 @@
 """A message fault: settings that open a stage which treats whole messages.
 
-A MessageStage is a Stage that is given Parts. At each head it asks whether to treat the
-message (`choose`: match, probability, count, in that order); if so it treats that head, and
-everything else of the message. Parts of other messages, interim responses (1xx) and
-responses that another fault injects pass it untouched.
+A MessageStage is a Stage that is given Parts. At each head it calls `choose`, which decides whether
+the stage treats the message: first by the fault's match, then by its probability, count and so on. If
+it does, the stage treats that head and all other parts of the message. Parts of other messages,
+interim responses (1xx) and responses that a fault injects pass unchanged.
 
-In a pipe, message faults stand between two stages of this module. Framing cuts the stream
-into Parts; Gate is the last stage that knows of messages:
+In a pipe, message faults are between two stages of this module. Framing cuts the stream
+into Parts; Gate is the last stage that handles messages:
 
     Framing → message faults, in the order given → Gate → faults on the stream
 
-A stage keeps only what belongs to the message under way. What must last longer than the
-fault (a loss, an injected response, the end of the connection) belongs to the Conversation,
-which both directions share. The pipe performs the effects of that (`effects`): it wakes
-Framing and tells the Gate when to close the connection.
+Invariants:
+- A stage keeps only state of the current message. State that must outlast the fault (a loss, an
+  injected response, the end of the connection) belongs to the Conversation, which both directions
+  share. The pipe performs its effects: it wakes Framing, and sets the time at which the Gate closes
+  the connection.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = ["Framing", "Gate", "MessageFault", "MessageOpening", "MessageStage"]
 
 @dataclass(frozen=True, slots=True)
 class MessageOpening(Opening):
-    """The material from which a message fault opens a stage."""
+    """The arguments with which a message fault opens a stage."""
 
     conversation: Conversation
     name: str
@@ -43,9 +44,9 @@ class MessageOpening(Opening):
     on: MessageKind
     """The messages that this stage treats."""
     since: float
-    """When the fault began, on the first of its connections."""
+    """The time at which the fault began, on the first of its connections."""
     choose: Callable[[Exchange], bool]
-    """Whether to treat the message whose head has come; called once per message."""
+    """Returns True if the stage must treat the message of this exchange; called once per message, at its head."""
 
 
 class MessageFault(Fault):
@@ -56,10 +57,10 @@ class MessageFault(Fault):
     depth: ClassVar[Depth] = "message"
     matches_sni: ClassVar[bool] = False
     treats: ClassVar[MessageKind | None] = "request"
-    """The messages it treats; None where the fault's direction, or its parameter `on`, decides."""
+    """The messages that it treats; None if the fault's direction determines them."""
 
     def side(self) -> MessageKind | None:
-        """Return the messages that these settings treat; None where the fault's direction decides."""
+        """Return the messages that these settings treat; None if the fault's direction determines them."""
         return self.treats
 
     def open(self, opening: Opening) -> Stage | None:
@@ -72,7 +73,7 @@ class MessageFault(Fault):
 
 
 class MessageStage(Stage):
-    """Treats the messages it chooses. This base class leaves them unchanged."""
+    """A stage that treats the messages that it chooses. This base class leaves them unchanged."""
 
     def __init__(self, opening: MessageOpening, on: MessageKind) -> None:
         self.conversation = opening.conversation
@@ -80,10 +81,10 @@ class MessageStage(Stage):
         self._choose = opening.choose
         self._on = on
         self._current = -1
-        """The number of the exchange whose message is being treated."""
+        """The number of the exchange whose message is being treated; -1 if none is."""
 
     def on_step(self, step: Step) -> Iterable[Step]:
-        if not isinstance(step, Part):  # the message under way will not be whole: release what was held of it
+        if not isinstance(step, Part):  # the current message will not be completed: release its held parts
             held = [*self.let_go()]
             for one in held:
                 one.due = step.due
@@ -100,36 +101,36 @@ class MessageStage(Stage):
         return self.on_rest(step) if exchange.number == self._current else (step,)
 
     def _can_treat(self, head: Part) -> bool:
-        """Whether the head is complete, belongs to an exchange, and bytes are still paired beyond doubt."""
+        """Return True if the head is complete, belongs to an exchange, and messages are paired for certain."""
         is_paired = self.conversation.stream_reason in (None, UPGRADED)
         return head.exchange.number > 0 and not head.is_incomplete and is_paired
 
     def on_head(self, head: Part) -> Iterable[Step]:
-        """Return what becomes of the head of a message that is to be treated."""
+        """Return the steps for the head of a message that is to be treated."""
         return (head,)
 
     def on_rest(self, part: Part) -> Iterable[Step]:
-        """Return what becomes of another part of that message."""
+        """Return the steps for another part of that message."""
         return (part,)
 
     def mark(self, head: Part) -> None:
-        """Note that this fault changes a response, so that it can be announced; changed requests are not."""
+        """Note that this fault changes a response, so that it can be announced; changed requests are not announced."""
         if self._on == "response":
             head.exchange.changed_by.append(self.name)
 
     def take_over(self, old: Stage) -> None:
-        if type(old) is type(self):  # a stage of another kind leaves nothing that this one could continue
+        if type(old) is type(self):  # a stage of another kind has no state that this one could continue
             self._current = old._current
 
 
 class Framing(Stage):
-    """Cuts the stream into Parts, and puts in the responses that faults give in place of the server."""
+    """The first stage: it cuts the stream into Parts, and inserts the responses that faults send."""
 
     def __init__(self, stream: Requests | Responses) -> None:
         self._stream = stream
 
     def wake(self, now: float) -> None:
-        """Put in what is ready at the next chance: an injected response, a head that is no longer kept back."""
+        """Run as soon as possible, and insert an injected response, or a head that need not be kept back."""
         self.alarm = now
 
     def on_step(self, step: Step) -> Iterable[Step]:
@@ -152,9 +153,9 @@ class Framing(Stage):
 
 
 class Gate(Stage):
-    """The last stage that knows of messages: it drops what is lost, and counts the rest as it goes.
+    """The last stage that handles messages: it drops lost messages, and counts delivered responses.
 
-    The one downstream also closes the connection at the time that a fault has set.
+    The downstream gate also closes the connection at the time that a fault has set.
     """
 
     def __init__(self, conversation: Conversation, on: MessageKind) -> None:
@@ -163,7 +164,7 @@ class Gate(Stage):
         self._end: EndAt | None = None
 
     def end_at(self, end: EndAt) -> None:
-        """Close the connection then; the latest call counts."""
+        """Close the connection at that time; the latest call counts."""
         self._end, self.alarm = end, end.at
 
     def on_alarm(self, now: float) -> Iterable[Step]:
@@ -203,7 +204,7 @@ class Gate(Stage):
 
 
 def _announced(head: bytes, faults: Iterable[str]) -> bytes:
-    """Return the head with a line that names the faults that made or changed this response."""
+    """Return the head with a line that names the faults that sent or changed this response."""
     names = ", ".join(dict.fromkeys(faults)).encode("ascii", "backslashreplace")
     end = head.find(b"\r\n\r\n", len(head) - len(head.lstrip(b"\r\n"))) + 2
     return head[:end] + b"X-Chaosproxy-Fault: " + names + b"\r\n" + head[end:]

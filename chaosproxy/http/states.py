@@ -2,20 +2,22 @@
 
 Five small machines describe a connection. Each is an enum of states and a table of arrows:
 
-    REQUESTS    how bytes from the client are treated
-    RESPONSES   how bytes from the server are treated
-    LOSSES      what a fault has lost, and so what reaches nobody any more
-    SENDERS     which sides may still send
-    INTAKE      whether the client is read from
+    REQUESTS    the treatment of bytes from the client
+    RESPONSES   the treatment of bytes from the server
+    LOSSES      the kind of messages that a fault has lost, so that later ones are not delivered
+    SENDERS     the sides that may still send
+    INTAKE      reading from the client, or not
 
-An Event is a fact about the connection. `Conversation` finds out which one has happened: it
-knows the exchanges, the unfinished work of faults, and whether the proxy is strict. All that
-follows from an event is in this module: the next state of every machine (`States.on`), what
-each state allows (`treatment`), and what the pipes must do (EFFECTS). Facts that are numbers
-(from which exchange on messages are lost, when the connection ends) belong to Conversation.
+An Event is a fact about the connection. `Conversation` determines which event has happened: it
+knows the exchanges, the unfinished work of faults, and whether the proxy is strict. This module
+has all the consequences of an event: the next state of every machine (`States.on`), the
+treatment of bytes in each state (`treatment`), and the actions of the pipes (EFFECTS). Facts that
+are numbers (the first exchange with a lost message, the time of the end) belong to Conversation.
 
-A machine ignores the events that its table never names. An event that its table names, but
-not in the present state, is a defect and raises KeyError.
+Invariants:
+- A machine ignores the events that do not occur in its table.
+- An event that occurs in a machine's table, but not in the row of its current state, cannot
+  happen in that state. It is a defect and raises KeyError.
 
 docs/http-internals.md shows these tables; a test compares the two.
 """
@@ -35,36 +37,36 @@ __all__ = [
 
 
 class Event(Enum):
-    """A fact about the connection; the value says it in words."""
+    """A fact about the connection; the value describes it."""
 
     UPGRADE_REQUESTED = "a request asks for an upgrade or a tunnel"
-    UPGRADE_REFUSED = "the response to it is an ordinary one"
-    UPGRADED = "the response to it grants it"
+    UPGRADE_REFUSED = "the final response to that request does not accept the upgrade or tunnel"
+    UPGRADED = "the response to that request accepts the upgrade or tunnel"
     UNFRAMED = "bytes cannot be framed, and no fault has unfinished work"
     FORBIDDEN = "bytes cannot be framed, and the proxy is strict"
-    DOUBTED = "bytes from the client cannot be framed, and faults have not yet seen all that came before them"
-    REQUEST_BROKEN = "faults have seen all before such bytes, and one of them has unfinished work"
+    DOUBTED = "bytes from the client cannot be framed, and earlier bytes may still be on their way through the faults"
+    REQUEST_BROKEN = "the bytes before them have passed the faults, and a fault has unfinished work"
     RESPONSE_BROKEN = "bytes from the server cannot be framed while a fault has unfinished work"
-    UNSOLICITED = "a response begins that no request asked for"
+    UNSOLICITED = "a response begins that belongs to no request"
     INJECTED = "a fault responds in place of the server"
     RESPONSE_LOST = "a fault loses a response"
     REQUEST_LOST = "a fault loses a request"
     CLIENT_ENDED = "the client's stream ends"
-    SERVER_ENDED = "the server's stream ends, breaks off, or cannot be framed any more"
+    SERVER_ENDED = "the server's stream ends, breaks off, or can no longer be framed"
     BACKLOG_FULL = "more requests than `pipeline_limit` wait for their responses"
-    BACKLOG_DRAINED = "at most half as many wait, or responses are no longer counted"
+    BACKLOG_DRAINED = "at most half as many wait, or the limit no longer applies"
 
 
 class Treatment(Enum):
-    """What becomes of bytes as they arrive."""
+    """The treatment of bytes that arrive."""
 
     FRAME = "framed"
-    PASS = "passed on as they are"
+    PASS = "forwarded unchanged"
     DROP = "dropped"
 
 
 class _ByteState(Enum):
-    """How bytes from one side are treated: what the state allows, and why."""
+    """A state of the bytes from one side: their treatment, and the reason for it."""
 
     def __init__(self, treatment: Treatment, meaning: str) -> None:
         self.treatment = treatment
@@ -72,36 +74,36 @@ class _ByteState(Enum):
 
 
 class Requesting(_ByteState):
-    """How bytes from the client are treated."""
+    """The treatment of bytes from the client."""
 
     MESSAGES = Treatment.FRAME, "requests are forwarded"
-    UPGRADING = Treatment.FRAME, "an upgrade is requested: bytes that follow cannot be framed before its response"
+    UPGRADING = Treatment.FRAME, "an upgrade is requested: the bytes behind it cannot be framed before its response"
     DOUBTFUL = Treatment.PASS, "bytes that cannot be framed are on their way through the faults"
-    BROKEN = Treatment.DROP, "the connection ends after the responses to the requests before"
+    BROKEN = Treatment.DROP, "the connection ends after the responses to earlier requests"
     STREAM = Treatment.PASS, "there are no messages any more"
     REFUSED = Treatment.DROP, "the connection is reset"
 
 
 class Responding(_ByteState):
-    """How bytes from the server are treated."""
+    """The treatment of bytes from the server."""
 
     MESSAGES = Treatment.FRAME, "responses are paired with requests and forwarded"
     UNSOLICITED = Treatment.FRAME, "the latest response belongs to no request, so the next one cannot be paired"
-    BROKEN = Treatment.DROP, "the connection ends, or is silent"
+    BROKEN = Treatment.DROP, "the connection ends, or no later response is delivered"
     STREAM = Treatment.PASS, "there are no messages any more"
     REFUSED = Treatment.DROP, "the connection is reset"
 
 
 class Losses(Enum):
-    """What a fault has lost on this connection; this lasts longer than the fault."""
+    """The messages that a fault has lost on this connection; the state outlasts the fault."""
 
     NOTHING = "every message is delivered"
-    RESPONSES = "from one exchange on, nothing is answered"
-    REQUESTS = "from one exchange on, no request reaches the server either"
+    RESPONSES = "from one exchange on, no response reaches the client"
+    REQUESTS = "from one exchange on, no request reaches the server and no response the client"
 
 
 class Senders(Enum):
-    """Which sides may still send."""
+    """The sides that may still send."""
 
     BOTH = "client and server"
     CLIENT = "the client"
@@ -110,10 +112,10 @@ class Senders(Enum):
 
 
 class Intake(Enum):
-    """Whether the client is read from, as far as its unanswered requests decide."""
+    """The limit on unanswered requests, which may stop the reading from the client."""
 
-    OPEN = "the client is read from"
-    PAUSED = "the client waits until enough of its requests are answered"
+    OPEN = "the proxy reads from the client"
+    PAUSED = "the proxy does not read from the client until enough of its requests are answered"
 
 
 S = TypeVar("S", bound=Enum)
@@ -199,7 +201,7 @@ EFFECTS: Mapping[Event, Effect] = {
     Event.BACKLOG_FULL: PauseClient(),
     Event.BACKLOG_DRAINED: ResumeClient(),
 }
-"""What the pipes must do when an event happens; the others ask nothing of them."""
+"""The actions of the pipes when an event happens; other events need none."""
 
 
 class States:
@@ -215,7 +217,7 @@ class States:
         self.intake = Intake.OPEN
 
     def on(self, event: Event) -> None:
-        """Move every machine that the event concerns.
+        """Move every machine whose table has the event.
 
         :raises KeyError: the event cannot happen in a machine's state; a defect.
         """
@@ -232,7 +234,7 @@ class States:
 
     @property
     def are_ordinary(self) -> bool:
-        """Whether a whole message may pass without being framed."""
+        """Return True if a complete message may pass without being framed."""
         return (
             self.requests is Requesting.MESSAGES
             and self.responses is Responding.MESSAGES

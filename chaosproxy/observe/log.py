@@ -93,7 +93,7 @@ def _write(event: Event) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO connection_closed proxy=db connection=7 cause=client …`"""
+    """One line per record: `2026-01-31T12:00:00.123Z INFO connection_closed proxy=db connection=7 cause=client …`"""
 
     def format(self, record: logging.LogRecord) -> str:
         pairs = [f"{key}={_text(value)}" for key, value in _fields_of(record).items()]

@@ -1,6 +1,6 @@
 """Faults on HTTP messages: one file per type, and the table of all.
 
-Adding one is one file, one line in the table below, and its tests.
+A new type needs one file, one line in the table below, and its tests.
 """
 
 from chaosproxy.http.faults.abort import HttpAbort
@@ -33,4 +33,4 @@ MESSAGE_FAULT_TYPES: dict[str, type[MessageFault]] = {
         HttpReset,
     )
 }
-"""Every fault type on messages by its name, in the order the documentation lists them."""
+"""Every fault type on messages by its name, in the order of the documentation."""

@@ -23,12 +23,12 @@ __all__ = ["HttpAbort", "injected_response"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAbort(MessageFault):
-    """Responds to the request in place of the server, which never gets it; the connection goes on.
+    """Responds to the request in place of the server, which never gets it; the connection stays open.
 
-    The response is given as soon as the request's head is complete, in its turn behind the
-    responses to earlier requests; the rest of the request is dropped. A client that waits for
-    permission to send its body (`Expect: 100-continue`) gets the response and the connection
-    is closed, because the body may or may not follow (RFC 9110 §10.1.1).
+    The response is sent as soon as the request's head is complete, but after the responses to
+    earlier requests; the rest of the request is dropped. If the client waits for permission to
+    send its body (`Expect: 100-continue`), the connection is closed after the response, because
+    the body may or may not follow (RFC 9110 §10.1.1).
     """
 
     type: ClassVar[str] = "http_abort"
@@ -78,7 +78,7 @@ class _Responding(MessageStage):
 def injected_response(
     exchange: Exchange, status: int, fields: Mapping[str, str], body: object, fault: str, due: float
 ) -> InjectedResponse:
-    """Return the response that a fault gives to a request."""
+    """Return the response that a fault sends to a request."""
     text = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
     request = exchange.request
@@ -99,7 +99,7 @@ def injected_response(
 
 
 def _goes_on(request: RequestHead) -> bool:
-    """Return whether the connection can carry another request after this one (RFC 9112 §9.3)."""
+    """Return True if the connection can carry another request after this one (RFC 9112 §9.3)."""
     options = {one.strip().lower() for one in ",".join(values(request.fields, "connection")).split(",")}
     if values(request.fields, "expect") or request.method == "CONNECT" or "upgrade" in options:
         return False

@@ -1,4 +1,4 @@
-"""http_clock_skew: a server whose clock is wrong."""
+"""http_clock_skew: dates in responses, as from a server whose clock is wrong."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class HttpClockSkew(MessageFault):
     """Shifts the times in a response, as if the server's clock were wrong.
 
     The shift is the sum of `offset`, `drift` millionths of the time since the fault began, and
-    `jump` once its time has come; negative values shift backward. Shifted are the dates in
-    Date, Expires, Last-Modified, Retry-After and the expiry of Set-Cookie, in the whole seconds
-    of HTTP (RFC 9110 §5.6.7), and Age, as a cache computes it (never below 0). Seconds in
-    Retry-After and Max-Age do not depend on a clock and stay.
+    `jump` from its time on; negative values shift backward. The fault shifts the dates in Date,
+    Expires, Last-Modified, Retry-After and the expiry of Set-Cookie, in the whole seconds of HTTP
+    (RFC 9110 §5.6.7). It also shifts Age, as a cache computes it (never below 0). Seconds in
+    Retry-After and Max-Age stay, because they do not depend on a clock.
     """
 
     type: ClassVar[str] = "http_clock_skew"
@@ -46,13 +46,16 @@ class HttpClockSkew(MessageFault):
 
     offset: float = param(Duration(signed=True), "how far the clock is ahead", default=0.0, example="-5m")
     drift: float = param(
-        Number(minimum=-1e6, maximum=1e6), "how much too fast it runs, in millionths (ppm)", default=0.0, example="200"
+        Number(minimum=-1e6, maximum=1e6),
+        "how much too fast the clock runs, in millionths (ppm)",
+        default=0.0,
+        example="200",
     )
     jump: Jump | None = param(Struct(Jump), "a jump while the clock runs", default=None, example="{at: 30s, by: -1h}")
 
     def check(self) -> Iterable[Problem]:
         if not self.offset and not self.drift and self.jump is None:
-            message = "drift or jump says how the clock is wrong; give one of the three, such as offset: -5m"
+            message = "is missing, as are drift and jump; add one of the three, such as offset: -5m"
             yield Problem(("offset",), "missing", message)
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
@@ -95,7 +98,7 @@ _EXPIRY = re.compile(r"(;\s*expires\s*=\s*)([^;]+)", re.IGNORECASE)
 
 
 def shifted(date: str, seconds: float) -> str | None:
-    """Return an HTTP date moved by a number of seconds; None if the text is no date, or leaves the calendar."""
+    """Return an HTTP date moved by some seconds; None if the text is not a date, or it is out of range."""
     try:
         moved = parsedate_to_datetime(date).replace(tzinfo=UTC) + timedelta(seconds=round(seconds))
         return format_datetime(moved, usegmt=True)

@@ -20,12 +20,12 @@ __all__ = ["HttpDelay"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDelay(MessageFault):
-    """Holds a message for `delay`, spread by `jitter` as `latency` does.
+    """Holds a message for `delay`, spread by `jitter` as in `latency`.
 
     `on: request` holds the request before it reaches the server, `on: response` the response.
-    `on: body` lets the response's head pass and spreads its body over the delay: with a
-    Content-Length the bytes arrive evenly, without one the whole body arrives later by the
-    delay. Later messages on the same connection wait behind, since HTTP/1.1 keeps their order.
+    `on: body` lets the response's head pass and spreads its body over the delay. With a
+    Content-Length the bytes arrive evenly; without one no byte of the body arrives before the
+    delay has passed. Later messages on the same connection wait, since HTTP/1.1 keeps their order.
     """
 
     type: ClassVar[str] = "http_delay"
@@ -56,7 +56,7 @@ class HttpDelay(MessageFault):
 
 
 class _Holding(MessageStage):
-    """The head is late, and all else waits behind it."""
+    """A stage that delays the head; the chain keeps the order, so the rest of the message waits too."""
 
     def __init__(self, settings: HttpDelay, opening: MessageOpening) -> None:
         super().__init__(opening, settings.side())
@@ -72,7 +72,7 @@ class _Holding(MessageStage):
 
 
 class _Spreading(_Holding):
-    """Lets the head pass, and the body as evenly within the delay as its length allows."""
+    """A stage that lets the head pass, and spreads the body evenly over the delay if its length is known."""
 
     def __init__(self, settings: HttpDelay, opening: MessageOpening) -> None:
         super().__init__(settings, opening)
@@ -92,7 +92,7 @@ class _Spreading(_Holding):
         return tuple(self._in_turn(part, self._length))
 
     def _in_turn(self, part: Part, length: int) -> Iterable[Step]:
-        """Cut a part so that every byte arrives within PIECE of its time."""
+        """Cut a part into pieces, so that every byte arrives within PIECE seconds of its time."""
         size = max(1, int(length * PIECE / self._delay)) if self._delay else len(part.data)
         for start in range(0, len(part.data), size):
             piece = part.with_data(part.data[start : start + size])
@@ -108,4 +108,4 @@ class _Spreading(_Holding):
 
 
 PIECE = 0.01
-"""Seconds between two pieces of a body that is spread."""
+"""Seconds between two pieces of a body that is spread over a delay."""

@@ -1,4 +1,4 @@
-"""http_drop_request and http_drop_response: a message is lost, and later ones on its connection are not answered."""
+"""http_drop_request and http_drop_response: a message is lost, and later requests on its connection get no response."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ __all__ = ["HttpDropRequest", "HttpDropResponse"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDropRequest(MessageFault):
-    """The request never reaches the server, and the client gets no response.
+    """Loses the request: it never reaches the server, and the client gets no response.
 
-    Nor do later requests on that connection: the client would take a response to one of them
-    for the response to this one. Responses to earlier requests still arrive. The silence lasts
-    longer than the fault; it ends when the client gives up, or after `close_after`.
+    Later requests on that connection are lost too, because the client would take a response to
+    one of them for the response to this one. Responses to earlier requests still arrive. The
+    connection stays silent even if the fault is removed, until the client gives up or
+    `close_after` has passed.
     """
 
     type: ClassVar[str] = "http_drop_request"
@@ -38,11 +39,11 @@ class HttpDropRequest(MessageFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDropResponse(MessageFault):
-    """The server did its work, and the client never gets the response: the case in which exactly-once fails.
+    """Loses the response: the server has done its work, and the client never learns it. Exactly-once fails here.
 
-    Nor does the client get a later response on that connection; requests still reach the
-    server. The silence lasts longer than the fault; it ends when the client gives up, or after
-    `close_after`.
+    The client gets no later response on that connection either; requests still reach the
+    server. The connection stays silent even if the fault is removed, until the client gives up or
+    `close_after` has passed.
     """
 
     type: ClassVar[str] = "http_drop_response"

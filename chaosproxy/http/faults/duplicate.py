@@ -16,7 +16,7 @@ __all__ = ["HttpDuplicate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDuplicate(MessageFault):
-    """Sends the request `copies` more times, each on a connection of its own; the client gets one response.
+    """Sends the request `copies` more times, each on a separate connection; the client gets one response.
 
     The client gets the response to the original; the responses to the copies are discarded. A
     copy is sent once the request is complete. A request longer than the proxy's `hold_limit` is

@@ -18,12 +18,12 @@ __all__ = ["HttpHeaders"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpHeaders(MessageFault):
-    """Changes header fields; every other line stays as it was sent, to the byte.
+    """Changes header fields; the bytes of every other line stay as they were sent.
 
-    `set` replaces the value of a field, in its place and spelling; `add` appends fields;
+    `set` replaces the value of a field and keeps its place and spelling; `add` appends fields;
     `remove` removes every field of that name. Fields that frame the message or belong to the
     connection are refused, since a change would break the connection rather than test the
-    program: use `http_truncate`, `http_reset` or `corrupt` for that.
+    program. To break the connection, use `http_truncate`, `http_reset` or `corrupt`.
     """
 
     type: ClassVar[str] = "http_headers"
@@ -42,7 +42,7 @@ class HttpHeaders(MessageFault):
 
     def check(self) -> Iterable[Problem]:
         if not self.set and not self.add and not self.remove:
-            message = "add or remove says what is changed; give one of the three, such as remove: [ETag]"
+            message = "is missing, as are add and remove; add one of the three, such as remove: [ETag]"
             yield Problem(("set",), "missing", message)
         for name, fields in (("set", self.set or {}), ("add", self.add or {}), ("remove", self.remove)):
             yield from check_fields(name, fields)

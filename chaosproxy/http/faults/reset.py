@@ -19,9 +19,9 @@ __all__ = ["HttpReset"]
 class HttpReset(MessageFault):
     """Breaks the connection with a reset (RST) during a response.
 
-    Without `size` it breaks before the response's head, with `size: 0B` between head and body,
-    and with more after that many bytes of the body; a body that is not longer passes whole. The
-    server has done its work by then, and the connection breaks for both sides.
+    Without `size` it breaks before the response's head, with `size: 0B` between head and body, and
+    with a larger `size` after that number of bytes of the body; a body that is not longer passes
+    whole. The server has done its work by then, and the connection breaks for both sides.
     """
 
     type: ClassVar[str] = "http_reset"
@@ -31,7 +31,10 @@ class HttpReset(MessageFault):
     treats: ClassVar[MessageKind] = "response"
 
     size: int | None = param(
-        Size(), "bytes of the body that pass; 0B: only the head; not given: nothing", default=None, example="0B"
+        Size(),
+        "bytes of the body that pass; 0B: only the head passes; not given: nothing passes",
+        default=None,
+        example="0B",
     )
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
@@ -44,7 +47,7 @@ class _Breaking(MessageStage):
         self._size = size
         self._passed = 0
         self._is_longer = False
-        """The body is known to have more than `size`."""
+        """True if the head gives the length of the body: one not yet at its end is then known to be longer."""
         self._is_broken = False
 
     def on_head(self, head: Part) -> Iterable[Step]:

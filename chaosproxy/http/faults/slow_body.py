@@ -14,7 +14,7 @@ from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 __all__ = ["HttpSlowBody"]
 
 _TICK = 0.02
-"""Seconds between two pieces of a slow body."""
+"""Seconds between two pieces of a slow body, unless pieces of _LEAST bytes take longer."""
 _LEAST = 16
 """Bytes of the smallest piece."""
 

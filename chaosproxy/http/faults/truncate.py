@@ -20,11 +20,11 @@ __all__ = ["HttpTruncate"]
 class HttpTruncate(MessageFault):
     """Cuts a body short, then closes or resets the connection; its head is not changed.
 
-    `share` gives the part of the body that passes, `size` the number of bytes; a body that is
-    not longer passes whole, and the connection goes on. `direction: upstream` cuts the body of
-    the request. If the head does not give the length of the body, its share is known only at
-    the end: the body is held until then, or until the proxy's `hold_limit`, which then counts
-    as its length.
+    `share` is the part of the body that passes, `size` the number of bytes; a body that is not
+    longer passes whole, and the connection stays open. `direction: upstream` cuts the body of
+    the request. If the head does not give the length of the body, its share is known only at its
+    end: the body is held until then, or until the proxy's `hold_limit` is reached, and the
+    bytes held by then count as its length.
     """
 
     type: ClassVar[str] = "http_truncate"
@@ -41,8 +41,10 @@ class HttpTruncate(MessageFault):
 
     def check(self) -> Iterable[Problem]:
         if (self.share is None) == (self.size is None):
-            message = "or size says how much of the body passes; give one of the two, such as share: 50%"
-            yield Problem(("share",), "missing" if self.size is None else "invalid-together", message)
+            if self.size is None:
+                yield Problem(("share",), "missing", "is missing, as is size; add one of the two, such as share: 50%")
+            else:
+                yield Problem(("share",), "invalid-together", "cannot be combined with size; use one of the two")
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
         return _Cutting(self, opening, opening.on)
@@ -54,12 +56,12 @@ class _Cutting(MessageStage):
         self._settings = settings
         self._limit = opening.conversation.context.settings.hold_limit
         self._left: int | None = None
-        """Bytes of the body that still pass; None while that is not known."""
+        """Bytes of the body that still pass; None while their number is not known."""
         self._is_longer = False
-        """The body is known to have more."""
+        """True if the body is known to be longer than its part that passes."""
         self._is_cut = False
         self._held: list[Part] = []
-        """The parts of a body whose length is not known, so far."""
+        """The parts of a body of unknown length that are held."""
 
     def on_head(self, head: Part) -> Iterable[Step]:
         settings, length = self._settings, self._length(head)
@@ -80,7 +82,7 @@ class _Cutting(MessageStage):
     def on_rest(self, part: Part) -> Iterable[Step]:
         if self._is_cut:
             return ()
-        if self._left is None and self._settings.size is not None:  # it was a share when the head passed
+        if self._left is None and self._settings.size is not None:  # the setting was a share when the head passed
             self._left = self._settings.size
         if self._left is None:
             return self._hold(part)
@@ -98,7 +100,7 @@ class _Cutting(MessageStage):
         return (kept, *self._cut(part.due)) if kept.data else self._cut(part.due)
 
     def _hold(self, part: Part) -> Iterable[Step]:
-        """Hold a body whose length is not known until its end, or until `hold_limit`."""
+        """Hold a body of unknown length until its end, or until `hold_limit`; then cut it."""
         assert self._settings.share is not None
         self._held.append(part)
         length = sum(len(one.data) for one in self._held if one.kind == "body")

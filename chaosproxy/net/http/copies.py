@@ -1,4 +1,4 @@
-"""Requests sent once more, each on a connection of its own; their answers are read and thrown away."""
+"""Copies of requests, each sent on a separate connection; their responses are read and discarded."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from chaosproxy.tasks import TaskOwner
 
 __all__ = ["Copies"]
 
-_PATIENCE = 30.0
-"""Seconds for which the answer to a copy is waited for."""
+_TIMEOUT = 30.0
+"""The time limit for the response to a copy, in seconds."""
 _MOST = 1000
-"""Copies under way at once; what comes beyond is not sent."""
+"""The maximum number of copies under way; further ones are not sent."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +30,21 @@ class Copies:
     def __init__(
         self, name: str, tasks: TaskOwner, dial: Callable[[Callable[[], asyncio.Protocol]], Awaitable[None]]
     ) -> None:
-        """`dial` reaches the proxy's upstream, and raises DialError."""
+        """Take `dial`, which connects to the proxy's upstream, or raises DialError."""
         self._name = name
         self._tasks = tasks
-        self._reach = dial
+        self._connect = dial
         self._open: set[_Copy] = set()
-        """Strong references, until each connection is gone: see `connection`."""
+        """Strong references, kept until each connection is gone: see net.stream.connection."""
         self._count = 0
         self._is_full = False
 
     def send(self, request: bytes) -> None:
-        """Send a request to the upstream, on a connection of its own."""
+        """Send a request to the upstream on a separate connection, unless too many copies are under way."""
         if len(self._open) >= _MOST:
             if not self._is_full:
-                logger.warning("%s: %d copies are under way; no more are sent meanwhile", self._name, _MOST)
+                message = "%s: %d copies of requests are under way; further ones are not sent until one has ended"
+                logger.warning(message, self._name, _MOST)
             self._is_full = True
             return
         self._is_full = False
@@ -54,33 +55,33 @@ class Copies:
 
     async def _dial(self, copy: _Copy) -> None:
         try:
-            await self._reach(lambda: copy)
+            await self._connect(lambda: copy)
         except DialError as error:
             logger.warning("a copy of a request did not reach %s: %s", error.upstream, error.reason)
         finally:
             copy.dialled()
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Abort the copies under way."""
         for copy in list(self._open):
             copy.give_up()
 
 
 class _Copy(asyncio.Protocol):
-    """Writes a request, and reads until it is answered."""
+    """The protocol of one copy: it writes the request, and reads until the response is complete."""
 
     def __init__(self, request: bytes, registry: set[_Copy]) -> None:
         self._request = request
         self._registry = registry
         self._transport: asyncio.Transport | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._conversation = Conversation(HttpContext(ProxyTally(), lambda reason: None))
         self._responses = Responses(self._conversation)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        made: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's have its methods, not its class
+        made: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's transports have the methods, not the class
         self._transport = made
-        self._patience = asyncio.get_running_loop().call_later(_PATIENCE, self.give_up)
+        self._timer = asyncio.get_running_loop().call_later(_TIMEOUT, self.give_up)
         Requests(self._conversation).account(self._request, 0.0)
         made.write(self._request)
 
@@ -94,17 +95,17 @@ class _Copy(asyncio.Protocol):
         self._forget()
 
     def dialled(self) -> None:
-        """The dial has ended; where it failed, there is nothing to wait for."""
+        """Note that the dial has ended; if it failed, forget the copy."""
         if self._transport is None:
             self._forget()
 
     def give_up(self) -> None:
-        """Nobody waits for the answer any longer."""
+        """Abort the connection, without waiting for the response."""
         if self._transport is not None:
             self._transport.abort()
 
     def _forget(self) -> None:
         self._registry.discard(self)
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

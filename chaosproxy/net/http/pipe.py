@@ -1,7 +1,19 @@
 """A pipe in HTTP mode: its bytes are framed on their way, and message faults find Parts in its chain.
 
-Once a connection is no HTTP any more (upgraded, or it cannot be framed), it is a pipe like
-any other, with Forward and Disturb.
+An HttpPipe is one direction of a connection. It has a message stream (`Requests` or `Responses`),
+which frames its bytes, and shares a Conversation with the other direction. Its readers call
+`take_in` with every chunk that they cannot forward themselves. While no fault treats messages, the
+message stream only counts them, and the bytes pass as in any pipe. While one does, the chain has two
+more stages, Framing before the message faults and Gate behind them. After each step `_react` performs
+the effects that the conversation has queued, in either direction. The pipe knows the HTTP side of its
+proxy as a `Service`.
+
+Invariants:
+- Bytes are framed only once: in the chain if Framing is there, else on arrival.
+- Framing stays in the chain while a fault treats messages or has unfinished work, and while it holds
+  an injected response. Before the links change, all bytes that wait for Framing are framed.
+- After an upgrade, or once bytes cannot be framed, the pipes have the readers of plain streams and
+  act like any others.
 """
 
 from __future__ import annotations
@@ -35,21 +47,21 @@ from chaosproxy.tallies import FaultTally
 __all__ = ["HttpPipe", "Service"]
 
 _OUTSTANDING = 8
-"""Too many requests wait for their answers: a reason to pause, beside those in `pipe`."""
+"""A reason to pause, in addition to those of Pipe: too many requests wait for their responses."""
 
 
 _FRAMING, _GATE = Marker("framing"), Marker("gate")
 
 
 class Service(Protocol):
-    """The HTTP side of the proxy, as a pipe sees it."""
+    """The HTTP side of the proxy, as an HttpPipe sees it."""
 
     @property
     def are_watched(self) -> bool:
-        """Some fault treats messages."""
+        """Return True if a fault may treat messages."""
 
     def caller_link(self, conversation: Conversation, connection: int, before: Link | None) -> Link | None:
-        """Return the link that obeys requests which ask for faults; `before` is the one that did so until now."""
+        """Return the link that applies the faults that requests ask for; `before` is the current one."""
 
     def send_copies(self, copies: Iterable[bytes]) -> None:
         """Send each request to the server once more."""
@@ -73,15 +85,15 @@ class HttpPipe(Pipe):
         super().__init__(ends, direction, limit, readers)
         self._service = service
         self._ordinal = ordinal
-        """The number of its connection."""
+        """The number of the connection."""
         self.stream = stream
         self.conversation: Conversation = stream.conversation
         self.bypass = False
-        """Nothing but message faults acts: what none of them wants need not go through the chain."""
+        """True if only message faults act, so that messages that none of them treats may bypass the chain."""
         self._frame: tuple[Link, Link] | None = None
-        """What stands before and behind all message faults, once there have been some."""
+        """The links before and behind all message faults; None until the first message fault acts."""
 
-    # ── which faults act ──────────────────────────────────────────────────────────────
+    # ── faults ────────────────────────────────────────────────────────────────────────
 
     def arrange(self, links: Sequence[Link], now: float) -> None:
         message = [link for link in links if isinstance(link.stage, MessageStage)]
@@ -103,14 +115,14 @@ class HttpPipe(Pipe):
 
     @property
     def _treats_messages(self) -> bool:
-        """A fault treats messages, of this direction or the other, or has begun to and must come to an end."""
+        """Return True if a fault treats messages, in either direction, or has unfinished work."""
         if self.ends is None:
             return False
         conversation = self.conversation
         return conversation.is_treated or (conversation.is_framed and self._service.are_watched)
 
     def _caller(self) -> list[Link]:
-        """What obeys requests that ask for faults themselves."""
+        """Return the link that applies the faults that requests ask for, as a list of at most one."""
         if self.direction == "downstream" or self.ends is None:
             return []
         standing = [] if self.chain is None else [one for one in self.chain.links if isinstance(one.stage, CallerStage)]
@@ -125,11 +137,11 @@ class HttpPipe(Pipe):
 
     @property
     def _is_framed(self) -> bool:
-        """What goes through the chain is framed there."""
+        """Return True if bytes are framed in the chain."""
         return self.chain is not None and bool(self.chain.links) and isinstance(self.chain.links[0].stage, Framing)
 
     def _drain(self, now: float) -> None:
-        """What has not yet been framed must be, before framing may end."""
+        """Frame all bytes that wait for Framing, as far as it accepts them, since it may be removed."""
         left = -1
         while self.chain is not None and self.chain.links and len(self.chain.links[0].waiting) not in (0, left):
             left = len(self.chain.links[0].waiting)
@@ -137,20 +149,20 @@ class HttpPipe(Pipe):
 
     @property
     def _holds_unframed(self) -> bool:
-        """An answer that a request asked for, and asked to be late, holds what follows: framing cannot end yet."""
+        """Return True if Framing holds an injected response that is not yet due, so that it cannot be removed."""
         return self._is_framed and self.chain is not None and bool(self.chain.links[0].timed)
 
-    # ── what flows ────────────────────────────────────────────────────────────────────
+    # ── bytes and steps ───────────────────────────────────────────────────────────────
 
     def take_in(self, data: bytes) -> None:
-        """Frame what arrived, and pass it on, through the chain where there is one."""
+        """Frame bytes that arrived, and forward them, through the chain if there is one."""
         ends, chain = self.ends, self.chain
         if ends is None:
             return
         now = ends.scheduler.clock()
         try:
             if not self.conversation.is_framed:
-                self.go_plain(now)  # the reader was made before that, for a socket that was not yet there
+                self.go_plain(now)  # the reader was made before, for a socket that was not yet connected
             if self._is_framed or self.stream.account(data, now):
                 if chain is not None:
                     self.take(Send(now, data))
@@ -177,13 +189,13 @@ class HttpPipe(Pipe):
     def _leave(self, step: Step) -> None:
         conversation, ends = self.conversation, self.ends
         if isinstance(step, Close) and conversation.client_gave_up and ends:
-            # The client ended this connection: its time-out is measured by when it left.
+            # Report the client's end, not the fault's: the connection's duration then shows the client's timeout.
             ends.close(Ending("client", "fin", conversation.silence.fault))
         else:
             super()._leave(step)
 
     def _react(self, now: float) -> None:
-        """Perform the effects of what has just been framed, in either direction."""
+        """Perform the effects that the conversation has queued, in either direction."""
         while self.ends is not None and (effect := self.conversation.next_effect()) is not None:
             self._perform(effect, self.ends, now)
 
@@ -209,14 +221,14 @@ class HttpPipe(Pipe):
                 assert_never(other)
 
     def go_plain(self, now: float) -> None:
-        """Forward this direction as a plain stream, and release the beginning of a head that was kept back."""
+        """Forward this direction as a plain stream from now on, and release the bytes that were kept back."""
         self.readers = STREAM_READERS
         self.update_reader()
         if self.stream.framer.kept:
             self.wake(now)
 
     def wake(self, now: float) -> None:
-        """Let the framing put in what is ready."""
+        """Run the framing, so that it inserts the steps that are ready."""
         if self._is_framed:
             framing, _ = self._stages()
             framing.wake(now)
@@ -235,7 +247,7 @@ class HttpPipe(Pipe):
 
     @property
     def _other(self) -> HttpPipe:
-        """The other direction, which is an HttpPipe too."""
+        """Return the other direction, which is an HttpPipe too."""
         assert self.ends is not None
         return cast(HttpPipe, self.ends.opposite(self))
 

@@ -1,4 +1,17 @@
-"""The HTTP side of one proxy: what its connections share, which faults watch, and copies of requests."""
+"""The HTTP side of one proxy: the state that its connections share, its message faults, and copies of requests.
+
+The proxy owns one HttpService, and passes it the desired state (`configure`) and the active faults
+(`watch`). The service owns the HttpContext of all its connections, and makes their pipes, each pair
+with a Conversation (`make_pipes`). A fault that opens a stage gets the MessageContext of the
+connection from `of`. The pipes know the service as `net.http.pipe.Service`: they get the link of
+CallerFaults from it, and pass it the copies of requests, which Copies sends.
+
+Invariants:
+- Each stage decides about a message through the `choose` that this module makes, which also publishes
+  an event for each chosen message.
+- At most _EVENTS_PER_SECOND events per fault and second are published; the next one has the number of
+  suppressed ones.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +41,15 @@ from chaosproxy.tallies import FaultTally, ProxyTally
 
 __all__ = ["HttpService"]
 
-_TOLD = 20
-"""Messages per second and fault that events tell of."""
+_EVENTS_PER_SECOND = 20
+"""The maximum number of MessageTouched events per second and fault."""
 _LONGEST_PATH = 200
+"""The maximum length of a path in an event, in characters."""
 _CALLER_KEY = Marker(CALLER)
 
 
 class HttpService:
-    """What HTTP mode adds to a proxy."""
+    """The additions of HTTP mode to one proxy."""
 
     def __init__(
         self, name: str, tally: ProxyTally, clock: Clock, publish: Callable[[Event], None], copies: Copies
@@ -50,12 +64,12 @@ class HttpService:
         self._quotas: dict[str, _Quota] = {}
         self._caller = CallerFaults()
         self._caller_tally = FaultTally()
-        """What requests have asked for themselves."""
+        """The counts of the faults that requests asked for."""
 
     # ── settings ──────────────────────────────────────────────────────────────────────
 
     def configure(self, spec: ProxySpec) -> bool:
-        """What the proxy's desired state says holds from now on; answers whether faults may act otherwise."""
+        """Apply the proxy's desired state; return True if the faults that requests may ask for have changed."""
         settings = HttpSettings(
             strict=spec.strict,
             announce=spec.announce,
@@ -69,25 +83,25 @@ class HttpService:
         return before != self._caller
 
     def watch(self, active: Iterable[ActiveFault]) -> None:
-        """These are all faults of the proxy now."""
+        """Use the message faults among `active`, which are all active faults of the proxy."""
         rules = [one.matcher for one in active if one.treats_messages]
         self._watching = bool(rules)
         self.context.use_rules(Rules(rules))
 
     @property
     def are_watched(self) -> bool:
-        """Some fault treats messages."""
+        """Return True if a fault may treat messages."""
         return self._watching or self.context.settings.obeys_callers
 
     def are_treated(self, connection: Connection) -> bool:
-        """A fault treats messages of that connection, or has begun to."""
+        """Return True if a fault may treat messages of a connection, or has unfinished work on it."""
         conversation = self.conversation_of(connection)
         return conversation is not None and (self.are_watched or conversation.is_treated)
 
     # ── for connections ───────────────────────────────────────────────────────────────
 
     def make_pipes(self, connection: Connection) -> tuple[HttpPipe, HttpPipe]:
-        """Return the pipes upstream and downstream of a connection that speaks HTTP."""
+        """Return the upstream and the downstream pipe of a connection in HTTP mode."""
         conversation, ordinal = Conversation(self.context), connection.ordinal
         requests, responses = Requests(conversation), Responses(conversation)
         return (
@@ -96,17 +110,17 @@ class HttpService:
         )
 
     def conversation_of(self, connection: Connection) -> Conversation | None:
-        """Return the messages of a connection; None where it never spoke HTTP."""
+        """Return the Conversation of a connection; None if it was not accepted in HTTP mode."""
         pipe = connection.upstream
         return pipe.conversation if isinstance(pipe, HttpPipe) else None
 
     def in_flight(self, connections: Iterable[Connection]) -> int:
-        """Count the requests of these connections that have no complete response yet."""
+        """Return the number of requests on these connections that have no complete response yet."""
         conversations = map(self.conversation_of, connections)
         return sum(one.outstanding for one in conversations if one is not None)
 
     def of(self, connection: Connection) -> MessageContext | None:
-        """What message faults are told of a connection; None where it is no HTTP."""
+        """Return the context of message faults on a connection; None if it was not accepted in HTTP mode."""
         conversation = self.conversation_of(connection)
         if conversation is None:
             return None
@@ -121,7 +135,10 @@ class HttpService:
         return MessageContext(conversation, choose)
 
     def caller_link(self, conversation: Conversation, connection: int, before: Link | None) -> Link | None:
-        """What obeys requests that ask for faults themselves; `before` is what did so until now."""
+        """Return the link that applies the faults that requests ask for; None if they must not be applied.
+
+        `before` is the current link, which is returned if its settings have not changed.
+        """
         if not self._caller.headers or not conversation.is_framed:
             return None
         if before is not None and before.owner is self._caller:
@@ -138,7 +155,7 @@ class HttpService:
         return Link(_CALLER_KEY, CallerStage(self._caller, opening), self._caller_tally, self._caller)
 
     def caller_tallies(self) -> dict[str, FaultTally]:
-        """What requests have asked for, where they may."""
+        """Return the counts of the faults that requests ask for, if the proxy allows them."""
         return {CALLER: self._caller_tally} if self._caller.headers else {}
 
     def send_copies(self, copies: Iterable[bytes]) -> None:
@@ -147,10 +164,10 @@ class HttpService:
             self._copies.send(copy)
 
     def close(self) -> None:
-        """Copies under way are given up."""
+        """Abort the copies under way."""
         self._copies.close()
 
-    # ── what is told ──────────────────────────────────────────────────────────────────
+    # ── events ────────────────────────────────────────────────────────────────────────
 
     def _publish(self, fault: str, kind: str, exchange: Exchange, connection: int) -> None:
         now = self._clock()
@@ -178,18 +195,18 @@ class HttpService:
 
 
 class _Quota:
-    """So many per second."""
+    """The limit on the events of one fault per second."""
 
     def __init__(self) -> None:
         self._second = 0
-        self._quotas = 0
+        self._count = 0
         self._suppressed = 0
 
     def allows(self, now: float) -> bool:
         if int(now) != self._second:
-            self._second, self._quotas = int(now), 0
-        self._quotas += 1
-        if self._quotas <= _TOLD:
+            self._second, self._count = int(now), 0
+        self._count += 1
+        if self._count <= _EVENTS_PER_SECOND:
             return True
         self._suppressed += 1
         return False
