@@ -22,7 +22,7 @@ class Deadline:
     def __init__(self, scheduler: Scheduler, seconds: float) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._task = task
+        self._task: asyncio.Task[object] | None = task
         self._cancelled_before = task.cancelling()
         self._scheduler = scheduler
         self.has_passed = False
@@ -33,17 +33,19 @@ class Deadline:
     @property
     def alone_cancelled(self) -> bool:
         """True if nothing else has cancelled the task too."""
-        return self.has_passed and self._task.cancelling() <= self._cancelled_before + 1
+        return self.has_passed and self._task is not None and self._task.cancelling() <= self._cancelled_before + 1
 
     def close(self) -> None:
-        """End the limit; call it once, when the task no longer waits."""
+        """End the limit, when the task no longer waits."""
         self._scheduler.schedule(self, NEVER)
-        if self.has_passed:
-            self._task.uncancel()
+        task, self._task = self._task, None  # a cancelled task has this frame in its traceback: that would be a cycle
+        if self.has_passed and task is not None:
+            task.uncancel()
 
     def on_due(self, now: float) -> None:
-        self.has_passed = True
-        self._task.cancel()
+        if self._task is not None:
+            self.has_passed = True
+            self._task.cancel()
 
     def on_bug(self) -> None:
         """Do nothing: `on_due` cannot fail."""
