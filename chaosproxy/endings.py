@@ -1,6 +1,6 @@
 """How a connection ended, as one value from the socket to event, log, metric and REST.
 
-The prose of an ending is made here and nowhere else.
+Only this module puts an ending into words.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from chaosproxy.tallies import Side
 __all__ = ["CAUSES", "Cause", "Ending", "How", "Phase", "describe", "ending_of"]
 
 Cause = Literal["client", "server", "network", "injected", "operator", "bug"]
-"""Who ended something: one of the peers, the path to them, a fault, whoever runs chaosproxy, or a defect of its own."""
+"""The cause of an end: a peer, the network between, a fault, the operator of chaosproxy, or a defect in it."""
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 How = Literal["fin", "reset", "timeout", "tls", "closed"]
-"""`fin`: end-of-stream; `reset`: RST; `timeout`: the kernel gave up or there is no route; `tls`: TLS failed;
+"""`fin`: end-of-stream; `reset`: RST; `timeout`: the kernel gave up or has no route; `tls`: TLS failed;
 `closed`: chaosproxy closed both sides in good order."""
 
 Phase = Literal["", "accept", "dial", "handshake"]
-"""When a connection ended that never carried bytes; empty for one that did."""
+"""The phase in which a connection ended before it could carry bytes; empty if it ended later."""
 
 _UNREACHABLE = {
     errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET,
@@ -32,14 +32,14 @@ _UNREACHABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Who ended a connection, or one side of it, and how."""
+    """The cause of the end of a connection, or of one side of it, and how it ended."""
 
     by: Cause
     how: How
     fault: str = ""
-    """The fault that ended it, or that kept a client waiting until it left; empty where there is none."""
+    """The fault that ended it, or that kept a client waiting until it left; empty if there is none."""
     error: str = ""
-    """The reason in words, where the kernel, TLS or a setting gives one."""
+    """The reason in words, if the kernel, TLS or a setting gives one; else empty."""
     during: Phase = ""
 
 
@@ -62,7 +62,7 @@ def ending_of(side: Side, error: Exception | None) -> Ending:
 
 
 def describe(ending: Ending, then: Ending | None = None) -> str:
-    """Return an ending in words; `then` is what the other side did after it."""
+    """Return an ending in words; `then` is the later ending of the other side, if there was one."""
     verb = "reset" if ending.how == "reset" else "closed"
     match ending.by:
         case "injected":

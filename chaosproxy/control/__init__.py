@@ -1,1 +1,1 @@
-"""Control: one plan, one supervisor, and the APIs that speak to it."""
+"""Control: the supervisor, which makes every change, and the APIs that call it."""

@@ -1,7 +1,7 @@
-"""What was counted, as plain values: made here from the live objects when metrics are collected.
+"""The counts for metrics, as plain values that are made from the live objects when metrics are collected.
 
-As in `control.status`, a value holds no live object: histograms are copied, so that the counts of
-one collection belong together and can be sent to another process.
+As in `control.status`, a value holds no live object. Histograms are copied, so that the counts of one
+collection belong together and can be sent to another process.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ _SIDES: tuple[Side, ...] = get_args(Side)
 
 @dataclass(frozen=True, slots=True)
 class FaultCounts:
-    """What one fault has done, on or gone."""
+    """The counts of one fault, which may have been removed."""
 
     name: str
     is_on: bool
+    """False after the fault was removed."""
     connections: int
     messages: int
     chunks: int
@@ -40,14 +41,14 @@ class RouteCounts:
     method: str
     route: str
     statuses: tuple[int, ...]
-    """Exchanges that have ended, by the class of their status; the first is for those without a response."""
+    """Ended exchanges by the class of their status: number 5 counts 5xx, number 0 those without a response."""
     first_byte: Histogram
     last_byte: Histogram
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyCounts:
-    """What one proxy has done."""
+    """The counts of one proxy."""
 
     name: str
     protocol: str
@@ -58,36 +59,37 @@ class ProxyCounts:
     connections: int
     half_ended: int
     closed: Mapping[str, int]
-    """By cause."""
+    """Ended connections, by cause."""
     dial_failures: int
     dial: Histogram
     tls_handshakes: Mapping[tuple[Side, str], int]
-    """By side and result."""
+    """TLS handshakes, by side and result."""
     tls_seconds: Mapping[Side, Histogram]
     bytes: Mapping[Direction, int]
     held: Mapping[Direction, int]
     dropped: Mapping[Direction, int]
     faults: tuple[FaultCounts, ...]
     modes: Mapping[str, str]
-    """The mode of each fault that is on, where its type has modes."""
+    """The mode of each active fault whose type has modes, by name."""
     tcp: Mapping[Side, tuple[TcpInfo, ...]]
-    """Of a sample of the open connections."""
+    """The kernel's statistics for a sample of the open connections."""
     routes: tuple[RouteCounts, ...]
     in_flight: int
     """HTTP requests without a complete response."""
     not_framed: int
+    """Connections in HTTP mode that were not HTTP/1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What all of it has done."""
+    """The counts of the whole process."""
 
     proxies: tuple[ProxyCounts, ...]
     partitions: int
     cut: frozenset[tuple[str, str]]
-    """The pairs that are cut now."""
+    """The pairs of nodes (sender, receiver) that are cut now."""
     attempts_visible: bool
-    """Connection attempts that faults hide can be seen on this machine."""
+    """True if connection attempts that faults hide are visible on this machine."""
     missed: int
     """Packets of connection attempts that arrived too fast to be counted."""
 
@@ -95,10 +97,12 @@ class Counts:
 def counts_of(
     proxies: Iterable[Proxy], partitions: int, cut: frozenset[tuple[str, str]], tap: SharedTap
 ) -> Counts:
+    """Return the counts of the process; `partitions` is the number of partitions, `cut` the pairs cut now."""
     return Counts(tuple(map(proxy_counts, proxies)), partitions, cut, tap.capability.available, tap.missed)
 
 
 def proxy_counts(proxy: Proxy) -> ProxyCounts:
+    """Return the counts of one proxy."""
     tally = proxy.tally
     return ProxyCounts(
         name=proxy.spec.name,

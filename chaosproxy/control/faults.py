@@ -1,7 +1,8 @@
-"""The faults of running proxies: placed, changed, removed, and ended by their ttl.
+"""Add, change and remove the faults of running proxies, and remove each when its ttl ends.
 
-Everything here happens at once. What a fault does to connections is its proxy's work; this
-module checks it beforehand, publishes the event and sets the time of its end.
+A change is complete when its method returns: nothing here awaits. The proxy applies a fault to its
+connections. This module prepares the fault before that, records its origin, publishes the event, and
+sets an alarm for the end of its ttl.
 """
 
 from __future__ import annotations
@@ -25,41 +26,42 @@ __all__ = ["Faults"]
 
 
 class Faults:
-    """Changes the faults of proxies; belongs to the supervisor."""
+    """The faults of all proxies, with their origins and ttls; owned by the supervisor."""
 
     def __init__(self, kernel: Capabilities, bus: Bus, scheduler: Scheduler) -> None:
         self._kernel = kernel
         self._bus = bus
         self._scheduler = scheduler
         self._origins: dict[tuple[str, str], Origin] = {}
-        """By proxy and fault, for every fault."""
+        """The origin of every fault, by the names of the proxy and the fault."""
         self._ends: dict[tuple[str, str], Alarm] = {}
-        """The same, for faults with a ttl."""
+        """The alarm of every fault with a ttl, by the same names."""
 
     def origin(self, proxy: Proxy, fault: str) -> Origin:
-        """Return who made a fault of a proxy, and when.
+        """Return the origin of a fault: its maker, and the time at which it was added.
 
-        :raises NotFound: the proxy has none of that name.
+        :raises NotFound: the proxy has no fault of that name.
         """
         if (proxy.spec.name, fault) not in self._origins:
             raise _not_there(proxy, fault)
         return self._origins[proxy.spec.name, fault]
 
     def adopt(self, proxy: Proxy, fault: str, by: str) -> None:
-        """Have the fault, if it is there, count as made by `by`."""
+        """Make `by` the maker of a fault, if the fault exists."""
         where = (proxy.spec.name, fault)
         if where in self._origins:
             self._origins[where] = replace(self._origins[where], by=by)
 
     def prepare(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
-        """
-        :raises InvalidInput: a file that it needs cannot be used.
-        :raises Unsupported: it asks for a mode that is not supported here.
+        """Prepare a fault for a proxy, without changing anything.
+
+        :raises InvalidInput: a file that it needs is unusable.
+        :raises Unsupported: its type or its mode is not supported on this proxy.
         """
         return granted(preflight_fault(fault, proxy.spec, self._kernel, proxy.tls))
 
     def place(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
-        """Place a fault, or change the one of that name, whose maker stays; its ttl begins again."""
+        """Add a fault, or change the one of that name: its maker stays the same, and its ttl starts again."""
         fault = prepared.spec
         known = proxy.spec.fault(fault.name) is not None
         if prepared.tls is not proxy.tls:
@@ -69,36 +71,37 @@ class Faults:
         self._publish_placed(FaultChanged if known else FaultAdded, proxy, fault, by)
 
     def begun(self, proxy: Proxy, by: str) -> None:
-        """Take in the faults that a proxy was started with."""
+        """Record the faults that a proxy was started with, and publish them."""
         for fault in proxy.spec.faults:
             self._note(proxy, fault, by)
             self._publish_placed(FaultAdded, proxy, fault, by)
 
     def remove(self, proxy: Proxy, fault: str, by: str) -> FaultSpec:
-        """Remove a fault; what it held goes on at once.
+        """Remove a fault and release everything that it holds; return the fault.
 
-        :raises NotFound: the proxy has none of that name.
+        :raises NotFound: the proxy has no fault of that name.
         """
         gone = self._take_away(proxy, fault)
         self._publish(FaultRemoved, proxy=proxy.spec.name, fault=fault, type=gone.type, by=by)
         return gone
 
     def heal(self, proxies: Sequence[Proxy], fault: str | None, by: str) -> list[tuple[str, FaultSpec]]:
-        """Remove every fault of these proxies, or those of one name; returns each with its proxy.
+        """Remove every fault of these proxies, or those of one name; return each with the name of its proxy.
 
-        :raises NotFound: none of them has a fault of that name.
+        :raises NotFound: no proxy of these has a fault of that name.
         """
         found = [(proxy, one) for proxy in proxies for one in proxy.spec.faults if fault in (one.name, None)]
         if fault is not None and not found:
-            known = [one.name for proxy in proxies for one in proxy.spec.faults]
-            raise NotFound(f"there is no fault {fault!r}{nearest(fault, known)}")
-        # From the last fault to the first: what one releases then passes through none that goes next.
+            known = list(dict.fromkeys(one.name for proxy in proxies for one in proxy.spec.faults))
+            has = f"known faults: {', '.join(known[:20])}" if known else "there are none"
+            raise NotFound(f"no fault is called {fault[:100]!r}{nearest(fault, known)}; {has}")
+        # From the last fault to the first: data that one releases then passes through no fault that is removed next.
         for proxy, one in reversed(found):
             self.remove(proxy, one.name, by)
         return [(proxy.spec.name, one) for proxy, one in found]
 
     def forget(self, proxy: Proxy) -> None:
-        """Take out the faults of a proxy that ends."""
+        """Drop the origins and alarms of a proxy that is removed."""
         for fault in proxy.spec.faults:
             self._forget(proxy, fault.name)
 
@@ -145,4 +148,5 @@ class Faults:
 
 def _not_there(proxy: Proxy, fault: str) -> NotFound:
     known = [present.name for present in proxy.spec.faults]
-    return NotFound(f"proxy {proxy.spec.name!r} has no fault {fault!r}{nearest(fault, known)}")
+    has = f"known faults: {', '.join(known[:20])}" if known else "it has none"
+    return NotFound(f"no fault of proxy {proxy.spec.name!r} is called {fault[:100]!r}{nearest(fault, known)}; {has}")

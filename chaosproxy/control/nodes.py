@@ -1,4 +1,4 @@
-"""Nodes: who there is, and who can reach whom now. Pure reading of the status of proxies."""
+"""The nodes that proxies name, and which of them can reach each other now. Pure: derived from the status of proxies."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ Verb = Literal["crash", "pause"]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node, and the proxies that stand beside it."""
+    """A node, and the proxies to and from it."""
 
     name: str
     serves: tuple[str, ...]
-    """Proxies whose server it is."""
+    """The proxies whose server it is."""
     uses: tuple[str, ...]
-    """Proxies whose client it is."""
+    """The proxies whose client it is."""
     state: Literal["up", "crashed", "paused"]
 
 
 def nodes(proxies: Sequence[ProxyStatus]) -> list[Node]:
-    """Every node that a proxy names, in the order they are first named."""
+    """Return every node that a proxy names, in the order in which they are first named."""
     return [_node(name, proxies) for name in nodes_of(proxy.spec for proxy in proxies)]
 
 
 def matrix(proxies: Sequence[ProxyStatus]) -> dict[str, dict[str, bool | None]]:
-    """Whether what a node sends reaches another now: `[sender][receiver]`; None where no proxy joins them."""
+    """Return whether data from one node reaches another now, by [sender][receiver]; None if no proxy connects them."""
     names = nodes_of(proxy.spec for proxy in proxies)
     ways: dict[tuple[str, str], list[bool]] = {}
     for proxy in proxies:
@@ -57,21 +57,21 @@ def matrix(proxies: Sequence[ProxyStatus]) -> dict[str, dict[str, bool | None]]:
 
 
 def proxies_of(node: str, proxies: Sequence[Proxy]) -> list[Proxy]:
-    """The proxies to and from a node.
+    """Return the proxies to and from a node.
 
-    :raises NotFound: no proxy names it; with the nearest name there is.
+    :raises NotFound: no proxy names it; the message has the nearest name.
     """
     known = nodes_of(proxy.spec for proxy in proxies)
     if node not in known:
-        has = f"there are: {', '.join(known[:20])}" if known else "no proxy names one; give proxies `from` and `to`"
+        has = f"known nodes: {', '.join(known[:20])}" if known else "add `from` and `to` to proxies"
         raise NotFound(f"no proxy names the node {node[:100]!r}{nearest(node, known)}; {has}")
     return [proxy for proxy in proxies if node in (proxy.spec.from_node, proxy.spec.to_node)]
 
 
 def verb_fault(verb: Verb, lasts: float | None, node: str | None = None) -> FaultSpec:
-    """The fault that crashes or pauses a proxy's server, or a whole node, for `lasts` seconds or until healed.
+    """Return the fault that crashes or pauses a proxy's server, or a whole node, for `lasts` seconds or until healed.
 
-    Crashed, everything is reset and refused; paused, everything is held and then goes on.
+    A crash resets open connections and refuses new ones. A pause holds everything, and releases it at the end.
     """
     name = verb if node is None else f"{verb}:{node}"
     settings = Refuse(existing="reset") if verb == "crash" else Pause()
@@ -79,22 +79,22 @@ def verb_fault(verb: Verb, lasts: float | None, node: str | None = None) -> Faul
 
 
 def _node(name: str, proxies: Iterable[ProxyStatus]) -> Node:
-    beside = [proxy for proxy in proxies if name in (proxy.spec.from_node, proxy.spec.to_node)]
+    nearby = [proxy for proxy in proxies if name in (proxy.spec.from_node, proxy.spec.to_node)]
     state: Literal["up", "crashed", "paused"] = "up"
-    if any(proxy.spec.fault(f"crash:{name}") for proxy in beside):
+    if any(proxy.spec.fault(f"crash:{name}") for proxy in nearby):
         state = "crashed"
-    elif any(proxy.spec.fault(f"pause:{name}") for proxy in beside):
+    elif any(proxy.spec.fault(f"pause:{name}") for proxy in nearby):
         state = "paused"
     return Node(
         name,
-        serves=tuple(proxy.spec.name for proxy in beside if proxy.spec.to_node == name),
-        uses=tuple(proxy.spec.name for proxy in beside if proxy.spec.from_node == name),
+        serves=tuple(proxy.spec.name for proxy in nearby if proxy.spec.to_node == name),
+        uses=tuple(proxy.spec.name for proxy in nearby if proxy.spec.from_node == name),
         state=state,
     )
 
 
 def _carried(proxy: ProxyStatus) -> Iterator[tuple[str, str, Direction]]:
-    """Who sends to whom through a proxy, and which way that is."""
+    """Yield the sender, the receiver and the direction of the data that a proxy carries between two nodes."""
     client, server = proxy.spec.from_node, proxy.spec.to_node
     if client and server and client != server:
         yield client, server, "upstream"

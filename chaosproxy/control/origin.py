@@ -1,4 +1,4 @@
-"""Where a desired thing comes from."""
+"""The origin of a proxy, a fault or a partition."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["Origin"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who made a proxy, a fault or a partition, and when."""
+    """The maker of a proxy, a fault or a partition, and the time at which it was made."""
 
     by: str
-    """rest, file, demo, scenario …"""
+    """The maker: rest, file, demo, scenario …"""
     since: float
-    """On the data plane's clock."""
+    """The time, on the data plane's clock."""

@@ -1,8 +1,15 @@
-"""Partitions at work: each cuts every proxy between its nodes, all of them in one turn of the loop.
+"""The active partitions of a process.
 
-A partition is desired state of its own. Proxies that come later, or whose nodes change,
-are cut if they lie between its nodes. Several overlap: a proxy is whole when the last
-partition through it is gone.
+The supervisor owns one `Partitions`, which holds an ActivePartition for each partition. It calls `sever`
+and `restore` of the proxies between the nodes of a partition, and sets alarms for its end and for the
+flaps of a flaky link. The supervisor calls `arrange` after it has added or changed a proxy, and `forget`
+after it has removed one.
+
+Invariants:
+- A partition cuts all proxies between its nodes in one turn of the loop, or none of them.
+- A proxy that is added later, or whose nodes change, is cut if it lies between the nodes of a partition.
+- Partitions may overlap: a proxy is cut until the last partition that cuts it is healed.
+- A partition that has ended leaves no alarm behind.
 """
 
 from __future__ import annotations
@@ -37,36 +44,37 @@ __all__ = ["ActivePartition", "Partitions"]
 
 @dataclass(slots=True)
 class ActivePartition:
-    """A partition at work."""
+    """An active partition."""
 
     spec: PartitionSpec
     cut: Cut
-    """The pairs (sender, receiver) it cuts."""
+    """The pairs of nodes (sender, receiver) that it cuts."""
     by: str
-    """Who made it."""
+    """The maker: rest, file, demo, scenario …"""
     since: float
-    """When it began, on the data plane's clock."""
+    """The time at which it began, on the data plane's clock."""
     lasts: float | None
-    """Seconds after which it heals itself; None where somebody has to."""
+    """Seconds after which it is healed automatically; None if it stays until it is removed."""
     is_cut: bool = True
-    """False while a flaky link is whole."""
+    """False while a flaky link is up."""
     parts: dict[str, ResolvedMode] = field(default_factory=dict)
-    """How it acts on each proxy it goes through, by the proxy's name."""
+    """The mode in which it acts on each proxy that it cuts, by the proxy's name."""
     timers: dict[str, Alarm] = field(default_factory=dict)
+    """The alarms: `end` for its end, `flap` for the next change of a flaky link."""
 
     @property
     def modes(self) -> list[str]:
-        """The modes it acts in: one, or both where proxies differ."""
+        """The modes in which it acts: one, or both if proxies differ."""
         return sorted({part.mode for part in self.parts.values() if part.mode is not None})
 
     @property
     def why(self) -> str:
-        """Why `auto` became stream, on the first proxy where it did."""
+        """The reason why `auto` became stream, on the first proxy where it did; empty if it did on none."""
         return next((part.why for part in self.parts.values() if part.why), "")
 
 
 class Partitions:
-    """Holds the partitions of one process; belongs to its supervisor."""
+    """The partitions of one process; owned by its supervisor."""
 
     def __init__(
         self, proxies: Callable[[], list[Proxy]], seed: Seed, kernel: Capabilities, bus: Bus, scheduler: Scheduler
@@ -80,38 +88,39 @@ class Partitions:
         self._active: dict[str, ActivePartition] = {}
 
     def all(self) -> list[ActivePartition]:
-        """Every partition at work, in the order they were added."""
+        """Return every active partition, in the order in which they were added."""
         return list(self._active.values())
 
     def get(self, id: str) -> ActivePartition:
-        """
-        :raises NotFound: with the nearest id there is.
+        """Return an active partition.
+
+        :raises NotFound: no partition has this id; the message has the nearest one.
         """
         if id not in self._active:
-            has = f"there are: {', '.join(list(self._active)[:20])}" if self._active else "there are none"
+            has = f"known partitions: {', '.join(list(self._active)[:20])}" if self._active else "there are none"
             raise NotFound(f"no partition is called {id[:100]!r}{nearest(id, self._active)}; {has}")
         return self._active[id]
 
     def free_id(self) -> str:
-        """`partition-1`, or the first such id that is free."""
+        """Return `partition-1`, or the first id of this form that is free."""
         number = 1
         while f"partition-{number}" in self._active:
             number += 1
         return f"partition-{number}"
 
     def cut_now(self) -> Cut:
-        """Every pair that is cut at this moment."""
+        """Return every pair of nodes that is cut at this moment."""
         return frozenset(pair for one in self._active.values() if one.is_cut for pair in one.cut)
 
     def add(self, spec: PartitionSpec, by: str) -> ActivePartition:
-        """Cut, on every proxy or on none.
+        """Add a partition: cut every proxy between its nodes, or none.
 
         :raises Conflict: the id is taken.
         :raises InvalidInput: a node is unknown, or no proxy lies between the nodes.
-        :raises Unsupported: it asks for mode packet, which cannot be had here.
+        :raises Unsupported: it requires mode packet, which is not supported here.
         """
         if spec.id in self._active:
-            raise Conflict(f"there is a partition {spec.id!r} already; heal it, or take another id", "name-taken")
+            raise Conflict(f"the partition {spec.id!r} already exists; heal it, or use another id", "name-taken")
         specs = [proxy.spec for proxy in self._proxies()]
         return self._begin(granted(preflight_cut(spec, specs, self._seed, self._kernel)), by)
 
@@ -136,31 +145,31 @@ class Partitions:
         return active
 
     def remove(self, id: str, by: str) -> ActivePartition:
-        """Heal one; what other partitions cut stays cut.
+        """Heal one partition; proxies that other partitions cut stay cut.
 
-        :raises NotFound: there is none of that id.
+        :raises NotFound: no partition has this id.
         """
         gone = self._end(self.get(id))
         self._bus.publish(PartitionRemoved(at=self._clock(), partition=id, by=by))
         return gone
 
     def heal(self, by: str) -> list[ActivePartition]:
-        """Heal all of them; answers which there were."""
+        """Heal all partitions; return them."""
         return [self.remove(id, by) for id in list(self._active)]
 
     def cuts(self, changes: Changes[PartitionSpec] | None = None) -> list[tuple[PartitionSpec, Cut]]:
-        """Every partition at work, or those that go on after changes, for preflight."""
+        """Return every active partition, or those that continue unchanged after `changes`, for preflight."""
         ending = () if changes is None else (*changes.remove, *changes.put)
         return [(one.spec, one.cut) for one in self._active.values() if one.spec.id not in ending]
 
     def retire(self, changes: Changes[PartitionSpec], by: str) -> None:
-        """End those that are to go, and those that are to change: they begin again."""
+        """End the partitions that `changes` removes or changes; `apply` begins the changed ones again."""
         for id in list(self._active):
             if id in changes.remove or id in changes.put:
                 self.remove(id, by)
 
     def apply(self, changes: Changes[PartitionSpec], prepared: Iterable[PreparedCut], by: str) -> None:
-        """Begin those that are new or changed, once `retire` has made room; those that are kept are `by`'s now."""
+        """Begin the new and changed partitions, after `retire`; make `by` the maker of those that are kept."""
         for one in prepared:
             if one.spec.id in changes.put:
                 self._begin(one, by)
@@ -169,9 +178,9 @@ class Partitions:
                 self._active[id].by = by
 
     def arrange(self, proxy: Proxy) -> None:
-        """A proxy has come, or its nodes may have changed: cut it where it lies between a partition's nodes.
+        """Cut a new or changed proxy if it lies between the nodes of a partition, and restore it otherwise.
 
-        :raises Unsupported: a partition in mode packet, which this proxy cannot have.
+        :raises Unsupported: a partition requires mode packet, which this proxy does not support.
         """
         name = proxy.spec.name
         wanted = {one.spec.id: faults_of(one.spec, one.cut, [proxy.spec]) for one in self._active.values()}
@@ -186,12 +195,12 @@ class Partitions:
                 proxy.sever(id, wanted[id][name], found[id])
 
     def forget(self, proxy: str) -> None:
-        """A proxy is no more."""
+        """Forget a proxy that was removed."""
         for active in self._active.values():
             active.parts.pop(proxy, None)
 
     def close(self) -> None:
-        """No timer is left behind; the proxies end by themselves."""
+        """Cancel every alarm and forget all partitions; the supervisor ends the proxies."""
         for active in self._active.values():
             _stop(active)
         self._active.clear()
@@ -213,12 +222,12 @@ class Partitions:
         if active.spec.preset == "flaky-link":
             dice = self._seed.at("partition", active.spec.id, "flaky-link")
             due = accumulate(flaky_link(dice, active.spec.down, active.spec.up), initial=active.since)
-            next(due)  # it begins cut
+            next(due)  # the first time is the beginning, when it is cut
             flap = active.timers["flap"] = Alarm(self._scheduler, partial(self._flap, active, due))
             flap.set(next(due))
 
     def _flap(self, active: ActivePartition, due: Iterator[float]) -> None:
-        """Cut or restore a flaky link. Its times follow from its beginning, so that a late call delays no other."""
+        """Cut or restore a flaky link. Its times follow from its beginning, so a late call does not delay the next."""
         active.timers["flap"].set(next(due))
         active.is_cut = not active.is_cut
         specs = [proxy.spec for proxy in self._proxies()]

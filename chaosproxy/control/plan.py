@@ -1,13 +1,15 @@
-"""The steps from what is desired now to what somebody wants. Pure.
+"""Compute the steps from the present desired state to a wanted configuration. Pure.
 
-Everything that is desired (a proxy, a fault, a partition) has a maker, such as `file` or `rest`. When
-one of them applies a whole configuration, one rule holds for all three:
+Every part of the desired state (a proxy, a fault, a partition) has a maker, such as `file` or `rest`. If
+a maker applies a whole configuration, one rule holds for all three kinds:
 
-    what the configuration names   becomes as it says, and is that maker's from then on
-    what it does not name          goes if the same maker made it; stays if another did
+    parts that the configuration names           become as it says, and belong to this maker from then on
+    parts that it does not name, by this maker   are removed
+    parts that it does not name, by another      stay
 
-The faults of a proxy that goes, go with it. A change by another does not change the maker: what
-REST changes of a file's fault is the file's, and the next `apply` of the file sets it back.
+If a proxy is removed, so are its faults. A change by another maker does not change the maker: if REST
+changes a fault of the file, the fault still belongs to the file, and the next `apply` of the file
+restores it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Owned(Generic[T]):
-    """Something desired, and who made it."""
+    """A part of the desired state, and its maker."""
 
     spec: T
     by: str
@@ -36,16 +38,16 @@ class Owned(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Changes(Generic[T]):
-    """What to do with things of one kind, by name."""
+    """The changes to the parts of one kind, by name."""
 
     remove: tuple[str, ...] = ()
     put: Mapping[str, T] = field(default_factory=dict)
-    """Things to add, or to change."""
+    """The parts to add or to change."""
     keep: tuple[str, ...] = ()
-    """Things that are as wanted already."""
+    """The parts that already are as wanted."""
 
     def carried_out(self, now: Mapping[str, Owned[T]], by: str) -> dict[str, Owned[T]]:
-        """Return what `now` becomes; what changes stays in its place."""
+        """Return the parts after these changes to `now`; a changed part keeps its place in the order."""
         after = {name: one for name, one in now.items() if name not in self.remove}
         after |= {name: replace(after[name], by=by) for name in self.keep}
         return after | {name: Owned(spec, by) for name, spec in self.put.items()}
@@ -53,12 +55,12 @@ class Changes(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Everything that is desired."""
+    """The whole desired state."""
 
     proxies: Mapping[str, Owned[ProxySpec]] = field(default_factory=dict)
-    """Settings alone: their faults stand in `faults`."""
+    """The proxies without their faults, which are in `faults`."""
     faults: Mapping[str, Mapping[str, Owned[FaultSpec]]] = field(default_factory=dict)
-    """By proxy and name."""
+    """The faults, by the names of the proxy and the fault."""
     partitions: Mapping[str, Owned[PartitionSpec]] = field(default_factory=dict)
 
     def specs(self) -> tuple[ProxySpec, ...]:
@@ -71,20 +73,20 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do for one maker, who has made all that it names afterwards."""
+    """The steps that apply one maker's configuration."""
 
     by: str
     proxies: Changes[ProxySpec]
     faults: Mapping[str, Changes[FaultSpec]]
-    """For each proxy that is there afterwards."""
+    """The changes to the faults of each proxy that exists afterwards."""
     partitions: Changes[PartitionSpec]
     start: tuple[str, ...]
-    """The named proxies that are not there."""
+    """The wanted proxies that do not exist yet."""
     change: tuple[str, ...]
-    """The proxies that are there and stay, where they or their faults are not as wanted."""
+    """The existing proxies that stay, and whose settings or faults change."""
 
     def outcome(self, now: Desired) -> Desired:
-        """Return what is desired afterwards."""
+        """Return the desired state after these steps."""
         faults = {name: one for name, one in now.faults.items() if name not in self.proxies.remove}
         faults |= {name: one.carried_out(now.faults.get(name, {}), self.by) for name, one in self.faults.items()}
         proxies = self.proxies.carried_out(now.proxies, self.by)
@@ -92,7 +94,7 @@ class Plan:
 
 
 def plan(now: Desired, wanted: Config, by: str) -> Plan:
-    """Return the least that makes `now` what `by` wants, by the rule of this module."""
+    """Return the fewest steps that apply the configuration `wanted` of the maker `by` to `now`."""
     proxies = changes_of(now.proxies, {spec.name: replace(spec, faults=()) for spec in wanted.proxies}, by)
     named = {spec.name: {fault.name: fault for fault in spec.faults} for spec in wanted.proxies}
     faults = {
@@ -114,9 +116,9 @@ def plan(now: Desired, wanted: Config, by: str) -> Plan:
 
 
 def changes_of(now: Mapping[str, Owned[T]], wanted: Mapping[str, T], by: str | None) -> Changes[T]:
-    """Return the least that makes the things `now` into `wanted`; things that others than `by` made stay.
+    """Return the fewest changes that turn `now` into `wanted`, apart from the parts that other makers than `by` made.
 
-    Without a maker, everything that is not wanted goes.
+    If `by` is None, all parts that are not wanted are removed.
     """
     return Changes(
         remove=tuple(name for name, one in now.items() if name not in wanted and by in (one.by, None)),

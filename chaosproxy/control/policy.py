@@ -1,14 +1,14 @@
-"""What the control API may make chaosproxy listen on and connect to.
+"""Check addresses against the policy: those that the control API may let chaosproxy listen on or connect to.
 
-Pure: no name is looked up. A pattern is one of
+Pure: no name is resolved. A pattern is one of these:
 
-    db.internal          a host, whatever its port          10.0.0.7
-    *.staging.internal   a glob over host names             *
-    10.0.0.0/8           a network; matches addresses, and `localhost` as 127.0.0.1
-    db.internal:5432     any of these two with a port       [::1]:5432
-    unix:/run/app/*      a glob over paths of unix sockets
+    db.internal          a host with any port, also 10.0.0.7
+    *.staging.internal   a glob for host names, also *
+    10.0.0.0/8           a network; it matches addresses, and `localhost` as 127.0.0.1
+    db.internal:5432     a host or a glob with a port, also [::1]:5432
+    unix:/run/app/*      a glob for the paths of unix sockets
 
-A name is never matched by a network, since what it resolves to may change.
+A network never matches another name than `localhost`, since the addresses of a name may change.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["forbidden", "matches"]
 
 
 def forbidden(policy: PolicySpec, wanted: ProxySpec, present: ProxySpec | None = None) -> list[Problem]:
-    """Which addresses of `wanted` the policy does not allow.
+    """Return a problem for each address of `wanted` that the policy does not allow.
 
-    What `present` has already is not asked about: a proxy from the configuration file may be
-    outside the policy, and its faults can still be changed.
+    Addresses that `present` already has are not checked: a proxy of the configuration file may be
+    outside the policy, and its faults can be changed nevertheless.
     """
     found = []
     if (present is None or wanted.upstream != present.upstream) and policy.upstreams is not None:
@@ -39,7 +39,7 @@ def forbidden(policy: PolicySpec, wanted: ProxySpec, present: ProxySpec | None =
 
 
 def matches(address: Address, patterns: Iterable[str]) -> bool:
-    """Whether any of the patterns covers the address."""
+    """Return whether any of the patterns matches the address."""
     return any(_matches(address, pattern.strip()) for pattern in patterns)
 
 
@@ -65,7 +65,7 @@ def _matches(address: Address, pattern: str) -> bool:
 
 
 def _split_port(pattern: str) -> tuple[str, int | None]:
-    """`[::1]:5432` → (`::1`, 5432); `::1` → (`::1`, None); `db:*` → (`db`, None)."""
+    """Split off the port: `[::1]:5432` → (`::1`, 5432); `::1` → (`::1`, None); `db:*` → (`db`, None)."""
     if pattern.startswith("["):
         host, _, port = pattern[1:].partition("]")
         port = port.removeprefix(":")

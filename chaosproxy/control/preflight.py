@@ -1,13 +1,14 @@
-"""Preflight: everything that can be refused is found before anything changes, and what is made for it is then used.
+"""Preflight: find every problem of a change before anything is changed, and prepare the objects that it needs.
 
     Config, seed, kernel ─▶ preflight ─▶ Prepared   modes, TLS endpoints and cuts, ready to run
                                       └▶ Refusal    every problem, by field
 
-`check`, `serve`, the supervisor and REST all come through here. The functions of this module
-are pure but for one edge: TLS needs the files that a proxy names, and `net.tls.endpoint.ProxyTls`
-reads them when it is made. They are read once: the running proxy uses the endpoint that was
-made here. What runs already is given as `Present`, so nothing is made twice, and nothing of it
-is changed: a refused change leaves nothing behind.
+`check`, `serve`, the supervisor and REST all use this module. Its functions are pure, with one
+exception: `net.tls.endpoint.ProxyTls` reads the files that a proxy names when it is made. The running
+proxy uses the endpoint that was made here, so the files are read once.
+
+The objects that run already are passed as `Present`. They are used again where they fit, and never
+changed, so a refused change leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ class PreparedFault:
     spec: FaultSpec
     resolved: ResolvedMode
     tls: ProxyTls | None
-    """The proxy's endpoint, which can shake hands as the fault says."""
+    """The proxy's endpoint, with the context for the fault's handshakes; None if the proxy uses no TLS itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedProxy:
-    """A proxy that can be started, or changed to this."""
+    """A proxy that can be started, or settings that an existing one can be changed to."""
 
     spec: ProxySpec
     modes: Mapping[str, ResolvedMode]
-    """By the fault's name."""
+    """The mode of each fault, by the fault's name."""
     tls: ProxyTls | None
 
 
@@ -63,9 +64,9 @@ class PreparedCut:
     spec: PartitionSpec
     cut: Cut
     faults: Mapping[str, FaultSpec]
-    """By the name of each proxy it goes through."""
+    """The fault that cuts each proxy, by the proxy's name."""
     modes: Mapping[str, ResolvedMode]
-    """The same."""
+    """The mode of each of these faults, by the proxy's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +84,18 @@ class Prepared:
 
     @property
     def tls(self) -> dict[str, ProxyTls]:
-        """The endpoints, by the proxy's name."""
+        """Return the endpoints, by the proxy's name."""
         return {one.spec.name: one.tls for one in self.proxies if one.tls is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Everything that keeps a configuration from being applied."""
+    """The problems because of which a configuration cannot be applied."""
 
     invalid: tuple[Problem, ...] = ()
-    """Wrong in itself, such as a file that is no certificate."""
+    """Problems of the input itself, such as a file without a certificate."""
     unsupported: tuple[Problem, ...] = ()
-    """Right in itself, but not to be had on this machine, with these privileges or with this seed."""
+    """Valid input that is not supported on this machine, with these privileges or with this seed."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -109,19 +110,19 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What runs already, and stays."""
+    """The running objects that stay."""
 
     tls: Mapping[str, ProxyTls] = field(default_factory=dict)
-    """By the proxy's name; used again where the proxy asks for the same."""
+    """The endpoints, by the proxy's name; one is used again if the proxy's settings for it have not changed."""
     cuts: Sequence[tuple[PartitionSpec, Cut]] = ()
-    """Partitions that go on, so the proxies between their nodes must be able to have them."""
+    """The partitions that continue: the proxies between their nodes must support the modes they require."""
 
 
 def granted(found: Ready | Refusal) -> Ready:
-    """Return what was prepared.
+    """Return `found`, unless it is a Refusal.
 
-    :raises InvalidInput: something was refused that is wrong in itself.
-    :raises Unsupported: all that was refused is right in itself.
+    :raises InvalidInput: at least one problem is invalid input.
+    :raises Unsupported: all problems are valid input that is not supported.
     """
     if isinstance(found, Refusal):
         raise found.error()
@@ -131,9 +132,9 @@ def granted(found: Ready | Refusal) -> Ready:
 def preflight(
     config: Config, seed: Seed | None, kernel: Capabilities, present: Present | None = None
 ) -> Prepared | Refusal:
-    """Prepare all of `config`, or find every problem of it. Pure, but for the files of TLS (see the module).
+    """Prepare all of `config`, or return every problem of it. Pure, except that TLS files are read.
 
-    Without a seed, partitions that the seed draws are not prepared: they may be drawn otherwise.
+    Without a seed, partitions that the seed draws are skipped, since another seed may draw other pairs.
     """
     present = present or Present()
     found = _Findings()
@@ -149,7 +150,7 @@ def preflight(
         if seed is None and is_drawn(partition):
             continue
         cut = preflight_cut(partition, config.proxies, seed or Seed(0), kernel)
-        if isinstance(cut, Refusal) and is_drawn(partition):  # which is right in itself: the seed makes it so
+        if isinstance(cut, Refusal) and is_drawn(partition):  # valid input: only the seed makes it fail
             found.add(Refusal(unsupported=cut.problems), "partitions", partition.id)
         elif isinstance(cut, Refusal):
             found.add(cut, "partitions", partition.id)
@@ -164,7 +165,7 @@ def preflight_proxy(
     tls: ProxyTls | None = None,
     cuts: Iterable[tuple[PartitionSpec, Cut]] = (),
 ) -> PreparedProxy | Refusal:
-    """Prepare one proxy and its faults; `tls` is its present endpoint, `cuts` the partitions that go on."""
+    """Prepare one proxy and its faults; `tls` is its present endpoint, `cuts` the partitions that continue."""
     found = _Findings()
     try:
         tls = ProxyTls.of(spec, tls)
@@ -231,9 +232,9 @@ def preflight_cut(
 def sever_modes(
     spec: PartitionSpec, cut: Cut, proxies: Iterable[ProxySpec], kernel: Capabilities
 ) -> dict[str, ResolvedMode]:
-    """Return how a partition acts on each proxy that it goes through, by name. Pure.
+    """Return the mode in which a partition acts on each proxy that it cuts, by name. Pure.
 
-    :raises Unsupported: it asks for mode packet, which the first such proxy cannot have.
+    :raises Unsupported: it requires mode packet, which one of these proxies does not support.
     """
     by_name = {proxy.name: proxy for proxy in proxies}
     faults = faults_of(spec, cut, by_name.values())
@@ -242,7 +243,7 @@ def sever_modes(
 
 @dataclass(slots=True)
 class _Findings:
-    """Problems, as they are found."""
+    """The problems found so far."""
 
     invalid: list[Problem] = field(default_factory=list)
     unsupported: list[Problem] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Selections: the proxies to which one change applies, and the changes that take one.
+"""Selections: the proxies to which one change applies, and the changes that accept a selection.
 
 A selection is exactly one of three: names of proxies, in which `*` stands for any text; a
 service; or a node, which selects the proxies to and from it. It must select at least one
@@ -51,7 +51,7 @@ def read_selection(data: Mapping[str, object]) -> Selection | None:
         return None
     first, *others = given
     if others:
-        message = f"not supported together with {first}; give one of {', '.join(SELECTORS)}"
+        message = f"cannot be combined with {first}; use one of {', '.join(SELECTORS)}"
         raise InvalidInput([Problem((key,), "invalid-together", message, at_key=True) for key in others])
     try:
         value = SELECTORS[first].read(given[first])
@@ -63,7 +63,7 @@ def read_selection(data: Mapping[str, object]) -> Selection | None:
 def select(selection: Selection, proxies: Sequence[Proxy]) -> list[Proxy]:
     """Return the selected proxies, in the order of `proxies`.
 
-    :raises NotFound: a name, glob, service or node selects no proxy; with the nearest one that does.
+    :raises NotFound: a name, glob, service or node selects no proxy; the message has the nearest one that does.
     """
     if selection.node is not None:
         return proxies_of(selection.node, proxies)
@@ -78,26 +78,26 @@ def _of_service(service: str, proxies: Sequence[Proxy]) -> list[Proxy]:
     found = [proxy for proxy in proxies if proxy.spec.service == service]
     if not found:
         known = list(dict.fromkeys(proxy.spec.service for proxy in proxies if proxy.spec.service))
-        has = f"there are: {', '.join(known[:_LISTED])}" if known else "no proxy has one; give proxies `service`"
+        has = f"known services: {', '.join(known[:_LISTED])}" if known else "add `service` to proxies"
         raise NotFound(f"no proxy has the service {service[:_SHOWN]!r}{nearest(service, known)}; {has}")
     return found
 
 
 def _matching(pattern: str, names: Sequence[str]) -> list[str]:
-    """Return the proxy of exactly this name, or else those that match it as a glob."""
+    """Return the proxy with exactly this name, or all proxies that match it as a glob if there is none."""
     if pattern in names:
         return [pattern]
     fits = glob(pattern)
     found = [name for name in names if fits(name)]
     if not found:
-        has = f"there are: {', '.join(names[:_LISTED])}" if names else "there are none yet"
+        has = f"known proxies: {', '.join(names[:_LISTED])}" if names else "there are none yet"
         verb = "has a name that matches" if "*" in pattern else "is called"
         raise NotFound(f"no proxy {verb} {pattern[:_SHOWN]!r}{nearest(pattern, _like(pattern, names))}; {has}")
     return found
 
 
 def _like(pattern: str, names: Sequence[str]) -> list[str]:
-    """Return what could have been meant by the pattern: the names, or for `ftp-*` their beginnings with a star."""
+    """Return words for `nearest`: the names, or for `ftp-*` their beginnings of the same length with a star."""
     stem, star, rest = pattern.partition("*")
     return [f"{name[: len(stem)]}*" for name in names] if star and not rest else list(names)
 
@@ -106,14 +106,15 @@ def add_on(supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, b
     """Add a fault to several proxies in one turn of the loop: to all or to none. Errors name the proxy.
 
     :raises Conflict: a proxy has a fault of that name.
-    :raises InvalidInput: a file that the fault needs on a proxy cannot be used.
+    :raises InvalidInput: a file that the fault needs on a proxy is unusable.
     :raises Unsupported: a proxy does not support the fault or its mode.
     """
     prepared = []
     for proxy in proxies:
         if proxy.spec.fault(fault.name) is not None:
             on = f"proxy {proxy.spec.name!r}"
-            raise Conflict(f"{on} has a fault {fault.name!r} already; change it, or take another name", "name-taken")
+            message = f"the fault {fault.name!r} already exists on {on}; change it, or use another name"
+            raise Conflict(message, "name-taken")
         with _naming(proxy):
             prepared.append((proxy, supervisor.faults.prepare(proxy, fault)))
     for proxy, one in prepared:
@@ -129,9 +130,10 @@ def heal_on(
     """
     found = [(proxy.spec.name, one) for proxy in proxies for one in proxy.spec.faults if fault in (None, one.name)]
     if fault is not None and not found:
-        known = [one.name for proxy in proxies for one in proxy.spec.faults]
-        raise NotFound(f"there is no fault {fault[:_SHOWN]!r} on these proxies{nearest(fault, known)}")
-    for name, one in reversed(found):  # from the last to the first, so that no fault gets the data of a later one
+        known = list(dict.fromkeys(one.name for proxy in proxies for one in proxy.spec.faults))
+        has = f"known faults: {', '.join(known[:_LISTED])}" if known else "they have none"
+        raise NotFound(f"no fault on these proxies is called {fault[:_SHOWN]!r}{nearest(fault, known)}; {has}")
+    for name, one in reversed(found):  # from the last to the first: released data passes no fault that is removed next
         supervisor.remove_fault(name, one.name, by)
     return found
 

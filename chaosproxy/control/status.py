@@ -1,10 +1,10 @@
-"""What runs, as plain values: made here from the live objects, and read by views and the command line.
+"""The running state as plain values, which are made from the live objects and used by the views of REST.
 
     Proxy, ActiveFault, Connection, ActivePartition ─▶ ProxyStatus, FaultStatus, ConnectionStatus, PartitionStatus
 
 A status is frozen, compares by value and holds no socket, task or live object, so that it can be
-sent to another process. Times are those of the data plane's clock; a view puts them in words.
-What was counted for metrics is in `control.counts`.
+sent to another process. Times are on the data plane's clock; a view converts them to dates. The counts
+for metrics are in `control.counts`.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class FaultStatus:
 
     spec: FaultSpec
     mode: Mode | None
-    """The mode it acts in; None where its type has no modes."""
+    """The mode in which it acts; None if its type has no modes."""
     why: str
-    """Why `auto` became stream; empty otherwise."""
+    """The reason why `auto` became stream; empty otherwise."""
     attempts_obstacle: str | None
-    """Why connection attempts that the fault hides are not visible; empty where they are, None where it hides none."""
+    """The reason why attempts that the fault hides are not visible; empty if they are, None if it hides none."""
     origin: Origin
 
 
@@ -52,20 +52,20 @@ class ProxyStatus:
 
     spec: ProxySpec
     listening_on: tuple[Address, ...]
-    """Every bound address with its real port; empty when it is disabled."""
+    """Every bound address with its real port; empty if the proxy is disabled."""
     connections: int
     bytes_upstream: int
     bytes_downstream: int
     severed: frozenset[Direction]
-    """The directions in which nothing gets through."""
+    """The directions in which nothing passes."""
     partitions: tuple[str, ...]
-    """The partitions that go through it, by id."""
+    """The ids of the partitions that cut it."""
     faults: tuple[FaultStatus, ...]
     origin: Origin
 
     @property
     def listen(self) -> Address:
-        """Where clients connect: as desired, with the port that was picked where port 0 was asked for."""
+        """The address for clients: the desired one, with the bound port if port 0 was given."""
         return bound_address(self.spec, self.listening_on)
 
 
@@ -76,17 +76,18 @@ class ConnectionStatus:
     proxy: str
     ordinal: int
     client: str
-    """The client's address."""
+    """The address of the client."""
     open_for_s: float
     bytes_upstream: int
     bytes_downstream: int
     first_ended: Side | None
-    """The side that ended first by itself."""
+    """The side that ended first; None if neither has, or if the network failed first."""
     client_ended_s: float | None
-    """Seconds from accept to the end of the client's side."""
+    """Seconds from accept to the end of the client's side; None if it has not ended."""
     server_ended_s: float | None
+    """Seconds from accept to the end of the server's side; None if it has not ended."""
     held_by: str | None
-    """The fault that held the first end back."""
+    """The fault that held the first end back; None if none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,9 @@ class PartStatus:
     proxy: str
     mode: Mode | None
     why: str
+    """The reason why `auto` became stream; empty otherwise."""
     attempts_obstacle: str
-    """Why connection attempts that it hides are not visible; empty where they are."""
+    """The reason why connection attempts that it hides are not visible; empty if they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +108,28 @@ class PartitionStatus:
 
     spec: PartitionSpec
     cut: Cut
-    """The pairs (sender, receiver) that it cuts."""
+    """The pairs of nodes (sender, receiver) that it cuts."""
     is_cut: bool
-    """False while a flaky link is whole."""
+    """False while a flaky link is up."""
     parts: tuple[PartStatus, ...]
     origin: Origin
     lasts: float | None
-    """Seconds from its beginning to its end; None where somebody has to heal it."""
+    """Seconds from its beginning to its end; None if it stays until it is removed."""
 
     @property
     def modes(self) -> list[Mode]:
-        """The modes it acts in: one, or both where proxies differ."""
+        """The modes in which it acts: one, or both if proxies differ."""
         return sorted({part.mode for part in self.parts if part.mode is not None})
 
     @property
     def why(self) -> str:
-        """Why `auto` became stream, on the first proxy where it did."""
+        """The reason why `auto` became stream, on the first proxy where it did; empty if it did on none."""
         return next((part.why for part in self.parts if part.why), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that runs."""
+    """The state of everything that runs."""
 
     seed: int
     proxies: tuple[ProxyStatus, ...]
@@ -136,14 +138,14 @@ class Status:
 
 
 def bound_address(spec: ProxySpec, listening_on: Sequence[Address]) -> Address:
-    """The desired listen address, with its real port once it is bound."""
+    """Return the desired listen address, with its real port once it is bound."""
     if not listening_on or spec.listen.is_unix:
         return spec.listen
     return Address(spec.listen.host, listening_on[0].port)
 
 
 def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]) -> ProxyStatus:
-    """`of_fault` tells the origin of each fault by its name."""
+    """Return the status of a proxy; `of_fault` returns the origin of a fault by its name."""
     return ProxyStatus(
         spec=proxy.spec,
         listening_on=tuple(proxy.listening_on),
@@ -158,6 +160,7 @@ def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]
 
 
 def fault_status(proxy: Proxy, fault: FaultSpec, origin: Origin) -> FaultStatus:
+    """Return the status of a fault on a proxy."""
     active = proxy.active_fault(fault.name)
     mode, why = (None, "") if active is None else (active.resolved.mode, active.resolved.why)
     hides = active is not None and active.hides is not None
@@ -165,6 +168,7 @@ def fault_status(proxy: Proxy, fault: FaultSpec, origin: Origin) -> FaultStatus:
 
 
 def connection_status(connection: Connection) -> ConnectionStatus:
+    """Return the status of an open connection."""
     ends = connection.arrivals
     return ConnectionStatus(
         proxy=connection.owner.name,
@@ -181,7 +185,7 @@ def connection_status(connection: Connection) -> ConnectionStatus:
 
 
 def partition_status(active: ActivePartition, proxies: Iterable[Proxy]) -> PartitionStatus:
-    """`proxies` are those that run."""
+    """Return the status of a partition; `proxies` are all running proxies."""
     obstacles = {proxy.spec.name: proxy.attempts_obstacle() for proxy in proxies if proxy.spec.name in active.parts}
     return PartitionStatus(
         spec=active.spec,

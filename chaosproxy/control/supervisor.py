@@ -1,7 +1,17 @@
-"""The only way to change anything: REST, the configuration file and the demo all come here.
+"""The supervisor, which owns everything that runs and makes every change to it.
 
-Everything about faults happens at once and never waits for a peer. Only what binds
-sockets is a coroutine; those run one at a time, so that two changes cannot cross.
+REST, the configuration file and the demo all call a Supervisor. It owns the proxies, their `Faults`, the
+`Partitions`, the event bus, and the scheduler, hangups and tap that all proxies share. For a change it
+runs preflight first, and then applies the prepared objects.
+
+Invariants:
+- A change is applied completely or not at all: preflight and the binding of sockets, which can fail,
+  come before the first step.
+- Changes of faults and partitions are plain methods, complete when they return. Changes of proxies
+  are coroutines, since they bind sockets. They hold the lock `_changing`, so that they run one at a time,
+  and run preflight again after the last await, since faults and partitions may have changed meanwhile.
+- Every proxy, fault and partition has a maker, on whom its removal by `apply` depends (`control.plan`).
+- A removed proxy that has open connections is kept in `_ending`, so that `close` can end them.
 """
 
 from __future__ import annotations
@@ -26,24 +36,11 @@ from chaosproxy.control.preflight import (
     granted,
     preflight,
     preflight_proxy,
-)
-from chaosproxy.control.status import (
-    FaultStatus,
-    ProxyStatus,
-    Status,
-    fault_status,
-    partition_status,
-    proxy_status,
-)
+)  # fmt: skip
+from chaosproxy.control.status import FaultStatus, ProxyStatus, Status, fault_status, partition_status, proxy_status
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
-from chaosproxy.events import (
-    Bus,
-    Event,
-    ProxyAdded,
-    ProxyChanged,
-    ProxyRemoved,
-)
+from chaosproxy.events import Bus, Event, ProxyAdded, ProxyChanged, ProxyRemoved
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
@@ -60,11 +57,11 @@ from chaosproxy.tasks import TaskOwner
 __all__ = ["Supervisor"]
 
 _CLOSE_TIMEOUT = 1.0
-"""Seconds for which the end waits for connections to end."""
+"""Seconds that `close` waits for connections to end before it aborts them."""
 
 
 class Supervisor:
-    """Holds the proxies of one process. To be made inside a running loop."""
+    """The proxies, faults and partitions of one process. Create it inside a running loop."""
 
     def __init__(
         self,
@@ -74,9 +71,9 @@ class Supervisor:
         kernel: Capabilities | None = None,
         make_timer: MakeTimer | None = None,
     ) -> None:
-        """`kernel` is what this machine can do; without it, it is probed.
+        """`kernel` has the capabilities of this machine; if it is None, they are probed.
 
-        Everything timed runs on one scheduler: `clock` gives its time, `make_timer` wakes it.
+        All timed work runs on one scheduler: `clock` returns its time, `make_timer` makes its timer.
         """
         self.seed = seed or Seed.drawn()
         self.bus = bus or Bus()
@@ -89,22 +86,23 @@ class Supervisor:
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
         self._origins: dict[str, Origin] = {}
-        """Of every proxy, by name."""
+        """The origin of every proxy, by name."""
         self._ending: list[Proxy] = []
+        """Removed proxies that may still have connections."""
         self.faults = Faults(self._kernel, self.bus, self._scheduler)
         self.partitions = Partitions(self.proxies, self.seed, self._kernel, self.bus, self._scheduler)
 
     @property
     def kernel(self) -> Capabilities:
-        """What this machine can do."""
+        """The capabilities of this machine."""
         return replace(self._kernel, tap=self.tap.capability)
 
     def now(self) -> float:
-        """Seconds on the data plane's clock."""
+        """Return the time on the data plane's clock, in seconds."""
         return self._clock()
 
     def status(self) -> Status:
-        """Everything that runs, as a plain value."""
+        """Return the state of everything that runs, as a plain value."""
         proxies = self.proxies()
         partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
         return Status(
@@ -118,36 +116,38 @@ class Supervisor:
         return fault_status(proxy, fault, self.faults.origin(proxy, fault.name))
 
     def counts(self) -> Counts:
-        """Everything that was counted, as a plain value; asks the kernel about filters and a sample of sockets."""
+        """Return all counts, as a plain value; this queries the kernel about filters and a sample of sockets."""
         return counts_of(self.proxies(), len(self.partitions.all()), self.partitions.cut_now(), self.tap)
 
     # ── proxies ───────────────────────────────────────────────────────────────────────
 
     def proxies(self) -> list[Proxy]:
-        """Every proxy, in the order they were added."""
+        """Return every proxy, in the order in which they were added."""
         return list(self._proxies.values())
 
     def proxy(self, name: str) -> Proxy:
-        """
-        :raises NotFound: with the nearest name there is.
+        """Return a proxy by its name.
+
+        :raises NotFound: no proxy has this name; the message has the nearest one.
         """
         if name not in self._proxies:
-            raise NotFound(f"there is no proxy {name!r}{nearest(name, self._proxies)}")
+            has = f"known proxies: {', '.join(list(self._proxies)[:20])}" if self._proxies else "there are none yet"
+            raise NotFound(f"no proxy is called {name[:100]!r}{nearest(name, self._proxies)}; {has}")
         return self._proxies[name]
 
     def waiting_for(self) -> list[str]:
-        """The enabled proxies that are not bound; one that refuses by a fault is bound, too."""
+        """Return the enabled proxies that are not bound; a proxy whose fault refuses clients counts as bound."""
         return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.listening_on]
 
     async def apply(self, wanted: Config | Prepared, by: str) -> None:
-        """Make a configuration true, all of it or nothing. What was prepared already is not prepared again.
+        """Apply a whole configuration, or change nothing. TLS endpoints that are already prepared are used as they are.
 
-        All that it names becomes `by`'s. What it does not name goes if `by` made it, and stays
-        if another did (see `control.plan`).
+        Every part that it names belongs to `by` from then on. Parts that it does not name are removed if
+        `by` made them, and stay otherwise (see `control.plan`).
 
         :raises CannotListen: an address could not be bound; nothing has changed.
-        :raises InvalidInput: a file of TLS cannot be used; nothing has changed.
-        :raises Unsupported: a mode that cannot be had here; nothing has changed.
+        :raises InvalidInput: a TLS file is unusable; nothing has changed.
+        :raises Unsupported: it requires a mode that is not supported here; nothing has changed.
         """
         config, made = (wanted.config, wanted.tls) if isinstance(wanted, Prepared) else (wanted, {})
         async with self._changing:
@@ -162,7 +162,7 @@ class Supervisor:
                 for one in map(prepared.proxy, steps.start):
                     started.append(self._make(one))
                     listeners[one.spec.name] = await _bound_for(one.spec, started[-1], undo)
-                # Again: faults and partitions may have come meanwhile.
+                # Again, since faults and partitions may have been added meanwhile.
                 steps, prepared = self._preflight(config, by, prepared.tls)
                 undo.pop_all()
             self.partitions.retire(steps.partitions, by)
@@ -179,43 +179,44 @@ class Supervisor:
                     self.faults.adopt(self._proxies[name], fault, by)
 
     async def add_proxy(self, spec: ProxySpec, by: str) -> Proxy:
-        """Start a proxy and its faults, in one go.
+        """Start a proxy with its faults, or change nothing.
 
         :raises Conflict: the name is taken.
         :raises CannotListen: the address could not be bound.
-        :raises InvalidInput: a file of its TLS cannot be used.
-        :raises Unsupported: a mode that cannot be had here.
+        :raises InvalidInput: a TLS file is unusable.
+        :raises Unsupported: it requires a mode that is not supported here.
         """
         async with self._changing:
             if spec.name in self._proxies:
-                raise Conflict(f"there is a proxy {spec.name!r} already; change it, or take another name", "name-taken")
+                message = f"the proxy {spec.name!r} already exists; change it, or use another name"
+                raise Conflict(message, "name-taken")
             prepared = self._preflight_proxy(spec, None)
             proxy = self._make(prepared)
             with contextlib.ExitStack() as undo:
                 listener = await _bound_for(spec, proxy, undo)
-                self._preflight_proxy(spec, prepared.tls)  # again: a partition may have come meanwhile
+                self._preflight_proxy(spec, prepared.tls)  # again: a partition may have been added
                 undo.pop_all()
             return self._add(proxy, listener, by)
 
     async def change_proxy(self, spec: ProxySpec, by: str) -> Proxy:
-        """Make the proxy of that name what `spec` says; if that fails it stays as it was.
+        """Change the proxy of that name to `spec`; if this fails, the proxy stays as it was.
 
-        A new listen address or upstream is for connections to come; those that are open go
-        on. `enabled: false` closes the listener and every connection.
+        A new listen address or upstream applies to new connections; open ones continue.
+        `enabled: false` closes the listener and every connection.
 
-        :raises NotFound: there is none of that name.
+        :raises NotFound: no proxy has this name.
         :raises CannotListen: the new address could not be bound.
-        :raises InvalidInput: a file of its TLS cannot be used.
-        :raises Unsupported: a mode that cannot be had here.
+        :raises InvalidInput: a TLS file is unusable.
+        :raises Unsupported: it requires a mode that is not supported here.
         """
-        # Planned before anything is awaited: a fault that others add meanwhile stays.
+        # The changes are computed before the first await, so that a fault that is added meanwhile stays.
         faults = changes_of(self._owned_faults(self.proxy(spec.name)), {one.name: one for one in spec.faults}, None)
         async with self._changing:
             proxy = self.proxy(spec.name)
             prepared = self._preflight_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
                 listener = await _bound_for(spec, proxy, undo) if self._must_move(spec) else None
-                # Again: partitions and faults may have come meanwhile.
+                # Again, since partitions and faults may have been added or removed meanwhile.
                 after = faults.carried_out(self._owned_faults(proxy), by)
                 after_spec = replace(spec, faults=tuple(one.spec for one in after.values()))
                 prepared = self._preflight_proxy(after_spec, prepared.tls)
@@ -224,16 +225,16 @@ class Supervisor:
             return proxy
 
     async def remove_proxy(self, name: str, by: str) -> None:
-        """Close a proxy's listener and connections and forget it.
+        """Close a proxy's listener and connections, and forget the proxy.
 
-        :raises NotFound: there is none of that name.
+        :raises NotFound: no proxy has this name.
         """
         async with self._changing:
             self.proxy(name)
             self._remove(name, by)
 
     def _preflight(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> tuple[Plan, Prepared]:
-        """Plan what `apply` has to do, and prepare all that there is afterwards."""
+        """Plan the steps of `apply`, and prepare the whole desired state after them."""
         now = self._desired()
         steps = plan(now, config, by)
         running = {name: proxy.tls for name, proxy in self._proxies.items() if proxy.tls is not None}
@@ -261,7 +262,7 @@ class Supervisor:
         )  # fmt: skip
 
     def _must_move(self, spec: ProxySpec) -> bool:
-        """Whether the change needs a socket to be bound."""
+        """Return whether the change to `spec` needs a new listener."""
         proxy = self._proxies[spec.name]
         return spec.enabled and (not proxy.listening_on or spec.listen != proxy.spec.listen)
 
@@ -269,7 +270,7 @@ class Supervisor:
         spec = proxy.spec
         self._proxies[spec.name] = proxy
         self._origins[spec.name] = Origin(by, self._clock())
-        self.partitions.arrange(proxy)  # before it takes clients: they meet the cut
+        self.partitions.arrange(proxy)  # before the first client: it must find the cut
         proxy.use_listener(listener)
         listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
         self._publish(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
@@ -311,54 +312,57 @@ class Supervisor:
     # ── faults ────────────────────────────────────────────────────────────────────────
 
     def add_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:
-        """Place a fault.
+        """Add a fault to a proxy.
 
-        :raises NotFound: there is no such proxy.
+        :raises NotFound: no proxy has this name.
         :raises Conflict: the proxy has a fault of that name.
+        :raises InvalidInput, Unsupported: as for `put_fault`.
         """
         if self.proxy(proxy).spec.fault(fault.name) is not None:
-            raise Conflict(f"proxy {proxy!r} has a fault {fault.name!r} already; use another name", "name-taken")
+            message = f"the fault {fault.name!r} already exists on proxy {proxy!r}; change it, or use another name"
+            raise Conflict(message, "name-taken")
         self.put_fault(proxy, fault, by)
 
     def put_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:
-        """Place a fault, or change the one of that name and type anew what it holds.
+        """Add a fault, or change the one of that name.
 
-        :raises NotFound: there is no such proxy.
-        :raises InvalidInput: a file that it needs cannot be used; nothing has changed.
-        :raises Unsupported: it asks for a mode that cannot be had here; nothing has changed.
+        :raises NotFound: no proxy has this name.
+        :raises InvalidInput: a file that it needs is unusable; nothing has changed.
+        :raises Unsupported: its type or its mode is not supported on this proxy; nothing has changed.
         """
         running = self.proxy(proxy)
         self.faults.place(running, self.faults.prepare(running, fault), by)
 
     def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
-        """Place a fault on several proxies, or change it there, in one turn of the loop: on all or on none.
+        """Add a fault to several proxies, or change it there, in one turn of the loop: on all of them or on none.
 
-        :raises Unsupported: it asks for a mode that one of them cannot have.
+        :raises InvalidInput: a file that it needs is unusable; nothing has changed.
+        :raises Unsupported: its type or its mode is not supported on one of them; nothing has changed.
         """
         for proxy, prepared in [(proxy, self.faults.prepare(proxy, fault)) for proxy in proxies]:
             self.faults.place(proxy, prepared, by)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
-        """Take a fault away; what it held goes on at once.
+        """Remove a fault and release everything that it holds; return the fault.
 
-        :raises NotFound: there is no such proxy or fault.
+        :raises NotFound: the proxy or the fault does not exist.
         """
         return self.faults.remove(self.proxy(proxy), fault, by)
 
     def heal(self, by: str, proxy: str | None = None, fault: str | None = None) -> list[tuple[str, FaultSpec]]:
-        """Take away every fault and partition, the faults of one proxy, or one of them; answers which faults.
+        """Remove every fault and partition, or the faults of one proxy or name; return each with its proxy's name.
 
-        :raises NotFound: there is no such proxy or fault.
+        :raises NotFound: the proxy or the fault does not exist.
         """
         proxies = self.proxies() if proxy is None else [self.proxy(proxy)]
         if proxy is None and fault is None:
             self.partitions.heal(by)
         return self.faults.heal(proxies, fault, by)
 
-    # ── the end ───────────────────────────────────────────────────────────────────────
+    # ── end ───────────────────────────────────────────────────────────────────────────
 
     async def close(self) -> None:
-        """Close every proxy and connection; within a few seconds, whatever the peers do."""
+        """Close every proxy and connection; this ends within a few seconds, even if peers do not respond."""
         async with self._changing:
             ending = [*self._ending, *self._proxies.values()]
             self.partitions.close()
@@ -388,7 +392,7 @@ class Supervisor:
 
 
 async def _bound_for(spec: ProxySpec, proxy: Proxy, undo: contextlib.ExitStack) -> Listener | None:
-    """Bind a listener for `spec`; `undo` closes it."""
+    """Bind and return a listener for `spec`, which `undo` closes; None if the proxy is disabled."""
     if not spec.enabled:
         return None
     listener = await proxy.bind(spec.listen)

@@ -1,4 +1,4 @@
-"""The data plane's clock in words: wall-clock time is known at the edge alone."""
+"""Convert times of the data plane's clock to dates; wall-clock time is used at the edges only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from chaosproxy.net.timer.scheduler import Clock
 __all__ = ["WallClock"]
 
 _DRIFT_S = 1.0
-"""A wall clock that was set, or a machine that slept, shows as a greater difference than this."""
+"""Seconds of drift; more means that the wall clock was set, or that the machine was suspended."""
 
 
 class WallClock:
-    """Writes times of the data plane's clock as dates, the same time always as the same date."""
+    """Converts times of the data plane's clock to dates; equal times have equal dates, unless the wall clock jumps."""
 
     def __init__(self, clock: Clock, wall: Callable[[], float] = time.time) -> None:
         self._clock, self._wall = clock, wall
@@ -30,5 +30,5 @@ class WallClock:
         return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def age(self, moment: float) -> float:
-        """Return the seconds since then."""
+        """Return the seconds since `moment`."""
         return round(max(0.0, self._clock() - moment), 3)

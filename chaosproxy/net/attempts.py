@@ -45,7 +45,7 @@ _WINDOW = 1.0
 _REMEMBERED = 2048
 """Attempts per proxy whose SYNs are recognised when they are retransmitted."""
 _TWICE = 0.1
-"""Seconds within which a second SYN is no retransmission: a bridge, bond or VLAN and its port show the same packet."""
+"""Seconds within which a second SYN is the same packet, shown by a bridge, bond or VLAN and by its port."""
 _MOST_HOSTS = 1024
 
 logger = logging.getLogger(__name__)

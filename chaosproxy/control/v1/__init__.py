@@ -1,12 +1,16 @@
 """The native REST API, /v1: a set of routes for the control server.
 
-    routes       the table of all: method, path, handler, schemas
-    binding      the routes bound to the running program
-    proxies      handlers of proxies and connections    faults      of faults and heal
-    partitions   of partitions                          nodes       who reaches whom, crash and pause
-    about        status, capabilities, fault types
-    parsing      bodies → desired state                 views       running state → JSON
-    schemas, openapi   the description
+    routes       the table of all routes: method, path, handler, schemas
+    binding      the routes, bound to the running program
+    proxies      handlers for proxies and connections
+    faults       handlers for faults and heal
+    partitions   handlers for partitions
+    nodes        handlers for nodes, crash and pause
+    about        handlers for status, capabilities and fault types
+    parsing      request bodies → desired state
+    views        running state → JSON
+    schemas      JSON Schemas of the bodies
+    openapi      the OpenAPI document
 """
 
 from chaosproxy.control.v1.binding import INDEX, v1_routes

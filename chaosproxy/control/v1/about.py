@@ -1,4 +1,4 @@
-"""/v1/status, /v1/capabilities and /v1/fault-types: the program itself."""
+"""Handlers for /v1/status, /v1/capabilities and /v1/fault-types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes of the native API, bound to the program they speak for."""
+"""The routes of the native API, bound to the running program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INDEX = "/v1/openapi.json"
 
 
 def v1_routes(api: Api) -> Iterator[Route]:
-    """Yield every route of /v1, for `web.make_app`. A GET only reads, so HEAD runs its handler unless it streams."""
+    """Yield every route of /v1, for `web.make_app`. HEAD runs the handler of GET, unless the response is a stream."""
     for route in ROUTES:
         handler = partial(route.handler, api)
         head = handler if route.method == "GET" and not route.streams else None

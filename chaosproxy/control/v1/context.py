@@ -1,4 +1,4 @@
-"""What every handler of the native API is given."""
+"""The context that every handler of the native API gets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from chaosproxy.model import PolicySpec
 __all__ = ["BY", "Api", "Handler"]
 
 BY = "rest"
-"""Who asked, in events."""
+"""The maker of every change by this API, in events and origins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The parts of the running program that the API speaks for."""
+    """The parts of the running program that the handlers use."""
 
     supervisor: Supervisor
     policy: PolicySpec
@@ -29,7 +29,7 @@ class Api:
     """`uvloop` or `asyncio`."""
     started_at: float = field(default_factory=time.monotonic)
     wall: WallClock = field(init=False)
-    """Writes the times of the supervisor's clock."""
+    """Converts times of the supervisor's clock to dates."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "wall", WallClock(self.supervisor.now))  # as dataclasses do where they are frozen

@@ -1,4 +1,4 @@
-"""/v1/proxies/{proxy}/faults, /v1/faults and /v1/heal: faults on one or several running proxies."""
+"""Handlers for /v1/proxies/{proxy}/faults, /v1/faults and /v1/heal: the faults of one or several proxies."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
 
 
 async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
-    """Add one fault to several proxies: to all that the body selects, or to none."""
+    """Add one fault to all proxies that the body selects, or to none of them."""
     body = await read_object(request)
     selection = read_selection(body)
     if selection is None:
-        message = f'no proxies are selected; give one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
+        message = f'no proxies are selected; use one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
         raise InvalidInput([Problem((), "missing", message)])
     proxies = select(selection, api.supervisor.proxies())
     wanted = {key: value for key, value in body.items() if key not in SELECTORS}
@@ -62,8 +62,9 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
 
 
 def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Proxy]) -> None:
-    """
-    :raises InvalidInput: the fault does not fit the protocol of some proxies; names each of them.
+    """Check that the fault fits the protocol of every proxy.
+
+    :raises InvalidInput: it does not; the problems name each of these proxies.
     """
     problems: list[Problem] = []
     for proxy in proxies:
@@ -101,7 +102,7 @@ async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
 
 
 async def heal(api: Api, request: web.Request) -> web.StreamResponse:
-    """Remove every fault and partition, or a part: faults of a proxy or of several, of one name, or a partition."""
+    """Remove every fault and partition, or the faults of some proxies or of one name, or one partition."""
     asked = {**read_query(request, *HEALED), **await read_optional_object(request)}
     problems = [
         Problem((key,), "unknown-key", f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
@@ -109,7 +110,7 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
         if key not in HEALED
     ]
     problems += [
-        Problem((key,), "wrong-type", "is not text; give a name")
+        Problem((key,), "wrong-type", "is not text; use a name")
         for key in _NAMED
         if asked.get(key) is not None and not isinstance(asked[key], str)
     ]
@@ -118,10 +119,10 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     proxy, fault, partition = (None if asked.get(key) is None else str(asked[key]) for key in _NAMED)
     selection = read_selection(asked)
     if partition is not None and (proxy or fault or selection):
-        message = "goes through several proxies; name it alone"
+        message = "cannot be combined with other keys, since a partition cuts several proxies; use it alone"
         raise InvalidInput([Problem(("partition",), "invalid-together", message)])
     if proxy is not None and selection is not None:
-        message = f"not supported together with {', '.join(SELECTORS)}; give one of these four"
+        message = f"cannot be combined with {', '.join(SELECTORS)}; use one of these four"
         raise InvalidInput([Problem(("proxy",), "invalid-together", message)])
     supervisor = api.supervisor
     if partition is not None:
@@ -145,8 +146,8 @@ def _find_fault(proxy: Proxy, name: str) -> FaultSpec:
     fault = proxy.spec.fault(name)
     if fault is None:
         known = [fault.name for fault in proxy.spec.faults]
-        has = f"it has: {', '.join(known[:20])}" if known else "it has none"
-        raise NotFound(f"no fault on {proxy.spec.name!r} is called {name[:100]!r}{nearest(name, known)}; {has}")
+        has = f"known faults: {', '.join(known[:20])}" if known else "it has none"
+        raise NotFound(f"no fault of proxy {proxy.spec.name!r} is called {name[:100]!r}{nearest(name, known)}; {has}")
     return fault
 
 

@@ -1,4 +1,4 @@
-"""/v1/nodes: who can reach whom, and crash and pause, for a node or a single proxy."""
+"""Handlers for /v1/nodes, and for crash and pause of a node or a single proxy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chaosproxy.net.proxy import Proxy
 __all__ = ["crash_node", "crash_proxy", "pause_node", "pause_proxy", "show_nodes"]
 
 FIELDS: dict[Verb, str] = {"crash": "down", "pause": "for"}
-"""What says how long it lasts."""
+"""The key of the body with the duration, by verb."""
 
 
 async def show_nodes(api: Api, request: web.Request) -> web.StreamResponse:
@@ -27,22 +27,22 @@ async def show_nodes(api: Api, request: web.Request) -> web.StreamResponse:
 
 
 async def crash_node(api: Api, request: web.Request) -> web.StreamResponse:
-    """Reset everything to and from a node and refuse it, until it comes back."""
+    """Reset all connections to and from a node, and refuse new ones, until the crash ends."""
     return await _to_node(api, request, "crash")
 
 
 async def pause_node(api: Api, request: web.Request) -> web.StreamResponse:
-    """Hold everything to and from a node, as if its processes were stopped."""
+    """Hold all data to and from a node, as if its processes were stopped."""
     return await _to_node(api, request, "pause")
 
 
 async def crash_proxy(api: Api, request: web.Request) -> web.StreamResponse:
-    """Reset and refuse everything through one proxy, until it comes back."""
+    """Reset all connections through one proxy, and refuse new ones, until the crash ends."""
     return await _to_proxy(api, request, "crash")
 
 
 async def pause_proxy(api: Api, request: web.Request) -> web.StreamResponse:
-    """Hold everything through one proxy, as if its server were stopped."""
+    """Hold all data through one proxy, as if its server were stopped."""
     return await _to_proxy(api, request, "pause")
 
 
@@ -58,7 +58,7 @@ async def _to_proxy(api: Api, request: web.Request, verb: Verb) -> web.StreamRes
 
 
 async def _read_duration(request: web.Request, verb: Verb) -> float | None:
-    """Before anything is looked up: what is there now may be gone when the body has come in."""
+    """Read the duration from the body. Look up proxies after that: they may be removed while the body arrives."""
     read_query(request)
     return duration_from(await read_optional_object(request), FIELDS[verb])
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, from the table of routes and the schemas of the declarations."""
+"""Generate the OpenAPI 3.1 document from the table of routes and the schemas of the declarations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from chaosproxy.control.v1.schemas import Json, components, reference
 __all__ = ["openapi_document"]
 
 ALWAYS_REFUSED = (400, 401, 403)
-"""Bad input, no token, a foreign page or policy: what any route may answer."""
+"""Status codes that any route may respond with: invalid input, a missing token, a foreign page or policy."""
 WITH_BODY_REFUSED = (413, 415)
+"""Status codes that any route with a body may respond with."""
 
 
 def openapi_document() -> Json:
-    """The whole document."""
+    """Return the whole document."""
     paths: dict[str, Json] = {}
     for id, operation in ({route.handler.__name__: route for route in ROUTES} | BESIDE).items():
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(id, operation)

@@ -1,8 +1,13 @@
-"""Request bodies become desired state: the same readers as for YAML, and a few words more.
+"""Parse request bodies to desired state, with the readers that also parse the configuration file.
 
-A proxy's `faults` may be a mapping by name, as in YAML, or a list of objects with `name`,
-as answers have it. What an answer shows and nobody can set (`connections`) is ignored when
-it is sent back.
+The handlers call one function per kind of body. Each returns a spec, or raises InvalidInput with a
+problem for every invalid field. Three things differ from the file:
+
+- A proxy's `faults` may be a mapping by name, as in the file, or a list of objects with `name`, as in
+  responses. Problems have the path as it was sent.
+- Keys of responses that cannot be set, such as `connections`, are ignored, so that a response can be
+  sent back.
+- A fault without a name gets a free one.
 """
 
 from __future__ import annotations
@@ -39,24 +44,24 @@ READ_ONLY_OF_PARTITION = (*READ_ONLY_OF_FAULT, "cut", "proxies", "is_cut", "heal
 
 
 def new_proxy(body: Json) -> ProxySpec:
-    """The proxy a POST asks for.
+    """Return the proxy that the body of a POST describes.
 
-    :raises InvalidInput: with every field that is wrong.
+    :raises InvalidInput: with every invalid field.
     """
     if "name" not in body:
-        message = "name is missing; give the proxy one, such as db-primary"
+        message = "is missing; add it, such as name: db-primary"
         raise InvalidInput([Problem(("name",), "missing", message)])
     return _read(body, read_name(body["name"]))
 
 
 def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
-    """The proxy a PATCH asks for: `patch` merged into what there is (RFC 7396).
+    """Return the proxy after a PATCH: `patch` merged into its present settings (RFC 7396).
 
-    Faults given as a mapping are merged by name, null removes one, and one whose type
-    changes starts anew; a list replaces all of them. A listen address that is the one
-    bound now is no change, though port 0 was asked for.
+    A mapping of faults is merged by name: null removes a fault, and a fault whose type changes keeps no
+    settings. A list of faults replaces all of them. A listen address equal to the bound one changes
+    nothing, even if the settings have port 0.
 
-    :raises InvalidInput: with every field that is wrong.
+    :raises InvalidInput: with every invalid field.
     """
     spec = proxy.spec
     present = write_proxy(spec)
@@ -72,9 +77,9 @@ def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
 
 
 def fault_from(body: Json, name: str, protocol: str) -> FaultSpec:
-    """The fault a body asks for, under `name`.
+    """Return the fault that a body describes, with the name `name`.
 
-    :raises InvalidInput: with every field that is wrong.
+    :raises InvalidInput: with every invalid field.
     """
     problems = Problems()
     fault = read_fault(_settable(body), name, problems, (), protocol)
@@ -84,9 +89,9 @@ def fault_from(body: Json, name: str, protocol: str) -> FaultSpec:
 
 
 def partition_from(body: Json, id: str) -> PartitionSpec:
-    """The partition a body asks for, under `id`; whether its nodes exist is asked when it is added.
+    """Return the partition that a body describes, with the id `id`. The supervisor checks later that its nodes exist.
 
-    :raises InvalidInput: with every field that is wrong.
+    :raises InvalidInput: with every invalid field.
     """
     problems = Problems()
     wanted = {key: value for key, value in body.items() if key not in ("id", *READ_ONLY_OF_PARTITION)}
@@ -97,9 +102,9 @@ def partition_from(body: Json, id: str) -> PartitionSpec:
 
 
 def read_name(value: object, path: Path = ("name",)) -> str:
-    """The name of a proxy or fault.
+    """Return the name of a proxy, a fault or a partition.
 
-    :raises InvalidInput: if it could not stand in a URL's path, a log line and a metric's label.
+    :raises InvalidInput: it cannot be used in the path of a URL, a log line and a metric's label.
     """
     problems = Problems()
     names.read_name(value, problems, path)
@@ -109,9 +114,9 @@ def read_name(value: object, path: Path = ("name",)) -> str:
 
 
 def duration_from(body: Json, field: str) -> float | None:
-    """The one duration that a body may hold, in seconds; None where it does not.
+    """Return the duration under the only key that a body may have, in seconds; None if it is not given.
 
-    :raises InvalidInput: it is none, or the body holds something else.
+    :raises InvalidInput: it is not a duration, or the body has another key.
     """
     problems = [
         Problem((key,), "unknown-key", f"unknown key{nearest(key, (field,))}; known keys: {field}")
@@ -129,23 +134,23 @@ def duration_from(body: Json, field: str) -> float | None:
 
 
 def _settable(fault: Json) -> Json:
-    """What can be set of a fault as an answer shows it, but its name."""
+    """Return the settings of a fault without its name and without keys that cannot be set."""
     return {key: value for key, value in fault.items() if key not in ("name", *READ_ONLY_OF_FAULT)}
 
 
 def same_name(body: Json, name: str) -> str:
-    """`name`, which is also the one in the body, if there is one.
+    """Return `name`, after checking that a name in the body is the same.
 
-    :raises InvalidInput: when they differ.
+    :raises InvalidInput: they differ.
     """
     if body.get("name", name) != name:
-        message = f"{body['name']!r} is not {name!r} of the path; names do not change"
+        message = f"{body['name']!r} differs from the name {name!r} in the path; remove it, since names cannot change"
         raise InvalidInput([Problem(("name",), "immutable", message)])
     return name
 
 
 def free_name(kind: object, taken: Container[str]) -> str:
-    """`latency-1`, or the first such name that is free."""
+    """Return `latency-1`, or the first name of this form that is free."""
     stem = kind if isinstance(kind, str) and kind and kind.isprintable() else "fault"
     number = 1
     while f"{stem[:80]}-{number}" in taken:
@@ -170,7 +175,7 @@ def _read(body: Json, name: str) -> ProxySpec:
 
 
 def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dict[str, int]]:
-    """A list of faults as a mapping by name, and at which index each stood."""
+    """Return a list of faults as a mapping by name, and the index of each in the list."""
     assert isinstance(faults, list)
     named: dict[str, object] = {}
     places: dict[str, int] = {}
@@ -178,7 +183,7 @@ def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dic
     for index, fault in enumerate(faults):
         where: Path = ("faults", index)
         if not isinstance(fault, dict):
-            message = "is not an object; give a fault such as {name: slow, type: latency, delay: 100ms}"
+            message = "is not an object; use a fault such as {name: slow, type: latency, delay: 100ms}"
             problems.add(where, "wrong-type", message)
             continue
         name = fault["name"] if "name" in fault else free_name(fault.get("type"), taken | named.keys())
@@ -188,7 +193,7 @@ def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dic
             _add_all(problems, invalid.problems)
             continue
         if name in named:
-            message = f"{name!r} is taken by the fault at {places[name]}; give another"
+            message = f"{name!r} is already the name of the fault at index {places[name]}; use another name"
             problems.add((*where, "name"), "duplicate", message)
             continue
         named[name] = _settable(fault)
@@ -210,7 +215,7 @@ def _add_all(problems: Problems, found: Iterable[Problem]) -> None:
 
 
 def _as_sent(path: Path, places: dict[str, int]) -> Path:
-    """`faults.slow.delay` as `faults.0.delay` where the faults were sent as a list."""
+    """Return `faults.0.delay` for `faults.slow.delay` if the faults were sent as a list."""
     if len(path) > 1 and path[0] == "faults" and isinstance(path[1], str) and path[1] in places:
         return ("faults", places[path[1]], *path[2:])
     return path

@@ -1,4 +1,4 @@
-"""/v1/partitions: cuts between nodes."""
+"""Handlers for /v1/partitions."""
 
 from __future__ import annotations
 

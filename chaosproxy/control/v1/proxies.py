@@ -1,4 +1,4 @@
-"""/v1/proxies: proxies and their connections."""
+"""Handlers for /v1/proxies and /v1/connections."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ async def close_connection(api: Api, request: web.Request) -> web.StreamResponse
 
 
 def find_proxy(api: Api, name: str) -> Proxy:
-    """The proxy of that name.
+    """Return the proxy of that name.
 
-    :raises NotFound: naming the nearest there is.
+    :raises NotFound: no proxy has this name; the message has the nearest one.
     """
     known = {proxy.spec.name: proxy for proxy in api.supervisor.proxies()}
     if name not in known:
-        has = f"there are: {', '.join(list(known)[:20])}" if known else "there are none yet"
+        has = f"known proxies: {', '.join(list(known)[:20])}" if known else "there are none yet"
         raise NotFound(f"no proxy is called {name[:100]!r}{nearest(name, known)}; {has}")
     return known[name]
 
@@ -106,11 +106,12 @@ def _view(api: Api, proxy: Proxy) -> Json:
 def _find_connection(api: Api, given: str) -> Connection:
     proxy, colon, ordinal = given.rpartition(":")
     if not colon:
-        raise NotFound(f"{given[:100]!r} is no connection's id; GET /v1/connections lists them, such as db-primary:7")
+        message = f"{given[:100]!r} is not the id of a connection, such as db-primary:7"
+        raise NotFound(f"{message}; GET /v1/connections lists the ids")
     for number, connection in find_proxy(api, proxy).connections.items():
         if connection_id(proxy, number) == f"{proxy}:{ordinal}":
             return connection
-    raise NotFound(f"connection {given[:100]!r} is not open; GET /v1/connections lists those that are")
+    raise NotFound(f"connection {given[:100]!r} is not open; GET /v1/connections lists the open ones")
 
 
 def _obey_policy(api: Api, wanted: ProxySpec, present: ProxySpec | None) -> None:

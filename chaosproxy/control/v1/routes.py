@@ -1,4 +1,4 @@
-"""Every route, once: the server and the OpenAPI document are both made from this table."""
+"""The table of all routes, from which the server and the OpenAPI document are made."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Operation:
     path: str
     summary: str
     takes: str | None = None
-    """The component schema of the body, if there is one."""
+    """The component schema of the request's body; None if it has none."""
     needs_body: bool = True
     gives: dict[int, str | None]
-    """The component schema of each good answer, None where it has no body."""
+    """The component schema of each successful response, by status code; None if it has no JSON body."""
     refuses: tuple[int, ...] = ()
-    """Status codes of problems, beside those that every route may answer with."""
+    """Status codes of problems, in addition to those that every route may respond with."""
     has_location: bool = True
-    """A response with status 201 names the address of the new resource."""
+    """True if a response with status 201 has a Location header with the address of the new resource."""
     query: tuple[str, ...] = ()
     media: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route(Operation):
-    """An operation and the handler that carries it out."""
+    """An operation and its handler."""
 
     handler: Handler
     streams: bool = False
-    """The response of a GET has no end, so HEAD must not run the handler."""
+    """True if the response of GET is an endless stream, so that HEAD must not run the handler."""
 
 
 ROUTES = (
@@ -46,7 +46,7 @@ ROUTES = (
     ),
     Route(
         method="POST", path="/v1/proxies", handler=proxies.add_proxy,
-        summary="Add a proxy, its faults with it.", takes="Proxy", gives={201: "Proxy"}, refuses=(409,),
+        summary="Add a proxy with its faults.", takes="Proxy", gives={201: "Proxy"}, refuses=(409,),
     ),
     Route(
         method="GET", path="/v1/proxies/{proxy}", handler=proxies.show_proxy,
@@ -67,7 +67,7 @@ ROUTES = (
     ),
     Route(
         method="POST", path="/v1/proxies/{proxy}/faults", handler=faults.add_fault,
-        summary="Add a fault; without a name it is given one.", takes="Fault", gives={201: "Fault"},
+        summary="Add a fault; without a name, it gets a free one.", takes="Fault", gives={201: "Fault"},
         refuses=(404, 409),
     ),
     Route(
@@ -81,17 +81,17 @@ ROUTES = (
     ),
     Route(
         method="DELETE", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.remove_fault,
-        summary="Remove a fault; what it held is released.", gives={204: None}, refuses=(404,),
+        summary="Remove a fault and release everything that it holds.", gives={204: None}, refuses=(404,),
     ),
     Route(
         method="POST", path="/v1/faults", handler=faults.add_faults,
-        summary="Add one fault to several proxies, selected by `proxies`, `service` or `node`: to all or to none.",
+        summary="Add one fault to several proxies, selected by `proxies`, `service` or `node`: to all or none.",
         takes="FaultsRequest", gives={201: "FaultsAnswer"}, refuses=(404, 409), has_location=False,
     ),
     Route(
         method="POST", path="/v1/heal", handler=faults.heal,
-        summary="Remove every fault and partition, or the faults of some proxies, or one.", takes="HealRequest",
-        needs_body=False, gives={200: "HealAnswer"}, refuses=(404,), query=faults.HEALED,
+        summary="Remove every fault and partition, or the faults of some proxies, or one partition.",
+        takes="HealRequest", needs_body=False, gives={200: "HealAnswer"}, refuses=(404,), query=faults.HEALED,
     ),
     Route(
         method="GET", path="/v1/partitions", handler=partitions.list_partitions,
@@ -99,7 +99,7 @@ ROUTES = (
     ),
     Route(
         method="POST", path="/v1/partitions", handler=partitions.add_partition,
-        summary="Cut nodes off from each other, on all their proxies at once.", takes="PartitionRequest",
+        summary="Cut nodes off from each other, on all proxies between them at once.", takes="PartitionRequest",
         gives={201: "Partition"}, refuses=(409,),
     ),
     Route(
@@ -108,35 +108,35 @@ ROUTES = (
     ),
     Route(
         method="DELETE", path="/v1/partitions/{partition}", handler=partitions.remove_partition,
-        summary="Heal a partition; what others cut stays cut.", gives={204: None}, refuses=(404,),
+        summary="Heal a partition; proxies that others cut stay cut.", gives={204: None}, refuses=(404,),
     ),
     Route(
         method="GET", path="/v1/nodes", handler=nodes.show_nodes,
-        summary="Who there is, and who can reach whom now.", gives={200: "Nodes"},
+        summary="List nodes, and which of them can reach each other now.", gives={200: "Nodes"},
     ),
     Route(
         method="POST", path="/v1/nodes/{node}/crash", handler=nodes.crash_node,
-        summary="Reset and refuse everything to and from a node; `down` says for how long.", takes="CrashRequest",
+        summary="Reset and refuse all connections to and from a node; `down` is the duration.", takes="CrashRequest",
         needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
     ),
     Route(
         method="POST", path="/v1/nodes/{node}/pause", handler=nodes.pause_node,
-        summary="Hold everything to and from a node; `for` says for how long.", takes="PauseRequest",
+        summary="Hold all data to and from a node; `for` is the duration.", takes="PauseRequest",
         needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
     ),
     Route(
         method="POST", path="/v1/proxies/{proxy}/crash", handler=nodes.crash_proxy,
-        summary="Reset and refuse everything through a proxy; `down` says for how long.", takes="CrashRequest",
+        summary="Reset and refuse all connections through a proxy; `down` is the duration.", takes="CrashRequest",
         needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
     ),
     Route(
         method="POST", path="/v1/proxies/{proxy}/pause", handler=nodes.pause_proxy,
-        summary="Hold everything through a proxy; `for` says for how long.", takes="PauseRequest",
+        summary="Hold all data through a proxy; `for` is the duration.", takes="PauseRequest",
         needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
     ),
     Route(
         method="GET", path="/v1/capabilities", handler=about.show_capabilities,
-        summary="What this machine's kernel allows, and how to get what it does not.", gives={200: "Capabilities"},
+        summary="List kernel features, and how to get those that are not available.", gives={200: "Capabilities"},
     ),
     Route(
         method="GET", path="/v1/connections", handler=proxies.list_connections,
@@ -153,7 +153,7 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/status", handler=about.show_status,
-        summary="What runs: version, seed, proxies, connections, faults.", gives={200: "Status"},
+        summary="Show everything that runs: version, seed, proxies, connections, faults.", gives={200: "Status"},
     ),
 )  # fmt: skip
 
@@ -162,11 +162,11 @@ BESIDE = {
         method="GET", path="/metrics", summary="Prometheus metrics.", gives={200: None}, media="text/plain",
     ),
     "show_health": Operation(
-        method="GET", path="/healthz", summary="Whether the process answers.", gives={200: "Health"},
+        method="GET", path="/healthz", summary="Check that the process responds.", gives={200: "Health"},
     ),
     "show_readiness": Operation(
-        method="GET", path="/readyz", summary="Whether every enabled proxy listens.",
+        method="GET", path="/readyz", summary="Check that every enabled proxy listens.",
         gives={200: "Readiness", 503: "Readiness"},
     ),
 }  # fmt: skip
-"""The server's own routes by operation id, which stand beside those of /v1 and are described with them."""
+"""The operations of the server itself, by operation id; the document describes them together with those of /v1."""

@@ -1,4 +1,13 @@
-"""JSON Schema (2020-12) of every body the API takes or gives, from the declarations themselves."""
+"""The JSON Schema (2020-12) of every request and response body, generated from the declarations.
+
+`components` returns all schemas by name, and `control.v1.openapi` puts them into the document. The
+settings of proxies, partitions and fault types come from the same declarations that parse them. All
+other schemas are written here; those of responses describe the results of `control.v1.views`.
+
+- A setting that is not required may be null, which stands for its default.
+- Keys of a response that cannot be set are marked `readOnly`. They are accepted in a request and
+  ignored, so that a response can be sent back.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +43,12 @@ def _list(items: Json) -> Json:
 
 
 def _object(**properties: Json) -> Json:
-    """An object that has all these properties and no others."""
+    """Return the schema of an object that has all these properties and no others."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _and_perhaps(optional: Json, schema: Json) -> Json:
-    """An object that may have these properties, too."""
+    """Return the schema of an object that may have these additional properties."""
     return {**schema, "properties": {**schema["properties"], **optional}}
 
 
@@ -50,12 +59,12 @@ _MODE_FOUND: Json = {
     "effective_mode": {"enum": ["packet", "stream", "mixed", None], "readOnly": True},
     "mode_reason": {**_nullable(TEXT), "readOnly": True},
 }
-"""What `mode: auto` has become, and why it became stream."""
+"""The resolved mode of `mode: auto`, and the reason why it became stream."""
 _VISIBILITY: Json = {
     "attempts_visible": {"type": "boolean", "readOnly": True},
     "attempts_reason": {**_nullable(TEXT), "readOnly": True},
 }
-"""Whether connection attempts that a fault hides are seen all the same, and why they are not."""
+"""Whether connection attempts that a fault hides are visible, and the reason if they are not."""
 
 
 _ORIGIN: Json = {
@@ -63,16 +72,16 @@ _ORIGIN: Json = {
     "since": {**TEXT, "format": "date-time", "readOnly": True},
     "age_s": {**SECONDS, "readOnly": True},
 }
-"""Who made it, and when."""
+"""The maker, and the time at which it was made."""
 
 
 def reference(name: str) -> Json:
-    """A reference to one of the components."""
+    """Return a reference to one of the components."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def components() -> dict[str, Json]:
-    """Every named schema."""
+    """Return every named schema."""
     return {
         "Proxy": _proxy(required=("name", "listen", "upstream")),
         "ProxyPatch": _proxy(required=()),
@@ -155,7 +164,7 @@ def components() -> dict[str, Json]:
 
 
 def fault_schema(kind: str) -> Json:
-    """A fault of one type: its placement and parameters side by side."""
+    """Return the schema of a fault of one type: its placement and its parameters in one object."""
     parameters, placement = struct_schema(FAULT_TYPES[kind]), placement_schema(FAULT_TYPES[kind])
     properties = {
         "type": {"const": kind},
@@ -171,7 +180,7 @@ def fault_schema(kind: str) -> Json:
 
 
 def _with_selectors(schema: Json) -> Json:
-    """The same object, which may also select proxies."""
+    """Return the schema of the same object, which may also have the keys of a selection."""
     selectors = {name: kind.schema() for name, kind in SELECTORS.items()}
     return {**schema, "properties": {**schema["properties"], **selectors}}
 
@@ -192,7 +201,7 @@ def _proxy(required: Iterable[str]) -> Json:
 
 
 def _partition(answered: bool) -> Json:
-    """What a POST takes; and what is answered, which can be sent back: what nobody can set is ignored then."""
+    """Return the schema of a partition: in a response if `answered`, else in a request."""
     struct = struct_schema(PartitionSpec)
     properties = {
         "id": _nullable(NAME),
@@ -222,11 +231,11 @@ def _map(items: Json) -> Json:
 
 
 def _optional_nullable(struct: Json) -> Json:
-    """A struct's properties, where null stands for the default."""
+    """Return the properties of a struct; those that are not required may be null."""
     required = struct["required"]
     return {name: one if name in required else _nullable(one) for name, one in struct["properties"].items()}
 
 
 def _title(kind: str) -> str:
-    """`slow_close` → `SlowCloseFault`."""
+    """Return the name of a fault type's schema: `slow_close` → `SlowCloseFault`."""
     return "".join(word.capitalize() for word in kind.split("_")) + "Fault"

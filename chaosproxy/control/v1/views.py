@@ -1,4 +1,4 @@
-"""The status of what runs, as JSON. What is answered can be sent back: settings carry their units."""
+"""Convert the running state to JSON. Settings have their units, so that a response can be sent back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def proxy_view(proxy: ProxyStatus, wall: WallClock) -> Json:
-    """A proxy: every setting, the address it is bound to, and its faults."""
+    """Return a proxy: every setting, the address it is bound to, and its faults."""
     spec = proxy.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(ProxySpec)}
     return {
@@ -47,7 +47,7 @@ def proxy_view(proxy: ProxyStatus, wall: WallClock) -> Json:
 
 
 def fault_view(fault: FaultStatus, wall: WallClock) -> Json:
-    """A fault: its placement with what is default filled in, its parameters, and what `mode: auto` has become."""
+    """Return a fault: its placement including defaults, its parameters, and its resolved mode."""
     spec, placement = fault.spec, fault.spec.placement
     filled: Json = {"direction": placement.direction, "ttl": None}
     if not spec.settings.at_listener:
@@ -61,7 +61,7 @@ def fault_view(fault: FaultStatus, wall: WallClock) -> Json:
 
 
 def origin_view(origin: Origin, wall: WallClock) -> Json:
-    """Who made a proxy, a fault or a partition, and when."""
+    """Return the maker and the age of a proxy, a fault or a partition."""
     return {"by": origin.by, "since": wall.date(origin.since), "age_s": wall.age(origin.since)}
 
 
@@ -72,7 +72,7 @@ def faults_view(name: str, placed: Iterable[tuple[str, FaultStatus]], wall: Wall
 
 
 def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
-    """A partition: every setting, what it cuts, and how it acts on each of the proxies."""
+    """Return a partition: every setting, the pairs that it cuts, and its mode on each proxy."""
     spec = partition.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(PartitionSpec)}
     age = wall.age(partition.origin.since)
@@ -94,7 +94,7 @@ def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
 
 
 def nodes_view(proxies: Sequence[ProxyStatus]) -> Json:
-    """Who there is, and whether what one sends reaches the other now."""
+    """Return every node, and whether data from each reaches each other one now."""
     return {
         "nodes": [
             {"name": node.name, "state": node.state, "serves": list(node.serves), "uses": list(node.uses)}
@@ -105,7 +105,7 @@ def nodes_view(proxies: Sequence[ProxyStatus]) -> Json:
 
 
 def verb_view(fault: FaultSpec, placed: Sequence[tuple[str, FaultStatus]]) -> Json:
-    """What a crash or a pause has put where."""
+    """Return the fault that a crash or a pause has added, and its proxies."""
     ttl = None if fault.placement.ttl is None else format_duration(fault.placement.ttl)
     obstacles = [one.attempts_obstacle for _, one in placed if one.attempts_obstacle is not None]
     view: Json = {"fault": fault.name, "type": fault.type, "ttl": ttl, "proxies": [proxy for proxy, _ in placed]}
@@ -113,17 +113,17 @@ def verb_view(fault: FaultSpec, placed: Sequence[tuple[str, FaultStatus]]) -> Js
 
 
 def capabilities_view(capabilities: Iterable[Capability]) -> Json:
-    """What this machine allows, and how to get what it does not."""
+    """Return the kernel features, and how to get those that are not available."""
     return {"capabilities": [one.view() for one in capabilities]}
 
 
 def connection_id(proxy: str, ordinal: int) -> str:
-    """`<proxy>:<ordinal>`; a proxy's name may itself hold colons, an ordinal does not."""
+    """Return `<proxy>:<ordinal>`; the name of a proxy may contain colons, an ordinal does not."""
     return f"{proxy}:{ordinal}"
 
 
 def connection_view(connection: ConnectionStatus) -> Json:
-    """An open connection and what it has carried; times in seconds, sizes in bytes."""
+    """Return an open connection; times in seconds, sizes in bytes."""
     return {
         "id": connection_id(connection.proxy, connection.ordinal),
         "proxy": connection.proxy,
@@ -140,7 +140,7 @@ def connection_view(connection: ConnectionStatus) -> Json:
 
 
 def status_view(status: Status, wall: WallClock) -> Json:
-    """What runs: every proxy with what it is bound to, how much there is of everything, and what the kernel allows."""
+    """Return everything that runs: proxies with their addresses, numbers of connections and faults, kernel features."""
     return {
         **capabilities_view(status.capabilities),
         "partitions": [one.spec.id for one in status.partitions],
@@ -151,7 +151,7 @@ def status_view(status: Status, wall: WallClock) -> Json:
 
 
 def fault_type_view(fault: type[Fault]) -> Json:
-    """A fault type and the JSON Schema of a fault of that type."""
+    """Return a fault type, and the JSON Schema of a fault of that type."""
     return {
         "type": fault.type,
         "depth": fault.depth,

@@ -1,10 +1,12 @@
-"""The control server: one HTTP server that sets of routes share. It knows none of the APIs.
+"""The control server: one HTTP server for several sets of routes. It does not depend on any API.
 
-    app        guards and problem documents around the routes it is given
+    app        the application: routes, guards and problem documents
     route      one method on one path
     server     binds the application to an address
-    guards     token, foreign pages                 body     strict JSON and queries
-    problem    errors → RFC 9457 documents          health   /healthz, /readyz
+    guards     checks of the token and of the requesting page
+    body       strict parsing of JSON bodies and queries
+    problem    errors → RFC 9457 documents
+    health     /healthz and /readyz
     metrics    /metrics
 """
 

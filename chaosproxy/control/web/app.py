@@ -1,4 +1,4 @@
-"""The application: guards and problem documents around sets of routes."""
+"""The application: several sets of routes, with guards and problem documents around them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 def make_app(*sets: Iterable[Route], control: ControlSpec, index: str) -> web.Application:
-    """Return the application that serves every route of `sets`, for `listening`.
+    """Return the application with every route of `sets`, for `listening`.
 
-    `index` is the path of a description of them, which the problem document of an unknown path names.
+    `index` is the path of the document that describes the routes; the problem document for an unknown path names it.
     """
     if not is_loopback(control.listen):
-        protection = "with a token" if control.token else "without a token: anybody who reaches it can break things"
-        logger.warning("the control API listens on %s, beyond this machine, %s", control.listen, protection)
+        protection = "with a token" if control.token else "without a token: each client that reaches it has control"
+        logger.warning("the control API on %s can be reached from other machines, %s", control.listen, protection)
     app = web.Application(
         client_max_size=MAX_BODY,
         middlewares=[answer_problems(index), guard_browser(control), guard_token(control.token)],
@@ -40,7 +40,7 @@ def make_app(*sets: Iterable[Route], control: ControlSpec, index: str) -> web.Ap
 
 
 def _head_without(route: Route) -> Handler:
-    """Answer HEAD without running the route's handler."""
+    """Return a handler for HEAD that does not run the route's own."""
 
     async def answer(_request: web.Request) -> web.StreamResponse:
         return headers_only(route.media)

@@ -1,8 +1,7 @@
-"""What a request carries: its JSON body and its query, read strictly.
+"""Parse the JSON body and the query of a request, strictly.
 
-JSON is read as RFC 7493 (I-JSON) has it: no key twice, no NaN or Infinity, no number
-beyond what a double holds exactly, no lone surrogates. What could be read in two ways is
-refused rather than guessed.
+JSON must conform to RFC 7493 (I-JSON): no duplicate keys, no NaN or Infinity, no integer beyond
+±2^53, no lone surrogates. Ambiguous input is refused, since any reading of it would be a guess.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from chaosproxy.errors import InvalidInput, Problem
 __all__ = ["MAX_BODY", "read_object", "read_optional_object", "read_query"]
 
 MAX_BODY = 2**20
-"""Bytes; aiohttp refuses more with 413."""
+"""The most bytes in a body; aiohttp refuses more with 413."""
 MAX_MEMBERS = 2_000
-"""Object members in one body: looking for the nearest name of that many unknown ones takes about 0.1 s."""
+"""The most object members in one body: finding the nearest names for this many unknown keys takes about 0.1 s."""
 MAX_KEY = 200
-"""Characters in a key, which is a name or a field."""
+"""The most characters in a key, which is a name or a field."""
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 
 Json = dict[str, object]
 
 
 async def read_object(request: web.Request) -> Json:
-    """The JSON object in the body.
+    """Return the JSON object in the body.
 
-    :raises Refused: 400 if it is none, 413 if it is too large, 415 if it is said to be something else.
+    :raises Refused: 400 if it is not a JSON object, 413 if it is too large, 415 if its Content-Type is not JSON.
     """
     body = await request.read()
     if not body:
@@ -45,31 +44,31 @@ async def read_object(request: web.Request) -> Json:
         raise Refused(415, "Unsupported media type", "unsupported-media-type", detail)
     value = _parse(body)
     if not isinstance(value, dict):
-        raise Refused(400, "Invalid input", "wrong-type", f"the body is JSON, but {_word(value)}; send an object")
+        raise Refused(400, "Invalid input", "wrong-type", f"the body is {_word(value)}; send a JSON object")
     return value
 
 
 async def read_optional_object(request: web.Request) -> Json:
-    """The JSON object in the body, or an empty one where there is no body.
+    """Return the JSON object in the body; an empty one if the body is empty.
 
-    :raises Refused: as `read_object`.
+    :raises Refused: as for `read_object`.
     """
     return await read_object(request) if await request.read() else {}
 
 
 def read_query(request: web.Request, *known: str) -> dict[str, str]:
-    """The query's parameters.
+    """Return the parameters of the query.
 
-    :raises InvalidInput: naming those that are unknown or given twice.
+    :raises InvalidInput: some are unknown or given twice.
     """
     problems = []
     for key in dict.fromkeys(request.query):
         if key not in known:
-            has = f"known: {', '.join(known)}" if known else "there are none here"
+            has = f"known: {', '.join(known)}" if known else "this path takes none"
             message = f"unknown query parameter{nearest(key, known)}; {has}"
             problems.append(Problem((key,), "unknown-key", message))
         elif len(request.query.getall(key)) > 1:
-            problems.append(Problem((key,), "duplicate", "is given twice; give it once"))
+            problems.append(Problem((key,), "duplicate", "is given twice; use it once"))
     if problems:
         raise InvalidInput(problems)
     return dict(request.query)
@@ -82,14 +81,14 @@ def _parse(body: bytes) -> object:
         nonlocal members
         members += len(pairs)
         if members > MAX_MEMBERS:
-            raise ValueError(f"it has more than {MAX_MEMBERS} members")
+            raise ValueError(f"it has more than {MAX_MEMBERS} members; send fewer")
         found = dict(pairs)
         if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in found if keys.count(key) > 1)
-            raise ValueError(f"the key {twice[:MAX_KEY]!r} is given twice in one object")
+            raise ValueError(f"the key {twice[:MAX_KEY]!r} is given twice in one object; use it once")
         if any(len(key) > MAX_KEY for key in found):
-            raise ValueError(f"a key is longer than {MAX_KEY} characters")
+            raise ValueError(f"a key is longer than {MAX_KEY} characters; use a shorter one")
         return found
 
     try:
@@ -102,19 +101,20 @@ def _parse(body: bytes) -> object:
         )
         json.dumps(value, ensure_ascii=False).encode()  # raises on lone surrogates
     except RecursionError:
-        raise Refused(400, "Malformed JSON", "not-json", "the body is nested too deeply") from None
+        raise Refused(400, "Malformed JSON", "not-json", "the body is nested too deeply; use fewer levels") from None
     except UnicodeEncodeError:
-        detail = "a text holds half of a surrogate pair; send whole characters"
+        detail = "a string contains a lone surrogate; send whole characters"
         raise Refused(400, "Malformed JSON", "not-json", detail) from None
     except UnicodeDecodeError as error:
-        raise Refused(400, "Malformed JSON", "not-json", f"the body is not UTF-8 at byte {error.start}") from None
+        detail = f"the body is not UTF-8 at byte {error.start}; send UTF-8"
+        raise Refused(400, "Malformed JSON", "not-json", detail) from None
     except ValueError as error:
         raise Refused(400, "Malformed JSON", "not-json", f"the body is not usable JSON: {error}") from None
     return value
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _finite(text: str) -> float:
@@ -131,4 +131,4 @@ def _exact(text: str) -> int:
 
 def _word(value: object) -> str:
     words = {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
-    return f"it is {words.get(type(value), 'null')}"
+    return words.get(type(value), "null")

@@ -1,8 +1,8 @@
-"""Who may call: a token, and no foreign page through somebody's browser.
+"""Guards that refuse requests without the token, and requests that a foreign web page makes a browser send.
 
-A control API on loopback is reachable from any page that a browser on this machine shows.
-Such a request carries `Origin` or `Sec-Fetch-Site` (Fetch Metadata Request Headers, W3C),
-and after DNS rebinding a foreign name in `Host`; each of these is refused.
+Any page in a browser on this machine can send requests to a control API on loopback. Such a request has
+an `Origin` or `Sec-Fetch-Site` header (Fetch Metadata Request Headers, W3C), or, after DNS rebinding, a
+foreign name in `Host`. Each of these is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["guard_browser", "guard_token", "is_loopback"]
 
 
 def is_loopback(address: Address) -> bool:
-    """Only this machine can connect to it."""
+    """Return whether only this machine can connect to the address."""
     if address.is_unix or address.host == "localhost":
         return True
     try:
@@ -32,16 +32,16 @@ def is_loopback(address: Address) -> bool:
 
 
 def guard_token(token: str | None) -> Middleware:
-    """Ask for `Authorization: Bearer <token>` (RFC 6750); without a token asked for, let everybody in."""
+    """Return a guard that requires `Authorization: Bearer <token>` (RFC 6750), or nothing if `token` is empty."""
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
         if token and request.path not in OPEN_PATHS:
             scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-            # Compared as bytes and in constant time, so that an answer's time tells nothing of the token.
+            # Compared as bytes and in constant time, so that the time of a response reveals nothing about the token.
             same = hmac.compare_digest(_octets(given.strip()), _octets(token))
             if scheme.lower() != "bearer" or not same:
-                detail = "this control API asks for a token; send it as Authorization: Bearer <token>"
+                detail = "the token is missing or wrong; send it as Authorization: Bearer <token>"
                 raise Refused(401, "Unauthorized", "unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})
         return await handler(request)
 
@@ -49,7 +49,7 @@ def guard_token(token: str | None) -> Middleware:
 
 
 def guard_browser(control: ControlSpec) -> Middleware:
-    """Refuse what a page of another origin makes a browser send."""
+    """Return a guard that refuses requests from web pages of another origin."""
     checks_host = is_loopback(control.listen) and not control.listen.is_unix
 
     @web.middleware
@@ -60,14 +60,14 @@ def guard_browser(control: ControlSpec) -> Middleware:
                 403,
                 "Foreign host",
                 "foreign-host",
-                f"the Host header names {host[:100]!r}; reach the control API by an IP address or as localhost",
+                f"the Host header names {host[:100]!r}; use an IP address or localhost in the URL",
             )
         if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-            detail = "a page of another site made this request; only its own pages may"
+            detail = "a web page of another site sent this request; only pages of the control API's own origin may"
             raise Refused(403, "Foreign page", "foreign-page", detail)
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and not _same_origin(origin, host or ""):
-            detail = f"the page at {origin[:100]!r} made this request; only its own may"
+            detail = f"a web page of {origin[:100]!r} sent this request; only pages of the control API's own origin may"
             raise Refused(403, "Foreign page", "foreign-page", detail)
         return await handler(request)
 

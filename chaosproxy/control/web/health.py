@@ -1,4 +1,4 @@
-"""/healthz and /readyz: whether the process answers, and whether every listener is bound."""
+"""The routes /healthz (the process responds) and /readyz (every listener is bound)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from chaosproxy.control.web.route import Route
 __all__ = ["OPEN_PATHS", "health_routes"]
 
 OPEN_PATHS = ("/healthz", "/readyz")
-"""Probes carry no token."""
+"""Paths that need no token, since probes send none."""
 
 
 def health_routes(waiting_for: Callable[[], Sequence[str]]) -> list[Route]:
-    """Return both routes; `waiting_for` names what is not bound yet, and is empty once all is ready."""
+    """Return both routes; `waiting_for` returns the names of proxies that are not bound yet."""
 
     async def show_health(_request: web.Request) -> web.StreamResponse:
         return web.json_response({"status": "alive"})

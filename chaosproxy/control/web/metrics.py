@@ -1,4 +1,4 @@
-"""/metrics: a Prometheus registry, in the format that the scraper asks for."""
+"""The route /metrics, which shows a Prometheus registry in the format that the scraper accepts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["metrics_routes"]
 
 
 def metrics_routes(registry: CollectorRegistry) -> list[Route]:
-    """Return the route of /metrics: Prometheus' text format, or OpenMetrics where the scraper asks for it."""
+    """Return the route /metrics: Prometheus' text format, or OpenMetrics if the scraper accepts it."""
 
     async def show_metrics(request: web.Request) -> web.StreamResponse:
         encode, media = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=encode(registry), headers={hdrs.CONTENT_TYPE: media})
 
     async def show_media(request: web.Request) -> web.StreamResponse:
-        """Collecting asks the kernel about every filter and many sockets: HEAD spares that, and gives no length."""
+        """Respond to HEAD without collecting: that would query the kernel. So no length is given."""
         _, media = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
         return headers_only(media)
 

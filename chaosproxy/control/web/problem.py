@@ -1,7 +1,7 @@
-"""Errors as answers: RFC 9457 problem details, and the one table of HTTP status codes.
+"""Convert exceptions to RFC 9457 problem details, with the only table of HTTP status codes.
 
-Whatever a handler raises becomes `application/problem+json` here; only a defect of ours
-becomes a 500, and it is logged with its traceback.
+Every exception of a handler becomes a response of type `application/problem+json`. An exception that is
+not in the table is a defect of chaosproxy: it becomes a 500, and is logged with its traceback.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Refused", "answer_problems", "note_begun", "problem_response"]
 logger = logging.getLogger(__name__)
 
 _begun: ContextVar[list[web.StreamResponse]] = ContextVar("begun")
-"""The response that the request at hand has begun to send; empty before."""
+"""The response that the current request has begun to send; empty before."""
 
 STATUS: dict[type[ChaosproxyError], tuple[int, str]] = {
     InvalidInput: (400, "Invalid input"),
@@ -40,10 +40,11 @@ STATUS: dict[type[ChaosproxyError], tuple[int, str]] = {
     Conflict: (409, "Conflict"),
     CannotListen: (409, "Cannot listen"),
 }
+"""Status code and title of each exception."""
 
 
 _HTTP_CODES: dict[int, Code] = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-"""Codes of the requests that aiohttp itself refuses."""
+"""Codes for requests that aiohttp itself refuses, by status code."""
 
 
 class Refused(Exception):
@@ -76,7 +77,7 @@ def problem_response(
     errors: Iterable[Problem] = (),
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """An answer that says what is wrong; `errors` names the fields."""
+    """Return a problem document; `errors` are the invalid fields."""
     body: dict[str, object] = {
         "type": "urn:chaosproxy:problem:" + title.lower().replace(" ", "-"),
         "title": title,
@@ -92,10 +93,10 @@ def problem_response(
 
 
 def answer_problems(index: str) -> Middleware:
-    """Turn whatever a handler raises into a problem document; `index` is the path that a 404 names.
+    """Return a middleware that converts exceptions to problem documents; `index` is the path that a 404 names.
 
-    Once a handler has begun to send its response, no other can follow: the connection is
-    then cut, so that the client does not take the response for a whole one.
+    If a handler fails after it has begun to send its response, no other response can follow. The connection
+    is then aborted, so that the client does not regard the response as complete.
     """
 
     @web.middleware
@@ -107,7 +108,7 @@ def answer_problems(index: str) -> Middleware:
         except Exception as error:
             if not begun:
                 return _problem_of(request, error, index)
-            if not isinstance(error, ConnectionError):  # which is a client that has left
+            if not isinstance(error, ConnectionError):  # a ConnectionError means that the client has left
                 logger.exception("a defect: %s %s failed during its response", request.method, request.path)
             if request.transport is not None:
                 request.transport.abort()
@@ -135,7 +136,7 @@ def _problem_of(request: web.Request, error: Exception, index: str) -> web.Respo
             return _http_problem(request, error, index)
         case _:
             logger.error("a defect: %s %s failed", request.method, request.path, exc_info=error)
-            detail = "a defect of chaosproxy; its log has the traceback"
+            detail = "the request failed because of a defect in chaosproxy; the log has the traceback"
             return problem_response(500, "Internal error", "internal-error", detail)
 
 
@@ -144,15 +145,15 @@ def _status_of(error: ChaosproxyError) -> tuple[int, str]:
 
 
 def _http_problem(request: web.Request, error: web.HTTPException, index: str) -> web.Response:
-    """What aiohttp itself refuses, in our form."""
+    """Return the problem document for a request that aiohttp itself refuses."""
     headers: dict[str, str] = {}
     detail = error.text or error.reason
     if isinstance(error, web.HTTPMethodNotAllowed):
         headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
-        detail = f"{request.method} is not possible on {request.path}; use {headers[hdrs.ALLOW]}"
+        detail = f"{request.method} is not allowed on {request.path}; use {headers[hdrs.ALLOW]}"
     elif isinstance(error, web.HTTPRequestEntityTooLarge):
         detail = f"the body is larger than {request.client_max_size} bytes; send less"
     elif isinstance(error, web.HTTPNotFound):
-        detail = f"there is nothing at {request.path}; GET {index} lists what there is"
+        detail = f"the path {request.path} does not exist; GET {index} lists the paths"
     title = HTTPStatus(error.status).phrase.capitalize()
     return problem_response(error.status, title, _HTTP_CODES.get(error.status, "bad-request"), detail, headers=headers)

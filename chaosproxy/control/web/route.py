@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 __all__ = ["Handler", "Route", "headers_only"]
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-"""Returns a response: one made already, or one that the handler has prepared and written itself (a stream)."""
+"""A function that returns a complete response, or one that it has prepared and written itself (a stream)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +20,14 @@ class Route:
 
     method: str
     path: str
-    """As aiohttp reads it: `/v1/proxies/{proxy}`."""
+    """The path, in the syntax of aiohttp: `/v1/proxies/{proxy}`."""
     handler: Handler
     head: Handler | None = None
-    """Answers HEAD where the method is GET; it must only read. Without it, HEAD is answered from `media` alone."""
+    """The handler for HEAD if the method is GET; it must only read. If it is None, the response has only `media`."""
     media: str = "application/json"
-    """The Content-Type of a HEAD response that no handler makes."""
+    """The Content-Type of a HEAD response without a handler."""
 
 
 def headers_only(media: str) -> web.StreamResponse:
-    """Return a HEAD response that gives the media type, and no length since no body was made."""
+    """Return a HEAD response with the media type and without a length, since no body was made."""
     return web.StreamResponse(headers={hdrs.CONTENT_TYPE: media})

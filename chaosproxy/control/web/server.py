@@ -1,4 +1,4 @@
-"""Binds the application to the control address."""
+"""Serve the application on the control address."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from chaosproxy.model import Address
 __all__ = ["listening"]
 
 _SHUTDOWN_S = 1.0
-"""How long requests under way may take once the server stops."""
+"""Seconds that requests have to complete after the server has stopped."""
 
 
 @asynccontextmanager
 async def listening(app: web.Application, address: Address) -> AsyncIterator[Address]:
-    """Serve `app` until the block ends; yields the address with its real port.
+    """Serve `app` until the block ends; yield the address with its real port.
 
     :raises CannotListen: the address could not be bound.
     """

@@ -148,7 +148,7 @@ def _rule(drop: Drop) -> list[Instruction]:
     if not drop.spare_acks:
         return lose
     return [
-        # A packet with SYN, FIN or RST is no bare acknowledgement,
+        # A packet with SYN, FIN or RST is not a bare acknowledgement,
         Instruction(_LD_B_ABS, 0, 0, _FLAGS),
         Instruction(_JSET_K, 6, 0, _FIN_SYN_RST),
         # nor is a packet that is longer than its header: the data offset counts words of four bytes.

@@ -129,7 +129,7 @@ _INFO_BYTES = 104
 def tcp_info(sock: Options) -> TcpInfo | None:
     """Return the kernel's statistics of a TCP socket; None if the kernel's struct is too short.
 
-    :raises OSError: the socket is closed, or is no TCP socket.
+    :raises OSError: the socket is closed, or is not a TCP socket.
     """
     return read_tcp_info(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256))
 

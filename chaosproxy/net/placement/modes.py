@@ -33,7 +33,7 @@ def resolve_mode(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Re
     settings = fault.settings
     if settings.needs_listen_tls and proxy.listen_tls is None:
         raise Unsupported(
-            f"{fault.type} acts on TLS with clients, and proxy {proxy.name!r} speaks none; give the proxy listen_tls"
+            f"{fault.type} acts on TLS with clients, which proxy {proxy.name!r} does not use; add listen_tls to it"
         )
     if settings.in_kernel is None:
         return ResolvedMode(settings)

@@ -110,7 +110,7 @@ class Listener:
             self._change(state)
 
     def is_filler(self, client: tuple[str, int]) -> bool:
-        """Whether that is the address of a connection of ours that keeps a backlog full."""
+        """Return whether this is the address of a filler."""
         return any(isinstance(one, tuple) and one[:2] == client for one in self._filler_addresses)
 
     def _refuse(self) -> None:

@@ -45,7 +45,7 @@ def faulty_context(tls: ListenTls, how: Handshake) -> ssl.SSLContext:
     begins, ends = now - timedelta(hours=1), right.not_valid_after_utc
     match how:
         case "unknown_ca":
-            unknown = Authority.new("chaosproxy: nobody trusts this CA", now)
+            unknown = Authority.new("chaosproxy: no client trusts this CA", now)
             _load_pair(context, unknown.issue(names, begins, ends))
         case "wrong_host":
             _load_pair(context, _authority_of(right, tls.cert, how).issue([x509.DNSName(WRONG_NAME)], begins, ends))

@@ -39,7 +39,7 @@ class Failed:
 
 
 async def peek_hello(peek: Peek, within: float) -> Hello | None:
-    """Wait for a client's first message; return None if it is no ClientHello, or incomplete after `within` seconds.
+    """Wait for a client's first message; return None if it is not a ClientHello, or incomplete after `within` seconds.
 
     :raises PeerLeft: the client left before.
     """

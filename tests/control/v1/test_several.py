@@ -85,7 +85,7 @@ def test_a_name_that_one_proxy_has_already_changes_nothing() -> None:
         await api.ask("PUT", "/v1/proxies/db-replica/faults/slow", STALL)
         answer = await api.ask("POST", "/v1/faults", {"service": "db", **STALL, "name": "slow"})
         assert answer.status == 409
-        assert "proxy 'db-replica' has a fault 'slow' already" in answer.body["detail"]
+        assert "the fault 'slow' already exists on proxy 'db-replica'" in answer.body["detail"]
         assert placed(api) == ["db-replica/slow"]
 
     run(scenario)
@@ -158,7 +158,7 @@ def test_a_selector_that_is_wrong_is_refused(selector: dict[str, object], path: 
 @pytest.mark.parametrize(
     ("selector", "says"),
     [
-        ({"proxies": ["ftp-controll"]}, "no proxy is called 'ftp-controll' (did you mean 'ftp-control'?); there are:"),
+        ({"proxies": ["ftp-controll"]}, "no proxy is called 'ftp-controll' (did you mean 'ftp-control'?); known"),
         ({"proxies": ["db-*", "fpt-*"]}, "no proxy has a name that matches 'fpt-*' (did you mean 'ftp-*'?)"),
         ({"service": "dbs"}, "no proxy has the service 'dbs' (did you mean 'db'?)"),
         ({"service": ""}, "no proxy has the service ''"),

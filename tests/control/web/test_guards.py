@@ -78,7 +78,7 @@ def test_beyond_loopback_any_host_name_is_answered_and_a_warning_is_logged(caplo
             async with serving(exposed) as api:
                 assert (await api.ask("GET", "/v1/status", headers={"Host": "chaos.internal"})).status == 200
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "anybody who reaches it" in caplog.text
+        assert "each client that reaches it has control" in caplog.text
 
     asyncio.run(scenario())
 
