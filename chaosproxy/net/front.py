@@ -135,6 +135,7 @@ class Front:
             if peek.transport is None:
                 raise PeerLeft("left")
         except PeerLeft as error:
+            connection.note_leaving("client", peek.how_left, None if fault is None else fault.spec.name)
             self._fail_handshake(connection, f"client {error} before the TLS handshake", fault)
             reset_peek(peek)
             return
@@ -177,14 +178,16 @@ class Front:
             pass  # it may have half-closed, which is forwarded
         transport = peek.transport
         if transport is None:
-            connection.note_ending(Ending("client", "reset", during="dial"))
+            connection.note_leaving("client", peek.how_left)
+            connection.note_ending(Ending("client", peek.how_left, during="dial"))
             return
         reader = connection.upstream.reader()
         transport.set_protocol(reader)
         reader.connection_made(transport)
         if peek.data:
             reader.data_received(peek.data)
-        transport.resume_reading()
+        if not connection.upstream.is_paused and not transport.is_closing():  # the data may have paused or ended it
+            transport.resume_reading()
         if peek.ended:
             reader.eof_received()
 

@@ -56,10 +56,11 @@ class Copies:
     async def _dial(self, copy: _Copy) -> None:
         try:
             await self._connect(lambda: copy)
-        except DialError as error:
+        except BaseException as error:
+            copy.drop()
+            if not isinstance(error, DialError):
+                raise
             logger.warning("a copy of a request did not reach %s: %s", error.upstream, error.reason)
-        finally:
-            copy.dialled()
 
     def close(self) -> None:
         """Abort the copies under way."""
@@ -94,10 +95,11 @@ class _Copy(asyncio.Protocol):
         self._transport = None
         self._forget()
 
-    def dialled(self) -> None:
-        """Note that the dial has ended; if it failed, forget the copy."""
-        if self._transport is None:
-            self._forget()
+    def drop(self) -> None:
+        """Forget the copy, whose dial has failed, and end the socket of a dial that failed as it succeeded."""
+        self.give_up()
+        self._transport = None  # uvloop may have closed it without calling `connection_lost`
+        self._forget()
 
     def give_up(self) -> None:
         """Abort the connection, without waiting for the response."""

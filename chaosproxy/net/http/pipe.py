@@ -100,12 +100,16 @@ class HttpPipe(Pipe):
         stream = [link for link in links if not isinstance(link.stage, MessageStage)]
         is_framed = self._is_framed
         if is_framed:
-            self._drain(now)
+            try:
+                self._drain(now)
+            except Exception:
+                self._fail()
+                return
         if message or self._treats_messages or self._holds_unframed:
             self.conversation.unfold()
             before, behind = self._framing()
             links = [before, *self._caller(), *message, behind, *stream]
-            self.bypass = not stream
+            self.bypass = not stream and not self._sink_is_gone
         else:
             self.bypass = False
         super().arrange(links, now)
@@ -181,6 +185,10 @@ class HttpPipe(Pipe):
             self.stream.stream_ended(now)
         super().end_of_stream()
         self._react(now)
+
+    def lose_sink(self) -> None:
+        self.bypass = False  # a reader that bypasses the chain writes to the sink
+        super().lose_sink()
 
     def advance(self, now: float) -> None:
         super().advance(now)

@@ -60,7 +60,7 @@ class RequestReader(HttpReader):
         conversation.simple = known
         conversation.count += 1
         conversation.began = self._clock()
-        pipe.sink.write(data)  # type: ignore[union-attr]  # without a chain, or if it is bypassed, there is a sink
+        pipe.sink.write(data)  # type: ignore[union-attr]  # used with a sink only, unless bypass is False
 
     def _glance(self, data: bytes) -> Line | None:
         """Return the Line of `data` if it is exactly one request that may pass unframed; else None."""
@@ -110,7 +110,7 @@ class ResponseReader(HttpReader):
         at_once = tally.at_once
         at_once.counts[bisect_left(EXCHANGE_BOUNDS, duration)] += 1
         at_once.sum += duration
-        pipe.sink.write(data)  # type: ignore[union-attr]  # without a chain, or if it is bypassed, there is a sink
+        pipe.sink.write(data)  # type: ignore[union-attr]  # used with a sink only, unless bypass is False
 
     def _glance(self, data: bytes) -> int:
         """Return the class of the status if `data` is exactly one response that may pass unframed; else 0."""

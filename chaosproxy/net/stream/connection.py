@@ -122,6 +122,7 @@ class Connection:
             await owner.dial(self)
         except DialError as error:
             self._dialling = None
+            self._drop_new_socket()  # of a time-out at the moment of success
             self._fail_dial(error, clock() - started)
             return
         except asyncio.CancelledError:
@@ -135,7 +136,7 @@ class Connection:
             self.upstream.flow(owner.queue, now)
 
     def _drop_new_socket(self) -> None:
-        """End the socket of a dial that was cancelled at the moment it succeeded; the loop does not."""
+        """End the socket of a dial that was cancelled or timed out at the moment it succeeded; the loop does not."""
         made = self.downstream.source
         if made is not None:
             abort_with_reset(made)
@@ -297,6 +298,8 @@ class Connection:
     def may_cancel(self, allowed: bool) -> None:
         """Mark the calling task as cancellable at its next awaits, or not."""
         self._dialling = asyncio.current_task() if allowed else None
+        if self._ending is not None:  # it was ended while there was nothing to cancel
+            self._cancel_dial()
 
     @property
     def cause(self) -> Cause:

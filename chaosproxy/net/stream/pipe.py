@@ -194,19 +194,18 @@ class Pipe:
             return
         try:
             chain.arrange(links, now)
-        except Exception:
+            if any(link.stage.unread for link in links):
+                self.pause(_UNREAD)
+            else:
+                self.resume(_UNREAD)
+            if links or (self.sink is None and not self._sink_is_gone):
+                self.update_reader()
+                # The work is done in the loop's next turn, so that a change of many connections returns quickly.
+                self._scheduler.schedule(self, now)
+            else:
+                self._release()
+        except Exception:  # other connections must get the change nevertheless
             self._fail()
-            return
-        if any(link.stage.unread for link in links):
-            self.pause(_UNREAD)
-        else:
-            self.resume(_UNREAD)
-        if links or (self.sink is None and not self._sink_is_gone):
-            self.update_reader()
-            # The work is done in the loop's next turn, so that a change of many connections returns quickly.
-            self._scheduler.schedule(self, now)
-        else:
-            self._release()
 
     def set_losses(self, losses: Mapping[object, Loss], now: float) -> None:
         """Replace the losses that the kernel causes on the source's socket."""

@@ -6,6 +6,8 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from chaosproxy.endings import How
+
 __all__ = ["Peek", "PeerLeft"]
 
 _LIMIT = 64 * 1024
@@ -31,6 +33,11 @@ class Peek(asyncio.Protocol):
         self._error: Exception | None = None
         self.changed = asyncio.Event()
         """Set when something arrives, or when a condition that a task waits for may have changed otherwise."""
+
+    @property
+    def how_left(self) -> How:
+        """How the peer ended: with an end-of-stream, or else with a reset."""
+        return "fin" if self.ended else "reset"
 
     async def accept(self, client: socket.socket) -> asyncio.Transport:
         """Attach an accepted socket.

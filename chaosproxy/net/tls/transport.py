@@ -204,10 +204,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._end_wait(HandshakeFailed(_reason_of_loss(self._peer, exc)) if not self._closing else None)
         else:
             self._paused = False
-            self._read_available()  # data that came before the end
-        protocol, self._protocol, self._deliver, self._on_broken = self._protocol, None, None, None
-        if protocol is not None:
-            protocol.connection_lost(self._error or exc)
+        try:
+            if self._established and not self._closing:
+                self._read_available()  # data that came before the end
+        finally:
+            protocol, self._protocol, self._deliver, self._on_broken = self._protocol, None, None, None
+            if protocol is not None:
+                protocol.connection_lost(self._error or exc)
 
     def pause_writing(self) -> None:
         if self._protocol is not None:
