@@ -16,7 +16,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from chaosproxy.events import Bus, ConnectionClosed, DialFailed, Event, TlsFailed
+from chaosproxy.events import Bus, ConnectionAttempt, ConnectionClosed, DialFailed, Event, MessageTouched, TlsFailed
 
 __all__ = ["EventLog", "JsonFormatter", "LogFormat", "TextFormatter", "start_logging"]
 
@@ -55,7 +55,8 @@ class EventLog:
         if quota.timer is None and (now := loop.time()) >= quota.ends_at:
             quota.ends_at = now + self._window
             quota.written = 0
-        if quota.written < self._per_kind:
+        is_total = isinstance(event, ConnectionAttempt | MessageTouched) and event.suppressed > 0
+        if quota.written < self._per_kind or is_total:  # their sender limits them, and a total must not be lost
             quota.written += 1
             _write(event)
             return

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaosproxy.events import Bus, ConnectionClosed, ConnectionOpened, DialFailed, Event
+from chaosproxy.events import Bus, ConnectionAttempt, ConnectionClosed, ConnectionOpened, DialFailed, Event
 from chaosproxy.observe import EventLog, start_logging
 from chaosproxy.observe.log import LogFormat
 
@@ -92,6 +92,15 @@ def test_of_each_kind_so_many_are_written_and_the_rest_is_counted() -> None:
     kinds = [line.split(" ", 2)[2] for line in lines]
     assert [kind.split()[0] for kind in kinds] == [*["connection_opened"] * 3, "dial_failed", "suppressed"]
     assert kinds[-1] == "suppressed 7 connection_opened events suppressed=7 kind=connection_opened"
+
+
+@pytest.mark.usefixtures("chaosproxy_logger")
+def test_an_event_that_stands_for_others_is_written_beyond_the_limit() -> None:
+    def attempt(suppressed: int) -> ConnectionAttempt:
+        return ConnectionAttempt(proxy="db", client="10.0.0.7:5", met="refused", fault="no", suppressed=suppressed)
+
+    lines = written([attempt(0), attempt(0), attempt(79)], "text", per_kind=2)
+    assert [line.rpartition("suppressed=")[2] for line in lines] == ["0", "0", "79"]
 
 
 @pytest.mark.usefixtures("chaosproxy_logger")
