@@ -135,7 +135,8 @@ class Front:
             if peek.transport is None:
                 raise PeerLeft("left")
         except PeerLeft as error:
-            connection.note_leaving("client", peek.how_left, None if fault is None else fault.spec.name)
+            held_by = fault.spec.name if fault is not None and _handshake_of(fault) == "stall" else None
+            connection.note_leaving("client", peek.how_left, held_by)
             self._fail_handshake(connection, f"client {error} before the TLS handshake", fault)
             reset_peek(peek)
             return
@@ -220,7 +221,7 @@ class Front:
         """
         started = self._scheduler.clock()
         try:
-            if self.tls is None:
+            if self.tls is None:  # as `dial_for` does, without its coroutine and callbacks: every connection pays them
                 spec = self.spec
                 await dial(spec.upstream, spec.connect_timeout, self._scheduler, connection.downstream.reader)
             else:

@@ -23,6 +23,9 @@ __all__ = ["EventLog", "JsonFormatter", "LogFormat", "TextFormatter", "start_log
 LogFormat = Literal["text", "json"]
 Value = str | int | float | bool | None
 
+_WITH_TOTALS = (ConnectionAttempt, MessageTouched)
+"""Events that stand for `suppressed` further ones."""
+
 logger = logging.getLogger("chaosproxy.events")
 
 
@@ -55,8 +58,8 @@ class EventLog:
         if quota.timer is None and (now := loop.time()) >= quota.ends_at:
             quota.ends_at = now + self._window
             quota.written = 0
-        is_total = isinstance(event, ConnectionAttempt | MessageTouched) and event.suppressed > 0
-        if quota.written < self._per_kind or is_total:  # their sender limits them, and a total must not be lost
+        # A total of suppressed events is limited by its sender, and must not be lost.
+        if quota.written < self._per_kind or (isinstance(event, _WITH_TOTALS) and event.suppressed):
             quota.written += 1
             _write(event)
             return

@@ -56,11 +56,13 @@ class Copies:
     async def _dial(self, copy: _Copy) -> None:
         try:
             await self._connect(lambda: copy)
-        except BaseException as error:
+        except DialError as error:
             copy.drop()
-            if not isinstance(error, DialError):
-                raise
             logger.warning("a copy of a request did not reach %s: %s", error.upstream, error.reason)
+
+        except BaseException:
+            copy.drop()
+            raise
 
     def close(self) -> None:
         """Abort the copies under way."""

@@ -172,10 +172,8 @@ class Connection:
 
     def note_end_of_stream(self, pipe: Pipe) -> None:
         """Note that the end-of-stream of the socket that feeds `pipe` has arrived."""
-        if self._ending is None:
-            after_s = self.scheduler.clock() - self.accepted_at
-            side: Side = "client" if pipe is self.upstream else "server"
-            self._unpublished = self.arrivals.note(side, _FIN[side], after_s)
+        side = pipe.sender
+        self._note(side, _FIN[side])
 
     def watch_hangup(self, pipe: Pipe, source: asyncio.Transport) -> None:
         self.owner.hangups.watch(pipe, source, partial(self.note_leaving, pipe.sender))
