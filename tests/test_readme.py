@@ -80,7 +80,7 @@ def test_make_has_the_two_commands(command: list[str]) -> None:
     planned = subprocess.run(
         [*command, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
     )
-    expected = {"demo": "chaosproxy demo", "test": "-m pytest -n auto"}
+    expected = {"demo": "chaosproxy demo", "test": "-m pytest -n "}
     assert expected[command[1]] in planned.stdout
 
 

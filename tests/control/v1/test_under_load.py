@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import cast
@@ -12,6 +11,7 @@ from typing import cast
 import pytest
 
 from tests.control.serving import Api, serving
+from tests.cpu import cpu_time
 
 CONNECTIONS = 100
 FLOOD = b"x" * (256 * 1024)
@@ -41,11 +41,11 @@ async def flooding_server() -> AsyncIterator[int]:
 
 
 async def timed(api: Api, method: str, path: str, body: object = None) -> float:
-    started = time.process_time()
-    async with asyncio.timeout(WAITED_S):
-        answer = await api.ask(method, path, body)
+    with cpu_time() as used:
+        async with asyncio.timeout(WAITED_S):
+            answer = await api.ask(method, path, body)
     assert answer.status < 300, answer
-    return time.process_time() - started
+    return used.seconds
 
 
 async def until_all_hold(api: Api) -> None:
