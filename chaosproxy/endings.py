@@ -89,9 +89,10 @@ def _describe_peer(ending: Ending, then: Ending | None) -> str:
         return f"{ending.by} left while its upstream was dialled"
     if ending.how == "reset":
         return f"{ending.by} reset{because}"
-    text = f"{ending.by} closed first"
     if ending.fault:
-        text += f", unanswered for fault {ending.fault}"
+        text = f"{ending.by} gave up, unanswered for fault {ending.fault}"
+    else:
+        text = f"{ending.by} closed first"
     if then is not None and then.how != "fin":
         text += f", then {describe(then)}"
     return text

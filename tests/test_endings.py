@@ -49,7 +49,7 @@ def test_the_reason_of_a_lost_socket_is_kept() -> None:
             Ending("network", "timeout", error="connection to the client lost: Connection timed out"),
             "server closed first, then connection to the client lost: Connection timed out",
         ),
-        (Ending("client", "fin", "lost"), None, "client closed first, unanswered for fault lost"),
+        (Ending("client", "fin", "lost"), None, "client gave up, unanswered for fault lost"),
         (Ending("server", "reset"), Ending("client", "fin"), "server reset"),
         (Ending("server", "reset", error="Broken pipe"), None, "server reset (Broken pipe)"),
         (Ending("client", "tls", error="client broke off"), None, "client broke off"),

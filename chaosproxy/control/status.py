@@ -15,6 +15,7 @@ from typing import get_args
 
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.endings import How
 from chaosproxy.faults.base import Direction, Mode
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
@@ -23,12 +24,13 @@ from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.topology import Cut
 from chaosproxy.net.kernel.capabilities import Capability
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.stream.arrivals import SideEnd
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.tallies import Side
 
 __all__ = [
-    "ConnectionStatus", "FaultStatus", "PartStatus", "PartitionStatus", "ProxyStatus", "Status", "bound_address",
-    "connection_status", "fault_status", "partition_status", "proxy_status",
+    "ConnectionStatus", "FaultStatus", "PartStatus", "PartitionStatus", "ProxyStatus", "SideStatus", "Status",
+    "bound_address", "connection_status", "fault_status", "partition_status", "proxy_status",
 ]  # fmt: skip
 
 
@@ -70,24 +72,33 @@ class ProxyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SideStatus:
+    """The end of one side of an open connection."""
+
+    how: How
+    after_s: float
+    """Seconds from accept to its arrival."""
+    held_by: str | None
+    """The fault that now keeps it from the other side; None if none does."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionStatus:
     """An open connection."""
 
     proxy: str
     ordinal: int
-    client: str
+    client_address: str
     """The address of the client."""
     open_for_s: float
     bytes_upstream: int
     bytes_downstream: int
-    first_ended: Side | None
+    first: Side | None
     """The side that ended first; None if neither has, or if the network failed first."""
-    client_ended_s: float | None
-    """Seconds from accept to the end of the client's side; None if it has not ended."""
-    server_ended_s: float | None
-    """Seconds from accept to the end of the server's side; None if it has not ended."""
-    held_by: str | None
-    """The fault that held the first end back; None if none did."""
+    client: SideStatus | None
+    """The end of the client's side; None if it has not ended."""
+    server: SideStatus | None
+    """The end of the server's side; None if it has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +180,21 @@ def fault_status(proxy: Proxy, fault: FaultSpec, origin: Origin) -> FaultStatus:
 
 def connection_status(connection: Connection) -> ConnectionStatus:
     """Return the status of an open connection."""
-    ends = connection.arrivals
     return ConnectionStatus(
         proxy=connection.owner.name,
         ordinal=connection.ordinal,
-        client=connection.client_address,
+        client_address=connection.client_address,
         open_for_s=connection.scheduler.clock() - connection.accepted_at,
         bytes_upstream=connection.upstream.bytes,
         bytes_downstream=connection.downstream.bytes,
-        first_ended=ends.first_side,
-        client_ended_s=None if ends.client is None else ends.client.after_s,
-        server_ended_s=None if ends.server is None else ends.server.after_s,
-        held_by=None if ends.first is None else ends.first.held_by,
+        first=connection.arrivals.first_side,
+        client=_side_status(connection, connection.arrivals.client),
+        server=_side_status(connection, connection.arrivals.server),
     )
+
+
+def _side_status(connection: Connection, end: SideEnd | None) -> SideStatus | None:
+    return None if end is None else SideStatus(end.ending.how, end.after_s, connection.held_by(end.side))
 
 
 def partition_status(active: ActivePartition, proxies: Iterable[Proxy]) -> PartitionStatus:

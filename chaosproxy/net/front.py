@@ -143,7 +143,9 @@ class Front:
         if self.tls is not None and self.tls.terminates:
             tls = self.tls  # the proxy may have been changed while the client was stalled
         match await accept_tls(peek, peek.transport, tls.server(_handshake_of(fault), clock()), within, clock):
-            case Failed(reason, transport):
+            case Failed(reason, transport, left):
+                if left is not None:
+                    connection.note_leaving("client", left)
                 self._fail_handshake(connection, reason, fault)
                 peek.transport = None
                 await transport.end()
@@ -257,7 +259,7 @@ class Front:
         match await dial_tls(reach, secure, spec.connect_timeout, clock):
             case None:
                 raise DialError(spec.upstream, "it closed the connection at once", "server", "fin")
-            case Failed(reason, transport):
+            case Failed(reason, transport, _):
                 self._tally.tls_handshakes["server", "failed"] += 1
                 await transport.end()
                 raise DialError(spec.upstream, reason, "server", "tls")

@@ -351,8 +351,9 @@ class Proxy:
         return sum(pipe.held for pipe in self._pipes(direction))
 
     def half_ended(self) -> int:
-        """Count the open connections that one side has ended."""
-        return sum(one.arrivals.first_side is not None for one in self.connections.values())
+        """Count the open connections that one side has ended and the other has not."""
+        ends = (one.arrivals for one in self.connections.values())
+        return sum((one.client is None) is not (one.server is None) for one in ends)
 
     def exchanges_in_flight(self) -> int:
         """Count the HTTP requests that have no complete response yet."""

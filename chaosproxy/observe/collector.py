@@ -113,7 +113,7 @@ def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     )
     half_ended = GaugeMetricFamily(
         "chaosproxy_connections_half_ended",
-        "Open connections that one side has already ended.",
+        "Open connections that one side has ended and the other has not.",
         labels=("proxy",),
     )
     failures = CounterMetricFamily(

@@ -12,6 +12,7 @@ from chaosproxy.events import ClientEnded, ConnectionClosed, PeerEnded, ServerEn
 from chaosproxy.faults.base import Drop
 from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.sockopts import attach
+from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
 from tests.net.harness import Stage, close_with_reset, is_empty, receive, run, send
 from tests.net.test_packets import NODES, cut, heal
@@ -30,6 +31,16 @@ async def ended(stage: Stage, kind: type[PeerEnded]) -> PeerEnded:
     event = await stage.event_that(lambda one: isinstance(one, kind))
     assert isinstance(event, kind)
     return event
+
+
+def opposite(side: str) -> str:
+    return "server" if side == "client" else "client"
+
+
+def held_now(running: Proxy) -> dict[str, str | None]:
+    """Return the fault that holds the end of each side of the only connection now."""
+    [connection] = running.connections.values()
+    return {"client": connection.held_by("client"), "server": connection.held_by("server")}
 
 
 def kinds(stage: Stage) -> list[str]:
@@ -57,8 +68,13 @@ def test_the_first_to_end_is_published_at_once_and_stays_the_one_who_closed(
         if holds:
             assert kinds(stage) == [mine.kind], "the connection is still open"
             assert running.half_ended() == 1
+            held = {first: "dark", opposite(first): None}
+            assert held_now(running) == held
             other.close()
             await ended(stage, others)
+            assert running.half_ended() == 0, "both sides have ended"
+            if kind != "slow_close":  # which lets a reset pass
+                assert held_now(running)[first] == "dark"
             stage.supervisor.heal("test")
         elif how == "fin":
             other.close()
@@ -164,7 +180,12 @@ def test_an_end_behind_bytes_that_are_not_read_is_published_at_once(side: str, h
         event = await ended(stage, ClientEnded if side == "client" else ServerEnded)
         assert (event.how, event.held_by) == (how, "frozen")
         assert running.connections and kinds(stage) == [f"{side}_ended"]
+        assert held_now(running) == {side: "frozen", opposite(side): None}
         stage.supervisor.heal("test")
+        if how == "fin":
+            reader = server if side == "client" else client
+            assert await receive(reader, 13) == b"still there?"  # up to the end of the stream
+            assert held_now(running) == {"client": None, "server": None}, "nothing holds it any more"
         (server if side == "client" else client).close()
         over = await closed(stage)
         assert (over.cause, over.first) == (side, side)
@@ -227,7 +248,10 @@ def test_an_end_that_a_filter_hides_is_seen_by_the_tap(how: str, loop_name: str)
         event = await ended(stage, ClientEnded)
         assert (event.how, event.held_by) == (how, "partition:cut")
         assert is_empty(server) and running.half_ended() == 1, "it has not reached the server"
+        assert held_now(running)["client"] == "partition:cut"
         heal(stage)
+        [connection] = running.connections.values()
+        assert connection.held_by("client") is None, "no filter drops it any more"
         server.close()
         over = await closed(stage)
         assert (over.cause, over.first) == ("client", "client")

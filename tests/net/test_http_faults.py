@@ -91,11 +91,11 @@ def aborted(shape: Shape) -> Outcome:
 
 
 def request_dropped(shape: Shape) -> Outcome:
-    return Outcome(None, None, "silent", detail="client closed first, unanswered for fault it")
+    return Outcome(None, None, "silent", detail="client gave up, unanswered for fault it")
 
 
 def response_dropped(shape: Shape) -> Outcome:
-    return Outcome(shape.request.raw, None, "silent", detail="client closed first, unanswered for fault it")
+    return Outcome(shape.request.raw, None, "silent", detail="client gave up, unanswered for fault it")
 
 
 def response_dropped_and_closed(shape: Shape) -> Outcome:

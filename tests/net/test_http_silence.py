@@ -14,7 +14,7 @@ from tests.net.http_shapes import GET, INTERIM, OK, OTHER, OTHER_ANSWER, End, an
 LOSSES = ("http_drop_request", "http_drop_response")
 HIT = {"path": "/hit"}
 
-GAVE_UP = ("client", "client closed first, unanswered for fault it")
+GAVE_UP = ("client", "client gave up, unanswered for fault it")
 
 both_losses = pytest.mark.parametrize("loss", LOSSES)
 

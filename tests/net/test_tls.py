@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from chaosproxy.errors import InvalidInput
-from chaosproxy.events import ConnectionClosed, DialFailed, TlsFailed
+from chaosproxy.events import ClientEnded, ConnectionClosed, DialFailed, TlsFailed
 from chaosproxy.model.tls import ListenTls
 from chaosproxy.net.kernel.sockopts import tcp_socket
 from chaosproxy.net.proxy import Proxy
@@ -370,6 +370,21 @@ def test_a_client_that_leaves_in_the_handshake_is_told_of(loop_name: str, certs:
         else:
             close_with_reset(client)
         assert (await failure(stage)).reason.startswith("client ")
+        over = await stage.event("connection_closed")
+        left = [(event.how, event.held_by) for event in stage.events if isinstance(event, ClientEnded)]
+        assert left == [("fin" if how == "close" else "reset", None)]
+        assert isinstance(over, ConnectionClosed) and (over.first, over.cause) == ("client", "client")
+
+    run(loop_name, scenario)
+
+
+def test_a_client_that_rejects_the_certificate_has_ended_tls(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await stage.proxy_to("127.0.0.1:1", listen_tls=certs.listen())
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect(stage, running, ssl.create_default_context())
+        event = await stage.event("client_ended")
+        assert isinstance(event, ClientEnded) and event.how == "tls"
 
     run(loop_name, scenario)
 
@@ -380,6 +395,7 @@ def test_a_client_that_says_nothing_does_not_wait_for_ever(loop_name: str, certs
         client = await stage.connect(running)
         assert (await failure(stage)).reason == "no TLS handshake within 0.2 s"
         assert await receive(client, 1) == b""
+        assert not any(isinstance(event, ClientEnded) for event in stage.events), "it is still there"
 
     run(loop_name, scenario)
 

@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 from chaosproxy.control.selection import SELECTORS
 from chaosproxy.declare import Duration, struct_schema
+from chaosproxy.endings import How
 from chaosproxy.errors import Code
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import PartitionSpec, ProxySpec
@@ -29,6 +30,7 @@ Json = dict[str, Any]  # Any: JSON
 
 TEXT: Json = {"type": "string"}
 CODE: Json = {"enum": list(get_args(Code))}
+HOW: Json = {"enum": list(get_args(How))}
 COUNT: Json = {"type": "integer", "minimum": 0}
 SECONDS: Json = {"type": "number", "minimum": 0}
 NAME: Json = {"type": "string", "minLength": 1, "maxLength": LONGEST}
@@ -134,8 +136,9 @@ def components() -> dict[str, Json]:
         "Connection": _object(
             id=TEXT, proxy=TEXT, ordinal=COUNT, client=TEXT, open_for_s=SECONDS,
             bytes_upstream=COUNT, bytes_downstream=COUNT,
-            first_ended=_nullable({"enum": ["client", "server"]}),
-            client_ended_s=_nullable(SECONDS), server_ended_s=_nullable(SECONDS), held_by=_nullable(TEXT),
+            first=_nullable({"enum": ["client", "server"]}),
+            client_ended_s=_nullable(SECONDS), client_how=_nullable(HOW), client_held_by=_nullable(TEXT),
+            server_ended_s=_nullable(SECONDS), server_how=_nullable(HOW), server_held_by=_nullable(TEXT),
         ),
         "ConnectionList": _object(connections=_list(reference("Connection"))),
         "Status": _object(

@@ -1,4 +1,10 @@
-"""Convert the running state to JSON. Settings have their units, so that a response can be sent back."""
+"""Convert the running state to JSON.
+
+Each function takes plain statuses (`control.status`), and returns an object that has the schema of its
+name in `schemas`. A view decides nothing and reads no live object.
+
+Settings have their units, so that a response can be sent back. Times are dates and ages on the wall clock.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +13,21 @@ from typing import Any
 
 from chaosproxy.control.nodes import matrix, nodes
 from chaosproxy.control.origin import Origin
-from chaosproxy.control.status import ConnectionStatus, FaultStatus, PartitionStatus, ProxyStatus, Status
+from chaosproxy.control.status import (
+    ConnectionStatus,
+    FaultStatus,
+    PartitionStatus,
+    ProxyStatus,
+    SideStatus,
+    Status,
+)
 from chaosproxy.control.v1.schemas import Json, fault_schema
 from chaosproxy.control.wall import WallClock
 from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import FaultSpec, PartitionSpec, ProxySpec, write_fault
 from chaosproxy.net.kernel.capabilities import Capability
+from chaosproxy.tallies import Side
 from chaosproxy.units import format_duration
 
 __all__ = [
@@ -128,14 +142,22 @@ def connection_view(connection: ConnectionStatus) -> Json:
         "id": connection_id(connection.proxy, connection.ordinal),
         "proxy": connection.proxy,
         "ordinal": connection.ordinal,
-        "client": connection.client,
+        "client": connection.client_address,
         "open_for_s": round(connection.open_for_s, 6),
         "bytes_upstream": connection.bytes_upstream,
         "bytes_downstream": connection.bytes_downstream,
-        "first_ended": connection.first_ended,
-        "client_ended_s": _rounded(connection.client_ended_s),
-        "server_ended_s": _rounded(connection.server_ended_s),
-        "held_by": connection.held_by,
+        "first": connection.first,
+        **_side_view("client", connection.client),
+        **_side_view("server", connection.server),
+    }
+
+
+def _side_view(side: Side, end: SideStatus | None) -> Json:
+    """Return how and when one side of a connection ended, and which fault holds this end; nulls if it has not ended."""
+    return {
+        f"{side}_ended_s": None if end is None else round(end.after_s, 6),
+        f"{side}_how": None if end is None else end.how,
+        f"{side}_held_by": None if end is None else end.held_by,
     }
 
 
@@ -178,10 +200,6 @@ def _proxy_status(proxy: ProxyStatus, wall: WallClock) -> Json:
         "faults": [fault_view(fault, wall) for fault in proxy.faults],
         **origin_view(proxy.origin, wall),
     }
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
 
 
 def _visibility(obstacles: Iterable[str]) -> Json:

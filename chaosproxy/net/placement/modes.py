@@ -28,13 +28,9 @@ class ResolvedMode:
 def resolve_mode(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> ResolvedMode:
     """Resolve the mode in which `fault` acts on `proxy`.
 
-    :raises Unsupported: it needs mode packet, which is not supported here, or TLS with clients.
+    :raises Unsupported: it needs mode packet, which is not supported here.
     """
     settings = fault.settings
-    if settings.needs_listen_tls and proxy.listen_tls is None:
-        raise Unsupported(
-            f"{fault.type} acts on TLS with clients, which proxy {proxy.name!r} does not use; add listen_tls to it"
-        )
     if settings.in_kernel is None:
         return ResolvedMode(settings)
     wanted: str = settings.mode  # type: ignore[attr-defined]  # a fault type with `in_kernel` has modes

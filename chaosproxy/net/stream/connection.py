@@ -215,6 +215,18 @@ class Connection:
             )
         )
 
+    def held_by(self, side: Side) -> str | None:
+        """Return the fault that keeps the end of `side` from the other side now; None if none does."""
+        arrivals = self.arrivals
+        end, pipe = (arrivals.client, self.upstream) if side == "client" else (arrivals.server, self.downstream)
+        if end is None or pipe.finished:
+            return None
+        if pipe.holder is not None or pipe.ended or pipe.source is None:
+            return pipe.holder
+        # The end itself has not arrived: a filter drops it, a handshake that stalls leaves it unread, or bytes are
+        # before it. Without its losses a filter holds nothing.
+        return end.held_by if pipe.filter is None or pipe.filter.losses else None
+
     def source_lost(self, pipe: Pipe, error: Exception | None) -> None:
         """Note that the socket that feeds `pipe` is gone, and reset the other side through the faults."""
         self._count_drops()

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from chaosproxy.endings import How
 from chaosproxy.net.kernel.sockopts import abort_with_reset
 from chaosproxy.net.timer.scheduler import Clock
 from chaosproxy.net.tls.client_hello import MORE, Hello, read_hello
@@ -36,6 +37,8 @@ class Failed:
     """The reason, in words."""
     transport: TlsTransport
     """The transport; the caller ends it with `end()`, so that the TLS alert with the reason reaches the peer."""
+    left: How | None
+    """How the peer ended the connection; None if the end is on this side."""
 
 
 async def peek_hello(peek: Peek, within: float) -> Hello | None:
@@ -83,7 +86,7 @@ async def _handshake(peek: Peek, transport: TlsTransport, within: float, clock: 
     try:
         await transport.handshake(peek.data, peek.ended, within)
     except HandshakeFailed as error:
-        return Failed(str(error), transport)
+        return Failed(str(error), transport, error.left)
     except BaseException:
         peek.transport = None
         abort_with_reset(transport)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-__all__ = ["reason_of"]
+__all__ = ["is_alert", "reason_of"]
 
 _ALERT = "_ALERT_"
 _REJECTIONS = {
@@ -34,6 +34,11 @@ _OTHERS = {
     "UNEXPECTED_EOF_WHILE_READING": "{peer} closed the connection during the TLS handshake",
 }
 """OpenSSL's codes for errors that it finds itself; `{peer}` is `client` or `server`."""
+
+
+def is_alert(error: ssl.SSLError) -> bool:
+    """Return whether the peer sent an alert: it ended TLS itself."""
+    return _ALERT in (error.reason or "")
 
 
 def reason_of(error: ssl.SSLError, peer: str) -> str:

@@ -29,7 +29,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, cast
 
-from chaosproxy.net.tls.reasons import reason_of
+from chaosproxy.endings import How
+from chaosproxy.net.tls.reasons import is_alert, reason_of
 
 __all__ = ["HandshakeFailed", "TlsTransport", "pass_truncation"]
 
@@ -45,6 +46,11 @@ _GRACE = 2.0
 
 class HandshakeFailed(Exception):
     """The TLS handshake failed; the message is the reason in words."""
+
+    def __init__(self, message: str, left: How | None = None) -> None:
+        """`left` is how the peer ended the connection; None if the end is on this side."""
+        super().__init__(message)
+        self.left = left
 
 
 class _Scratch(threading.local):
@@ -123,7 +129,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         finally:
             self._waiter = None
         if self._lost:
-            raise HandshakeFailed(f"{self._peer} left right after the TLS handshake")
+            raise HandshakeFailed(f"{self._peer} left right after the TLS handshake", "reset")
 
     def start(self, protocol: asyncio.Protocol, on_broken: Callable[[str], None]) -> None:
         """Deliver to `protocol` from now on; call `on_broken` with the reason if TLS fails later."""
@@ -152,7 +158,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._flush()
         except ssl.SSLError as error:
             self._flush()  # the alert with the reason
-            self._end_wait(HandshakeFailed(reason_of(error, self._peer)))
+            self._end_wait(HandshakeFailed(reason_of(error, self._peer), "tls" if is_alert(error) else None))
         else:
             self._flush()
             self._established = True
@@ -191,7 +197,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def eof_received(self) -> bool:
         self._peer_fin = True
         if not self._established:
-            self._end_wait(HandshakeFailed(f"{self._peer} closed the connection during the TLS handshake"))
+            self._end_wait(HandshakeFailed(f"{self._peer} closed the connection during the TLS handshake", "fin"))
         else:
             self._read_available()
         return True
@@ -201,7 +207,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         if not self._established or self._closing:
-            self._end_wait(HandshakeFailed(_reason_of_loss(self._peer, exc)) if not self._closing else None)
+            self._end_wait(None if self._closing else HandshakeFailed(_reason_of_loss(self._peer, exc), "reset"))
         else:
             self._paused = False
         try:
