@@ -55,10 +55,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(wanted: Config | Prepared, loop_name: LoopName) -> AsyncIterator[Running]:
+async def running(wanted: Config | Prepared, loop_name: LoopName, by: str = "file") -> AsyncIterator[Running]:
     """Run everything in a configuration until the block ends; then close all listeners and connections.
 
-    A Prepared configuration is used as it is. Without a seed in a Config, a random one is drawn.
+    `by` is the maker of its proxies, faults and partitions. A Prepared configuration is used as it is. Without a
+    seed in a Config, a random one is drawn.
 
     :raises CannotListen: an address could not be bound; nothing is left behind.
     """
@@ -72,7 +73,7 @@ async def running(wanted: Config | Prepared, loop_name: LoopName) -> AsyncIterat
     pauses = GcPauses()
     pauses.start()
     try:
-        await supervisor.apply(wanted, by="file")
+        await supervisor.apply(wanted, by)
         async with _control_api(config, supervisor, pauses, loop_name) as control:
             yield Running(supervisor, control)
     finally:
@@ -123,7 +124,7 @@ async def run_demo(control: Address, once: bool, loop_name: LoopName, console: C
     _on_signals(stop.set)
     async with Demo.starting() as demo:
         config = Config(control=replace(Config().control, listen=control), proxies=demo.proxies)
-        async with running(config, loop_name) as here:
+        async with running(config, loop_name, by="demo") as here:
             return await demo.perform(here.supervisor, here.control_url, console, once=once, stop=stop)
 
 

@@ -165,11 +165,16 @@ class ChaosproxyError(Exception):
 
     code: Code
 
-    def __init__(self, message: str, code: Code | None = None) -> None:
-        """Without `code` the error has the general one of its class."""
+    def __init__(self, message: str, code: Code | None = None, problems: Sequence[Problem] = ()) -> None:
+        """Without `code` the error has the general one of its class; `problems` are the fields that cause it."""
         super().__init__(message)
         if code is not None:
             self.code = code
+        self.problems = tuple(problems)
+
+    def at(self, *path: str | int) -> Problem:
+        """Return the error as a problem of the field that causes it."""
+        return Problem(path, self.code, str(self))
 
 
 class InvalidInput(ChaosproxyError):
@@ -178,8 +183,7 @@ class InvalidInput(ChaosproxyError):
     code: Code = "invalid-input"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in problems), problems=problems)
 
 
 class NotFound(ChaosproxyError):
@@ -193,6 +197,12 @@ class Conflict(ChaosproxyError):
 
     code: Code = "conflict"
 
+    @classmethod
+    def name_taken(cls, thing: str, field: str = "name") -> Conflict:
+        """Return the error for the name of a thing that exists, such as `the proxy 'db'`, in `field`."""
+        message = f"{thing} already exists; remove it first, or use another {field}"
+        return cls(message, "name-taken", [Problem((field,), "name-taken", message)])
+
 
 class Unsupported(Conflict):
     """The request is valid, but this machine or these privileges cannot do it; the message says what would help."""
@@ -202,8 +212,7 @@ class Unsupported(Conflict):
     def __init__(self, message: str, problems: Sequence[Problem] = (), code: Code | None = None) -> None:
         """`problems` lists the fields that ask for it, if they are known; a code that they share is the error's."""
         shared = {problem.code for problem in problems}
-        super().__init__(message, code or (shared.pop() if len(shared) == 1 else None))
-        self.problems = tuple(problems)
+        super().__init__(message, code or (shared.pop() if len(shared) == 1 else None), problems)
 
 
 _LISTEN_CODES: dict[int | None, Code] = {

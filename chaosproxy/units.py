@@ -41,6 +41,7 @@ _RATE = {f"{unit}/s": factor for unit, factor in (_SIZE | _BITS).items()}
 _MICRO = str.maketrans("\N{MICRO SIGN}\N{GREEK SMALL LETTER MU}", "uu")
 
 _QUANTITY = re.compile(rf"\s*({NUMBER})\s*([A-Za-z%][^\s]*)?\s*")
+_NEGATIVE = re.compile(rf"\s*-\s*{NUMBER}")
 _SUM = re.compile(rf"\s*(?:{NUMBER}\s*[a-z]+\s*){{2,}}")
 _PART = re.compile(rf"{NUMBER}\s*[a-z]+")
 _SHARE = re.compile(rf"\s*({NUMBER}(?:[eE][-+]?[0-9]{{1,3}})?)\s*(%?)\s*")
@@ -105,6 +106,8 @@ _NOT: dict[str, Code] = {"a duration": "not-a-duration", "a size": "not-a-size",
 def _quantity(text: object, units: Mapping[str, Fraction], what: str, example: str) -> Fraction:
     if isinstance(text, float | int) and not isinstance(text, bool):
         raise BadValue("unit-missing", f"{shown(text)} has no unit; use {what} with a unit, such as {example}")
+    if isinstance(text, str) and _NEGATIVE.match(text):
+        raise BadValue("out-of-range", f"{shown(text)} is negative; use {what} of 0 or more, such as {example}")
     if not isinstance(text, str) or len(text) > _LONGEST or (match := _QUANTITY.fullmatch(text)) is None:
         raise BadValue(_NOT[what], f"{shown(text)} is not {what}; use a number with a unit, such as {example}")
     number, unit = match.groups()

@@ -113,7 +113,7 @@ FILES: list[tuple[Code, str, str]] = [
     ("unknown-node", partition("from: ap, to: db-primary"),
      "partitions.dark.from: no proxy names the node 'ap' (did you mean 'app'?); known nodes: app, db-primary"),
     ("no-effect", partition("from: app, to: app"), "partitions.dark: cuts no proxy: there is none between any two of "
-     "these nodes; add one, or set allow_empty: true"),
+     "these nodes; add one, or allow it with allow_empty: true (--allow-empty)"),
     ("no-effect", partition("topology: bridge"), "partitions.dark.topology: bridge needs at least 3 nodes, but there "
      "are 2; add `from` and `to` to more proxies"),
     ("invalid-together", partition("from: app, to: db-primary, topology: halves"),

@@ -69,10 +69,16 @@ def test_a_bare_number_is_refused(parse: Parse, bare: object) -> None:
     [(parse_duration, "not-a-duration"), (parse_size, "not-a-size"), (parse_rate, "not-a-rate")],
 )
 @pytest.mark.parametrize(
-    "text", ["", "x", "ms", "-5ms", "-1B", "1,5s", "٣s", None, True, [], {}, b"1s", "1" * 500 + "s"]
+    "text", ["", "x", "ms", "-", "-s", "1,5s", "٣s", None, True, [], {}, b"1s", "1" * 500 + "s"]
 )
 def test_what_is_no_quantity_is_refused(parse: Parse, text: object, code: str) -> None:
     assert code_of(parse, text) == code
+
+
+@pytest.mark.parametrize("parse", [parse_duration, parse_size, parse_rate])
+@pytest.mark.parametrize("text", ["-5ms", " - 1B", "-.5MB/s", "-1"])
+def test_what_is_negative_is_refused_as_that(parse: Parse, text: str) -> None:
+    assert code_of(parse, text) == "out-of-range"
 
 
 @pytest.mark.parametrize(

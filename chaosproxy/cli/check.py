@@ -35,7 +35,8 @@ def check(context: click.Context, configs: tuple[Path, ...], as_json: bool) -> N
 def _result(path: Path, quiet: bool) -> dict[str, object]:
     """Validate one file; print the result at once, unless `quiet`."""
     try:
-        config = load_file(path, _prepare).config
+        prepared, _ = load_file(path, _prepare)
+        config = prepared.config
     except BadInput as bad:
         if not quiet:
             bad.show()

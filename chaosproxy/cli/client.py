@@ -85,7 +85,7 @@ class Client:
             connection.close()
         parsed = self._parsed(text)
         if response.status >= 400:
-            raise _refusal(method, target, response.status, parsed)
+            raise _refusal(method, target, response.status, parsed, "Authorization" in self._headers)
         return Response(response.status, parsed)
 
     def _parsed(self, text: bytes) -> object:
@@ -98,13 +98,14 @@ class Client:
             raise CannotReach(message) from None
 
 
-def _refusal(method: str, target: str, status: int, problem: object) -> BadInput:
-    """Return the error for a problem document of the server (RFC 9457)."""
+def _refusal(method: str, target: str, status: int, problem: object, has_token: bool) -> BadInput:
+    """Return the error for a problem document of the server (RFC 9457); `has_token` if the request had a token."""
     if not isinstance(problem, Mapping):
         return BadInput(f"the server refused {method} {target} with status {status}", code="bad-request")
     code = str(problem.get("code") or "bad-request")
     if status == 401:
-        return BadInput("the server requires a token; use --token or set CHAOSPROXY_TOKEN", code=code)
+        message = "does not accept this token; use another" if has_token else "requires a token; use"
+        return BadInput(f"the server {message} --token, or set CHAOSPROXY_TOKEN", code=code)
     errors: list[Described] = [
         {key: str(error.get(key) or "") for key in ("path", "code", "message")}
         for error in problem.get("errors") or ()

@@ -13,7 +13,7 @@ from chaosproxy.cli.exits import CANNOT_START, BadInput, described
 from chaosproxy.model import Config
 
 if TYPE_CHECKING:
-    from chaosproxy.config import LocatedProblem
+    from chaosproxy.config import ConfigFile, LocatedProblem
     from chaosproxy.control.preflight import Prepared, Refusal
 
 __all__ = ["InvalidFile", "UnsupportedFile", "load_file"]
@@ -40,8 +40,8 @@ class UnsupportedFile(InvalidFile):
     exit_code = CANNOT_START
 
 
-def load_file(path: Path, prepare: Callable[[Config], Prepared | Refusal]) -> Prepared:
-    """Read the configuration in a file and prepare it by preflight.
+def load_file(path: Path, prepare: Callable[[Config], Prepared | Refusal]) -> tuple[Prepared, ConfigFile]:
+    """Read the configuration in a file and prepare it by preflight; return it, and the file with the places in it.
 
     :raises UnsupportedFile: this machine cannot do all of it.
     :raises BadInput: the file cannot be read, or is wrong.
@@ -59,4 +59,4 @@ def load_file(path: Path, prepare: Callable[[Config], Prepared | Refusal]) -> Pr
     if isinstance(found, Refusal):
         refused = InvalidFile if found.invalid else UnsupportedFile
         raise refused(path, file.locate(found.problems))
-    return found
+    return found, file

@@ -29,7 +29,7 @@ from chaosproxy.model.fault import placing
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.units import format_duration
 
-__all__ = ["heal", "inject", "show_visibility", "status", "talks_to_server", "url_option"]
+__all__ = ["cut_line", "heal", "inject", "show_visibility", "status", "talks_to_server", "url_option"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -62,6 +62,8 @@ def status(client: Client, as_json: bool) -> None:
     if lacking:
         click.echo(f"not available on this machine: {', '.join(lacking)} (`chaosproxy doctor` explains)")
     show_visibility(next(_invisible(now), {}))
+    if now["partitions"]:
+        _show_partitions(client.get("partitions").body["partitions"])
     if not proxies:
         click.echo("no proxies")
         return
@@ -82,6 +84,28 @@ def status(client: Client, as_json: bool) -> None:
         ),
         right=("connections", "bytes up", "bytes down"),
     )
+
+
+def _show_partitions(partitions: Iterable[Json]) -> None:
+    rows = []
+    for one in partitions:
+        state = cut_line(one["cut"]) or "nothing"
+        if not one["is_cut"]:
+            state += " (up now)"
+        ends = one["heals_after_s"]
+        heals = "when healed" if ends is None else f"in {format_duration(_coarse(ends))}"
+        on = ", ".join(part["proxy"] for part in one["proxies"]) or "no proxy"
+        rows.append((one["id"], state, one["effective_mode"] or "-", on, _origin(one), heals))
+    print_table(("partition", "cuts", "mode", "on", "made by", "ends"), rows)
+    click.echo()
+
+
+def cut_line(cut: Iterable[list[str]]) -> str:
+    """Return the pairs that are cut: `app → db, n1 ⇄ n2`."""
+    pairs = {(one, other) for one, other in cut}
+    words = [f"{one} → {other}" for one, other in sorted(pairs) if (other, one) not in pairs]
+    words += [f"{one} ⇄ {other}" for one, other in sorted(pairs) if (other, one) in pairs and one < other]
+    return ", ".join(words[:6]) + (f" and {len(words) - 6} more" if len(words) > 6 else "")
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from chaosproxy.cli.client import Client
 from chaosproxy.cli.exits import BadInput, described
-from chaosproxy.cli.live import show_visibility, talks_to_server, url_option
+from chaosproxy.cli.live import cut_line, show_visibility, talks_to_server, url_option
 from chaosproxy.cli.printing import print_json
 from chaosproxy.declare import Problems, nearest
 from chaosproxy.model import read_partition
@@ -69,11 +70,11 @@ def partition(
     if as_json:
         print_json(made)
         return
-    click.echo(f"cut {_cut_line(made['cut'])}, on {_counted(made['proxies'])}, as {made['id']}")
+    click.echo(f"cut {cut_line(made['cut'])}, on {_counted(made['proxies'])}, as {made['id']}")
     if made["mode_reason"]:
         click.echo(f"mode {made['effective_mode']}: {made['mode_reason']}")
     show_visibility(made)
-    click.echo(f"heal it with: chaosproxy heal --partition {made['id']}{url_option(client)}")
+    click.echo(f"heal it with: chaosproxy heal --partition {shlex.quote(made['id'])}{url_option(client)}")
 
 
 _as = click.option("--as", "kind", type=click.Choice(["node", "proxy"]), help="Whether NAME is a node or a proxy.")
@@ -154,6 +155,8 @@ def _do(verb: str, name: str, body: Json, kind: str | None, client: Client, as_j
     until = f"for {done['ttl']}" if done["ttl"] else "until healed"
     click.echo(f"{'crashed' if verb == 'crash' else 'paused'} {where} {name} {until}: {', '.join(done['proxies'])}")
     show_visibility(done)
+    target = shlex.quote(f"node:{name}" if where == "node" else name)
+    click.echo(f"heal it with: chaosproxy heal {target} {shlex.quote(done['fault'])}{url_option(client)}")
 
 
 def _kind_of(name: str, client: Client) -> str:
@@ -182,11 +185,3 @@ def _names(words: str) -> list[str]:
 
 def _counted(proxies: list[Json]) -> str:
     return f"{len(proxies)} prox{'y' if len(proxies) == 1 else 'ies'}"
-
-
-def _cut_line(cut: list[list[str]]) -> str:
-    """Return the pairs that are cut: `app → db, n1 ⇄ n2`."""
-    pairs = {(one, other) for one, other in cut}
-    words = [f"{one} → {other}" for one, other in sorted(pairs) if (other, one) not in pairs]
-    words += [f"{one} ⇄ {other}" for one, other in sorted(pairs) if (other, one) in pairs and one < other]
-    return ", ".join(words[:6]) + (f" and {len(words) - 6} more" if len(words) > 6 else "")

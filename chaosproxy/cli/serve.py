@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from chaosproxy.cli.exits import CannotStart
-from chaosproxy.cli.files import load_file
+from chaosproxy.cli.files import UnsupportedFile, load_file
 from chaosproxy.cli.types import ADDRESS
 from chaosproxy.errors import ChaosproxyError
 from chaosproxy.model import Address, Config
@@ -60,7 +60,7 @@ def serve(
             wanted = replace(wanted, control=replace(wanted.control, listen=control))
         return preflight(wanted, Seed.drawn() if wanted.seed is None else Seed(wanted.seed), probe())
 
-    prepared = prepare(Config()) if config is None else load_file(config, prepare)
+    prepared, file = (prepare(Config()), None) if config is None else load_file(config, prepare)
     assert not isinstance(prepared, Refusal), "nothing is wrong with an empty configuration"
 
     from chaosproxy import (
@@ -73,6 +73,8 @@ def serve(
         loop_name = app.choose_loop(loop)
         app.run_on(loop_name, app.serve(prepared, loop_name, _announce))
     except ChaosproxyError as error:
+        if config is not None and file is not None and error.problems:
+            raise UnsupportedFile(config, file.locate(error.problems)) from None
         raise CannotStart(str(error), error.code) from None
     except ModuleNotFoundError as error:
         raise CannotStart(str(error)) from None

@@ -7,7 +7,7 @@ sets an alarm for the end of its ttl.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,9 +42,20 @@ class Faults:
 
         :raises NotFound: the proxy has no fault of that name.
         """
-        if (proxy.spec.name, fault) not in self._origins:
-            raise _not_there(proxy, fault)
-        return self._origins[proxy.spec.name, fault]
+        return self._origins[proxy.spec.name, self.find(proxy, fault).name]
+
+    def find(self, proxy: Proxy, name: str) -> FaultSpec:
+        """Return a fault of a proxy by its name.
+
+        :raises NotFound: the proxy has no fault of that name; the message has the nearest one.
+        """
+        fault = proxy.spec.fault(name)
+        if fault is None:
+            known = [present.name for present in proxy.spec.faults]
+            has = f"known faults: {', '.join(known[:20])}" if known else "it has none"
+            of = f"no fault of proxy {proxy.spec.name!r}"
+            raise NotFound(f"{of} is called {name[:100]!r}{nearest(name, known)}; {has}")
+        return fault
 
     def adopt(self, proxy: Proxy, fault: str, by: str) -> None:
         """Make `by` the maker of a fault, if the fault exists."""
@@ -70,6 +81,15 @@ class Faults:
         self._note(proxy, fault, by)
         self._publish_placed(FaultChanged if known else FaultAdded, proxy, fault, by)
 
+    def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
+        """Add a fault to several proxies, or change it there, in one turn of the loop: on all of them or on none.
+
+        :raises InvalidInput: a file that it needs is unusable; nothing has changed.
+        :raises Unsupported: its type or its mode is not supported on one of them; nothing has changed.
+        """
+        for proxy, prepared in [(proxy, self.prepare(proxy, fault)) for proxy in proxies]:
+            self.place(proxy, prepared, by)
+
     def begun(self, proxy: Proxy, by: str) -> None:
         """Record the faults that a proxy was started with, and publish them."""
         for fault in proxy.spec.faults:
@@ -93,8 +113,9 @@ class Faults:
         found = [(proxy, one) for proxy in proxies for one in proxy.spec.faults if fault in (one.name, None)]
         if fault is not None and not found:
             known = list(dict.fromkeys(one.name for proxy in proxies for one in proxy.spec.faults))
+            where = f" on {proxies[0].spec.name}" if len(proxies) == 1 else ""
             has = f"known faults: {', '.join(known[:20])}" if known else "there are none"
-            raise NotFound(f"no fault is called {fault[:100]!r}{nearest(fault, known)}; {has}")
+            raise NotFound(f"no fault{where} is called {fault[:100]!r}{nearest(fault, known)}; {has}")
         # From the last fault to the first: data that one releases then passes through no fault that is removed next.
         for proxy, one in reversed(found):
             self.remove(proxy, one.name, by)
@@ -106,8 +127,7 @@ class Faults:
             self._forget(proxy, fault.name)
 
     def _take_away(self, proxy: Proxy, fault: str) -> FaultSpec:
-        if proxy.spec.fault(fault) is None:
-            raise _not_there(proxy, fault)
+        self.find(proxy, fault)
         self._forget(proxy, fault)
         return proxy.remove_fault(fault)
 
@@ -144,9 +164,3 @@ class Faults:
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:
         self._bus.publish(event(at=self._scheduler.clock(), **facts))
-
-
-def _not_there(proxy: Proxy, fault: str) -> NotFound:
-    known = [present.name for present in proxy.spec.faults]
-    has = f"known faults: {', '.join(known[:20])}" if known else "it has none"
-    return NotFound(f"no fault of proxy {proxy.spec.name!r} is called {fault[:100]!r}{nearest(fault, known)}; {has}")

@@ -120,7 +120,7 @@ class Partitions:
         :raises Unsupported: it requires mode packet, which is not supported here.
         """
         if spec.id in self._active:
-            raise Conflict(f"the partition {spec.id!r} already exists; heal it, or use another id", "name-taken")
+            raise Conflict.name_taken(f"the partition {spec.id!r}", "id")
         specs = [proxy.spec for proxy in self._proxies()]
         return self._begin(granted(preflight_cut(spec, specs, self._seed, self._kernel)), by)
 

@@ -22,6 +22,7 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import PartitionSpec, check_effect, cut_by, faults_of, is_drawn, nodes_of
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
+from chaosproxy.model.tls import check_fault_tls
 from chaosproxy.model.topology import Cut
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
@@ -191,13 +192,12 @@ def preflight_fault(
     fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities, tls: ProxyTls | None
 ) -> PreparedFault | Refusal:
     """Prepare one fault of a proxy whose endpoint is `tls`."""
-    found = _Findings()
+    found = _Findings(invalid=list(check_fault_tls(fault, proxy)))
     resolved = None
     try:
         resolved = resolve_mode(fault, proxy, kernel)
     except Unsupported as error:
-        field = "mode" if fault.settings.in_kernel else "type"
-        found.unsupported.append(Problem((field,), error.code, str(error)))
+        found.unsupported.append(Problem(("mode",), error.code, str(error)))
     admission = fault.settings.admission()
     if tls is not None and admission is not None and admission.handshake is not None:
         try:

@@ -20,7 +20,7 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import Names
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["SELECTORS", "Selection", "add_on", "heal_on", "read_selection", "select"]
+__all__ = ["SELECTORS", "Selection", "add_on", "read_selection", "select"]
 
 SELECTORS: Mapping[str, Kind] = {"proxies": Names(), "service": Text(), "node": Text()}
 """The keys of a selection, and their values."""
@@ -112,30 +112,11 @@ def add_on(supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, b
     prepared = []
     for proxy in proxies:
         if proxy.spec.fault(fault.name) is not None:
-            on = f"proxy {proxy.spec.name!r}"
-            message = f"the fault {fault.name!r} already exists on {on}; change it, or use another name"
-            raise Conflict(message, "name-taken")
+            raise Conflict.name_taken(f"the fault {fault.name!r} on proxy {proxy.spec.name!r}")
         with _naming(proxy):
             prepared.append((proxy, supervisor.faults.prepare(proxy, fault)))
     for proxy, one in prepared:
         supervisor.faults.place(proxy, one, by)
-
-
-def heal_on(
-    supervisor: Supervisor, proxies: Sequence[Proxy], by: str, fault: str | None = None
-) -> list[tuple[str, FaultSpec]]:
-    """Remove all faults of several proxies, or those of one name; return each with its proxy.
-
-    :raises NotFound: no proxy has a fault of that name.
-    """
-    found = [(proxy.spec.name, one) for proxy in proxies for one in proxy.spec.faults if fault in (None, one.name)]
-    if fault is not None and not found:
-        known = list(dict.fromkeys(one.name for proxy in proxies for one in proxy.spec.faults))
-        has = f"known faults: {', '.join(known[:_LISTED])}" if known else "they have none"
-        raise NotFound(f"no fault on these proxies is called {fault[:_SHOWN]!r}{nearest(fault, known)}; {has}")
-    for name, one in reversed(found):  # from the last to the first: released data passes no fault that is removed next
-        supervisor.remove_fault(name, one.name, by)
-    return found
 
 
 @contextmanager
@@ -149,6 +130,7 @@ def _naming(proxy: Proxy) -> Iterator[None]:
     try:
         yield
     except Unsupported as error:
-        raise Unsupported(named(str(error)), code=error.code) from None
+        problems = [replace(one, message=named(one.message)) for one in error.problems]
+        raise Unsupported(named(str(error)), problems, error.code) from None
     except InvalidInput as error:
         raise InvalidInput([replace(one, message=named(one.message)) for one in error.problems]) from None

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -39,7 +39,7 @@ from chaosproxy.control.preflight import (
 )  # fmt: skip
 from chaosproxy.control.status import FaultStatus, ProxyStatus, Status, fault_status, partition_status, proxy_status
 from chaosproxy.declare import nearest
-from chaosproxy.errors import Conflict, NotFound
+from chaosproxy.errors import CannotListen, Conflict, NotFound
 from chaosproxy.events import Bus, Event, ProxyAdded, ProxyChanged, ProxyRemoved
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
@@ -158,10 +158,10 @@ class Supervisor:
                 for one in map(prepared.proxy, steps.change):
                     if self._must_move(one.spec):
                         proxy = self._proxies[one.spec.name]
-                        listeners[one.spec.name] = await _bound_for(one.spec, proxy, undo)
+                        listeners[one.spec.name] = await _bound_for(one.spec, proxy, undo, "proxies", one.spec.name)
                 for one in map(prepared.proxy, steps.start):
                     started.append(self._make(one))
-                    listeners[one.spec.name] = await _bound_for(one.spec, started[-1], undo)
+                    listeners[one.spec.name] = await _bound_for(one.spec, started[-1], undo, "proxies", one.spec.name)
                 # Again, since faults and partitions may have been added meanwhile.
                 steps, prepared = self._preflight(config, by, prepared.tls)
                 undo.pop_all()
@@ -188,8 +188,7 @@ class Supervisor:
         """
         async with self._changing:
             if spec.name in self._proxies:
-                message = f"the proxy {spec.name!r} already exists; change it, or use another name"
-                raise Conflict(message, "name-taken")
+                raise Conflict.name_taken(f"the proxy {spec.name!r}")
             prepared = self._preflight_proxy(spec, None)
             proxy = self._make(prepared)
             with contextlib.ExitStack() as undo:
@@ -319,8 +318,7 @@ class Supervisor:
         :raises InvalidInput, Unsupported: as for `put_fault`.
         """
         if self.proxy(proxy).spec.fault(fault.name) is not None:
-            message = f"the fault {fault.name!r} already exists on proxy {proxy!r}; change it, or use another name"
-            raise Conflict(message, "name-taken")
+            raise Conflict.name_taken(f"the fault {fault.name!r} on proxy {proxy!r}")
         self.put_fault(proxy, fault, by)
 
     def put_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:
@@ -332,15 +330,6 @@ class Supervisor:
         """
         running = self.proxy(proxy)
         self.faults.place(running, self.faults.prepare(running, fault), by)
-
-    def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
-        """Add a fault to several proxies, or change it there, in one turn of the loop: on all of them or on none.
-
-        :raises InvalidInput: a file that it needs is unusable; nothing has changed.
-        :raises Unsupported: its type or its mode is not supported on one of them; nothing has changed.
-        """
-        for proxy, prepared in [(proxy, self.faults.prepare(proxy, fault)) for proxy in proxies]:
-            self.faults.place(proxy, prepared, by)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
         """Remove a fault and release everything that it holds; return the fault.
@@ -391,10 +380,16 @@ class Supervisor:
         self.bus.publish(event(at=self._clock(), **facts))
 
 
-async def _bound_for(spec: ProxySpec, proxy: Proxy, undo: contextlib.ExitStack) -> Listener | None:
-    """Bind and return a listener for `spec`, which `undo` closes; None if the proxy is disabled."""
+async def _bound_for(spec: ProxySpec, proxy: Proxy, undo: contextlib.ExitStack, *path: str) -> Listener | None:
+    """Bind and return a listener for `spec`, which `undo` closes; None if the proxy is disabled.
+
+    :raises CannotListen: with the field that has the address; `path` is the proxy's place in the input.
+    """
     if not spec.enabled:
         return None
-    listener = await proxy.bind(spec.listen)
+    try:
+        listener = await proxy.bind(spec.listen)
+    except CannotListen as error:
+        raise CannotListen(str(error), error.code, [error.at(*path, "listen")]) from error
     undo.callback(listener.close)
     return listener

@@ -222,7 +222,8 @@ class Text(Kind):
 
     def read(self, value: object) -> str:
         if not isinstance(value, str):
-            raise BadValue("wrong-type", f"{shown(value)} is not text; put it in quotes to make it text")
+            way = "use one name or word" if isinstance(value, list | dict) else "put it in quotes to make it text"
+            raise BadValue("wrong-type", f"{shown(value)} is not text; {way}")
         if not value.isprintable() and any("\ud800" <= char <= "\udfff" for char in value):
             message = f"{shown(value)} contains half of a surrogate pair; use text that UTF-8 can encode"
             raise BadValue("malformed", message)

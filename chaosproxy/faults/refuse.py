@@ -16,8 +16,9 @@ class Refuse(Fault):
     """Makes connecting fail with ECONNREFUSED: the listening socket is closed while the fault is on.
 
     It is opened again on the same port when the fault is removed. `existing` decides about the
-    connections that are open when the fault begins. Clients that try to connect meanwhile are
-    counted (`chaosproxy_connection_attempts_total`).
+    connections that are open when the fault begins. With a `probability`, or with `skip`, `count` or
+    `nth`, the socket stays open: a client that the fault selects is accepted and reset at once. Clients
+    that try to connect meanwhile are counted (`chaosproxy_connection_attempts_total`).
     """
 
     type: ClassVar[str] = "refuse"

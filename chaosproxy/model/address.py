@@ -16,6 +16,7 @@ __all__ = ["Address", "ListenAddress", "Places", "UpstreamAddress", "join_addres
 _EXAMPLE = "127.0.0.1:5432, [::1]:5432 or unix:/run/app.sock"
 _UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path less its final NUL, unix(7)
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_PORT = re.compile(r":[0-9]+$")
 _LIKE_IPV4 = re.compile(r"[0-9.]+")
 
 
@@ -49,6 +50,10 @@ def parse_address(text: object, lowest_port: int) -> Address:
         raise BadValue("not-an-address", f"{shown(text)} is not an address; use host:port, such as {_EXAMPLE}")
     if text.startswith("unix:"):
         return Address(_unix_path(text))
+    if "://" in text:
+        scheme, _, rest = text.partition("://")
+        message = f"{shown(text)} is a URL; use only its host and port, such as {_host_and_port(scheme, rest)}"
+        raise BadValue("not-an-address", message)
     host, colon, port = text.rpartition(":")
     if not colon:
         raise BadValue("not-an-address", f"{shown(text)} is not an address; use host:port, such as {_EXAMPLE}")
@@ -63,6 +68,14 @@ def parse_address(text: object, lowest_port: int) -> Address:
         message = f"{shown(text)} has the invalid port {port[:20]}; use {lowest_port} to 65535"
         raise BadValue("out-of-range", message)
     return Address(host, int(port))
+
+
+def _host_and_port(scheme: str, rest: str) -> str:
+    """Return the address in a URL, or an example if it has none."""
+    authority = rest.partition("/")[0].rpartition("@")[2]
+    if authority and authority.isprintable() and len(authority) <= 100:
+        return authority if _PORT.search(authority) else f"{authority}:{'443' if scheme == 'https' else '80'}"
+    return "127.0.0.1:8000"
 
 
 def _unix_path(text: str) -> str:

@@ -55,7 +55,7 @@ from chaosproxy.seed import Seed
 
 __all__ = [
     "Layout", "Names", "PartitionSpec", "Topology", "check_effect", "check_nodes", "cut_by", "faults_of", "is_drawn",
-    "nodes_of", "read_partition", "write_partition", "written",
+    "nodes_of", "read_partition", "unknown_nodes", "write_partition", "written",
 ]  # fmt: skip
 
 
@@ -66,7 +66,7 @@ class Names(Kind):
     def read(self, value: object) -> tuple[str, ...]:
         names = value if isinstance(value, list | tuple) else [value]
         if not names:
-            raise BadValue("empty", "is an empty list; add at least one node")
+            raise BadValue("empty", "is an empty list; add at least one name")
         for name in names:
             Text().read(name)
         return tuple(names)
@@ -244,6 +244,18 @@ def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
     return problems
 
 
+def unknown_nodes(data: object, known: Sequence[str]) -> list[Problem]:
+    """Return the problems with unknown nodes in plain data that `read_partition` has refused for another reason."""
+    fields = ("from", "to", "nodes", "groups", "topology")
+    given = {key: value for key, value in data.items() if key in fields} if isinstance(data, Mapping) else {}
+    problems: list[Problem] = []
+    for key, value in given.items():
+        spec = read_struct(PartitionSpec, {key: value}, Problems(), id="")
+        if spec is not None:
+            problems += [problem for problem in check_nodes(spec, known) if problem.code == "unknown-node"]
+    return problems
+
+
 def _laid_over(spec: PartitionSpec, known: Sequence[str]) -> tuple[str, ...]:
     """Return the nodes that the topology applies to, each once."""
     return tuple(dict.fromkeys(spec.nodes or known))
@@ -283,7 +295,8 @@ def check_effect(spec: PartitionSpec, cut: Cut, proxies: Sequence[ProxySpec]) ->
     """Return a problem if the partition cuts none of these proxies, unless that is allowed."""
     if spec.allow_empty or faults_of(spec, cut, proxies):
         return []
-    message = f"cuts no proxy: there is none between {written(cut)}; add one, or set allow_empty: true"
+    way = "add one, or allow it with allow_empty: true (--allow-empty)"
+    message = f"cuts no proxy: there is none between {written(cut)}; {way}"
     return [Problem((), "no-effect", message)]
 
 

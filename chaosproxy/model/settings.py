@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chaosproxy.declare import Kind, ListOf, Problems, Struct, Text, Whole, param, read_struct, write_struct
-from chaosproxy.errors import BadValue, Path, shown
+from chaosproxy.declare import ListOf, Problems, Struct, Text, Whole, param, read_struct, write_struct
+from chaosproxy.errors import Path, shown
 from chaosproxy.model.address import Address, ListenAddress, Places
+from chaosproxy.model.hosts import HostPattern
 from chaosproxy.model.partition import (
     PartitionSpec,
     check_effect,
@@ -19,53 +18,16 @@ from chaosproxy.model.partition import (
     is_drawn,
     nodes_of,
     read_partition,
+    unknown_nodes,
     write_partition,
 )
 from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
 from chaosproxy.seed import Seed
 
-__all__ = ["Config", "ControlSpec", "HostPattern", "PolicySpec", "VERSION", "read_config", "write_config"]
+__all__ = ["Config", "ControlSpec", "PolicySpec", "VERSION", "read_config", "write_config"]
 
 VERSION = 1
 """The only version of the file format."""
-
-_HOSTS = re.compile(r"[A-Za-z0-9_.*?-]+|\[[0-9A-Fa-f:.*]+\]|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-_PORT = re.compile(r"(.+):([0-9]{1,5}|\*)")
-_LONGEST = 260  # characters: a host name of 253 and a port
-
-
-@dataclass(frozen=True, slots=True)
-class HostPattern(Kind):
-    """A pattern of hosts: a name, an IP address, a CIDR block or a glob; with a port if `port` allows it."""
-
-    port: bool = True
-
-    def read(self, value: object) -> str:
-        if not isinstance(value, str) or not self._fits(value):
-            example = "db.internal, 10.0.0.0/8, *.staging.internal" + (" or 127.0.0.1:5432" if self.port else "")
-            raise BadValue("malformed", f"{shown(value)} is not a pattern of hosts; use one such as {example}")
-        return value
-
-    def _fits(self, text: str) -> bool:
-        if len(text) > _LONGEST:
-            return False
-        if "/" in text and not text.startswith("unix:/"):
-            try:
-                ipaddress.ip_network(text, strict=False)
-            except ValueError:
-                return False
-            return True
-        if text.startswith("unix:/"):
-            return text.isprintable()
-        match = _PORT.fullmatch(text) if self.port and not _HOSTS.fullmatch(text) else None
-        host, port = match.groups() if match else (text, "*")
-        return bool(_HOSTS.fullmatch(host)) and (port == "*" or 1 <= int(port) <= 65535)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1}
-
-    def __str__(self) -> str:
-        return "host, CIDR or glob"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +82,15 @@ def read_config(data: object, problems: Problems) -> Config | None:
         message = f"{shown(data['version'])} is not a version that this program reads; use {VERSION}"
         problems.add(("version",), "unsupported-version", message)
     proxies = _read_proxies(data.get("proxies"), problems, ("proxies",))
-    nodes_are_known = len(problems) == before  # the nodes of a wrong proxy are unknown
-    partitions = _read_partitions(data.get("partitions"), problems, ("partitions",))
+    proxies_are_right = len(problems) == before
+    nodes = nodes_of(proxies) if proxies_are_right else _nodes_in(data.get("proxies"))
+    partitions = _read_partitions(data.get("partitions"), nodes, problems, ("partitions",))
     own = ("version", "proxies", "partitions")
     rest = {key: value for key, value in data.items() if key not in own}
     config = read_struct(Config, rest, problems, (), also_known=own, proxies=proxies, partitions=partitions)
-    if nodes_are_known:
-        _check_partitions(partitions, proxies, config.seed if config else None, problems, ("partitions",))
+    if nodes is not None:
+        seed = config.seed if config else None
+        _check_partitions(partitions, nodes, proxies if proxies_are_right else None, seed, problems, ("partitions",))
     return config if len(problems) == before else None
 
 
@@ -159,31 +123,55 @@ def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySp
     return tuple(found)
 
 
-def _read_partitions(data: object, problems: Problems, path: Path) -> tuple[PartitionSpec, ...]:
+def _nodes_in(data: object) -> tuple[str, ...] | None:
+    """Return the nodes that proxies name which may be wrong otherwise; None if one of them cannot be read."""
+    named: list[object] = []
+    for proxy in data.values() if isinstance(data, Mapping) else [data]:
+        if not isinstance(proxy, Mapping):
+            return None
+        named += [name for key in ("from", "to") if (name := proxy.get(key)) is not None]
+    names = [name for name in named if isinstance(name, str)]
+    return tuple(dict.fromkeys(names)) if len(names) == len(named) else None
+
+
+def _read_partitions(
+    data: object, nodes: Sequence[str] | None, problems: Problems, path: Path
+) -> tuple[PartitionSpec, ...]:
+    """Read all partitions, and note the unknown nodes of those that are wrong; `nodes` are all nodes, if known."""
     if data is None:
         return ()
     if not isinstance(data, Mapping):
         example = "dark: {from: app, to: db-primary}"
         problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use partitions by name, such as {example}")
         return ()
-    found = [read_partition(one, id, problems, (*path, id)) for id, one in data.items()]
-    return tuple(partition for partition in found if partition is not None)
+    found = []
+    for id, one in data.items():
+        partition = read_partition(one, id, problems, (*path, id))
+        if partition is not None:
+            found.append(partition)
+        elif nodes is not None:
+            for problem in unknown_nodes(one, nodes):
+                problems.add((*path, id, *problem.path), problem.code, problem.message)
+    return tuple(found)
 
 
 def _check_partitions(
     partitions: Iterable[PartitionSpec],
-    proxies: Sequence[ProxySpec],
+    nodes: Sequence[str],
+    proxies: Sequence[ProxySpec] | None,
     seed: int | None,
     problems: Problems,
     path: Path,
 ) -> None:
-    """Note the problems of partitions whose nodes are unknown, or that cut no proxy."""
-    known = nodes_of(proxies)
+    """Note the problems of partitions whose nodes are unknown, or that cut no proxy.
+
+    `proxies` is None if some are wrong: a partition may cut one of those.
+    """
     for partition in partitions:
-        wrong = check_nodes(partition, known)
+        wrong = check_nodes(partition, nodes)
         # Without a seed in the file, a random cut is not known until `serve` draws a seed.
-        if not wrong and not (seed is None and is_drawn(partition)):
-            wrong = check_effect(partition, cut_by(partition, known, Seed(seed or 0)), proxies)
+        if not wrong and proxies is not None and not (seed is None and is_drawn(partition)):
+            wrong = check_effect(partition, cut_by(partition, nodes, Seed(seed or 0)), proxies)
         for problem in wrong:
             problems.add((*path, partition.id, *problem.path), problem.code, problem.message)
 

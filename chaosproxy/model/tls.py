@@ -81,9 +81,15 @@ def check_tls(proxy: _Proxy, problems: Problems, path: Path) -> None:
         for problem in _of_upstream(proxy.upstream_tls, proxy.upstream):
             problems.add((*path, "upstream_tls", *problem.path), problem.code, problem.message)
     for fault in proxy.faults:
-        if fault.settings.needs_listen_tls and proxy.listen_tls is None:
-            message = f"{fault.type} acts on TLS with clients, but this proxy has none; add listen_tls to the proxy"
-            problems.add((*path, "faults", fault.name, "type"), "not-applicable", message)
+        for problem in check_fault_tls(fault, proxy):
+            problems.add((*path, "faults", fault.name, *problem.path), problem.code, problem.message)
+
+
+def check_fault_tls(fault: FaultSpec, proxy: _Proxy) -> Iterator[Problem]:
+    """Yield a problem if the fault needs TLS with clients, and the proxy has none."""
+    if fault.settings.needs_listen_tls and proxy.listen_tls is None:
+        message = f"{fault.type} acts on TLS with clients, but this proxy has none; add listen_tls to the proxy"
+        yield Problem(("type",), "not-applicable", message)
 
 
 def _of_listen(tls: ListenTls, protocol: str) -> Iterator[Problem]:

@@ -66,6 +66,17 @@ def test_status_shows_proxies_and_their_faults(server: ChaosproxyServer) -> None
     assert re.search(r"slow: latency delay=10ms downstream \(rest, \d+m?s ago\)", rows["web"])
 
 
+def test_status_shows_partitions_also_those_that_cut_no_proxy(server: ChaosproxyServer) -> None:
+    server.add_proxy("wire", 9, **{"from": "app", "to": "store"})
+    server.add_proxy("back", 9, **{"from": "store", "to": "other"})
+    one_way = {"from": "app", "to": "store", "one_way": True, "mode": "stream", "ttl": "1h"}
+    server.call("POST", "/v1/partitions", {"id": "dark", **one_way})
+    server.call("POST", "/v1/partitions", {"id": "empty", "from": "app", "to": "other", "allow_empty": True})
+    rows = {line.split()[0]: line for line in run(server, "status").stdout.splitlines() if line}
+    assert re.search(r"dark +app → store +stream +wire +rest, \d+m?s ago +in (1h|59m) *$", rows["dark"])
+    assert re.search(r"empty +app ⇄ other +- +no proxy +rest, \d+m?s ago +when healed *$", rows["empty"])
+
+
 def test_status_as_json_is_what_the_server_says(server: ChaosproxyServer) -> None:
     told = json.loads(run(server, "status", "--json").stdout)
     assert [proxy["name"] for proxy in told["proxies"]] == ["db", "web"]
@@ -231,6 +242,7 @@ def test_the_token_opens_what_is_closed_without_it(tmp_path: Path) -> None:
         assert "CHAOSPROXY_TOKEN" in without.stderr
         assert refused(run(closed, "status", "--json")) == ["unauthorized"]
         assert run(closed, "status", "--token", "secret").exit_code == 0
+        assert "does not accept this token" in run(closed, "status", "--token", "wrong").stderr
         allowed = CliRunner().invoke(main, ["status", "--url", closed.control], env={"CHAOSPROXY_TOKEN": "secret"})
         assert allowed.exit_code == 0
 

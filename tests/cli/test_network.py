@@ -225,27 +225,32 @@ def test_wrong_words_are_found_without_a_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "says", "left"),
+    ("words", "says", "left", "heal"),
     [
         (("crash", "db"), "crashed node db until healed: wire, back",
-         {"wire": ["crash:db"], "back": ["crash:db"]}),
+         {"wire": ["crash:db"], "back": ["crash:db"]}, "node:db crash:db"),
         (("crash", "db", "--down", "90s"), "crashed node db for 90s: wire, back",
-         {"wire": ["crash:db"], "back": ["crash:db"]}),
+         {"wire": ["crash:db"], "back": ["crash:db"]}, "node:db crash:db"),
         (("pause", "db", "--for", "1h"), "paused node db for 1h: wire, back",
-         {"wire": ["pause:db"], "back": ["pause:db"]}),
-        (("crash", "wire"), "crashed proxy wire until healed: wire", {"wire": ["crash"]}),
-        (("pause", "wire", "--for", "1h"), "paused proxy wire for 1h: wire", {"wire": ["pause"]}),
-        (("pause", "cache", "--as", "node"), "paused node cache until healed: cache", {"cache": ["pause:cache"]}),
-        (("crash", "cache", "--as", "proxy"), "crashed proxy cache until healed: cache", {"cache": ["crash"]}),
+         {"wire": ["pause:db"], "back": ["pause:db"]}, "node:db pause:db"),
+        (("crash", "wire"), "crashed proxy wire until healed: wire", {"wire": ["crash"]}, "wire crash"),
+        (("pause", "wire", "--for", "1h"), "paused proxy wire for 1h: wire", {"wire": ["pause"]}, "wire pause"),
+        (("pause", "cache", "--as", "node"), "paused node cache until healed: cache",
+         {"cache": ["pause:cache"]}, "node:cache pause:cache"),
+        (("crash", "cache", "--as", "proxy"), "crashed proxy cache until healed: cache",
+         {"cache": ["crash"]}, "cache crash"),
     ],
 )  # fmt: skip
 def test_a_node_or_a_proxy_is_crashed_or_paused(
-    server: ChaosproxyServer, words: tuple[str, ...], says: str, left: dict[str, list[str]]
+    server: ChaosproxyServer, words: tuple[str, ...], says: str, left: dict[str, list[str]], heal: str
 ) -> None:
     result = run(server, *words)
     hidden = [f"connection attempts are not visible: {why_invisible(server)}"] if words[0] == "crash" else []
-    assert (result.exit_code, result.stderr, result.stdout.splitlines()) == (0, "", [says, *hidden])
+    remedy = f"heal it with: chaosproxy heal {heal} --url {server.control}"
+    assert (result.exit_code, result.stderr, result.stdout.splitlines()) == (0, "", [says, *hidden, remedy])
     assert faults(server) == left
+    assert run(server, "heal", *heal.split()).exit_code == 0
+    assert not any(faults(server).values())
 
 
 @pytest.mark.parametrize("verb", ["crash", "pause"])

@@ -126,7 +126,7 @@ def test_a_taken_proxy_port_exits_with_three(tmp_path: Path, loop: str) -> None:
         path = config(tmp_path, f"proxies: {{db: {{listen: 127.0.0.1:{port}, upstream: 127.0.0.1:1}}}}\n")
         ended = serve(path, "--control", "127.0.0.1:0", "--loop", loop)
     assert (ended.returncode, ended.stdout) == (3, "")
-    assert str(port) in ended.stderr
+    assert f"{path}:2:24: proxies.db.listen: cannot listen on 127.0.0.1:{port}: " in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -40,10 +40,10 @@ from chaosproxy.model import (
 )
 from chaosproxy.model.address import ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import DIRECTION_OF
+from chaosproxy.model.hosts import HostPattern
 from chaosproxy.model.names import RESERVED
 from chaosproxy.model.partition import Layout, Names, Topology
 from chaosproxy.model.proxy import HTTP_ONLY
-from chaosproxy.model.settings import HostPattern
 from chaosproxy.model.sni import SniMatch
 from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 from chaosproxy.model.topology import NAMES_A_NODE, TOPOLOGIES

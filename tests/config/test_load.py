@@ -370,10 +370,25 @@ def test_partitions_are_read_in_every_form() -> None:
     assert [str(found[id].topology) for id in ("alone", "${TOKEN}")] == ["isolate:app", "isolate:db-primary"]
 
 
-def test_where_a_proxy_is_wrong_its_partitions_are_not_blamed() -> None:
-    """The nodes are not known then; what is wrong with a partition alone is told all the same."""
-    wrong = NODES.replace("127.0.0.1:5432", "nonsense") + "{from: nobody, to: db-primary, mode: x}"
-    assert [line.split(" ")[1] for line in errors(wrong)] == ["proxies.db.upstream", "partitions.dark.mode"]
+@pytest.mark.parametrize(
+    ("right", "wrong", "field", "blamed"),
+    [
+        ("upstream: 127.0.0.1:5432", "upstream: nonsense", "upstream", ["from", "mode"]),
+        ("from: app", "from: [app]", "from", ["mode"]),  # its node cannot be read, and may be any
+        ("from: app", "from: nobody", None, ["mode"]),
+    ],
+)
+def test_unknown_nodes_are_named_beside_other_problems(
+    right: str, wrong: str, field: str | None, blamed: list[str]
+) -> None:
+    text = NODES.replace(right, wrong) + "{from: nobody, to: db-primary, mode: x}"
+    expected = [*([] if field is None else [f"proxies.db.{field}"]), *(f"partitions.dark.{one}" for one in blamed)]
+    assert [line.split(" ")[1].rstrip(":") for line in errors(text)] == expected
+
+
+def test_a_partition_may_cut_a_proxy_that_is_wrong() -> None:
+    text = NODES.replace("upstream: 127.0.0.1:5432", "upstream: nonsense") + "{from: app, to: db-primary}"
+    assert [line.split(" ")[1].rstrip(":") for line in errors(text)] == ["proxies.db.upstream"]
 
 
 def test_problems_found_later_are_located_in_the_order_of_lines() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chaosproxy.control.supervisor import Supervisor
-from chaosproxy.errors import CannotListen, Unsupported
+from chaosproxy.errors import CannotListen, InvalidInput
 from chaosproxy.events import FaultRemoved, PartitionRemoved, ProxyRemoved
 from chaosproxy.model import Config, ProxySpec
 from tests.net.building import fault, partition, proxy
@@ -144,7 +144,7 @@ def test_a_fault_of_another_that_the_new_settings_do_not_allow_refuses_them(
         await supervisor.apply(Config(proxies=(db(listen_tls=certs.listen()),)), FILE)
         supervisor.put_fault("db", fault("wrong", type="tls_handshake", how="expired_cert"), REST)
         before = made(supervisor)
-        with pytest.raises(Unsupported) as refused:
+        with pytest.raises(InvalidInput) as refused:
             await supervisor.apply(Config(proxies=(db(),)), FILE)
         assert [one.field for one in refused.value.problems] == ["proxies.db.faults.wrong.type"]
         assert made(supervisor) == before

@@ -154,7 +154,7 @@ def test_a_node_that_is_down_reaches_nobody_and_the_others_each_other(verb: Verb
             await supervisor.add_proxy(spec, "test")
         beside = proxies_of("a", supervisor.proxies())
         assert [one.spec.name for one in beside] == ["a-b", "c-a"]
-        supervisor.put_on(beside, verb_fault(verb, None, "a"), "test")
+        supervisor.faults.put_on(beside, verb_fault(verb, None, "a"), "test")
         assert reach(supervisor) == "a!b a!c b!a b>c c!a c>b"
         assert states(supervisor) == {"a": state, "b": "up", "c": "up"}
         supervisor.heal("test")

@@ -318,7 +318,7 @@ def test_a_fault_on_several_proxies_is_put_on_all_or_none(tmp_path: Path) -> Non
         await add(supervisor, quiet("app", "db"), quiet("db", "app", listen=f"unix:{tmp_path}/db.sock"))
         lossy = fault("f", type="packet_loss", rate="1%", mode="packet", direction="upstream")
         with pytest.raises(Unsupported, match="on proxy 'db-app'"):
-            supervisor.put_on(supervisor.proxies(), lossy, "test")
+            supervisor.faults.put_on(supervisor.proxies(), lossy, "test")
         assert [one.spec.faults for one in supervisor.proxies()] == [(), ()]
 
     still(scenario)

@@ -183,7 +183,7 @@ def test_a_start_reads_the_files_once(certs: Certs, tmp_path: Path, monkeypatch:
     path.write_text(dump(given))
 
     async def scenario() -> None:
-        prepared = load_file(path, lambda config: preflight(config, Seed(1), ALL))
+        prepared, _ = load_file(path, lambda config: preflight(config, Seed(1), ALL))
         assert made.taken() == (1, 1)
         async with running(prepared, "asyncio") as here:
             assert made.taken() == (0, 0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosproxy.errors import BadValue
-from chaosproxy.model.address import Address, Places, parse_address
+from chaosproxy.model.address import Address, Places, UpstreamAddress, parse_address
 from tests.refused import code_of
 
 
@@ -36,6 +36,8 @@ def test_an_address_is_read_and_written(text: str, address: Address) -> None:
         ("", "not-an-address"),
         ("localhost", "not-an-address"),
         (":80", "not-an-address"),
+        ("http://127.0.0.1:80", "not-an-address"),
+        ("https://", "not-an-address"),
         ("::1:80", "not-an-address"),
         ("[::1]", "not-an-address"),
         ("[::g]:80", "not-an-address"),
@@ -81,3 +83,19 @@ def test_a_place_is_taken_once() -> None:
     assert places.take(Address("0.0.0.0", 81), "e") is None
     assert places.take(Address("db", 81), "f") == "e"
     assert [places.take(Address("127.0.0.1", 0), name) for name in "gh"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("https://user:secret@api.test/v1", "api.test:443"),
+        ("http://[::1]/", "[::1]:80"),
+        ("http://[::1]:8000/", "[::1]:8000"),
+        ("postgres:///db", "127.0.0.1:8000"),
+    ],
+)
+def test_the_message_for_a_url_has_the_address_in_it(url: str, address: str) -> None:
+    with pytest.raises(BadValue) as bad:
+        UpstreamAddress().read(url)
+    assert str(bad.value).endswith(f" is a URL; use only its host and port, such as {address}")

@@ -20,8 +20,8 @@ from chaosproxy.model import (
     write_partition,
     write_proxy,
 )
+from chaosproxy.model.hosts import HostPattern
 from chaosproxy.model.names import LONGEST_NODE, read_name
-from chaosproxy.model.settings import HostPattern
 from chaosproxy.model.types import FAULT_TYPES
 from tests.config.strategies import configs, fault_specs, partitions, proxies
 from tests.refused import code_of, places
@@ -119,14 +119,16 @@ def test_every_fault_type_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     "text",
     ["db", "db.internal", "*.staging.internal", "db-?", "10.0.0.1", "10.0.0.0/8", "10.0.0.1/8", "::1", "fe80::/10",
-     "127.0.0.1:5432", "db:*", "*:80", "[::1]:80", "[::1]", "unix:/run/*.sock"],
+     "127.0.0.1:5432", "db:*", "*:80", "[::1]:80", "[::1]", "unix:/run/*.sock", "10.0.0.0/8:5432", "10.0.0.0/8:*"],
 )  # fmt: skip
 def test_a_host_pattern(text: str) -> None:
     assert HostPattern().read(text) == text
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "a b", "10.0.0.0/33", "a/b", "db:0", "db:70000", "db:x", "unix:", 5, "a" * 300]
-)
+    "text",
+    ["", " ", "a b", "10.0.0.0/33", "10.0.0.0/33:80", "10.0.0.0/8:0", "a/b", "a/b:80", "db:0", "db:70000", "db:x",
+     "unix:", 5, "a" * 300],
+)  # fmt: skip
 def test_what_names_no_hosts(text: object) -> None:
     assert code_of(HostPattern().read, text) == "malformed"

@@ -160,7 +160,7 @@ def test_events_and_metrics_agree_for_every_fault_that_acts_on_accepting(loop_na
             return lambda running: supervisor.put_fault(running.spec.name, fault("f", **settings), "test")
 
         def crash(running: Proxy) -> None:
-            supervisor.put_on([running], verb_fault("crash", None), "test")
+            supervisor.faults.put_on([running], verb_fault("crash", None), "test")
 
         for name, (settings, met) in HIDING.items():
             await try_at(name, met, putting(**settings), 12)
@@ -315,7 +315,7 @@ def test_who_waits_in_the_backlog_when_the_server_crashes_is_counted_as_reset(lo
         stage.supervisor.put_fault("proxy", fault("stopped", type="pause", direction="both"), "test")
         await asyncio.sleep(0)
         waiting = await stage.connect(running)
-        stage.supervisor.put_on([running], verb_fault("crash", None), "test")
+        stage.supervisor.faults.put_on([running], verb_fault("crash", None), "test")
         [event] = published(stage.events)
         name = waiting.getsockname()
         assert (event.client, event.met, event.fault) == (f"{name[0]}:{name[1]}", "reset", "crash")

@@ -199,7 +199,7 @@ def test_it_can_be_for_one_server_name(loop_name: str, tmp_path: Path) -> None:
 def test_it_needs_tls_with_clients(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         await stage.proxy_to("127.0.0.1:1")
-        with pytest.raises(Unsupported, match="add listen_tls to it"):
+        with pytest.raises(InvalidInput, match="type: tls_handshake acts on TLS with clients"):
             stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="stall"), "test")
         assert stage.supervisor.proxy("proxy").spec.faults == ()
         with pytest.raises(InvalidInput, match="faults.wrong.type: tls_handshake acts on TLS with clients"):

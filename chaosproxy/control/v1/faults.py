@@ -8,15 +8,14 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from chaosproxy.control.selection import SELECTORS, add_on, heal_on, read_selection, select
+from chaosproxy.control.selection import SELECTORS, add_on, read_selection, select
 from chaosproxy.control.v1.context import BY, Api
-from chaosproxy.control.v1.parsing import fault_from, free_name, read_name, same_name
-from chaosproxy.control.v1.proxies import find_proxy
+from chaosproxy.control.v1.parsing import fault_from, new_fault
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import fault_view, faults_view
 from chaosproxy.control.web.body import read_object, read_optional_object, read_query
 from chaosproxy.declare import nearest
-from chaosproxy.errors import InvalidInput, NotFound, Problem
+from chaosproxy.errors import InvalidInput, Problem
 from chaosproxy.model import FaultSpec
 from chaosproxy.net.proxy import Proxy
 
@@ -29,16 +28,14 @@ HEALED = (*_NAMED, *SELECTORS)
 
 async def list_faults(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    proxy = find_proxy(api, request.match_info["proxy"])
+    proxy = api.supervisor.proxy(request.match_info["proxy"])
     return web.json_response({"faults": [_view(api, proxy, fault) for fault in proxy.spec.faults]})
 
 
 async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
-    proxy = find_proxy(api, request.match_info["proxy"])
-    taken = {fault.name for fault in proxy.spec.faults}
-    name = read_name(body["name"]) if "name" in body else free_name(body.get("type"), taken)
-    fault = fault_from(body, name, proxy.spec.protocol)
+    proxy = api.supervisor.proxy(request.match_info["proxy"])
+    fault = new_fault(body, {fault.name for fault in proxy.spec.faults}, proxy.spec.protocol)
     api.supervisor.add_fault(proxy.spec.name, fault, BY)
     return _created(api, proxy, fault)
 
@@ -53,12 +50,11 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     proxies = select(selection, api.supervisor.proxies())
     wanted = {key: value for key, value in body.items() if key not in SELECTORS}
     taken = {fault.name for proxy in proxies for fault in proxy.spec.faults}
-    name = read_name(wanted["name"]) if "name" in wanted else free_name(wanted.get("type"), taken)
-    fault = fault_from(wanted, name, "http")
-    _check_protocols(wanted, name, proxies)
+    fault = new_fault(wanted, taken, "http")
+    _check_protocols(wanted, fault.name, proxies)
     add_on(api.supervisor, proxies, fault, BY)
     placed = [(proxy.spec.name, api.supervisor.fault_status(proxy, fault)) for proxy in proxies]
-    return web.json_response(faults_view(name, placed, api.wall), status=201)
+    return web.json_response(faults_view(fault.name, placed, api.wall), status=201)
 
 
 def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Proxy]) -> None:
@@ -79,25 +75,23 @@ def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Pro
 
 async def show_fault(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    proxy = find_proxy(api, request.match_info["proxy"])
-    return web.json_response(_view(api, proxy, _find_fault(proxy, request.match_info["fault"])))
+    proxy = api.supervisor.proxy(request.match_info["proxy"])
+    return web.json_response(_view(api, proxy, api.supervisor.faults.find(proxy, request.match_info["fault"])))
 
 
 async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
-    proxy = find_proxy(api, request.match_info["proxy"])
-    name = same_name(body, read_name(request.match_info["fault"]))
-    fault = fault_from(body, name, proxy.spec.protocol)
-    replaces = proxy.spec.fault(name) is not None
+    proxy = api.supervisor.proxy(request.match_info["proxy"])
+    fault = fault_from(body, request.match_info["fault"], proxy.spec.protocol)
+    replaces = proxy.spec.fault(fault.name) is not None
     api.supervisor.put_fault(proxy.spec.name, fault, BY)
     return web.json_response(_view(api, proxy, fault)) if replaces else _created(api, proxy, fault)
 
 
 async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    proxy = find_proxy(api, request.match_info["proxy"])
-    fault = _find_fault(proxy, request.match_info["fault"])
-    api.supervisor.remove_fault(proxy.spec.name, fault.name, BY)
+    proxy = api.supervisor.proxy(request.match_info["proxy"])
+    api.supervisor.faults.remove(proxy, request.match_info["fault"], BY)
     return web.Response(status=204)
 
 
@@ -129,10 +123,7 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
         gone = [supervisor.partitions.remove(partition, BY).spec.id]
         return _healed([], gone)
     if selection is not None:
-        return _healed(heal_on(supervisor, select(selection, supervisor.proxies()), BY, fault), [])
-    if proxy is not None:
-        found = find_proxy(api, proxy)
-        fault = None if fault is None else _find_fault(found, fault).name
+        return _healed(supervisor.faults.heal(select(selection, supervisor.proxies()), fault, BY), [])
     gone = [one.spec.id for one in supervisor.partitions.all()] if proxy is None and fault is None else []
     return _healed(supervisor.heal(BY, proxy, fault), gone)
 
@@ -140,15 +131,6 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
 def _healed(removed: list[tuple[str, FaultSpec]], partitions: list[str]) -> web.StreamResponse:
     faults = [{"proxy": where, "fault": gone.name, "type": gone.type} for where, gone in removed]
     return web.json_response({"removed": faults, "partitions": partitions})
-
-
-def _find_fault(proxy: Proxy, name: str) -> FaultSpec:
-    fault = proxy.spec.fault(name)
-    if fault is None:
-        known = [fault.name for fault in proxy.spec.faults]
-        has = f"known faults: {', '.join(known[:20])}" if known else "it has none"
-        raise NotFound(f"no fault of proxy {proxy.spec.name!r} is called {name[:100]!r}{nearest(name, known)}; {has}")
-    return fault
 
 
 def _created(api: Api, proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:

@@ -9,7 +9,6 @@ from aiohttp import web
 from chaosproxy.control.nodes import Verb, proxies_of, verb_fault
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import duration_from
-from chaosproxy.control.v1.proxies import find_proxy
 from chaosproxy.control.v1.views import nodes_view, verb_view
 from chaosproxy.control.web.body import read_optional_object, read_query
 from chaosproxy.model import FaultSpec
@@ -54,7 +53,7 @@ async def _to_node(api: Api, request: web.Request, verb: Verb) -> web.StreamResp
 
 async def _to_proxy(api: Api, request: web.Request, verb: Verb) -> web.StreamResponse:
     lasts = await _read_duration(request, verb)
-    return _put(api, verb_fault(verb, lasts), [find_proxy(api, request.match_info["proxy"])])
+    return _put(api, verb_fault(verb, lasts), [api.supervisor.proxy(request.match_info["proxy"])])
 
 
 async def _read_duration(request: web.Request, verb: Verb) -> float | None:
@@ -64,6 +63,6 @@ async def _read_duration(request: web.Request, verb: Verb) -> float | None:
 
 
 def _put(api: Api, fault: FaultSpec, proxies: Sequence[Proxy]) -> web.StreamResponse:
-    api.supervisor.put_on(proxies, fault, BY)
+    api.supervisor.faults.put_on(proxies, fault, BY)
     placed = [(proxy.spec.name, api.supervisor.fault_status(proxy, fault)) for proxy in proxies]
     return web.json_response(verb_view(fault, placed))

@@ -12,12 +12,12 @@ problem for every invalid field. Three things differ from the file:
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from chaosproxy.control.status import bound_address
 from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
-from chaosproxy.errors import BadValue, InvalidInput, Path, Problem
+from chaosproxy.errors import BadValue, InvalidInput, Path, Problem, shown
 from chaosproxy.model import (
     FaultSpec,
     PartitionSpec,
@@ -29,11 +29,11 @@ from chaosproxy.model import (
     write_fault,
     write_proxy,
 )
+from chaosproxy.model.partition import unknown_nodes
 from chaosproxy.net.proxy import Proxy
 
 __all__ = [
-    "duration_from", "fault_from", "free_name", "merged_proxy", "new_proxy", "partition_from", "read_name",
-    "same_name",
+    "duration_from", "fault_from", "merged_proxy", "new_fault", "new_proxy", "partition_from",
 ]  # fmt: skip
 
 Json = dict[str, object]
@@ -48,10 +48,10 @@ def new_proxy(body: Json) -> ProxySpec:
 
     :raises InvalidInput: with every invalid field.
     """
+    problems = Problems()
     if "name" not in body:
-        message = "is missing; add it, such as name: db-primary"
-        raise InvalidInput([Problem(("name",), "missing", message)])
-    return _read(body, read_name(body["name"]))
+        problems.add(("name",), "missing", "is missing; add it, such as name: db-primary")
+    return _read(body, _checked_name(body.get("name", _STAND_IN), problems), problems)
 
 
 def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
@@ -73,44 +73,68 @@ def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
             wanted[key] = {name: value for name, value in {**before, **change}.items() if value is not None}
     if "faults" in patch:
         wanted["faults"] = _merged_faults({fault.name: write_fault(fault) for fault in spec.faults}, patch["faults"])
-    return _read(wanted, same_name(wanted, spec.name))
+    problems = Problems()
+    _check_same_name(wanted, spec.name, problems)
+    return _read(wanted, spec.name, problems)
 
 
-def fault_from(body: Json, name: str, protocol: str) -> FaultSpec:
-    """Return the fault that a body describes, with the name `name`.
+def new_fault(body: Json, taken: Container[str], protocol: str) -> FaultSpec:
+    """Return the fault that the body of a POST describes; without a name it gets one that is not in `taken`.
 
     :raises InvalidInput: with every invalid field.
     """
     problems = Problems()
+    given = body["name"] if "name" in body else _free_name(body.get("type"), taken)
+    return _fault(body, _checked_name(given, problems), protocol, problems)
+
+
+def fault_from(body: Json, name: str, protocol: str) -> FaultSpec:
+    """Return the fault `name` that the body of a PUT describes.
+
+    :raises InvalidInput: with every invalid field.
+    """
+    problems = Problems()
+    _check_same_name(body, name, problems)
+    return _fault(body, _checked_name(name, problems), protocol, problems)
+
+
+def _fault(body: Json, name: str, protocol: str, problems: Problems) -> FaultSpec:
     fault = read_fault(_settable(body), name, problems, (), protocol)
     problems.raise_if_any()
     assert fault is not None
     return fault
 
 
-def partition_from(body: Json, id: str) -> PartitionSpec:
-    """Return the partition that a body describes, with the id `id`. The supervisor checks later that its nodes exist.
+def partition_from(body: Json, free_id: str, nodes: Sequence[str]) -> PartitionSpec:
+    """Return the partition that a body describes; `nodes` are all known ones. Without an id it gets `free_id`.
+
+    The supervisor checks later whether it cuts a proxy.
 
     :raises InvalidInput: with every invalid field.
     """
     problems = Problems()
+    given = free_id if body.get("id") is None else body["id"]
+    id = _checked_name(given, problems, ("id",))
     wanted = {key: value for key, value in body.items() if key not in ("id", *READ_ONLY_OF_PARTITION)}
     spec = read_partition(wanted, id, problems)
+    if len(problems):
+        _add_all(problems, unknown_nodes(wanted, nodes))
     problems.raise_if_any()
     assert spec is not None
     return spec
 
 
-def read_name(value: object, path: Path = ("name",)) -> str:
-    """Return the name of a proxy, a fault or a partition.
+def _checked_name(value: object, problems: Problems, path: Path = ("name",)) -> str:
+    """Return the name of a proxy, a fault or a partition; note the problem of an invalid one, and return another.
 
-    :raises InvalidInput: it cannot be used in the path of a URL, a log line and a metric's label.
+    The rest of the body can then be read under the other name.
     """
-    problems = Problems()
+    before = len(problems)
     names.read_name(value, problems, path)
-    problems.raise_if_any()
-    assert isinstance(value, str)
-    return value
+    return value if isinstance(value, str) and len(problems) == before else _STAND_IN
+
+
+_STAND_IN = "unnamed"
 
 
 def duration_from(body: Json, field: str) -> float | None:
@@ -138,18 +162,15 @@ def _settable(fault: Json) -> Json:
     return {key: value for key, value in fault.items() if key not in ("name", *READ_ONLY_OF_FAULT)}
 
 
-def same_name(body: Json, name: str) -> str:
-    """Return `name`, after checking that a name in the body is the same.
-
-    :raises InvalidInput: they differ.
-    """
+def _check_same_name(body: Json, name: str, problems: Problems) -> None:
+    """Note a problem if the body has another name than the path."""
     if body.get("name", name) != name:
-        message = f"{body['name']!r} differs from the name {name!r} in the path; remove it, since names cannot change"
-        raise InvalidInput([Problem(("name",), "immutable", message)])
-    return name
+        given = shown(body["name"])
+        message = f"{given} differs from the name {shown(name)} in the path; remove it, since names cannot change"
+        problems.add(("name",), "immutable", message)
 
 
-def free_name(kind: object, taken: Container[str]) -> str:
+def _free_name(kind: object, taken: Container[str]) -> str:
     """Return `latency-1`, or the first name of this form that is free."""
     stem = kind if isinstance(kind, str) and kind and kind.isprintable() else "fault"
     number = 1
@@ -158,18 +179,21 @@ def free_name(kind: object, taken: Container[str]) -> str:
     return f"{stem[:80]}-{number}"
 
 
-def _read(body: Json, name: str) -> ProxySpec:
+def _read(body: Json, name: str, problems: Problems) -> ProxySpec:
+    """Return the proxy that a body describes, under a name that was checked.
+
+    :raises InvalidInput: with every invalid field, and those that `problems` has already.
+    """
     data = {key: value for key, value in body.items() if key not in ("name", *READ_ONLY)}
-    problems = Problems()
     places: dict[str, int] = {}
     if isinstance(data.get("faults"), list):
         data["faults"], places = _by_name(data["faults"], problems)
     elif isinstance(faults := data.get("faults"), dict):
-        _check_names(faults, problems)
         data["faults"] = {key: _settable(one) if isinstance(one, dict) else one for key, one in faults.items()}
     spec = read_proxy(data, name, problems)
     if len(problems):
-        raise InvalidInput([replace(problem, path=_as_sent(problem.path, places)) for problem in problems])
+        sent = [replace(problem, path=_as_sent(problem.path, places)) for problem in problems]
+        raise InvalidInput(sorted(sent, key=_index_of_fault))
     assert spec is not None
     return spec
 
@@ -186,27 +210,26 @@ def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dic
             message = "is not an object; use a fault such as {name: slow, type: latency, delay: 100ms}"
             problems.add(where, "wrong-type", message)
             continue
-        name = fault["name"] if "name" in fault else free_name(fault.get("type"), taken | named.keys())
-        try:
-            read_name(name, (*where, "name"))
-        except InvalidInput as invalid:
-            _add_all(problems, invalid.problems)
-            continue
+        free = _free_name(fault.get("type"), taken | named.keys())
+        before = len(problems)
+        name = _checked_name(fault.get("name", free), problems, (*where, "name"))
         if name in named:
             message = f"{name!r} is already the name of the fault at index {places[name]}; use another name"
             problems.add((*where, "name"), "duplicate", message)
-            continue
+        if len(problems) > before:
+            name = free  # so that the rest of the fault is read too
         named[name] = _settable(fault)
         places[name] = index
     return named, places
 
 
-def _check_names(faults: Iterable[str], problems: Problems) -> None:
-    for name in faults:
-        try:
-            read_name(name, ("faults", name))
-        except InvalidInput as invalid:
-            _add_all(problems, invalid.problems)
+def _index_of_fault(problem: Problem) -> int:
+    """Return the index of the fault in a list of faults that a problem is about; -1 for all other problems."""
+    match problem.path:
+        case ("faults", int(index), *_):
+            return index
+        case _:
+            return -1
 
 
 def _add_all(problems: Problems, found: Iterable[Problem]) -> None:

@@ -9,10 +9,11 @@ from aiohttp import web
 from chaosproxy.control.partitions import ActivePartition
 from chaosproxy.control.status import partition_status
 from chaosproxy.control.v1.context import BY, Api
-from chaosproxy.control.v1.parsing import partition_from, read_name
+from chaosproxy.control.v1.parsing import partition_from
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import partition_view
 from chaosproxy.control.web.body import read_object, read_query
+from chaosproxy.model.partition import nodes_of
 
 __all__ = ["add_partition", "list_partitions", "remove_partition", "show_partition"]
 
@@ -25,9 +26,10 @@ async def list_partitions(api: Api, request: web.Request) -> web.StreamResponse:
 async def add_partition(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     partitions = api.supervisor.partitions
-    id = read_name(body["id"], ("id",)) if body.get("id") is not None else partitions.free_id()
-    active = partitions.add(partition_from(body, id), BY)
-    headers = {"Location": f"/v1/partitions/{quote(id, safe='')}"}
+    nodes = nodes_of(proxy.spec for proxy in api.supervisor.proxies())
+    spec = partition_from(body, partitions.free_id(), nodes)
+    active = partitions.add(spec, BY)
+    headers = {"Location": f"/v1/partitions/{quote(spec.id, safe='')}"}
     return web.json_response(_view(api, active), status=201, headers=headers)
 
 

@@ -14,7 +14,7 @@ from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import connection_id, connection_view, proxy_view
 from chaosproxy.control.web.body import read_object, read_query
 from chaosproxy.control.web.problem import Refused
-from chaosproxy.declare import Choice, nearest
+from chaosproxy.declare import Choice
 from chaosproxy.endings import Ending
 from chaosproxy.errors import BadValue, InvalidInput, NotFound, Problem
 from chaosproxy.model import ProxySpec
@@ -25,7 +25,6 @@ __all__ = [
     "add_proxy",
     "change_proxy",
     "close_connection",
-    "find_proxy",
     "list_connections",
     "list_proxies",
     "remove_proxy",
@@ -48,12 +47,12 @@ async def add_proxy(api: Api, request: web.Request) -> web.StreamResponse:
 
 async def show_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    return web.json_response(_view(api, find_proxy(api, request.match_info["proxy"])))
+    return web.json_response(_view(api, api.supervisor.proxy(request.match_info["proxy"])))
 
 
 async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     patch = await read_object(request)
-    proxy = find_proxy(api, request.match_info["proxy"])
+    proxy = api.supervisor.proxy(request.match_info["proxy"])
     wanted = merged_proxy(proxy, patch)
     _obey_policy(api, wanted, proxy.spec)
     return web.json_response(_view(api, await api.supervisor.change_proxy(wanted, BY)))
@@ -61,14 +60,14 @@ async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
 
 async def remove_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    proxy = find_proxy(api, request.match_info["proxy"])
+    proxy = api.supervisor.proxy(request.match_info["proxy"])
     await api.supervisor.remove_proxy(proxy.spec.name, BY)
     return web.Response(status=204)
 
 
 async def list_connections(api: Api, request: web.Request) -> web.StreamResponse:
     query = read_query(request, "proxy")
-    proxies = [find_proxy(api, query["proxy"])] if "proxy" in query else api.supervisor.proxies()
+    proxies = [api.supervisor.proxy(query["proxy"])] if "proxy" in query else api.supervisor.proxies()
     found = [connection_status(connection) for proxy in proxies for connection in proxy.connections.values()]
     return web.json_response({"connections": [connection_view(one) for one in found]})
 
@@ -87,18 +86,6 @@ async def close_connection(api: Api, request: web.Request) -> web.StreamResponse
     return web.Response(status=204)
 
 
-def find_proxy(api: Api, name: str) -> Proxy:
-    """Return the proxy of that name.
-
-    :raises NotFound: no proxy has this name; the message has the nearest one.
-    """
-    known = {proxy.spec.name: proxy for proxy in api.supervisor.proxies()}
-    if name not in known:
-        has = f"known proxies: {', '.join(list(known)[:20])}" if known else "there are none yet"
-        raise NotFound(f"no proxy is called {name[:100]!r}{nearest(name, known)}; {has}")
-    return known[name]
-
-
 def _view(api: Api, proxy: Proxy) -> Json:
     return proxy_view(api.supervisor.proxy_status(proxy), api.wall)
 
@@ -108,7 +95,7 @@ def _find_connection(api: Api, given: str) -> Connection:
     if not colon:
         message = f"{given[:100]!r} is not the id of a connection, such as db-primary:7"
         raise NotFound(f"{message}; GET /v1/connections lists the ids")
-    for number, connection in find_proxy(api, proxy).connections.items():
+    for number, connection in api.supervisor.proxy(proxy).connections.items():
         if connection_id(proxy, number) == f"{proxy}:{ordinal}":
             return connection
     raise NotFound(f"connection {given[:100]!r} is not open; GET /v1/connections lists the open ones")

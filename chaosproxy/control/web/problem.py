@@ -79,7 +79,7 @@ def problem_response(
 ) -> web.Response:
     """Return a problem document; `errors` are the invalid fields."""
     body: dict[str, object] = {
-        "type": "urn:chaosproxy:problem:" + title.lower().replace(" ", "-"),
+        "type": f"urn:chaosproxy:problem:{code}",
         "title": title,
         "status": status,
         "code": code,
@@ -126,12 +126,8 @@ def _problem_of(request: web.Request, error: Exception, index: str) -> web.Respo
     match error:
         case Refused():
             return problem_response(error.status, error.title, error.code, error.detail, error.errors, error.headers)
-        case InvalidInput():
-            return problem_response(*STATUS[InvalidInput], error.code, str(error), errors=error.problems)
-        case Unsupported():
-            return problem_response(*STATUS[Unsupported], error.code, str(error), errors=error.problems)
         case ChaosproxyError():
-            return problem_response(*_status_of(error), error.code, str(error))
+            return problem_response(*_status_of(error), error.code, str(error), errors=error.problems)
         case web.HTTPException():
             return _http_problem(request, error, index)
         case _:

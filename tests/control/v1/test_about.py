@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import shlex
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 
@@ -62,6 +65,26 @@ def test_the_documentation_lists_every_route() -> None:
     documented = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w./{}-]*)", table)
     here = {(route.method, route.path.replace("{connection}", "{id}")) for route in (*ROUTES, *BESIDE.values())}
     assert set(documented) == here | {("GET", "/v1/openapi.json")}
+
+
+def test_every_step_of_the_tour_works() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "rest.md").read_text()
+    [tour] = re.findall(r"## A tour\n\n```sh\n(.*?)```", text, re.DOTALL)
+    steps = [shlex.split(step) for step in re.findall(r"^curl .*?(?=^curl |\Z)", tour, re.DOTALL | re.MULTILINE)]
+
+    async def scenario() -> None:
+        async with serving() as api:
+            for step in steps:
+                method = step[step.index("-X") + 1] if "-X" in step else "GET"
+                [url] = [word for word in step if word.startswith("http://")]
+                body = json.loads(step[step.index("-d") + 1]) if "-d" in step else None
+                if body is not None and "listen" in body:
+                    body["listen"] = "127.0.0.1:0"
+                answer = await api.ask(method, urlsplit(url).path, body)
+                assert answer.status in (200, 201), (step, answer.whole)
+
+    assert len(steps) > 8
+    asyncio.run(scenario())
 
 
 def references(value: object) -> list[str]:

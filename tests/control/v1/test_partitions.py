@@ -196,6 +196,12 @@ def test_every_wrong_field_is_named() -> None:
     async def scenario(api: Api) -> None:
         answer = await api.ask("POST", HERE, {"from": 5, "to": {}, "mode": "x", "up": "y"})
         assert (answer.status, sorted(answer.wrong)) == (400, ["from", "mode", "to", "up"])
+        several = {"id": "", "from": ["ap", "app"], "to": 5, "groups": [["nobody"], ["app"]], "topology": "x", "ttl": 1}
+        answer = await api.ask("POST", HERE, several)
+        assert answer.wrong == {
+            "id": "empty", "to": "wrong-type", "topology": "unknown-value", "ttl": "unit-missing",
+            "from.0": "unknown-node", "groups.0.0": "unknown-node",
+        }  # fmt: skip
 
     play(scenario)
 

@@ -10,6 +10,7 @@ import pytest
 from chaosproxy.model.names import LONGEST
 from tests.control.serving import Api, echo_server, serving
 
+SIDES = ("client", "server")
 FREE = {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"}
 
 
@@ -89,6 +90,31 @@ def test_every_wrong_field_is_named_where_it_was_sent() -> None:
                 "faults.3.type": "missing",
             }
             assert api.supervisor.proxies() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_name_that_is_wrong_hides_no_other_problem() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            bad = {"listen": "nowhere", "upstream": "127.0.0.1:1"}
+            latency = {"type": "latency", "delay": 20}
+            faults = [{"name": "", **latency}, {"name": "a", "type": "x"}, {"name": "a", "type": 1}]
+            for body, code in (({}, "missing"), ({"name": ""}, "empty"), ({"name": 7}, "wrong-type")):
+                answer = await api.ask("POST", "/v1/proxies", {**bad, **body, "faults": faults})
+                assert list(answer.wrong.items()) == [
+                    ("name", code), ("listen", "not-an-address"),
+                    ("faults.0.name", "empty"), ("faults.0.delay", "unit-missing"),
+                    ("faults.1.type", "unknown-fault-type"),
+                    ("faults.2.name", "duplicate"), ("faults.2.type", "unknown-fault-type"),
+                ], body  # fmt: skip
+            await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})
+            patch = await api.ask("PATCH", "/v1/proxies/db", {"name": "other", "from": 5, "enabled": "yes"})
+            assert patch.wrong == {"name": "immutable", "from": "wrong-type", "enabled": "wrong-type"}
+            made = await api.ask("POST", "/v1/proxies/db/faults", {**latency, "name": ""})
+            assert made.wrong == {"name": "empty", "delay": "unit-missing"}
+            put = await api.ask("PUT", "/v1/proxies/db/faults/slow", {**latency, "name": "fast"})
+            assert put.wrong == {"name": "immutable", "delay": "unit-missing"}
 
     asyncio.run(scenario())
 
@@ -247,6 +273,35 @@ def test_a_connection_is_listed_and_ended(how: str) -> None:
             writer.close()
             if how == "close":
                 await writer.wait_closed()
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_shows_which_side_has_ended_and_which_fault_holds_that_now() -> None:
+    async def scenario() -> None:
+        async with echo_server() as upstream, serving() as api:
+            stall = {"type": "stall", "name": "dark", "direction": "upstream"}
+            wish = {"name": "db", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream}"}
+            listen = (await api.ask("POST", "/v1/proxies", wish)).body["listen"]
+            reader, writer = await open_through(api, listen)
+
+            async def listed() -> dict[str, object]:
+                [found] = (await api.ask("GET", "/v1/connections")).body["connections"]
+                return {key: found[key] for key in ("first", *nothing)}
+
+            nothing = dict.fromkeys(f"{side}_{fact}" for side in SIDES for fact in ("ended_s", "how", "held_by"))
+            assert await listed() == {"first": None, **nothing}
+            await api.ask("POST", "/v1/proxies/db/faults", stall)
+            writer.write_eof()
+            while (now := await listed())["first"] is None:
+                await asyncio.sleep(0)
+            assert isinstance(now["client_ended_s"], float)
+            held = {**nothing, "client_ended_s": now["client_ended_s"], "client_how": "fin", "client_held_by": "dark"}
+            assert now == {"first": "client", **held}
+            await api.ask("POST", "/v1/heal")
+            assert await reader.read() == b""  # the server has the end, and has ended too
+            assert (await api.ask("GET", "/v1/connections")).body["connections"] == []
+            writer.close()
 
     asyncio.run(scenario())
 

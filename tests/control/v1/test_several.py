@@ -84,8 +84,8 @@ def test_a_name_that_one_proxy_has_already_changes_nothing() -> None:
     async def scenario(api: Api) -> None:
         await api.ask("PUT", "/v1/proxies/db-replica/faults/slow", STALL)
         answer = await api.ask("POST", "/v1/faults", {"service": "db", **STALL, "name": "slow"})
-        assert answer.status == 409
-        assert "the fault 'slow' already exists on proxy 'db-replica'" in answer.body["detail"]
+        assert (answer.status, answer.wrong) == (409, {"name": "name-taken"})
+        assert "the fault 'slow' on proxy 'db-replica' already exists" in answer.body["detail"]
         assert placed(api) == ["db-replica/slow"]
 
     run(scenario)

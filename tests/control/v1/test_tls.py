@@ -100,7 +100,7 @@ def test_a_fault_that_needs_tls_holds_it_in_place(certs: Certs) -> None:
             await api.ask("POST", "/v1/proxies", {**ends, "name": "plain"})
             fault = {"type": "tls_handshake", "name": "wrong", "how": "expired_cert", "match": {"sni": "api.*"}}
             refused = await api.ask("POST", "/v1/proxies/plain/faults", fault)
-            assert (refused.status, refused.body["code"]) == (409, "unsupported")
+            assert (refused.status, refused.wrong["type"]) == (400, "not-applicable")
             added = await api.ask("POST", "/v1/proxies/api/faults", fault)
             assert (added.status, added.body["match"]) == (201, {"sni": "api.*"})
             taken = await api.ask("PATCH", "/v1/proxies/api", {"listen_tls": None})
