@@ -106,7 +106,7 @@ FILES: list[tuple[Code, str, str]] = [
     ("missing", proxy(TLS.format(", require_client_cert: true")), "proxies.db.listen_tls.client_ca: is missing; add "
      "the CAs that sign client certificates, or remove require_client_cert"),
     # names and nodes
-    ("invalid-name", "version: 1\nproxies: {partition:x: {listen: a:1, upstream: a:1}}", "proxies.partition:x: the "
+    ("invalid-name", "version: 1\nproxies: {partition:x: {listen: a:1, upstream: a:2}}", "proxies.partition:x: the "
      "name 'partition:x' begins with 'partition:', which is reserved for the faults of partitions; use another name"),
     ("address-in-use", NODES + "  b: {listen: localhost:15432, upstream: a:1}\n",
      "proxies.b.listen: localhost:15432 is already used by the proxy 'db'; use another port"),

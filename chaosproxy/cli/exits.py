@@ -49,7 +49,8 @@ class _Failure(click.ClickException):
 
     def show(self, file: object = None) -> None:
         if self._as_json:
-            print_json({"error": self.message, "code": self.code, "problems": self.described}, err=True)
+            message = " ".join(self.message.split())  # a message for people may have several lines
+            print_json({"error": message, "code": self.code, "problems": self.described}, err=True)
         else:
             self.show_text()
 

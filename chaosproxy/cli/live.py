@@ -137,7 +137,7 @@ def inject(
     Parameters are as in YAML: delay=100ms, wave.shape=sine. `chaosproxy faults TYPE` lists them.
     """
     options = [f"{key}={value}" for key, value in placement.items() if value is not None]
-    body = fault_body(fault_type, [*parameters, *options])
+    body = fault_body(fault_type, [*parameters, *options], "new" if name is None else name)
     selector = selector_of(target, client)
     if selector is not None:
         response = client.post("faults", body={**selector, **body, **({} if name is None else {"name": name})})
@@ -210,7 +210,7 @@ def url_option(client: Client) -> str:
     return "" if client.url == DEFAULT_URL else f" --url {client.url}"
 
 
-def fault_body(fault_type: str, words: Iterable[str]) -> Json:
+def fault_body(fault_type: str, words: Iterable[str], name: str = "new") -> Json:
     """Return the body for the server, validated with the declarations that the server uses too.
 
     :raises BadInput: with every word that is wrong, and the words that exist.
@@ -224,12 +224,22 @@ def fault_body(fault_type: str, words: Iterable[str]) -> Json:
         problems.add(("match",), "not-applicable", message)
         words = [word for word in words if word not in wrong]
     body = {"type": fault_type, **read_assignments(words, params, problems)}
-    if not len(problems):
-        read_fault(body, "new", problems, protocol="http")  # only the server knows the proxy's protocol
+    _add_new(problems, body, name)
     if len(problems):
         see = f"`chaosproxy faults {fault_type}` explains them"
         raise BadInput(f"the parameters of {fault_type} are wrong; {see}", map(described, problems))
     return body
+
+
+def _add_new(problems: Problems, body: Json, name: str) -> None:
+    """Add the problems of the fault itself to those of its words, unless one of its field is there already."""
+    noted = {problem.path for problem in problems}
+    misspelt = any(problem.code == "unknown-key" for problem in problems)
+    found = Problems()
+    read_fault(body, name, found, protocol="http")  # only the server knows the proxy's protocol
+    for problem in found:
+        if problem.path not in noted and not (misspelt and problem.code == "missing"):
+            problems.add(problem.path, problem.code, problem.message)
 
 
 def _selects_messages(word: str) -> bool:
@@ -292,7 +302,8 @@ def _fault_line(fault: Json) -> str:
     shown = {key: value for key, value in fault.items() if key not in plain and value is not None}
     if shown.get("probability") in (1, 1.0):
         del shown["probability"]
-    return " ".join([f"{fault['name']}:", fault["type"], *_words(shown), fault["direction"]])
+    on_pipes = fault["type"] not in FAULT_TYPES or FAULT_TYPES[fault["type"]].on_pipes
+    return " ".join([f"{fault['name']}:", fault["type"], *_words(shown), *([fault["direction"]] if on_pipes else [])])
 
 
 _JSON = {param.name for fault in FAULT_TYPES.values() for param in params_of(fault) if param.kind == TextOrJson()}

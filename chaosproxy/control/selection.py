@@ -63,14 +63,27 @@ def read_selection(data: Mapping[str, object]) -> Selection | None:
 def select(selection: Selection, proxies: Sequence[Proxy]) -> list[Proxy]:
     """Return the selected proxies, in the order of `proxies`.
 
-    :raises NotFound: a name, glob, service or node selects no proxy; the message has the nearest one that does.
+    :raises NotFound: a name, glob, service or node selects no proxy; with every such name, and the nearest one that
+        does.
     """
-    if selection.node is not None:
-        return proxies_of(selection.node, proxies)
-    if selection.service is not None:
-        return _of_service(selection.service, proxies)
     names = [proxy.spec.name for proxy in proxies]
-    found = {name for pattern in selection.proxies for name in _matching(pattern, names)}
+    found: set[str] = set()
+    problems: list[Problem] = []
+    several = len(selection.proxies) > 1
+    for index, pattern in enumerate(selection.proxies):
+        try:
+            found.update(_matching(pattern, names))
+        except NotFound as error:
+            problems.append(error.at("proxies", *([index] if several else [])))
+    try:
+        if selection.node is not None:
+            return proxies_of(selection.node, proxies)
+        if selection.service is not None:
+            return _of_service(selection.service, proxies)
+    except NotFound as error:
+        problems.append(error.at("service" if selection.node is None else "node"))
+    if problems:
+        raise NotFound("; ".join(problem.message for problem in problems), problems=problems)
     return [proxy for proxy in proxies if proxy.spec.name in found]
 
 

@@ -216,9 +216,10 @@ class Flag(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Text(Kind):
-    """Any text; at most `longest` characters if that is given."""
+    """Any text of at least `shortest` characters, and at most `longest` if that is given."""
 
     longest: int | None = None
+    shortest: int = 0
 
     def read(self, value: object) -> str:
         if not isinstance(value, str):
@@ -229,10 +230,14 @@ class Text(Kind):
             raise BadValue("malformed", message)
         if self.longest is not None and len(value) > self.longest:
             raise BadValue("too-large", f"{shown(value)} is too long; use at most {self.longest} characters")
+        if len(value) < self.shortest:
+            raise BadValue("empty", f"is empty; use at least {self.shortest} character{'s' * (self.shortest > 1)}")
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string"} if self.longest is None else {"type": "string", "maxLength": self.longest}
+        least = {"minLength": self.shortest} if self.shortest else {}
+        most = {} if self.longest is None else {"maxLength": self.longest}
+        return {"type": "string", **least, **most}
 
 
 @dataclass(frozen=True, slots=True)

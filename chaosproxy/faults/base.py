@@ -219,7 +219,7 @@ class Fault:
     at_listener: ClassVar[bool] = False
     """True if it acts on the listening socket, and so on every client."""
     on_pipes: ClassVar[bool] = True
-    """False if it acts only on the listening socket, not on connections."""
+    """False if it acts on connecting alone, so that its direction has no meaning."""
     in_kernel: ClassVar[Literal["filters", "pacing"] | None] = None
     """The kernel feature that its mode `packet` needs; None if the type has no `mode`."""
     matches_sni: ClassVar[bool] = True
@@ -252,7 +252,7 @@ class Fault:
         return None
 
     def severs(self) -> bool:
-        """Return whether nothing gets through a pipe while the fault acts on it."""
+        """Return whether nothing of a new client gets through a pipe, or no client connects, while the fault acts."""
         return False
 
     def admission(self) -> Admission | None:

@@ -105,6 +105,9 @@ class PacketLoss(Fault):
         Struct(Burst), "loss in bursts (Gilbert-Elliott)", default=None, example="{p: 1%, r: 30%}"
     )
 
+    def severs(self) -> bool:
+        return self.rate == 1.0
+
     def check(self) -> Iterable[Problem]:
         if self.mode == "packet" and self.correlation:
             message = "not supported in mode packet; use burst instead, or mode: stream"

@@ -26,6 +26,7 @@ class Refuse(Fault):
     summary: ClassVar[str] = "refuses new connections; keeps, closes or resets those that are open"
     models: ClassVar[str] = "A server that is down, restarting or not yet listening."
     example: ClassVar[str] = "{type: refuse, existing: reset}"
+    on_pipes: ClassVar[bool] = False
     matches_sni: ClassVar[bool] = False
 
     existing: str = param(
@@ -36,4 +37,4 @@ class Refuse(Fault):
         return Admission(reply="refuse", existing=cast("Existing", self.existing))
 
     def severs(self) -> bool:
-        return self.existing != "keep"
+        return True

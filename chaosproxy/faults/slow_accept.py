@@ -24,6 +24,7 @@ class SlowAccept(Fault):
     summary: ClassVar[str] = "makes new connections wait before they are served"
     models: ClassVar[str] = "An overloaded server whose backlog fills, a cold start, a slow handshake."
     example: ClassVar[str] = "{type: slow_accept, delay: 3s}"
+    on_pipes: ClassVar[bool] = False
     matches_sni: ClassVar[bool] = False
 
     delay: float = param(Duration(), "time that a new connection waits", example="3s")

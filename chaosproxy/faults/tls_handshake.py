@@ -27,6 +27,7 @@ class TlsHandshake(Fault):
     summary: ClassVar[str] = "breaks TLS handshakes: certificates that a client must refuse, old TLS, silence, resets"
     models: ClassVar[str] = "A certificate that was not renewed, a man in the middle, a server that hangs before TLS."
     example: ClassVar[str] = "{type: tls_handshake, how: expired_cert}"
+    on_pipes: ClassVar[bool] = False
     needs_listen_tls: ClassVar[bool] = True
 
     how: str = param(Choice(*get_args(Handshake)), "the mistake in the handshake", example="expired_cert")

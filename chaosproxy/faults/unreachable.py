@@ -44,4 +44,4 @@ class Unreachable(Fault):
         return Admission(reply="silence", existing=cast("Existing", self.existing), by_filter=self.mode == "packet")
 
     def severs(self) -> bool:
-        return self.existing != "keep"
+        return True

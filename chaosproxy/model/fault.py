@@ -63,29 +63,32 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     if protocol == "tcp" and issubclass(settings_type, MessageFault):
         message = f"{shown(settings_type.type)} acts on HTTP messages, but this proxy is tcp"
         problems.add((*path, "type"), "not-applicable", f"{message}; add `protocol: http` to the proxy")
-    sni = None
-    if is_sni_match(data.get("match")):
-        sni = read_sni_match(data["match"], settings_type, problems, (*path, "match"))
+    sni, given_match = None, data.get("match")
+    if is_sni_match(given_match):
+        sni = read_sni_match(given_match, settings_type, problems, (*path, "match"))
+    elif given_match is not None and not issubclass(settings_type, MessageFault):
+        message = f"selects HTTP messages, but {settings_type.type} acts on connections; remove it"
+        problems.add((*path, "match"), "not-applicable", message, at_key=True)
     placement_names = [param.name for param in params_of(Placement)]
     own = {key: value for key, value in data.items() if key not in ("type", "match", *placement_names)}
     active = {key: value for key, value in data.items() if key in placement_names}
     settings = read_struct(settings_type, own, problems, path, also_known=("type", "match", *placement_names))
     placement = read_struct(Placement, active, problems, path)
+    if settings_type.at_listener and (placement is None or not placement.touches_all):
+        for parameter in SELECTS:
+            if active.get(parameter) is not None and (placement is not None or active[parameter] != 1):
+                message = f"not supported: {settings_type.type} applies to the whole port; remove it"
+                problems.add((*path, parameter), "not-applicable", message, at_key=True)
     if settings is None or placement is None:
-        if issubclass(settings_type, MessageFault) and sni is None and data.get("match") is not None:
+        if issubclass(settings_type, MessageFault) and sni is None and given_match is not None:
             # For `response` every field is allowed, so that only mistakes in the match itself are noted.
-            read_match(data["match"], problems, (*path, "match"), "response")
+            read_match(given_match, problems, (*path, "match"), "response")
         return None
     for problem in settings.check():
         problems.add((*path, *problem.path), problem.code, problem.message)
     if isinstance(settings, MessageFault):
         placement = _along(settings, placement, problems, path)
-    match = _read_match(data.get("match"), settings, placement, problems, (*path, "match"))
-    if settings.at_listener and not placement.touches_all:
-        for parameter in SELECTS:
-            if parameter in active:
-                message = f"not supported: {settings.type} applies to the whole port; remove it"
-                problems.add((*path, parameter), "not-applicable", message, at_key=True)
+    match = _read_match(given_match, settings, placement, problems, (*path, "match"))
     if len(problems) > before:
         return None
     return FaultSpec(name=name, settings=settings, placement=placement, match=match, sni=sni)
@@ -104,11 +107,7 @@ def _along(settings: MessageFault, placement: Placement, problems: Problems, pat
 
 
 def _read_match(data: object, settings: Fault, placement: Placement, problems: Problems, path: Path) -> Match | None:
-    if data is None or is_sni_match(data):
-        return None
-    if not isinstance(settings, MessageFault):
-        message = f"selects HTTP messages, but {settings.type} acts on connections; remove it"
-        problems.add(path, "not-applicable", message, at_key=True)
+    if data is None or is_sni_match(data) or not isinstance(settings, MessageFault):
         return None
     only_responses = placement.direction == "downstream"
     return read_match(data, problems, path, "response" if only_responses else "request")

@@ -31,6 +31,9 @@ from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 __all__ = ["ProxySpec", "read_proxy", "write_proxy"]
 
 
+NODE = Text(LONGEST_NODE, shortest=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxySpec:
     """One listener and its upstream, with a name."""
@@ -41,9 +44,11 @@ class ProxySpec:
         ListenAddress(), "address for clients; port 0 picks a free port", example="127.0.0.1:15432"
     )
     upstream: Address = param(UpstreamAddress(), "the real server; it may start later", example="127.0.0.1:5432")
-    from_node: str | None = param(Text(LONGEST_NODE), "node of the clients", default=None, name="from", example="app")
-    to_node: str | None = param(Text(LONGEST_NODE), "node of the server", default=None, name="to", example="db-primary")
-    service: str | None = param(Text(), "proxies of one service are alternatives", default=None, example="db")
+    from_node: str | None = param(NODE, "node of the clients", default=None, name="from", example="app")
+    to_node: str | None = param(NODE, "node of the server", default=None, name="to", example="db-primary")
+    service: str | None = param(
+        Text(shortest=1), "proxies of one service are alternatives", default=None, example="db"
+    )
     enabled: bool = param(Flag(), "false closes the listener", default=True, example="false")
     connect_timeout: float = param(
         Duration(above_zero=True), "time limit for connecting to the upstream", default=10.0, example="10s"
@@ -97,9 +102,16 @@ def read_proxy(data: object, name: str, problems: Problems, path: Path = ()) -> 
     rest = {key: value for key, value in data.items() if key != "faults"}
     spec = read_struct(ProxySpec, rest, problems, path, also_known=("faults",), name=name, faults=faults)
     if spec is not None:
+        _check_ends(spec, problems, path)
         _check_http(spec, rest, problems, path)
         check_tls(spec, problems, path)
     return spec if len(problems) == before else None
+
+
+def _check_ends(spec: ProxySpec, problems: Problems, path: Path) -> None:
+    if spec.listen == spec.upstream:
+        message = f"{spec.upstream} is the address for clients, too, so the proxy would connect to itself; use another"
+        problems.add((*path, "upstream"), "invalid-together", message)
 
 
 def _check_http(spec: ProxySpec, given: Mapping[str, object], problems: Problems, path: Path) -> None:

@@ -28,6 +28,8 @@ __all__ = ["Config", "ControlSpec", "PolicySpec", "VERSION", "read_config", "wri
 
 VERSION = 1
 """The only version of the file format."""
+_CONTROL = ""
+"""Stands for the control API among the names of proxies, none of which is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ def read_config(data: object, problems: Problems) -> Config | None:
     elif type(data["version"]) is not int or data["version"] != VERSION:
         message = f"{shown(data['version'])} is not a version that this program reads; use {VERSION}"
         problems.add(("version",), "unsupported-version", message)
-    proxies = _read_proxies(data.get("proxies"), problems, ("proxies",))
+    proxies = _read_proxies(data.get("proxies"), data.get("control"), problems, ("proxies",))
     proxies_are_right = len(problems) == before
     nodes = nodes_of(proxies) if proxies_are_right else _nodes_in(data.get("proxies"))
     partitions = _read_partitions(data.get("partitions"), nodes, problems, ("partitions",))
@@ -104,7 +106,8 @@ def write_config(config: Config) -> dict[str, Any]:
     return written
 
 
-def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySpec, ...]:
+def _read_proxies(data: object, control: object, problems: Problems, path: Path) -> tuple[ProxySpec, ...]:
+    """Read all proxies; `control` has the address of the control API, which no proxy can listen on."""
     if data is None:
         return ()
     if not isinstance(data, Mapping):
@@ -112,13 +115,17 @@ def _read_proxies(data: object, problems: Problems, path: Path) -> tuple[ProxySp
         problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use proxies by name, such as {example}")
         return ()
     places = Places()
+    if (listen := _listen_of(control)) is not None:
+        places.take(listen, _CONTROL)
     found = []
     for name, one in data.items():
         proxy = read_proxy(one, name, problems, (*path, name))
         if proxy is not None:
             found.append(proxy)
-        if (listen := _listen_of(one)) and (holder := places.take(listen, name)):
-            message = f"{listen} is already used by the proxy {shown(holder)}; use another port"
+        listen = _listen_of(one)
+        if listen is not None and (holder := places.take(listen, name)) is not None:
+            by = "the control API" if holder == _CONTROL else f"the proxy {shown(holder)}"
+            message = f"{listen} is already used by {by}; use another port"
             problems.add((*path, name, "listen"), "address-in-use", message)
     return tuple(found)
 
@@ -177,7 +184,7 @@ def _check_partitions(
 
 
 def _listen_of(data: object) -> Address | None:
-    """Return the listen address of a proxy, even if the proxy is otherwise wrong."""
+    """Return the listen address of a proxy or of the control API, even if the rest of it is wrong."""
     try:
         return ListenAddress().read(data.get("listen")) if isinstance(data, Mapping) else None
     except ValueError:

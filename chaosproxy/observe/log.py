@@ -148,7 +148,7 @@ def _moment(record: logging.LogRecord) -> str:
 
 def _text(value: Value) -> str:
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6f}".rstrip("0").rstrip(".")
     if not isinstance(value, str):
         return json.dumps(value)
     return value if value and value.isprintable() and not set(value) & set(' "=') else json.dumps(value)

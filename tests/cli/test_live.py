@@ -185,18 +185,25 @@ def test_what_is_wrong_is_shown_field_by_field_with_what_exists(server: Chaospro
     assert (result.exit_code, result.stdout) == (2, "")
     headline, *fields = result.stderr.splitlines()
     assert headline == "error: the parameters of latency are wrong; `chaosproxy faults latency` explains them"
-    assert [line.split(": ")[0] for line in fields] == ["  dely"]
+    assert [line.split(": ")[0] for line in fields] == ["  dely", "  jitter"]
     assert "(did you mean 'delay'?)" in fields[0]
 
 
+@pytest.mark.parametrize(("name", "code"), [("two\nlines", "invalid-name"), ("", "empty")])
+def test_a_name_that_is_wrong_is_shown_as_that(server: ChaosproxyServer, name: str, code: str) -> None:
+    result = run(server, "inject", "db", "stall", "--name", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[1].startswith("  name: ")
+    assert refused(run(server, "inject", "db", "stall", "--name", name, "--json")) == [f"name {code}"]
+
+
 def test_what_the_server_refuses_is_shown_field_by_field(server: ChaosproxyServer) -> None:
-    """A name is checked by the server alone."""
-    result = run(server, "inject", "db", "stall", "--name", "two\nlines")
+    """Only the server knows that the proxy is tcp."""
+    result = run(server, "inject", "db", "http_abort")
     assert (result.exit_code, result.stdout) == (2, "")
     headline, field = result.stderr.splitlines()
     assert headline == "error: Invalid input"
-    assert field.startswith("  name: ")
-    assert refused(run(server, "inject", "db", "stall", "--name", "two\nlines", "--json")) == ["name invalid-name"]
+    assert field.startswith("  type: ")
 
 
 def test_heal_takes_one_fault_then_a_proxys_then_all(server: ChaosproxyServer) -> None:
@@ -306,15 +313,15 @@ def test_inject_on_several_proxies_as_json_lists_them(server: ChaosproxyServer) 
 @pytest.mark.parametrize(
     ("words", "problem", "named"),
     [
-        (("inject", "bd*", "stall"), "not-found", "'bd*'"),
-        (("inject", "dbb*", "stall"), "not-found", "(did you mean 'db*'?)"),
-        (("inject", "service:x", "stall"), "not-found", "'x'"),
-        (("inject", "node:x", "stall"), "not-found", "'x'"),
+        (("inject", "bd*", "stall"), "proxies not-found", "'bd*'"),
+        (("inject", "dbb*", "stall"), "proxies not-found", "(did you mean 'db*'?)"),
+        (("inject", "service:x", "stall"), "service not-found", "'x'"),
+        (("inject", "node:x", "stall"), "node not-found", "'x'"),
         (("inject", "servce:x", "stall"), "unknown-value", "(did you mean 'service'?)"),
         (("inject", "*", "http_abort"), "type not-applicable", "'db'"),
         (("inject", "*", "stall", "--name", "slow"), "name-taken", "'web'"),
-        (("heal", "x*"), "not-found", "'x*'"),
-        (("heal", "service:"), "not-found", "''"),
+        (("heal", "x*"), "proxies not-found", "'x*'"),
+        (("heal", "service:"), "service not-found", "''"),
         (("heal", ""), "not-found", "''"),
     ],
 )

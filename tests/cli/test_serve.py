@@ -186,7 +186,7 @@ def test_packets_that_cannot_be_had_are_told_with_place_and_remedy(tmp_path: Pat
     assert partition.startswith(f"{path}:14:11: partitions.dark.mode: ")
     for line in (fault, partition):
         assert "setcap cap_net_admin+ep" in line
-        assert line.endswith("or give mode: stream (`chaosproxy doctor` explains)")
+        assert line.endswith("(`chaosproxy doctor` explains), or give mode: stream")
 
 
 def test_check_asks_the_file_and_not_the_machine(tmp_path: Path, unprivileged: list[str]) -> None:
@@ -266,4 +266,4 @@ def test_what_a_seed_makes_impossible_is_no_defect(tmp_path: Path) -> None:
         assert "Traceback" not in errors, seed
         if not ready:
             assert process.returncode == 3
-            assert "its listen address is a unix socket, which has no packets; give mode: stream" in errors, seed
+            assert "which has no packets; use a TCP address, or give mode: stream" in errors, seed

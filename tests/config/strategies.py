@@ -115,8 +115,8 @@ def values(kind: Kind) -> st.SearchStrategy[object]:
             return st.booleans()
         case Choice(words):
             return st.sampled_from(words)
-        case Text():
-            return TEXT
+        case Text(_, shortest):
+            return TEXT.filter(lambda text: len(text) >= shortest)
         case ListOf(RouteTemplate() as item):
             return st.lists(values(item), max_size=3, unique=True).map(tuple)
         case ListOf(item):
@@ -187,7 +187,7 @@ def _of_its_protocol(spec: ProxySpec) -> ProxySpec:
 def _is_right(spec: ProxySpec) -> bool:
     problems = Problems()
     check_tls(spec, problems, ())
-    return not len(problems)
+    return not len(problems) and spec.listen != spec.upstream
 
 
 def _port(proxy: ProxySpec) -> object:
@@ -232,4 +232,5 @@ def configs(draw: st.DrawFn) -> Config:
         specs = st.builds(PartitionSpec, id=NAMES, **ends, **rest)
         parts = tuple(draw(st.lists(specs, max_size=2, unique_by=lambda spec: spec.id)))
     fixed = {"proxies": st.just(some), "partitions": st.just(parts)}
-    return draw(structs(Config, control=structs(ControlSpec), policy=structs(PolicySpec), **fixed))
+    control = structs(ControlSpec).filter(lambda spec: all(spec.listen.port != one.listen.port for one in some))
+    return draw(structs(Config, control=control, policy=structs(PolicySpec), **fixed))

@@ -111,7 +111,10 @@ ONE_MISTAKE = [
     ("proxies as list", "version: 1\nproxies:\n  - a", "2:1 proxies wrong-type"),
     ("empty proxy", "version: 1\nproxies:\n  db:", f"3:6 {DB} wrong-type"),
     ("no listen", "version: 1\nproxies:\n  db: {upstream: a:1}", f"3:7 {DB}.listen missing"),
-    ("empty name", 'version: 1\nproxies:\n  "": {listen: a:1, upstream: a:1}', "3:3 proxies. empty"),
+    ("itself upstream", PROXY.replace(":5432", ":15432"), f"5:15 {DB}.upstream invalid-together"),
+    ("empty node", PROXY + '    from: ""', f"6:11 {DB}.from empty"),
+    ("control's port", PROXY + "control: {listen: localhost:15432}\n", f"4:13 {DB}.listen address-in-use"),
+    ("empty name", 'version: 1\nproxies:\n  "": {listen: a:1, upstream: a:2}', "3:3 proxies. empty"),
     ("line in a name", PROXY.replace("db:", '"a\\nb":'), "3:3 proxies.'a\\nb' invalid-name"),
     ("port too large", PROXY.replace(":5432", ":65536"), f"5:15 {DB}.upstream out-of-range"),
     ("port 0 upstream", PROXY.replace(":5432", ":0"), f"5:15 {DB}.upstream out-of-range"),
@@ -424,4 +427,4 @@ def test_the_errors_in_the_documentation_are_real() -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load(text.encode(), "config.yaml", ENVIRONMENT)
-    assert documented("console").splitlines()[1:] == str(caught.value).splitlines()
+    assert documented("console").splitlines()[2:] == str(caught.value).splitlines()

@@ -113,11 +113,14 @@ def test_what_a_cut_one_way_stops_is_seen_from_both_sides() -> None:
     ("settings", "seen"),
     [
         ({"type": "latency", "delay": "1s", "direction": "both"}, "a>b b>a"),
-        ({"type": "refuse"}, "a>b b>a"),
         ({"type": "refuse", "existing": "reset", "direction": "both"}, "a!b b!a"),
         ({"type": "pause", "direction": "both"}, "a!b b!a"),
         ({"type": "pause", "direction": "upstream"}, "a!b b>a"),
         ({"type": "partition", "direction": "downstream"}, "a>b b!a"),
+        ({"type": "refuse"}, "a!b b!a"),  # nobody can connect, so its direction has no meaning
+        ({"type": "unreachable", "direction": "upstream"}, "a!b b!a"),
+        ({"type": "refuse", "probability": 0.9}, "a>b b>a"),
+        ({"type": "packet_loss", "rate": "100%", "direction": "upstream", "mode": "stream"}, "a!b b>a"),
     ],
 )
 def test_what_a_fault_severs_does_not_arrive(settings: dict[str, object], seen: str) -> None:

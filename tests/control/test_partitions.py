@@ -45,7 +45,7 @@ TimedScenario: TypeAlias = Callable[[Supervisor, Clockwork], Awaitable[None]]
 
 ALL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
-WHY = "no privilege; grant it, or give mode: stream (`chaosproxy doctor` explains)"
+WHY = "no privilege; grant it (`chaosproxy doctor` explains)"
 SEED = Seed(1)
 
 
@@ -307,7 +307,7 @@ def test_where_one_proxy_cannot_be_cut_none_is(tmp_path: Path) -> None:
             "app-db": "packet", "on-disk": "stream", "db-app": "packet",
         }  # fmt: skip
         assert active.modes == ["packet", "stream"]
-        assert active.why == "its listen address is a unix socket, which has no packets; give mode: stream"
+        assert active.why == "its listen address is a unix socket, which has no packets; use a TCP address"
         assert view_of(supervisor, active)["effective_mode"] == "mixed"
 
     still(scenario)

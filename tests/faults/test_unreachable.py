@@ -22,11 +22,6 @@ def test_it_acts_at_the_door_alone(existing: Existing, mode: str, by_filter: boo
     assert (fault.open(OPENING), fault.loss(OPENING), fault.pacing()) == (None, None, None)
 
 
-@pytest.mark.parametrize(("existing", "severs"), [("keep", False), ("close", True), ("reset", True)])
-def test_only_where_open_connections_are_kept_something_gets_through(existing: str, severs: bool) -> None:
-    assert Unreachable(existing=existing).severs() == severs
-
-
 def test_open_connections_are_kept_unless_told_otherwise() -> None:
     assert read({"type": "unreachable"}).settings == Unreachable(existing="keep", mode="auto")
 

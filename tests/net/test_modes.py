@@ -54,12 +54,12 @@ IN_PACKETS = [
 """Cases in which auto resolves to packet and packet is supported."""
 
 CANNOT = [
-    (LOSS, TCP, NO_FILTERS, "no privilege for it; get the privilege, or give mode: stream"),
+    (LOSS, TCP, NO_FILTERS, "no privilege for it; get the privilege (`chaosproxy doctor` explains)"),
     (BURSTS, TCP, NO_FILTERS, "get the privilege"),
     (CUT, TCP, NOTHING, "get the privilege"),
     (DEAD, TCP, NO_FILTERS, "get the privilege"),
-    (FAST, TCP, NO_PACING, "no pacing here; get another kernel, or give mode: stream"),
-    (LOSS | UP, UNIX_LISTEN, KERNEL, "its listen address is a unix socket, which has no packets; give mode: stream"),
+    (FAST, TCP, NO_PACING, "no pacing here; get another kernel (`chaosproxy doctor` explains)"),
+    (LOSS | UP, UNIX_LISTEN, KERNEL, "its listen address is a unix socket, which has no packets; use a TCP address"),
     (LOSS | DOWN, UNIX_UPSTREAM, KERNEL, "its upstream address is a unix socket"),
     (LOSS | BOTH, UNIX_LISTEN, KERNEL, "its listen address is a unix socket"),
     (LOSS | BOTH, UNIX_UPSTREAM, KERNEL, "its upstream address is a unix socket"),
@@ -112,6 +112,7 @@ def test_where_it_cannot_auto_is_stream_and_packet_is_refused(
         resolve_mode(fault(**given, mode="packet"), on, kernel)
     assert str(caught.value).startswith(f"mode packet of {given['type']} is not supported on proxy 'proxy': ")
     assert words in str(caught.value)
+    assert str(caught.value).endswith(", or give mode: stream")
 
 
 @pytest.mark.parametrize(("given", "words"), RATHER_NOT)

@@ -15,7 +15,7 @@ from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import fault_view, faults_view
 from chaosproxy.control.web.body import read_object, read_optional_object, read_query
 from chaosproxy.declare import nearest
-from chaosproxy.errors import InvalidInput, Problem
+from chaosproxy.errors import InvalidInput, NotFound, Problem
 from chaosproxy.model import FaultSpec
 from chaosproxy.net.proxy import Proxy
 
@@ -43,18 +43,33 @@ async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
 async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     """Add one fault to all proxies that the body selects, or to none of them."""
     body = await read_object(request)
-    selection = read_selection(body)
-    if selection is None:
-        message = f'no proxies are selected; use one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
-        raise InvalidInput([Problem((), "missing", message)])
-    proxies = select(selection, api.supervisor.proxies())
     wanted = {key: value for key, value in body.items() if key not in SELECTORS}
-    taken = {fault.name for proxy in proxies for fault in proxy.spec.faults}
-    fault = new_fault(wanted, taken, "http")
+    try:
+        proxies = _selected(body, api.supervisor.proxies())
+    except (InvalidInput, NotFound) as wrong:
+        try:
+            new_fault(wanted, (), "http")
+        except InvalidInput as invalid:
+            raise InvalidInput([*wrong.problems, *invalid.problems]) from None
+        raise
+    fault = new_fault(wanted, {fault.name for proxy in proxies for fault in proxy.spec.faults}, "http")
     _check_protocols(wanted, fault.name, proxies)
     add_on(api.supervisor, proxies, fault, BY)
     placed = [(proxy.spec.name, api.supervisor.fault_status(proxy, fault)) for proxy in proxies]
     return web.json_response(faults_view(fault.name, placed, api.wall), status=201)
+
+
+def _selected(body: dict[str, object], proxies: Sequence[Proxy]) -> list[Proxy]:
+    """Return the proxies that a body selects.
+
+    :raises InvalidInput: it has no selector, or a wrong one.
+    :raises NotFound: it selects no proxy.
+    """
+    selection = read_selection(body)
+    if selection is None:
+        message = f'no proxies are selected; use one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
+        raise InvalidInput([Problem((), "missing", message)])
+    return select(selection, proxies)
 
 
 def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Proxy]) -> None:

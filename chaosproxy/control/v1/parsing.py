@@ -147,14 +147,15 @@ def duration_from(body: Json, field: str) -> float | None:
         for key in body
         if key != field
     ]
+    seconds = None
+    if body.get(field) is not None:
+        try:
+            seconds = Duration(above_zero=True).read(body[field])
+        except BadValue as bad:
+            problems.append(Problem((field,), bad.code, str(bad)))
     if problems:
         raise InvalidInput(problems)
-    if body.get(field) is None:
-        return None
-    try:
-        return Duration(above_zero=True).read(body[field])
-    except BadValue as bad:
-        raise InvalidInput([Problem((field,), bad.code, str(bad))]) from None
+    return seconds
 
 
 def _settable(fault: Json) -> Json:

@@ -144,9 +144,10 @@ class ActiveFault:
         return self.resolved.settings.loss(self._opening(connection, direction, now))
 
     def severs(self, direction: Direction) -> bool:
-        """Return whether nothing passes in that direction, on any connection."""
+        """Return whether nothing of a new client passes in that direction."""
+        settings = self.resolved.settings
         all_touched = self.spec.placement.touches_all and self.spec.sni is None
-        return self.acts(direction) and all_touched and self.resolved.settings.severs()
+        return all_touched and settings.severs() and (self.acts(direction) or not settings.on_pipes)
 
     @property
     def hides(self) -> Met | None:

@@ -40,7 +40,7 @@ def resolve_mode(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> Re
     if wanted == "packet":
         if obstacle:
             message = f"mode packet of {fault.type} is not supported on proxy {proxy.name!r}: {obstacle}"
-            raise Unsupported(message, code="unsupported-mode")
+            raise Unsupported(f"{message}, or give mode: stream", code="unsupported-mode")
         return ResolvedMode(settings, "packet")
     why = settings.why_stream() or obstacle
     return ResolvedMode(settings.in_mode("stream" if why else "packet"), "stream" if why else "packet", why)
@@ -50,7 +50,7 @@ def _obstacle(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> str:
     """Return the reason why the fault cannot act on packets; empty if it can."""
     capability = kernel.filters if fault.settings.in_kernel == "filters" else kernel.pacing
     if not capability.available:
-        return f"{capability.lacking}; {capability.remedy}, or give mode: stream (`chaosproxy doctor` explains)"
+        return f"{capability.lacking}; {capability.remedy} (`chaosproxy doctor` explains)"
     directions = fault.placement.directions if fault.settings.on_pipes else ()
     # A filter acts on the socket that a direction is read from, pacing on the one it is written to.
     reads = capability is kernel.filters
@@ -60,5 +60,5 @@ def _obstacle(fault: FaultSpec, proxy: ProxySpec, kernel: Capabilities) -> str:
         used.add("listen")
     for name in ("listen", "upstream"):
         if name in used and sockets[name].is_unix:
-            return f"its {name} address is a unix socket, which has no packets; give mode: stream"
+            return f"its {name} address is a unix socket, which has no packets; use a TCP address"
     return ""

@@ -23,7 +23,7 @@ NO_FILTERS = Capabilities(
     Capability("tcp_info", "tells"),
     Capability("tap", "shows", "no packet sockets", "take a kernel that has them"),
 )
-WHY = f"{LACKING}; {REMEDY}, or give mode: stream (`chaosproxy doctor` explains)"
+WHY = f"{LACKING}; {REMEDY} (`chaosproxy doctor` explains)"
 APP_DB = {"from": "app", "to": "db-primary"}
 HERE = "/v1/partitions"
 
