@@ -112,6 +112,12 @@ class ConnectionClosed(ProxyEvent):
     client: str
     """The address of the client."""
     cause: Cause
+    how: How
+    """The way in which it ended, or in which the first side ended it."""
+    fault: str
+    """The fault that ended it, or that kept a client waiting until it left; empty if there is none."""
+    error: str
+    """The reason in words, if the kernel, TLS or a setting gives one; else empty."""
     first: Side | None
     """The side that ended first; None if neither side has ended the connection."""
     client_ended_s: float | None

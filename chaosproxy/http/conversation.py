@@ -31,7 +31,7 @@ from chaosproxy.http.framing import Framer
 from chaosproxy.http.head import RequestHead, ResponseHead
 from chaosproxy.http.parse import Unframed
 from chaosproxy.http.part import MessageKind
-from chaosproxy.http.states import EFFECTS, Event, Intake, Losses, Requesting, Responding, Senders, States
+from chaosproxy.http.states import EFFECTS, Event, Intake, Losses, Requesting, Responding, Senders, States, Treatment
 
 __all__ = ["UPGRADED", "Conversation", "Mark"]
 
@@ -98,7 +98,7 @@ class Conversation(Exchanges):
     def drops_requests(self) -> bool:
         """Return True if bytes that the client sends now do not reach the server."""
         states = self.states
-        if states.losses is Losses.REQUESTS or states.requests is Requesting.BROKEN:
+        if states.losses is Losses.REQUESTS or states.requests.treatment is Treatment.DROP:
             return True
         return self.sending is not None and self.sending.is_swallowed
 
@@ -199,7 +199,7 @@ class Conversation(Exchanges):
             self._doubt = reason
             self._on(Event.DOUBTED)
         else:
-            self._go_plain(reason)
+            self._go_plain(reason, self.context.settings.strict)
 
     def settle_doubt(self) -> None:
         """Decide about bytes from the client that cannot be framed; all earlier bytes have passed the faults."""
@@ -210,8 +210,8 @@ class Conversation(Exchanges):
             has_begun = self.sending is not None and not self.sending.is_swallowed
             self.breach = Mark(self.count if has_begun else self.count + 1, self.unfinished_fault)
             self._on(Event.REQUEST_BROKEN)
-        else:
-            self._go_plain(self._doubt)
+        else:  # bytes that arrived before the proxy became strict pass, as those of earlier plain streams do
+            self._go_plain(self._doubt, is_strict=False)
         self.update()
 
     def client_ends(self, now: float) -> None:
@@ -276,7 +276,7 @@ class Conversation(Exchanges):
     def server_unframed(self, reason: str, in_chain: bool, now: float) -> None:
         """Note that bytes from the server cannot be framed; `in_chain`: they go through message faults."""
         if not in_chain or not self.is_treated or self.context.settings.strict:
-            self._go_plain(reason)
+            self._go_plain(reason, self.context.settings.strict)
             return
         self.context.not_framed(reason)
         self._on(Event.RESPONSE_BROKEN)
@@ -347,12 +347,12 @@ class Conversation(Exchanges):
             # At least 1: the last request may be half sent, and its response may depend on the rest of it.
             self._on(Event.BACKLOG_DRAINED)
 
-    def _go_plain(self, reason: str) -> None:
+    def _go_plain(self, reason: str, is_strict: bool) -> None:
         """Make the connection a plain stream, since its bytes cannot be framed; reset it if the proxy is strict."""
         if self.stream_reason is None:
             self.stream_reason = reason
             self.context.not_framed(reason)
-            self._on(Event.FORBIDDEN if self.context.settings.strict else Event.UNFRAMED)
+            self._on(Event.FORBIDDEN if is_strict else Event.UNFRAMED)
 
     def _be_silent(self, exchange: Exchange, fault: str, now: float) -> None:
         if exchange.number < self.silence.exchange:

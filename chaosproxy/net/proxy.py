@@ -79,6 +79,8 @@ class Proxy:
         """`control.preflight` has made `tls`, and `modes` by fault name, for this spec."""
         self.name = spec.name
         self.tally = ProxyTally()
+        self._accepted_clients = 0
+        """Clients accepted so far; each gets this number, also one that a fault resets at once."""
         self.scheduler = scheduler
         self.hangups = hangups
         self.kernel = kernel
@@ -142,15 +144,15 @@ class Proxy:
         self._update_admission()
 
     def _accepted(self, client: socket.socket, address: object) -> None:
-        self.tally.opened += 1
-        ordinal = self.tally.opened
+        self._accepted_clients += 1
+        ordinal = self._accepted_clients
         refused_by, delay = self.faults.admit(ordinal)
         if refused_by is not None:
-            self.tally.closed["injected"] += 1
             self.faults.forget(ordinal)
             reset_socket(client)
             self.attempts.count(Hiding("reset", refused_by.spec.name), peer_name(address), self.scheduler.clock())
             return
+        self.tally.opened += 1
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
         self._by_client[connection.client_key] = connection
         connection.start(client, delay, None if self._listener is None else self._listener.inherited)
@@ -160,9 +162,8 @@ class Proxy:
         connection = self._by_client.get(source)
         if kind == "syn" or connection is None or connection.upstream.filter is None:
             return
-        losing = [one.spec.name for one in self.faults.touching(connection) if one in connection.upstream.filter.losses]
-        if losing:
-            connection.note_leaving("client", "reset" if kind == "rst" else "fin", losing[0])
+        if dropping := connection.upstream.filter.faults:
+            connection.note_leaving("client", "reset" if kind == "rst" else "fin", dropping[0])
 
     def _update_admission(self) -> None:
         """Set the listener's reply to new clients, as the active faults say."""

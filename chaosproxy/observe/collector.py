@@ -107,7 +107,7 @@ def make_registry(source: Source, pauses: GcPauses, loop_name: str) -> Collector
 
 def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     open_now = GaugeMetricFamily("chaosproxy_connections", "Connections open now.", labels=("proxy",))
-    opened = CounterMetricFamily("chaosproxy_connections_opened", "Clients accepted.", labels=("proxy",))
+    opened = CounterMetricFamily("chaosproxy_connections_opened", "Connections of accepted clients.", labels=("proxy",))
     closed = CounterMetricFamily(
         "chaosproxy_connections_closed", "Connections ended, by cause.", labels=("proxy", "cause")
     )
@@ -148,7 +148,7 @@ def _attempts(counts: Counts) -> Iterator[Metric]:
     for proxy in counts.proxies:
         name, met_by = proxy.name, proxy.attempts
         reset = met_by.get("reset", 0)
-        attempts.add_metric((name, "accepted"), proxy.opened - reset)
+        attempts.add_metric((name, "accepted"), proxy.opened)
         attempts.add_metric((name, "reset"), reset)
         # If attempts are not visible, no sample is better than a false 0.
         if counts.attempts_visible or any(met_by.get(met, 0) for met in HIDDEN):

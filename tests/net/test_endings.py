@@ -114,6 +114,7 @@ def test_an_injected_end_is_nobodys_but_the_faults(loop_name: str) -> None:
         stage.supervisor.put_fault("proxy", fault("cut", type="reset"), "test")
         over = await closed(stage)
         assert (over.cause, over.first, over.detail) == ("injected", None, "reset by fault cut")
+        assert (over.how, over.fault, over.error) == ("reset", "cut", "")
         assert (over.client_ended_s, over.server_ended_s) == (None, None)
         assert kinds(stage) == ["connection_closed"]
         del client, server
@@ -212,6 +213,43 @@ def test_an_end_behind_a_full_queue_is_published_at_once(loop_name: str) -> None
     run(loop_name, scenario)
 
 
+async def filled(running: Proxy, client: socket.socket) -> None:
+    """Send until the proxy reads no more from the client, since the server does not read."""
+    [connection] = running.connections.values()
+    while not connection.upstream.is_paused:
+        with contextlib.suppress(BlockingIOError):
+            client.send(b"x" * 65536)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("then", ENDS)
+def test_who_ended_first_behind_unread_bytes_is_seen_when_the_other_ends(then: str, loop_name: str) -> None:
+    """No fault: the server does not read, so the proxy does not read the client's reset either."""
+
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        await filled(running, client)
+        close_with_reset(client)
+        ENDS[then](server)
+        over = await closed(stage)
+        assert (over.cause, over.first, over.how) == ("client", "client", "reset")
+        assert over.client_ended_s is not None
+
+    run(loop_name, scenario)
+
+
+def test_a_fault_that_is_healed_holds_no_end_though_the_bytes_before_it_are_unread(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, _server = await stage.pair()
+        await filled(running, client)
+        client.shutdown(socket.SHUT_WR)
+        stage.supervisor.put_fault("proxy", fault("frozen", type="pause", direction="both"), "test")
+        stage.supervisor.heal("test")
+        assert held_now(running) == {"client": None, "server": None}
+
+    run(loop_name, scenario)
+
+
 @pytest.mark.slow
 @pytest.mark.namespace
 @pytest.mark.parametrize("side", ["client", "server"])
@@ -269,7 +307,8 @@ def test_a_refused_client_leaves_nothing_behind(loop_name: str) -> None:
         for _ in range(5):
             with pytest.raises(ConnectionResetError):  # of the connect, where the reset is as quick
                 await receive(await stage.connect(running), 1)
-        assert running.tally.closed["injected"] == 5
+        assert running.tally.attempts["reset"] == 5
+        assert (running.tally.opened, running.tally.closed["injected"]) == (1, 0), "they were no connections"
         assert len(picky._chosen) == before, "it keeps what it chose for open connections alone"
 
     run(loop_name, scenario)

@@ -339,6 +339,18 @@ def test_a_bursty_channel_keeps_its_schedule_when_timers_are_late() -> None:
 # ── keepalive probes after a filter ───────────────────────────────────────────────────────
 
 
+def test_probes_are_sent_when_a_loss_is_removed_and_another_stays() -> None:
+    """The removed one may have dropped the peer's RST, which is not sent again."""
+    bench = Bench()
+    bench.use(Loss(HALF), Loss(ALL))
+    assert not bench.socket.sends_keepalives
+    bench.use(Loss(HALF))
+    assert bench.socket.sends_keepalives and bench.socket.code == encode(losing((HALF,)))
+    bench.go_to(bench.filter.scheduled_at)
+    assert not bench.socket.sends_keepalives, "unanswered probes would end the connection"
+    assert bench.filter.scheduled_at == NEVER
+
+
 def test_for_a_while_after_a_filter_the_peer_is_asked_whether_it_is_alive() -> None:
     bench = Bench()
     bench.use(Loss(ALL))

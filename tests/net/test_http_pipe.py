@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chaosproxy.endings import Ending
@@ -199,3 +201,39 @@ def test_the_rest_of_a_lost_response_does_not_pass_when_the_fault_is_gone() -> N
     world.remove("lost")
     world.receive(world.server, OK[-1:])
     assert world.client.written == b""
+
+
+@pytest.mark.parametrize("is_healed", [True, False])
+def test_bytes_from_before_the_proxy_became_strict_pass(is_healed: bool) -> None:
+    """They were already behind a held request: a strict proxy does not refuse earlier plain streams either."""
+    world = World()
+    world.add("slow", HttpDelay(delay=0.1), "upstream", always)
+    world.receive(world.client, GET)
+    world.receive(world.client, GARBAGE)
+    context = world.conversation.context
+    context.configure(replace(context.settings, strict=True), ())
+    if is_healed:
+        world.remove("slow")
+    else:
+        world.wait(0.2)
+    assert (world.server.written, world.ending) == (GET + GARBAGE, None)
+
+
+def test_nothing_of_the_client_passes_once_the_bytes_of_the_server_are_refused() -> None:
+    world = World()
+    world.add("slow", HttpDelay(delay=0.1), "upstream", always)
+    world.receive(world.client, GET)
+    world.receive(world.client, GARBAGE)
+    context = world.conversation.context
+    context.configure(replace(context.settings, strict=True), ())
+    world.receive(world.server, GARBAGE)
+    assert world.ending is not None
+    world.wait(0.2)
+    assert GARBAGE not in world.server.written + world.client.written
+
+
+def test_a_strict_proxy_sends_nothing_of_what_it_refuses_from_the_server() -> None:
+    world = watched(strict=True)
+    world.receive(world.client, GET)
+    world.receive(world.server, GARBAGE)
+    assert (world.client.written, world.conversation.is_refused) == (b"", True)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from chaosproxy.events import ConnectionClosed
+from chaosproxy.events import ConnectionClosed, ServerEnded
 from tests.net.harness import Stage, close_with_reset, run
 from tests.net.http_shapes import GET, INTERIM, OK, OTHER, OTHER_ANSWER, End, answer, request, settled
 
@@ -219,5 +219,26 @@ def test_a_lost_upgrade_says_nothing_in_whatever_protocol(loop_name: str) -> Non
         await client.stop()
         await server.over()
         await server.stop()
+
+    run(loop_name, scenario)
+
+
+@both_losses
+@pytest.mark.parametrize("how", ["fin", "reset"])
+def test_the_loss_holds_the_end_of_the_server(loss: str, how: str, loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        client, server = await ends(stage, loss)
+        await lose_one(stage, loss, client, server)
+        if how == "fin":
+            server.sock.shutdown(socket.SHUT_WR)
+        else:
+            await server.stop_reading()
+            close_with_reset(server.sock)
+        event = await stage.event("server_ended")
+        assert isinstance(event, ServerEnded) and (event.how, event.held_by) == (how, "it")
+        [connection] = stage.supervisor.proxy("proxy").connections.values()
+        assert (connection.held_by("server"), connection.held_by("client")) == ("it", None)
+        client.sock.shutdown(socket.SHUT_WR)
+        assert await closed(stage, client, *([server] if how == "fin" else [])) == GAVE_UP
 
     run(loop_name, scenario)

@@ -77,11 +77,11 @@ def test_nothing_in_an_event_breaks_its_line(log_format: LogFormat, reason: str)
 @pytest.mark.usefixtures("chaosproxy_logger")
 def test_a_defect_is_an_error() -> None:
     closed = ConnectionClosed(
-        proxy="db", connection=1, client="127.0.0.1:9", cause="bug", first=None, client_ended_s=None,
-        server_ended_s=None, detail="", lasted_s=0.1, bytes_upstream=1, bytes_downstream=2,
+        proxy="db", connection=1, client="127.0.0.1:9", cause="bug", how="reset", fault="", error="", first=None,
+        client_ended_s=None, server_ended_s=None, detail="", lasted_s=0.1, bytes_upstream=1, bytes_downstream=2,
     )
     [line] = written([closed], "text")
-    assert " ERROR connection_closed proxy=db connection=1 client=127.0.0.1:9 cause=bug first=null " in line
+    assert " ERROR connection_closed proxy=db connection=1 client=127.0.0.1:9 cause=bug how=reset " in line
     assert ' client_ended_s=null server_ended_s=null detail="" ' in line
 
 

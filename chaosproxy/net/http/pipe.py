@@ -118,6 +118,14 @@ class HttpPipe(Pipe):
         self._react(now)
 
     @property
+    def holder(self) -> str | None:
+        """The fault that holds the latest step, or whose loss keeps everything later from the client."""
+        held = super().holder
+        if held is None and self.direction == "downstream" and self.conversation.is_silent:
+            return self.conversation.silence.fault
+        return held
+
+    @property
     def _treats_messages(self) -> bool:
         """Return True if a fault treats messages, in either direction, or has unfinished work."""
         if self.ends is None:

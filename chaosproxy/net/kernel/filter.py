@@ -4,8 +4,8 @@ A pipe has a Filter only after a packet fault has acted on it. One call attaches
 the kernel removes it with the socket.
 
 A peer may end its connection while the filter drops its packets. TCP retransmits a FIN, but not a
-RST. So after a filter is removed, keepalive probes are sent for a few seconds: a peer that has
-reset the connection responds with another RST.
+RST. So after a loss is removed, keepalive probes are sent for a few seconds: a peer that has reset
+the connection responds with another RST.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import errno
 import logging
 from collections.abc import Mapping
+from typing import Protocol
 
 from chaosproxy.faults.base import NEVER, Loss
 from chaosproxy.net.kernel.bpf import Program, losing
@@ -29,7 +30,7 @@ from chaosproxy.net.kernel.sockopts import (
 )
 from chaosproxy.net.timer.scheduler import Scheduler
 
-__all__ = ["Filter"]
+__all__ = ["Filter", "Named"]
 
 _GONE = {errno.EBADF, errno.ENOTCONN, errno.EINVAL}
 """Errors of a socket that is closed: nothing arrives on it any more."""
@@ -37,6 +38,13 @@ _GONE = {errno.EBADF, errno.ENOTCONN, errno.EINVAL}
 _KEEPALIVE_SECONDS = 3.0
 
 logger = logging.getLogger(__name__)
+
+
+class Named(Protocol):
+    """A fault, as its filter sees it."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class Filter:
@@ -55,7 +63,7 @@ class Filter:
         """The time at which keepalive probes end; NEVER if none are sent."""
         self._before = 0
         """Packets that the socket had dropped when they were last counted."""
-        self.losses: Mapping[object, Loss] = {}
+        self.losses: Mapping[Named, Loss] = {}
         """The Loss of each fault, by the fault."""
         self.dropped = 0
         """Packets dropped so far, as counted by the kernel."""
@@ -69,10 +77,19 @@ class Filter:
                 reset_on_exit(sock, True)
         self.refresh(now)
 
-    def set_losses(self, losses: Mapping[object, Loss], now: float) -> None:
-        """Replace the losses."""
+    @property
+    def faults(self) -> list[str]:
+        """The names of the faults whose losses are at work."""
+        return [fault.name for fault in self.losses]
+
+    def set_losses(self, losses: Mapping[Named, Loss], now: float) -> None:
+        """Replace the losses. If one is gone, ask the peer whether it is still there, even if others stay."""
+        has_fewer = any(fault not in losses for fault in self.losses)
         self.losses = losses
         self.refresh(now)
+        if has_fewer and self._program is not None:
+            self._ask_for_signs_of_life(now)
+            self._scheduler.schedule(self, min(self.scheduled_at, self._keepalive_until))
 
     def refresh(self, now: float) -> None:
         """Attach the program for the losses at this time, and schedule the next call for when it changes."""
@@ -85,8 +102,7 @@ class Filter:
         had_one = self._program is not None
         self._install(losing(drops) if self.losses else None)
         if had_one and self._program is None:
-            self._send_keepalives(True)
-            self._keepalive_until = now + _KEEPALIVE_SECONDS
+            self._ask_for_signs_of_life(now)
         elif self._keepalive_until <= now:  # even with a new filter: unanswered probes would end the connection
             self._send_keepalives(False)
             self._keepalive_until = NEVER
@@ -116,6 +132,10 @@ class Filter:
         self.losses = {}
         self._install(None)
         self._source = None
+
+    def _ask_for_signs_of_life(self, now: float) -> None:
+        self._send_keepalives(True)
+        self._keepalive_until = now + _KEEPALIVE_SECONDS
 
     def _send_keepalives(self, on: bool) -> None:
         sock = None if self._source is None else borrow_socket(self._source)

@@ -50,6 +50,15 @@ class Hangups:
         self._descriptors[key] = descriptor
         self._watches[descriptor] = (key, report)
 
+    def ended(self, transport: asyncio.BaseTransport) -> How | None:
+        """Return how the peer has ended; None if it has not, or if this cannot be found out."""
+        sock = tcp_socket(transport)
+        if self._epoll is None or sock is None:
+            return None
+        with contextlib.closing(select.epoll()) as probe:
+            probe.register(sock.fileno(), select.EPOLLRDHUP)
+            return next((_how(events) for _, events in probe.poll(0)), None)
+
     def forget(self, key: object) -> None:
         """Stop watching; do nothing if `key` is not watched."""
         descriptor = self._descriptors.pop(key, None)
@@ -73,4 +82,8 @@ class Hangups:
         for descriptor, events in self._epoll.poll(0, _MOST):
             if descriptor in self._watches:
                 _, report = self._watches[descriptor]
-                report("reset" if events & (select.EPOLLERR | select.EPOLLHUP) else "fin")
+                report(_how(events))
+
+
+def _how(events: int) -> How:
+    return "reset" if events & (select.EPOLLERR | select.EPOLLHUP) else "fin"

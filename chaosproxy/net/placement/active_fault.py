@@ -137,6 +137,10 @@ class ActiveFault:
             lambda exchange: messages.choose(self, exchange, on),
         )  # fmt: skip
 
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
     def loss(self, connection: int, direction: Direction, now: float) -> Loss | None:
         """Return the packets that the kernel is to drop for one pipe; None in mode stream."""
         if self.resolved.mode != "packet":

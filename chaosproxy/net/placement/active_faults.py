@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from chaosproxy.events import Met
 from chaosproxy.faults.base import Admission, Direction, Drop, Loss, Reply
 from chaosproxy.faults.chain import Link
+from chaosproxy.net.kernel.filter import Named
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import Pipe
@@ -162,10 +163,10 @@ def _links(
             yield link
 
 
-def _losses(active: Iterable[ActiveFault], pipe: Pipe, connection: int, now: float) -> dict[object, Loss]:
+def _losses(active: Iterable[ActiveFault], pipe: Pipe, connection: int, now: float) -> dict[Named, Loss]:
     """Return the losses of a pipe's filter: its present ones where the faults stay, and new ones."""
     present = {} if pipe.filter is None else pipe.filter.losses
-    found: dict[object, Loss] = {}
+    found: dict[Named, Loss] = {}
     for fault in active:
         loss = present.get(fault) or fault.loss(connection, pipe.direction, now)
         if loss is not None:

@@ -173,6 +173,7 @@ class Connection:
     def note_end_of_stream(self, pipe: Pipe) -> None:
         """Note that the end-of-stream of the socket that feeds `pipe` has arrived."""
         side = pipe.sender
+        self._note_unread(self.opposite(pipe))
         self._note(side, _FIN[side])
 
     def watch_hangup(self, pipe: Pipe, source: asyncio.Transport) -> None:
@@ -189,6 +190,13 @@ class Connection:
         if (self.arrivals.client if side == "client" else self.arrivals.server) is None:
             self._note(side, Ending(side, how))
             self.publish_ended(self.upstream if side == "client" else self.downstream, held_by)
+
+    def _note_unread(self, pipe: Pipe) -> None:
+        """Note the end of the side that feeds `pipe`, if it came before, behind bytes that are not read."""
+        if pipe.is_paused and self.arrivals.first is None and pipe.source is not None and not pipe.ended:
+            how = self.owner.hangups.ended(pipe.source)
+            if how is not None:
+                self.note_leaving(pipe.sender, how)
 
     def _note(self, side: Side, ending: Ending) -> None:
         if self._ending is None:
@@ -223,16 +231,19 @@ class Connection:
             return None
         if pipe.holder is not None or pipe.ended or pipe.source is None:
             return pipe.holder
-        # The end itself has not arrived: a filter drops it, a handshake that stalls leaves it unread, or bytes are
-        # before it. Without its losses a filter holds nothing.
-        return end.held_by if pipe.filter is None or pipe.filter.losses else None
+        # The end itself has not arrived: a filter drops it, or bytes are before it that no fault holds.
+        dropping = [] if pipe.filter is None else pipe.filter.faults
+        return end.held_by if end.held_by in dropping else next(iter(dropping), None)
 
     def source_lost(self, pipe: Pipe, error: Exception | None) -> None:
         """Note that the socket that feeds `pipe` is gone, and reset the other side through the faults."""
         self._count_drops()
         if not self._forget_side(pipe):
             return
-        self.opposite(pipe).lose_sink()
+        back = self.opposite(pipe)
+        if self._ending is None:
+            self._note_unread(back)  # before `lose_sink`, which resumes reading
+        back.lose_sink()
         if self._ending is None:
             self._note(pipe.sender, ending_of(pipe.sender, error))
             if self._beginning and pipe is self.upstream:
@@ -358,6 +369,9 @@ class Connection:
                 connection=self.ordinal,
                 client=self.client_address,
                 cause=ending.by,
+                how=ending.how,
+                fault=ending.fault,
+                error=ending.error,
                 first=arrivals.first_side,
                 client_ended_s=None if arrivals.client is None else arrivals.client.after_s,
                 server_ended_s=None if arrivals.server is None else arrivals.server.after_s,

@@ -25,7 +25,7 @@ from chaosproxy.endings import Ending
 from chaosproxy.faults.base import NEVER, Close, Direction, HalfClose, Loss, Reset, Send, Step
 from chaosproxy.faults.chain import Chain, Link
 from chaosproxy.net.kernel.bpf import Program
-from chaosproxy.net.kernel.filter import Filter
+from chaosproxy.net.kernel.filter import Filter, Named
 from chaosproxy.net.kernel.sockopts import limit_pacing, tcp_socket
 from chaosproxy.net.stream.ports import Ends, MakeReader, Readers
 from chaosproxy.net.timer.scheduler import Scheduler
@@ -207,7 +207,7 @@ class Pipe:
         except Exception:  # other connections must get the change nevertheless
             self._fail()
 
-    def set_losses(self, losses: Mapping[object, Loss], now: float) -> None:
+    def set_losses(self, losses: Mapping[Named, Loss], now: float) -> None:
         """Replace the losses that the kernel causes on the source's socket."""
         if self.filter is None:
             if not losses:

@@ -44,6 +44,9 @@ class HangupWatch(Protocol):
     def watch(self, key: object, transport: asyncio.BaseTransport, report: Callable[[How], None]) -> None:
         """Call `report` once with `fin` or `reset` when the peer ends, or soon if it already has."""
 
+    def ended(self, transport: asyncio.BaseTransport) -> How | None:
+        """Return how the peer has ended; None if it has not, or if this cannot be found out."""
+
     def forget(self, key: object) -> None:
         """Stop watching; do nothing if `key` is not watched."""
 

@@ -456,6 +456,14 @@ class VirtualHangups:
         assert isinstance(transport, VirtualSocket)
         self._watches[key] = (transport, report)
 
+    def ended(self, transport: asyncio.BaseTransport) -> How | None:
+        assert isinstance(transport, VirtualSocket)
+        if transport.closed or not _has_ended(transport.peer):
+            return None
+        how: How = "reset" if transport.peer.broken is not None else "fin"
+        transport.peer.on_hangup(how)
+        return how
+
     def forget(self, key: object) -> None:
         self._watches.pop(key, None)
 
