@@ -29,7 +29,7 @@ from chaosproxy.model.fault import placing
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.units import format_duration
 
-__all__ = ["cut_line", "heal", "inject", "show_visibility", "status", "talks_to_server", "url_option"]
+__all__ = ["cut_line", "heal", "heal_command", "inject", "show_visibility", "status", "talks_to_server", "url_option"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -132,7 +132,7 @@ def inject(
     """Add a fault of TYPE to a proxy of a running server, or to several at once.
 
     PROXY is a name; or a glob such as 'ftp-*', service:NAME or node:NAME, which select several proxies. The
-    fault is then added to all of them or to none.
+    fault is then added to all of them or to none, under a name that none of them has.
 
     Parameters are as in YAML: delay=100ms, wave.shape=sine. `chaosproxy faults TYPE` lists them.
     """
@@ -154,8 +154,7 @@ def inject(
     for line in _mode_lines(placed):
         click.echo(line)
     show_visibility(next((one["fault"] for one in placed if one["fault"].get("attempts_reason")), {}))
-    heal_it = f"chaosproxy heal {shlex.quote(target)} {shlex.quote(response.body['name'])}{url_option(client)}"
-    click.echo(f"heal it with: {heal_it}")
+    click.echo(f"heal it with: {heal_command(client, target, response.body['name'])}")
 
 
 def selector_of(target: str, client: Client) -> Json | None:
@@ -208,6 +207,13 @@ def _invisible(status: Json) -> Iterator[Json]:
 def url_option(client: Client) -> str:
     """Return the option that names this server in a command; empty for the default one."""
     return "" if client.url == DEFAULT_URL else f" --url {client.url}"
+
+
+def heal_command(client: Client, *words: str) -> str:
+    """Return the command that heals, as a shell reads it."""
+    if any(word.startswith("-") for word in words):
+        return f"chaosproxy heal{url_option(client)} -- {shlex.join(words)}"
+    return f"chaosproxy heal {shlex.join(words)}{url_option(client)}"
 
 
 def fault_body(fault_type: str, words: Iterable[str], name: str = "new") -> Json:
@@ -272,7 +278,7 @@ def heal(target: str | None, fault: str | None, partition: str | None, client: C
         click.echo("there was nothing to heal")
     if target is not None and selector is None:
         for id in client.get("proxies", target).body["partitions"]:
-            remedy = f"chaosproxy heal --partition {id}{url_option(client)}"
+            remedy = f"chaosproxy heal --partition {shlex.quote(id)}{url_option(client)}"
             click.echo(f"partition {id} still cuts {target}; heal it with: {remedy}")
 
 

@@ -10,7 +10,7 @@ import click
 
 from chaosproxy.cli.client import Client
 from chaosproxy.cli.exits import BadInput, described
-from chaosproxy.cli.live import cut_line, show_visibility, talks_to_server, url_option
+from chaosproxy.cli.live import cut_line, heal_command, show_visibility, talks_to_server, url_option
 from chaosproxy.cli.printing import print_json
 from chaosproxy.declare import Problems, nearest
 from chaosproxy.model import read_partition
@@ -159,8 +159,8 @@ def _do(verb: str, name: str, body: Json, kind: str | None, client: Client, as_j
     until = f"for {done['ttl']}" if done["ttl"] else "until healed"
     click.echo(f"{'crashed' if verb == 'crash' else 'paused'} {where} {name} {until}: {', '.join(done['proxies'])}")
     show_visibility(done)
-    target = shlex.quote(f"node:{name}" if where == "node" else name)
-    click.echo(f"heal it with: chaosproxy heal {target} {shlex.quote(done['fault'])}{url_option(client)}")
+    target = f"node:{name}" if where == "node" else name
+    click.echo(f"heal it with: {heal_command(client, target, done['fault'])}")
 
 
 def _kind_of(name: str, client: Client) -> str:

@@ -83,8 +83,9 @@ def read_config(data: object, problems: Problems) -> Config | None:
     elif type(data["version"]) is not int or data["version"] != VERSION:
         message = f"{shown(data['version'])} is not a version that this program reads; use {VERSION}"
         problems.add(("version",), "unsupported-version", message)
+    before_proxies = len(problems)
     proxies = _read_proxies(data.get("proxies"), data.get("control"), problems, ("proxies",))
-    proxies_are_right = len(problems) == before
+    proxies_are_right = len(problems) == before_proxies
     nodes = nodes_of(proxies) if proxies_are_right else _nodes_in(data.get("proxies"))
     partitions = _read_partitions(data.get("partitions"), nodes, problems, ("partitions",))
     own = ("version", "proxies", "partitions")

@@ -225,6 +225,21 @@ def test_heal_of_what_is_not_there_says_so(server: ChaosproxyServer) -> None:
     assert "did you mean 'slow'?" in result.stderr
 
 
+def test_the_printed_command_heals_whatever_the_names_are(server: ChaosproxyServer) -> None:
+    server.add_proxy("-odd", 9, **{"from": "a b", "to": "store"})
+    for command in (
+        ("inject", "--", "-odd", "stall"),
+        ("inject", "db", "stall", "--name", "it's"),
+        ("crash", "--as", "node", "a b"),
+    ):
+        remedy = run(server, *command).stdout.splitlines()[-1].removeprefix("heal it with: chaosproxy ")
+        assert CliRunner().invoke(main, shlex.split(remedy)).stdout.startswith("healed "), remedy
+    one_way = {"id": "it's dark", "from": "a b", "to": "store", "mode": "stream"}
+    server.call("POST", "/v1/partitions", one_way)
+    remedy = run(server, "heal", "--", "-odd").stdout.splitlines()[-1].partition("heal it with: chaosproxy ")[2]
+    assert CliRunner().invoke(main, shlex.split(remedy)).stdout == "healed partition it's dark\n"
+
+
 def test_no_server_says_what_to_start_and_exits_with_three() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

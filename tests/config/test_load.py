@@ -389,6 +389,11 @@ def test_unknown_nodes_are_named_beside_other_problems(
     assert [line.split(" ")[1].rstrip(":") for line in errors(text)] == expected
 
 
+def test_a_wrong_version_hides_no_problem_of_a_partition() -> None:
+    text = NODES.replace("version: 1", "version: 2") + "{from: app, to: nobody}"
+    assert [line.split(" ")[1].rstrip(":") for line in errors(text)] == ["version", "partitions.dark.to"]
+
+
 def test_a_partition_may_cut_a_proxy_that_is_wrong() -> None:
     text = NODES.replace("upstream: 127.0.0.1:5432", "upstream: nonsense") + "{from: app, to: db-primary}"
     assert [line.split(" ")[1].rstrip(":") for line in errors(text)] == ["proxies.db.upstream"]

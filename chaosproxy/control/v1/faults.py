@@ -112,8 +112,11 @@ async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
 
 async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     """Remove every fault and partition, or the faults of some proxies or of one name, or one partition."""
-    asked = {**read_query(request, *HEALED), **await read_optional_object(request)}
-    problems = [
+    query, body = read_query(request, *HEALED), await read_optional_object(request)
+    asked = {**query, **body}
+    twice = "is in the query and in the body; use it once"
+    problems = [Problem((key,), "duplicate", twice) for key in query if key in body]
+    problems += [
         Problem((key,), "unknown-key", f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
         for key in asked
         if key not in HEALED

@@ -163,12 +163,12 @@ def _settable(fault: Json) -> Json:
     return {key: value for key, value in fault.items() if key not in ("name", *READ_ONLY_OF_FAULT)}
 
 
-def _check_same_name(body: Json, name: str, problems: Problems) -> None:
-    """Note a problem if the body has another name than the path."""
+def _check_same_name(body: Json, name: str, problems: Problems, path: Path = ()) -> None:
+    """Note a problem if the body has another name than the path of the URL, or the key in the mapping of faults."""
     if body.get("name", name) != name:
-        given = shown(body["name"])
-        message = f"{given} differs from the name {shown(name)} in the path; remove it, since names cannot change"
-        problems.add(("name",), "immutable", message)
+        given, where = shown(body["name"]), "of the fault" if path else "in the path"
+        message = f"{given} differs from the name {shown(name)} {where}; remove it, since names cannot change"
+        problems.add((*path, "name"), "immutable", message)
 
 
 def _free_name(kind: object, taken: Container[str]) -> str:
@@ -190,6 +190,9 @@ def _read(body: Json, name: str, problems: Problems) -> ProxySpec:
     if isinstance(data.get("faults"), list):
         data["faults"], places = _by_name(data["faults"], problems)
     elif isinstance(faults := data.get("faults"), dict):
+        for key, one in faults.items():
+            if isinstance(one, dict):
+                _check_same_name(one, key, problems, ("faults", key))
         data["faults"] = {key: _settable(one) if isinstance(one, dict) else one for key, one in faults.items()}
     spec = read_proxy(data, name, problems)
     if len(problems):
@@ -214,7 +217,7 @@ def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dic
         free = _free_name(fault.get("type"), taken | named.keys())
         before = len(problems)
         name = _checked_name(fault.get("name", free), problems, (*where, "name"))
-        if name in named:
+        if name in named and len(problems) == before:
             message = f"{name!r} is already the name of the fault at index {places[name]}; use another name"
             problems.add((*where, "name"), "duplicate", message)
         if len(problems) > before:
@@ -258,5 +261,17 @@ def _merged_faults(present: dict[str, Json], patch: object) -> object:
         elif before is None or not isinstance(change, dict) or change.get("type", before["type"]) != before["type"]:
             merged[name] = change
         else:
-            merged[name] = {**before, **change}
+            merged[name] = _merged(before, change)
+    return merged
+
+
+def _merged(present: Json, patch: Json) -> Json:
+    """Return the settings of a fault with those of `patch` merged in (RFC 7396); a `match` is replaced as a whole."""
+    merged = dict(present)
+    for key, change in patch.items():
+        before = present.get(key)
+        if isinstance(change, dict) and isinstance(before, dict) and key != "match":
+            merged[key] = {name: value for name, value in _merged(before, change).items() if value is not None}
+        else:
+            merged[key] = change
     return merged

@@ -98,6 +98,9 @@ def test_a_name_that_is_wrong_hides_no_other_problem() -> None:
     async def scenario() -> None:
         async with serving() as api:
             bad = {"listen": "nowhere", "upstream": "127.0.0.1:1"}
+            stand_in = [{"name": "unnamed", "type": "stall"}, {"name": "", "type": "stall"}]
+            answer = await api.ask("POST", "/v1/proxies", {**FREE, "name": "db", "faults": stand_in})
+            assert answer.wrong == {"faults.1.name": "empty"}
             latency = {"type": "latency", "delay": 20}
             faults = [{"name": "", **latency}, {"name": "a", "type": "x"}, {"name": "a", "type": 1}]
             for body, code in (({}, "missing"), ({"name": ""}, "empty"), ({"name": 7}, "wrong-type")):
@@ -113,6 +116,9 @@ def test_a_name_that_is_wrong_hides_no_other_problem() -> None:
             assert patch.wrong == {"name": "immutable", "from": "wrong-type", "enabled": "wrong-type"}
             made = await api.ask("POST", "/v1/proxies/db/faults", {**latency, "name": ""})
             assert made.wrong == {"name": "empty", "delay": "unit-missing"}
+            other = {"faults": {"slow": {"name": "fast", **latency}}}
+            patch = await api.ask("PATCH", "/v1/proxies/db", other)
+            assert patch.wrong == {"faults.slow.name": "immutable", "faults.slow.delay": "unit-missing"}
             put = await api.ask("PUT", "/v1/proxies/db/faults/slow", {**latency, "name": "fast"})
             assert put.wrong == {"name": "immutable", "delay": "unit-missing"}
 
@@ -212,6 +218,19 @@ def test_a_patch_is_merged_into_what_there_is() -> None:
 
             renamed = await api.ask("PATCH", "/v1/proxies/db", {"name": "other"})
             assert (renamed.status, renamed.wrong) == (400, {"name": "immutable"})
+
+    asyncio.run(scenario())
+
+
+def test_a_patch_is_merged_at_every_depth() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            wave = {"amplitude": "5ms", "period": "2s", "shape": "square"}
+            faults = {"slow": {"type": "latency", "delay": "10ms", "wave": wave}}
+            await api.ask("POST", "/v1/proxies", {**FREE, "name": "db", "faults": faults})
+            patch = {"faults": {"slow": {"wave": {"period": "20s", "shape": None}}}}
+            [slow] = (await api.ask("PATCH", "/v1/proxies/db", patch)).body["faults"]
+            assert (slow["delay"], slow["wave"]) == ("10ms", {"amplitude": "5ms", "period": "20s"})
 
     asyncio.run(scenario())
 
