@@ -188,8 +188,7 @@ class Gate(Stage):
         if isinstance(step, Part):
             return self._response(step)
         is_fault = isinstance(step, Close | Reset) and step.origin is not None
-        drops = self._conversation.is_silent or self._conversation.is_refused
-        return () if drops and not is_fault else (step,)
+        return () if self._conversation.is_silent and not is_fault else (step,)
 
     def _response(self, part: Part) -> Iterable[Step]:
         exchange, conversation = part.exchange, self._conversation
