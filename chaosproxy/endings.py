@@ -49,8 +49,8 @@ def ending_of(side: Side, error: Exception | None) -> Ending:
     A lost socket without an error, and without an end-of-stream before, counts as reset.
     """
     match error:
-        case ssl.SSLError():
-            return Ending(side, "tls", error=getattr(error, "reason", None) or str(error))
+        case ssl.SSLError():  # its message is the reason in words: see `net.tls.transport`
+            return Ending(side, "tls", error=str(error))
         case OSError(errno=number) if number in _UNREACHABLE:
             return Ending("network", "timeout", error=f"connection to the {side} lost: {error.strerror}")
         case OSError(errno=number) if number == errno.ECONNRESET:

@@ -31,6 +31,7 @@ def test_errors_of_a_lost_socket_are_told_apart(error: Exception | None, by: str
 
 def test_the_reason_of_a_lost_socket_is_kept() -> None:
     assert ending_of("server", BrokenPipeError(errno.EPIPE, "Broken pipe")).error == "Broken pipe"
+    assert ending_of("client", ssl.SSLError(1, "client ended TLS")).error == "client ended TLS"
     assert ending_of("server", OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))).error == (
         "connection to the server lost: No route to host"
     )

@@ -142,10 +142,10 @@ class Front:
             return
         if self.tls is not None and self.tls.terminates:
             tls = self.tls  # the proxy may have been changed while the client was stalled
-        match await accept_tls(peek, peek.transport, tls.server(_handshake_of(fault), clock()), within, clock):
+        match await accept_tls(peek, peek.transport, tls.server(_handshake_of(fault), clock()), within, within, clock):
             case Failed(reason, transport, left):
                 if left is not None:
-                    connection.note_leaving("client", left)
+                    connection.note_leaving("client", left, error=reason if left == "tls" else "")
                 self._fail_handshake(connection, reason, fault)
                 peek.transport = None
                 await transport.end()

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from chaosproxy.errors import InvalidInput
-from chaosproxy.events import ClientEnded, ConnectionClosed, DialFailed, TlsFailed
+from chaosproxy.events import ClientEnded, ConnectionClosed, DialFailed, PeerEnded, TlsFailed
 from chaosproxy.model.tls import ListenTls
 from chaosproxy.net.kernel.sockopts import tcp_socket
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.tls import contexts
+from chaosproxy.net.tls.reasons import reason_of
 from tests.net.building import fault, proxy
 from tests.net.harness import Stage, can_send, close_with_reset, receive, run, send, turns, until
 from tests.net.tls_peers import Certs, Peer, connect
@@ -214,6 +215,11 @@ def test_a_record_that_makes_no_sense_ends_both(loop_name: str, certs: Certs, vi
             await sender.receive(1)
         failed = await stage.event("tls_failed")
         assert isinstance(failed, TlsFailed) and failed.side == victim
+        closed = await stage.event("connection_closed")
+        ended = await stage.event(f"{victim}_ended")
+        assert isinstance(closed, ConnectionClosed) and isinstance(ended, PeerEnded)
+        reason = f"TLS with the {victim} failed: decryption failed or bad record mac"
+        assert failed.reason == closed.detail == ended.error == reason
 
     run(loop_name, scenario)
 
@@ -385,8 +391,35 @@ def test_a_client_that_rejects_the_certificate_has_ended_tls(loop_name: str, cer
             await connect(stage, running, ssl.create_default_context())
         event = await stage.event("client_ended")
         assert isinstance(event, ClientEnded) and event.how == "tls"
+        assert event.error == "client does not trust the proxy's certificate (alert unknown ca)"
 
     run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("alerts", ["15030300020100", "1503030002015a15030300020100"], ids=["alone", "user_canceled"])
+def test_a_close_notify_in_the_handshake_is_an_end_of_stream(loop_name: str, certs: Certs, alerts: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await stage.proxy_to("127.0.0.1:1", listen_tls=certs.listen())
+        peer = Peer(await stage.connect(running), certs.client_context(), "api.test")
+        with pytest.raises(ssl.SSLWantReadError):
+            peer.tls.do_handshake()
+        await peer.flush()
+        assert await receive(peer.sock, 1) == b"\x16"  # the ServerHello
+        await send(peer.sock, bytes.fromhex(alerts))
+        assert (await failure(stage)).reason == "client closed the connection during the TLS handshake"
+        ended = await stage.event("client_ended")
+        closed = await stage.event("connection_closed")
+        assert isinstance(ended, ClientEnded) and isinstance(closed, ConnectionClosed)
+        assert (ended.how, ended.error, closed.first) == ("fin", "", "client")
+
+    run(loop_name, scenario)
+
+
+def test_a_reason_does_not_name_the_source_of_python() -> None:
+    """OpenSSL gives some errors no code; Python's message then ends with the place in its own source."""
+    error = ssl.SSLError(1, "A failure in the SSL library occurred (_ssl.c:1006)")
+    error.reason = ""
+    assert reason_of(error, "client") == "TLS with the client failed: A failure in the SSL library occurred"
 
 
 def test_a_client_that_says_nothing_does_not_wait_for_ever(loop_name: str, certs: Certs) -> None:
@@ -507,7 +540,7 @@ def test_a_server_that_never_answers_the_hello_is_not_reached(loop_name: str, ce
         server = await stage.accept(listener)
         failed = await stage.event("dial_failed")
         assert isinstance(failed, DialFailed)
-        assert failed.reason.startswith("no TLS handshake within 0.")
+        assert failed.reason == "no TLS handshake within 0.2 s"
         with pytest.raises(ConnectionResetError):
             await receive(client, 1)
         assert server.fileno() >= 0

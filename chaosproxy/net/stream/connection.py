@@ -182,13 +182,14 @@ class Connection:
     def forget_hangup(self, pipe: Pipe) -> None:
         self.owner.hangups.forget(pipe)
 
-    def note_leaving(self, side: Side, how: How, held_by: str | None = None) -> None:
-        """Note an end that the reader cannot report: the socket is not read, or a filter drops its packets.
+    def note_leaving(self, side: Side, how: How, held_by: str | None = None, error: str = "") -> None:
+        """Note an end that the reader cannot report, such as that of a socket which is not read.
 
-        `held_by` is the fault whose filter drops them; without it, the fault that holds the stream counts.
+        `held_by` is the fault whose filter drops its packets; without it, the fault that holds the stream counts.
+        `error` is the reason in words, if TLS gives one.
         """
         if (self.arrivals.client if side == "client" else self.arrivals.server) is None:
-            self._note(side, Ending(side, how))
+            self._note(side, Ending(side, how, error=error))
             self.publish_ended(self.upstream if side == "client" else self.downstream, held_by)
 
     def _note_unread(self, pipe: Pipe) -> None:

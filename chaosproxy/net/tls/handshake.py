@@ -52,10 +52,10 @@ async def peek_hello(peek: Peek, within: float) -> Hello | None:
 
 
 async def accept_tls(
-    peek: Peek, transport: asyncio.Transport, context: ssl.SSLContext, within: float, clock: Clock
+    peek: Peek, transport: asyncio.Transport, context: ssl.SSLContext, within: float, left: float, clock: Clock
 ) -> Secured | Failed:
-    """Perform the handshake with a client, whose first bytes `peek` may hold."""
-    return await _handshake(peek, TlsTransport(transport, context, server_side=True), within, clock)
+    """Perform the handshake with a client, whose first bytes `peek` may hold; `left` of `within` seconds are left."""
+    return await _handshake(peek, TlsTransport(transport, context, server_side=True), within, left, clock)
 
 
 async def dial_tls(
@@ -77,14 +77,18 @@ async def dial_tls(
         raise
     if peek.transport is None:
         return None
-    left = max(0.001, within - (clock() - started))
-    return await _handshake(peek, secure(peek.transport), left, clock)
+    return await _handshake(peek, secure(peek.transport), within, within - (clock() - started), clock)
 
 
-async def _handshake(peek: Peek, transport: TlsTransport, within: float, clock: Clock) -> Secured | Failed:
+async def _handshake(
+    peek: Peek, transport: TlsTransport, within: float, left: float, clock: Clock
+) -> Secured | Failed:
     began = clock()
     try:
-        await transport.handshake(peek.data, peek.ended, within)
+        async with asyncio.timeout(max(0.001, left)):
+            await transport.handshake(peek.data, peek.ended)
+    except TimeoutError:
+        return Failed(f"no TLS handshake within {within:g} s", transport, None)
     except HandshakeFailed as error:
         return Failed(str(error), transport, error.left)
     except BaseException:

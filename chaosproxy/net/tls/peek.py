@@ -55,15 +55,21 @@ class Peek(asyncio.Protocol):
         try:
             async with asyncio.timeout(within):
                 while not condition():
-                    if self.lost:
-                        raise PeerLeft("left" if self._error is None else "reset the connection")
-                    if self.ended:
-                        raise PeerLeft("closed the connection")
+                    self.raise_if_left()
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
             return False
         return True
+
+    def raise_if_left(self) -> None:
+        """
+        :raises PeerLeft: the peer has left.
+        """
+        if self.lost:
+            raise PeerLeft("left" if self._error is None else "reset the connection")
+        if self.ended:
+            raise PeerLeft("closed the connection")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's transports have the methods, not the class

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
-__all__ = ["is_alert", "reason_of"]
+from chaosproxy.endings import How
+
+__all__ = ["how_left", "reason_of"]
 
 _ALERT = "_ALERT_"
+_SOURCE = re.compile(r" \(_ssl\.c:\d+\)$")
+"""The place in Python's source that ends its messages."""
 _REJECTIONS = {
     "unknown ca": "does not trust the proxy's certificate",
     "bad certificate": "rejects the proxy's certificate",
@@ -36,9 +41,11 @@ _OTHERS = {
 """OpenSSL's codes for errors that it finds itself; `{peer}` is `client` or `server`."""
 
 
-def is_alert(error: ssl.SSLError) -> bool:
-    """Return whether the peer sent an alert: it ended TLS itself."""
-    return _ALERT in (error.reason or "")
+def how_left(error: ssl.SSLError) -> How | None:
+    """Return how the peer ended a handshake: with close_notify or an alert; None if the end is on this side."""
+    if isinstance(error, ssl.SSLZeroReturnError):
+        return "fin"
+    return "tls" if _ALERT in (error.reason or "") else None
 
 
 def reason_of(error: ssl.SSLError, peer: str) -> str:
@@ -46,10 +53,10 @@ def reason_of(error: ssl.SSLError, peer: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         message = str(error.verify_message or "unknown reason").rstrip(".")
         return f"certificate verify failed: {message[:1].lower()}{message[1:]}"
-    code = error.reason or ""
+    code = "UNEXPECTED_EOF_WHILE_READING" if isinstance(error, ssl.SSLZeroReturnError) else error.reason or ""
     if _ALERT in code:
         alert = code.partition(_ALERT)[2].replace("_", " ").lower()
         return f"{peer} {_REJECTIONS.get(alert, 'ended TLS')} (alert {alert})"
     if code in _OTHERS:
         return _OTHERS[code].format(peer=peer)
-    return f"TLS with the {peer} failed: {code.replace('_', ' ').lower() or error}"
+    return f"TLS with the {peer} failed: {code.replace('_', ' ').lower() or _SOURCE.sub('', str(error))}"

@@ -6,7 +6,8 @@ not arrived yet. Here the four endings stay separate, as RFC 8446 §6.1 allows:
     close_notify received    end-of-stream for the protocol; writing continues
     `write_eof()`            sends close_notify; reading continues
     FIN without close_notify end-of-stream too, with `truncated` set, so that the truncation can be passed on
-    RST, an invalid record   `connection_lost` with the error, after all data that came before it
+    RST, an invalid record   `connection_lost` with the error, after all data that came before it; the message of
+                             an SSLError is the reason in words
 
 A TlsTransport stands between two objects. To the socket's own transport it is the protocol, which
 receives encrypted bytes. To a connection's reader it is the transport, which delivers plain bytes.
@@ -30,7 +31,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from chaosproxy.endings import How
-from chaosproxy.net.tls.reasons import is_alert, reason_of
+from chaosproxy.net.tls.reasons import how_left, reason_of
 
 __all__ = ["HandshakeFailed", "TlsTransport", "pass_truncation"]
 
@@ -107,7 +108,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     # ── beginning ─────────────────────────────────────────────────────────────────────
 
-    async def handshake(self, first: bytes, ended: bool, within: float) -> None:
+    async def handshake(self, first: bytes, ended: bool) -> None:
         """Perform the handshake with a peer that has sent `first` so far and may have `ended` its stream. Call it once.
 
         :raises HandshakeFailed: with the reason; call `end`, which lets the alert leave before it closes the socket.
@@ -122,10 +123,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if ended:
             self.eof_received()  # the socket has reported it to an earlier protocol, and does so only once
         try:
-            async with asyncio.timeout(within):
-                await self._waiter
-        except TimeoutError:
-            raise HandshakeFailed(f"no TLS handshake within {within:g} s") from None
+            await self._waiter
         finally:
             self._waiter = None
         if self._lost:
@@ -158,7 +156,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._flush()
         except ssl.SSLError as error:
             self._flush()  # the alert with the reason
-            self._end_wait(HandshakeFailed(reason_of(error, self._peer), "tls" if is_alert(error) else None))
+            self._end_wait(HandshakeFailed(reason_of(error, self._peer), how_left(error)))
         else:
             self._flush()
             self._established = True
@@ -277,9 +275,10 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """End the connection after an alert or an invalid record: send the own alert, then close the socket."""
         self._deliver_last(size)
         self._flush()
-        self._error, self._read_ended = error, True
+        reason = reason_of(error, self._peer)
+        self._error, self._read_ended = ssl.SSLError(error.errno, reason), True
         if self._on_broken is not None:
-            self._on_broken(reason_of(error, self._peer))
+            self._on_broken(reason)
         if not self._closing:
             self._closing = True
             self._raw.close()
