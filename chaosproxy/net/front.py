@@ -33,6 +33,7 @@ from chaosproxy.net.placement.active_faults import ActiveFaults
 from chaosproxy.net.sockets.dial import DialError, dial
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.tls.client_hello import Hello, read_hello
 from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.net.tls.handshake import Failed, Secured, accept_tls, dial_tls, peek_hello, reset_peek
 from chaosproxy.net.tls.peek import Peek, PeerLeft
@@ -113,39 +114,29 @@ class Front:
     async def _attach_with_tls(self, connection: Connection, peek: Peek, tls: ProxyTls, delay: float) -> None:
         """Wait `delay` seconds, perform the handshake as faults say, and attach the client or end the connection."""
         within, clock = self.spec.connect_timeout, self._scheduler.clock
-        find = partial(self._faults.handshake_fault, connection)
-        fault: ActiveFault | None = None
         try:
             if delay:
                 await peek.wait_for(lambda: False, delay)
             if self._faults.read_hellos:
                 await self._read_hello(connection, peek, within)
-            fault = find()
-            if fault is not None and _handshake_of(fault) == "stall":
-                fault.tally.chunks += 1
-                await self._until_unstalled(peek, lambda: _handshake_of(find()) != "stall")
-                fault = find()
-            if fault is not None:
-                fault.tally.chunks += 1
-            if fault is not None and _handshake_of(fault) == "reset":
-                await peek_hello(peek, within)
-                reset_peek(peek)
-                connection.note_ending(Ending("injected", "reset", fault.spec.name, during="handshake"))
-                return
-            if peek.transport is None:
-                raise PeerLeft("left")
+            fault, left = await self._acting_fault(connection, peek, within)
         except PeerLeft as error:
-            held_by = fault.spec.name if fault is not None and _handshake_of(fault) == "stall" else None
-            connection.note_leaving("client", peek.how_left, held_by)
-            self._fail_handshake(connection, f"client {error} before the TLS handshake", fault)
+            self._note_left(connection, peek, error)
+            return
+        if fault is not None:
+            fault.tally.chunks += 1
+        if fault is not None and _handshake_of(fault) == "reset":
             reset_peek(peek)
+            connection.note_ending(Ending("injected", "reset", fault.spec.name, during="handshake"))
             return
         if self.tls is not None and self.tls.terminates:
             tls = self.tls  # the proxy may have been changed while the client was stalled
-        match await accept_tls(peek, peek.transport, tls.server(_handshake_of(fault), clock()), within, within, clock):
-            case Failed(reason, transport, left):
-                if left is not None:
-                    connection.note_leaving("client", left, error=reason if left == "tls" else "")
+        assert peek.transport is not None  # or else `_acting_fault` has raised PeerLeft
+        context = tls.server(_handshake_of(fault), clock())
+        match await accept_tls(peek, peek.transport, context, within, left, clock):
+            case Failed(reason, transport, how):
+                if how is not None:
+                    connection.note_leaving("client", how, error=reason if how == "tls" else "")
                 self._fail_handshake(connection, reason, fault)
                 peek.transport = None
                 await transport.end()
@@ -154,6 +145,31 @@ class Front:
                 self._tally.tls_seconds["client"].add(took_s)
                 connection.alpn = transport.alpn
                 transport.start(connection.upstream.reader(), partial(self._publish_broken, connection, "client"))
+
+    async def _acting_fault(
+        self, connection: Connection, peek: Peek, within: float
+    ) -> tuple[ActiveFault | None, float]:
+        """Wait while a fault stalls the handshake; return the fault that then acts on it, and the seconds it may take.
+
+        A fault acts on a complete ClientHello only: without one, the handshake fails as it does without the fault.
+
+        :raises PeerLeft: the client left during a stall, or it is gone.
+        """
+        find, clock = partial(self._faults.handshake_fault, connection), self._scheduler.clock
+        due = clock() + within
+        while (fault := find()) is not None:
+            if _handshake_of(fault) == "stall":
+                fault.tally.chunks += 1
+                await self._until_unstalled(peek, lambda: _handshake_of(find()) != "stall")
+                due = clock() + within
+            elif isinstance(read_hello(peek.data), Hello):
+                break
+            elif await _lacks_hello(peek, due - clock()):
+                fault = None
+                break
+        if peek.lost:
+            peek.raise_if_left()
+        return fault, due - clock()
 
     async def _until_unstalled(self, peek: Peek, unstalled: Callable[[], bool]) -> None:
         """Wait until no fault stalls the handshake of this client.
@@ -165,6 +181,17 @@ class Front:
             await peek.wait_for(unstalled)
         finally:
             self._stalled.discard(peek)
+
+    def _note_left(self, connection: Connection, peek: Peek, error: PeerLeft) -> None:
+        """End a connection whose client left before its handshake; a fault is the cause while it stalls."""
+        fault = self._faults.handshake_fault(connection)
+        if fault is not None and _handshake_of(fault) == "stall":
+            connection.note_leaving("client", peek.how_left, fault.spec.name)
+            self._fail_handshake(connection, f"client {error} before the TLS handshake", fault)
+        else:
+            connection.note_leaving("client", peek.how_left)
+            self._fail_handshake(connection, f"client {error} during the TLS handshake", None)
+        reset_peek(peek)
 
     def _fail_handshake(self, connection: Connection, reason: str, fault: ActiveFault | None) -> None:
         """Count, publish and note that the handshake with this client has failed."""
@@ -279,6 +306,14 @@ class Front:
 
 def _handshake_of(fault: ActiveFault | None) -> Handshake | None:
     return None if fault is None or fault.admission is None else fault.admission.handshake
+
+
+async def _lacks_hello(peek: Peek, within: float) -> bool:
+    """Wait for a ClientHello; return whether none came: not TLS, incomplete after `within` seconds, or the end."""
+    try:
+        return await peek_hello(peek, within) is None
+    except PeerLeft:
+        return True
 
 
 def _end_accept(connection: Connection, accepted: socket.socket, error: OSError) -> None:

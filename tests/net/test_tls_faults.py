@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from chaosproxy.errors import InvalidInput, Unsupported
-from chaosproxy.events import ConnectionClosed, TlsFailed
+from chaosproxy.events import ClientEnded, ConnectionClosed, TlsFailed
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.tls import contexts
 from chaosproxy.net.tls.peek import Peek
 from tests.net.building import fault
-from tests.net.harness import Stage, is_empty, receive, run, turns, until
+from tests.net.harness import Stage, close_with_reset, is_empty, receive, run, send, turns, until
 from tests.net.tls_peers import Certs, Peer, connect
 
 
@@ -152,6 +152,77 @@ def test_a_stalled_client_may_leave_in_the_turn_in_which_it_is_healed(
             await asyncio.sleep(0)
         client.shutdown(socket.SHUT_WR)
         assert await closed(stage) == ("client", "client closed the connection during the TLS handshake")
+
+    run(loop_name, scenario)
+
+
+NOT_TLS = {
+    "http": (b"GET / HTTP/1.1\r\n\r\n", "", "client speaks HTTP, not TLS"),
+    "silence": (b"", "", "no TLS handshake within 0.2 s"),
+    "half a hello": (b"\x16\x03\x01\x02\x00\x01", "", "no TLS handshake within 0.2 s"),
+    "fin": (b"", "fin", "client closed the connection during the TLS handshake"),
+    "reset": (b"", "reset", "client reset the connection during the TLS handshake"),
+    "half a hello, fin": (b"\x16\x03\x01", "fin", "client closed the connection during the TLS handshake"),
+}
+"""Clients that send no complete ClientHello: the bytes, the end, and the reason of the failed handshake."""
+
+
+@pytest.mark.parametrize("client_does", NOT_TLS)
+@pytest.mark.parametrize("how", [None, "wrong_host", "old_version", "reset"])
+def test_a_handshake_without_a_hello_fails_as_it_does_without_the_fault(
+    loop_name: str, certs: Certs, how: str | None, client_does: str
+) -> None:
+    data, end, reason = NOT_TLS[client_does]
+
+    async def scenario(stage: Stage) -> None:
+        faults = {} if how is None else {"wrong": {"type": "tls_handshake", "how": how}}
+        running = await stage.proxy_to(
+            "127.0.0.1:1", listen_tls=certs.listen(), faults=faults, connect_timeout="200ms" if not end else "1h"
+        )
+        client = await stage.connect(running)
+        await send(client, data)
+        await until(lambda: bool(running.connections))
+        if end == "fin":
+            client.shutdown(socket.SHUT_WR)
+        elif end:
+            close_with_reset(client)
+        assert await closed(stage) == ("client", reason)
+        failed = await stage.event("tls_failed")
+        assert isinstance(failed, TlsFailed)
+        assert (failed.reason, failed.fault) == (reason, "")
+        assert running.tally.closed == {"client": 1}
+        assert how is None or running.fault_tallies()["wrong"].chunks == 0
+        assert [event.how for event in stage.events if isinstance(event, ClientEnded)] == ([end] if end else [])
+
+    run(loop_name, scenario)
+
+
+def test_a_fault_that_is_healed_before_the_hello_does_not_act(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, "reset")
+        client = await stage.connect(running)
+        await until(lambda: bool(running.connections))
+        stage.supervisor.heal("test")
+        await Peer(client, certs.client_context(), "api.test").handshake()
+        await stage.event("connection_opened")
+
+    run(loop_name, scenario)
+
+
+def test_a_stall_that_begins_before_the_hello_stalls(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await wrong(stage, certs, "reset")
+        client = await stage.connect(running)
+        await until(lambda: bool(running.connections))
+        await turns()
+        stage.supervisor.put_fault("proxy", fault("wrong", type="tls_handshake", how="stall"), "test")
+        peer = Peer(client, certs.client_context(), "api.test")
+        with pytest.raises(ssl.SSLWantReadError):
+            peer.tls.do_handshake()
+        await peer.flush()
+        await until(lambda: running.fault_tallies()["wrong"].chunks == 1)
+        stage.supervisor.heal("test")
+        await peer.handshake()
 
     run(loop_name, scenario)
 
