@@ -86,7 +86,9 @@ def _describe_peer(ending: Ending, then: Ending | None) -> str:
     if ending.during == "accept":
         return f"{ending.by} left while it was accepted{because}"
     if ending.during == "dial":
-        return f"{ending.by} left while its upstream was dialled"
+        return f"{ending.by} left while " + (
+            f"fault {ending.fault} delayed it" if ending.fault else "its upstream was dialled"
+        )
     if ending.how == "reset":
         return f"{ending.by} reset{because}"
     if ending.fault:

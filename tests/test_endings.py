@@ -56,6 +56,7 @@ def test_the_reason_of_a_lost_socket_is_kept() -> None:
         (Ending("client", "tls", error="client broke off"), None, "client broke off"),
         (Ending("client", "reset", during="accept", error="gone"), None, "client left while it was accepted (gone)"),
         (Ending("client", "fin", during="dial"), None, "client left while its upstream was dialled"),
+        (Ending("client", "fin", "late", during="dial"), None, "client left while fault late delayed it"),
         (Ending("server", "reset", error="upstream a:1 not reached: no", during="dial"), None,
          "upstream a:1 not reached: no"),
         (Ending("network", "timeout", error="connection to the client lost: x"), None,

@@ -16,7 +16,8 @@ class SlowAccept(Fault):
     """Waits `delay` before it dials the upstream for a new connection; the client's data waits too.
 
     The client's `connect` still succeeds at once, as with any server whose backlog has room: the
-    kernel completes it. Open connections are not affected.
+    kernel completes it. Removing the fault, or changing its `delay`, applies to clients that wait; the
+    delay counts from their accept. Open connections are not affected.
     """
 
     type: ClassVar[str] = "slow_accept"

@@ -12,8 +12,8 @@ Invariants:
 - A socket is either handed to the connection or closed, also when the task is cancelled.
 - A client whose handshake fails gets a TLS alert, and the upstream is not dialled.
 - A failed handshake with the server is a DialError, as if the upstream had refused.
-- A fault that stalls a handshake is looked up again when faults change: healing lets the client
-  continue.
+- A fault that stalls a handshake or delays a connection is looked up again when faults change:
+  healing lets the client continue at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from chaosproxy.endings import Ending
+from chaosproxy.endings import Cause, Ending
 from chaosproxy.events import ClientHello, Event, TlsFailed
 from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
@@ -32,6 +32,7 @@ from chaosproxy.net.placement.active_fault import ActiveFault
 from chaosproxy.net.placement.active_faults import ActiveFaults
 from chaosproxy.net.sockets.dial import DialError, dial
 from chaosproxy.net.stream.connection import Connection
+from chaosproxy.net.timer.alarm import Alarm
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.net.tls.client_hello import Hello, read_hello
 from chaosproxy.net.tls.endpoint import ProxyTls
@@ -66,37 +67,42 @@ class Front:
         self._tally = tally
         self._scheduler = scheduler
         self._publish = publish
-        self._stalled: set[Peek] = set()
-        """Clients whose handshake a fault stalls."""
+        self._waiting: set[asyncio.Event] = set()
+        """An event for each client whose handshake a fault stalls, or which a fault delays."""
 
     def faults_changed(self) -> None:
-        """Look up the faults again for clients whose handshake is stalled."""
-        for peek in self._stalled:
-            peek.changed.set()
+        """Look up the faults again for clients that a fault stalls or delays."""
+        for changed in self._waiting:
+            changed.set()
 
     # ── the client ────────────────────────────────────────────────────────────────────
 
-    async def attach_client(self, connection: Connection, accepted: socket.socket, delay: float) -> float:
-        """Attach the client's socket, or end the connection; return the seconds of `delay` that are left."""
+    async def attach_client(self, connection: Connection, accepted: socket.socket, delay: float) -> None:
+        """Attach the client's socket, and wait while faults delay it if `delay` is not 0; or end the connection."""
+        if delay:
+            self._update_delay(connection)  # before an end can arrive
         tls = self.tls if self.tls is not None and self.tls.terminates else None
         if tls is None and not self._faults.read_hellos:
             try:
                 await asyncio.get_running_loop().connect_accepted_socket(connection.upstream.reader, accepted)
             except OSError as error:
                 _end_accept(connection, accepted, error)
-            return delay
-        peek = await self._attach_peek(connection, accepted)
-        if peek is None:
-            return 0.0
-        try:
-            if tls is not None:
-                await self._attach_with_tls(connection, peek, tls, delay)
-                return 0.0
-            await self._attach_after_hello(connection, peek)
-            return delay
-        except BaseException:
-            reset_peek(peek)
-            raise
+                return
+        else:
+            peek = await self._attach_peek(connection, accepted)
+            if peek is None:
+                return
+            try:
+                if tls is not None:
+                    await self._attach_with_tls(connection, peek, tls, delay)
+                    return
+                await self._attach_after_hello(connection, peek, delay)
+            except BaseException:
+                reset_peek(peek)
+                raise
+        if delay:
+            connection.may_cancel(True)
+            await self._delay(connection)
 
     async def _attach_peek(self, connection: Connection, accepted: socket.socket) -> Peek | None:
         """Attach the client's socket to a Peek, not to the connection; return None if the client is gone."""
@@ -111,12 +117,39 @@ class Front:
         connection.may_cancel(True)
         return peek
 
+    async def _delay(self, connection: Connection, peek: Peek | None = None) -> None:
+        """Wait while faults delay the connection; `peek` is the protocol of its client, if that is not attached yet.
+
+        :raises PeerLeft: the client of `peek` left before.
+        """
+        changed = asyncio.Event() if peek is None else peek.changed
+        alarm = Alarm(self._scheduler, changed.set)
+        self._waiting.add(changed)
+        try:
+            while (due := self._update_delay(connection)) is not None:
+                if peek is not None:
+                    peek.raise_if_left()
+                alarm.set(due)
+                changed.clear()
+                await changed.wait()
+        finally:
+            alarm.cancel()
+            self._waiting.discard(changed)
+
+    def _update_delay(self, connection: Connection) -> float | None:
+        """Note the fault that delays the connection now, and return when its delay ends; None if none delays it."""
+        seconds, fault = self._faults.accept_delay(connection.ordinal)
+        due = connection.accepted_at + seconds
+        is_over = due <= self._scheduler.clock()
+        connection.delayed_by = None if is_over else fault
+        return None if is_over else due
+
     async def _attach_with_tls(self, connection: Connection, peek: Peek, tls: ProxyTls, delay: float) -> None:
-        """Wait `delay` seconds, perform the handshake as faults say, and attach the client or end the connection."""
+        """Wait for a `delay`, perform the handshake as faults say, and attach the client or end the connection."""
         within, clock = self.spec.connect_timeout, self._scheduler.clock
         try:
             if delay:
-                await peek.wait_for(lambda: False, delay)
+                await self._delay(connection, peek)
             if self._faults.read_hellos:
                 await self._read_hello(connection, peek, within)
             fault, left = await self._acting_fault(connection, peek, within)
@@ -176,16 +209,19 @@ class Front:
 
         :raises PeerLeft: the client left before.
         """
-        self._stalled.add(peek)
+        self._waiting.add(peek.changed)
         try:
             await peek.wait_for(unstalled)
         finally:
-            self._stalled.discard(peek)
+            self._waiting.discard(peek.changed)
 
     def _note_left(self, connection: Connection, peek: Peek, error: PeerLeft) -> None:
         """End a connection whose client left before its handshake; a fault is the cause while it stalls."""
         fault = self._faults.handshake_fault(connection)
-        if fault is not None and _handshake_of(fault) == "stall":
+        if connection.delayed_by is not None:
+            connection.note_leaving("client", peek.how_left)
+            self._fail_handshake(connection, f"client {error} while fault {connection.delayed_by} delayed it", None)
+        elif fault is not None and _handshake_of(fault) == "stall":
             connection.note_leaving("client", peek.how_left, fault.spec.name)
             self._fail_handshake(connection, f"client {error} before the TLS handshake", fault)
         else:
@@ -198,18 +234,21 @@ class Front:
         self._tally.tls_handshakes["client", "failed"] += 1
         name = "" if fault is None else fault.spec.name
         self._publish_broken(connection, "client", reason, name)
-        connection.note_ending(Ending("injected" if fault else "client", "tls", name, reason, "handshake"))
+        by: Cause = "injected" if fault else "client"
+        connection.note_ending(Ending(by, "tls", name or connection.delayed_by or "", reason, "handshake"))
 
-    async def _attach_after_hello(self, connection: Connection, peek: Peek) -> None:
+    async def _attach_after_hello(self, connection: Connection, peek: Peek, delay: float) -> None:
         """Read the client's ClientHello, and attach the client with all its bytes."""
         try:
             await self._read_hello(connection, peek, HELLO_WITHIN)
         except PeerLeft:
             pass  # it may have half-closed, which is forwarded
+        if delay:
+            self._update_delay(connection)  # faults may have changed meanwhile
         transport = peek.transport
         if transport is None:
             connection.note_leaving("client", peek.how_left)
-            connection.note_ending(Ending("client", peek.how_left, during="dial"))
+            connection.note_ending(Ending("client", peek.how_left, connection.delayed_by or "", during="dial"))
             return
         reader = connection.upstream.reader()
         transport.set_protocol(reader)

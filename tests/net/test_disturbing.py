@@ -211,10 +211,64 @@ def test_slow_accept_delays_what_the_server_sees(loop_name: str) -> None:
             client = await stage.connect(proxy)
             await send(client, b"hello")
             server = await stage.accept(listener)
-            assert elapsed() >= 0.079  # the loop measures the delay in ms
+            assert elapsed() >= 0.08
         assert await receive(server, 5) == b"hello"
 
     run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("change", ["heal", "remove", "shorten", "less than since accept"])
+@pytest.mark.parametrize("kind", ["plain", "sni"])
+def test_a_slow_accept_that_ends_releases_the_clients_that_wait(loop_name: str, kind: str, change: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        faults: dict[str, object] = {"late": {"type": "slow_accept", "delay": "1h"}}
+        if kind == "sni":
+            faults["sni"] = {"type": "latency", "delay": "1ms", "match": {"sni": "other.test"}}
+        proxy = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", faults=faults)
+        async with timed() as elapsed:
+            client = await stage.connect(proxy)
+            await send(client, b"hello")
+            await until(lambda: any(one.upstream.bytes for one in proxy.connections.values()))
+            await turns()
+            if change == "heal":
+                stage.supervisor.heal("test")
+            elif change == "remove":
+                stage.supervisor.remove_fault("proxy", "late", "test")
+            else:
+                delay = "80ms" if change == "shorten" else "1us"
+                stage.supervisor.put_fault("proxy", fault("late", type="slow_accept", delay=delay), "test")
+            server = await stage.accept(listener)
+            assert elapsed() >= 0.08 or change != "shorten"
+        assert await receive(server, 5) == b"hello"
+
+    run(loop_name, scenario)
+
+
+def test_other_changes_do_not_end_a_slow_accept(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        faults = {"late": {"type": "slow_accept", "delay": "1h"}, "longer": {"type": "slow_accept", "delay": "2h"}}
+        proxy = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", faults=faults)
+        await stage.connect(proxy)
+        await until(lambda: any(one.delayed_by == "longer" for one in proxy.connections.values()))
+        stage.supervisor.remove_fault("proxy", "longer", "test")
+        await until(lambda: any(one.delayed_by == "late" for one in proxy.connections.values()))
+        stage.supervisor.put_fault("proxy", fault("other", type="latency", delay="1ms"), "test")
+        await turns()
+        assert is_empty_backlog(listener)
+        stage.supervisor.remove_fault("proxy", "late", "test")
+        await stage.accept(listener)
+
+    run(loop_name, scenario)
+
+
+def is_empty_backlog(listener: socket.socket) -> bool:
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return True
+    return False
 
 
 def test_an_injected_reset_does_not_wait_for_a_reader_that_reads_nothing(loop_name: str) -> None:

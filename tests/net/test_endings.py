@@ -122,7 +122,7 @@ def test_an_injected_end_is_nobodys_but_the_faults(loop_name: str) -> None:
     run(loop_name, scenario)
 
 
-def test_a_client_that_leaves_while_the_upstream_is_dialled_is_published(loop_name: str) -> None:
+def test_a_client_that_leaves_while_a_fault_delays_it_is_published_with_that_fault(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         running = await stage.proxy_to("127.0.0.1:9")
         stage.supervisor.put_fault("proxy", fault("late", type="slow_accept", delay="1h"), "test")
@@ -132,8 +132,27 @@ def test_a_client_that_leaves_while_the_upstream_is_dialled_is_published(loop_na
         close_with_reset(client)
         over = await closed(stage)
         assert (over.cause, over.first) == ("client", "client")
-        assert over.detail == "client left while its upstream was dialled"
+        assert over.detail == "client left while fault late delayed it"
         assert kinds(stage) == ["client_ended", "connection_closed"]
+        assert (await ended(stage, ClientEnded)).held_by == "late"
+
+    run(loop_name, scenario)
+
+
+def test_an_end_of_stream_that_a_fault_delays_is_held_by_it_until_it_is_healed(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}")
+        stage.supervisor.put_fault("proxy", fault("late", type="slow_accept", delay="1h"), "test")
+        client = await stage.connect(running)
+        await send(client, b"hello")
+        client.shutdown(socket.SHUT_WR)
+        assert (await ended(stage, ClientEnded)).held_by == "late"
+        [connection] = running.connections.values()
+        assert connection.held_by("client") == "late"
+        stage.supervisor.heal("test")
+        assert await receive(await stage.accept(listener), 6) == b"hello"
+        assert connection.held_by("client") is None
 
     run(loop_name, scenario)
 

@@ -139,9 +139,11 @@ def test_a_client_that_leaves_before_the_dial_has_ended_first(
             client.shutdown(socket.SHUT_WR)
         ended = await stage.event("client_ended")
         assert ended.how == how  # type: ignore[attr-defined]  # of ClientEnded
+        assert ended.held_by == "slow"  # type: ignore[attr-defined]  # of ClientEnded
         if how == "reset" or kind == "tls":  # else it may still wait for a response
             closed = await stage.event("connection_closed")
-            assert closed.first == "client"  # type: ignore[attr-defined]  # of ConnectionClosed
+            assert closed.first == closed.cause == "client"  # type: ignore[attr-defined]  # of ConnectionClosed
+            assert "while fault slow delayed it" in closed.detail  # type: ignore[attr-defined]  # of ConnectionClosed
             assert closed.client_ended_s == ended.after_s  # type: ignore[attr-defined]  # of ClientEnded
 
     run(loop_name, scenario)

@@ -241,6 +241,28 @@ def test_reset_comes_after_the_hello(loop_name: str, certs: Certs) -> None:
     run(loop_name, scenario)
 
 
+def test_a_handshake_that_slow_accept_delays_continues_when_that_is_healed(loop_name: str, certs: Certs) -> None:
+    async def scenario(stage: Stage) -> None:
+        listener = stage.listener()
+        running = await stage.proxy_to(
+            f"127.0.0.1:{listener.getsockname()[1]}",
+            listen_tls=certs.listen(),
+            faults={"late": {"type": "slow_accept", "delay": "1h"}},
+        )
+        peer = Peer(await stage.connect(running), certs.client_context(), "api.test")
+        with pytest.raises(ssl.SSLWantReadError):
+            peer.tls.do_handshake()
+        await peer.flush()
+        await until(lambda: any(one.delayed_by == "late" for one in running.connections.values()))
+        await turns()
+        assert is_empty(peer.sock)
+        stage.supervisor.heal("test")
+        await peer.handshake()
+        await stage.event("connection_opened")
+
+    run(loop_name, scenario)
+
+
 def test_a_placement_leaves_some_clients_alone(loop_name: str, certs: Certs) -> None:
     async def scenario(stage: Stage) -> None:
         running = await wrong(stage, certs, "unknown_ca", skip=1, count=1)

@@ -117,6 +117,15 @@ class ActiveFaults:
                 delay += admission.delay
         return None, delay
 
+    def accept_delay(self, ordinal: int) -> tuple[float, str | None]:
+        """Return the seconds by which faults delay this accepted client now, and the fault with the longest delay."""
+        delays = [
+            (fault.admission.delay, fault.spec.name)
+            for fault in self
+            if fault.admission is not None and fault.admission.delay and fault.touches(ordinal)
+        ]
+        return sum(delay for delay, _ in delays), max(delays, default=(0.0, None))[1]
+
     def handshake_fault(self, connection: Connection) -> ActiveFault | None:
         """Return the fault that makes a client's TLS handshake fail, if any."""
         for fault in self:

@@ -53,7 +53,7 @@ class Connection:
 
     __slots__ = (
         "_beginning", "_client", "_dialling", "_ending", "_sockets", "_unpublished", "accepted_at", "alpn", "arrivals",
-        "client_key", "downstream", "ordinal", "owner", "scheduled_at", "scheduler", "sni", "upstream",
+        "client_key", "delayed_by", "downstream", "ordinal", "owner", "scheduled_at", "scheduler", "sni", "upstream",
     )  # fmt: skip
 
     def __init__(self, owner: Owner[Connection, Pipe], ordinal: int, client: object) -> None:
@@ -79,6 +79,8 @@ class Connection:
         """The application protocol that a client has chosen in its TLS handshake with the proxy."""
         self.sni: str | None = None
         """The server name that the client requested, if the proxy reads the ClientHello."""
+        self.delayed_by: str | None = None
+        """The fault that delays its beginning now; None if none does."""
 
     def opposite(self, pipe: Pipe) -> Pipe:
         """Return the other direction."""
@@ -92,7 +94,7 @@ class Connection:
     # ── beginning ─────────────────────────────────────────────────────────────────────
 
     def start(self, accepted: socket.socket, delay: float, inherited: Program | None) -> None:
-        """Attach the client, wait for the `delay` of faults, in seconds, and dial the upstream.
+        """Attach the client, wait while faults delay it if `delay` is not 0, and dial the upstream.
 
         `inherited` is the filter that the accepted socket has from the listening socket.
         """
@@ -104,11 +106,9 @@ class Connection:
 
     async def _begin(self, accepted: socket.socket, delay: float) -> None:
         try:
-            delay = await self.owner.attach_client(self, accepted, delay)
+            await self.owner.attach_client(self, accepted, delay)
             if self._ending is None:
                 self.may_cancel(True)
-                if delay:
-                    await asyncio.sleep(delay)
                 await self._dial()
         finally:
             self._dialling = None
@@ -208,7 +208,7 @@ class Connection:
         end, self._unpublished = self._unpublished, None
         if end is None:
             return
-        end.held_by = held_by or pipe.holder
+        end.held_by = held_by or pipe.holder or self.delayed_by
         kind: type[PeerEnded] = ClientEnded if pipe is self.upstream else ServerEnded
         self.owner.publish(
             kind(
@@ -230,6 +230,8 @@ class Connection:
         end, pipe = (arrivals.client, self.upstream) if side == "client" else (arrivals.server, self.downstream)
         if end is None or pipe.finished:
             return None
+        if self.delayed_by is not None:
+            return self.delayed_by
         if pipe.holder is not None or pipe.ended or pipe.source is None:
             return pipe.holder
         # The end itself has not arrived: a filter drops it, or bytes are before it that no fault holds.
@@ -248,7 +250,7 @@ class Connection:
         if self._ending is None:
             self._note(pipe.sender, ending_of(pipe.sender, error))
             if self._beginning and pipe is self.upstream:
-                self.note_ending(replace(self.arrivals.ending, during="dial"))
+                self.note_ending(replace(self.arrivals.ending, fault=self.delayed_by or "", during="dial"))
                 self._cancel_dial()
             else:
                 pipe.break_off()

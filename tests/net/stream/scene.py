@@ -90,13 +90,15 @@ class StandIn:
             if pipe.direction in placed.directions:
                 yield standing.get(placed) or placed.link(pipe.direction, now, self.wrap)
 
-    async def attach_client(self, connection: Connection, accepted: socket.socket, delay: float) -> float:
+    async def attach_client(self, connection: Connection, accepted: socket.socket, delay: float) -> None:
         line = self.lines[connection.ordinal]
         try:
             await connect(line.client, connection.upstream.reader, line.attached)
         except OSError as error:
             connection.note_ending(Ending("client", "reset", error=str(error.strerror), during="accept"))
-        return delay
+        if delay:
+            connection.may_cancel(True)
+            await asyncio.sleep(delay)
 
     async def dial(self, connection: Connection) -> None:
         line = self.lines[connection.ordinal]
