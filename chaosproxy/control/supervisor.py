@@ -137,7 +137,7 @@ class Supervisor:
 
     def waiting_for(self) -> list[str]:
         """Return the enabled proxies that are not bound; a proxy whose fault refuses clients counts as bound."""
-        return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.listening_on]
+        return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.is_listening]
 
     async def apply(self, wanted: Config | Prepared, by: str) -> None:
         """Apply a whole configuration, or change nothing. TLS endpoints that are already prepared are used as they are.
@@ -263,7 +263,7 @@ class Supervisor:
     def _must_move(self, spec: ProxySpec) -> bool:
         """Return whether the change to `spec` needs a new listener."""
         proxy = self._proxies[spec.name]
-        return spec.enabled and (not proxy.listening_on or spec.listen != proxy.spec.listen)
+        return spec.enabled and (not proxy.spec.enabled or spec.listen != proxy.spec.listen)
 
     def _add(self, proxy: Proxy, listener: Listener | None, by: str) -> Proxy:
         spec = proxy.spec

@@ -127,7 +127,12 @@ class Proxy:
     @property
     def listening_on(self) -> list[Address]:
         """The addresses that it is bound to, with real port numbers; empty if it is disabled."""
-        return [] if self._listener is None else self._listener.addresses
+        return [] if self._listener is None else self._listener.listening_on
+
+    @property
+    def is_listening(self) -> bool:
+        """True if it is bound to all its addresses."""
+        return self._listener is not None and not self._listener.missing
 
     async def bind(self, address: Address) -> Listener:
         """Return a listener that passes its clients to this proxy.

@@ -1,8 +1,9 @@
-"""Bind listening sockets, hold a port without listening, and name addresses."""
+"""Bind listening sockets, hold a port without listening, bind it again, and name addresses."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -12,7 +13,10 @@ from collections.abc import Mapping, Sequence
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address, join_address
 
-__all__ = ["BACKLOG", "bind_all", "bound_address", "hold_port", "is_refused_half_close", "peer_name"]
+__all__ = [
+    "BACKLOG", "SocketFile", "bind_again", "bind_all", "bound_address", "hold_port", "is_refused_half_close",
+    "peer_name",
+]  # fmt: skip
 
 BACKLOG = 4096
 _NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
@@ -85,6 +89,8 @@ def _bind_tcp(address: Address, targets: Sequence[tuple[int, tuple[object, ...]]
 def _new_socket(family: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
+    if family == getattr(socket, "AF_UNIX", None):
+        return sock
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Accepted sockets inherit the option. uvloop sets it on every socket, asyncio only on those that it connects.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -94,8 +100,7 @@ def _new_socket(family: int) -> socket.socket:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.setblocking(False)
+    sock = _new_socket(socket.AF_UNIX)
     try:
         _remove_dead_socket(path)
         sock.bind(path)
@@ -129,13 +134,54 @@ def hold_port(listening: socket.socket) -> socket.socket | None:
     listening.close()
     if family == getattr(socket, "AF_UNIX", None):
         return None
-    holder = _new_socket(family)
     try:
-        holder.bind(where)
+        return _bound(family, where)
     except OSError:
-        holder.close()
         return None
-    return holder
+
+
+def bind_again(address: Address) -> socket.socket:
+    """Return a socket that is bound to an address of a former listening socket, and does not listen yet.
+
+    :raises OSError: with the system's reason; nothing stays bound.
+    """
+    if address.is_unix:
+        return _bound(socket.AF_UNIX, address.host)
+    return _bound(socket.AF_INET6 if ":" in address.host else socket.AF_INET, (address.host, address.port))
+
+
+def _bound(family: int, where: object) -> socket.socket:
+    sock = _new_socket(family)
+    try:
+        sock.bind(where)  # type: ignore[arg-type]  # an address of this family
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class SocketFile:
+    """The file of a bound unix socket. It is deleted only while it is still the one that the socket has created."""
+
+    def __init__(self, path: str) -> None:
+        """Create it directly after the socket is bound to `path`."""
+        self._path = path
+        self._created = _file_at(path)
+
+    def delete(self) -> None:
+        """Delete the file, unless it is gone, another one has taken its path, or the system refuses to delete it."""
+        if self._created is not None and _file_at(self._path) == self._created:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+
+
+def _file_at(path: str) -> tuple[int, int, int] | None:
+    """Return what identifies a file: a later one may have its inode number, but not its time of creation too."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns  # nothing writes to a socket's file later
 
 
 def bound_address(sock: socket.socket) -> Address:

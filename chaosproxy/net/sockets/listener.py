@@ -16,7 +16,9 @@ fillers are recognised by their address when they are accepted, and closed.
 Invariants:
 - Between refusing and listening the port stays bound, so that no other process can take it.
 - Open connections are not affected by any change.
-- A filter is attached before the socket listens, so that no client arrives without it.
+- A filter is attached before the socket listens again, so that no client arrives without it.
+- The end of `refuse` does not fail. An address on which it cannot listen again is logged, is in
+  `missing`, and is tried every _RETRY seconds.
 - At most _BATCH clients are accepted per wake-up. If descriptors run out, accepting pauses for
   _RETRY seconds, and clients wait in the backlog.
 """
@@ -26,16 +28,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 from collections.abc import Callable
 from typing import Literal
 
+from chaosproxy.errors import CannotListen
 from chaosproxy.faults.base import Reply
 from chaosproxy.model.address import Address
 from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.sockopts import attach, detach
-from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, hold_port
+from chaosproxy.net.sockets.binding import BACKLOG, SocketFile, bind_again, bind_all, bound_address, hold_port
 
 __all__ = ["Listener"]
 
@@ -45,7 +47,7 @@ Accepted = Callable[[socket.socket, object], None]
 _BATCH = 64
 """Accepts per wake-up, so that a flood of clients does not starve open connections."""
 _RETRY = 0.25
-"""Seconds for which clients stay in the backlog when no descriptor is free."""
+"""Seconds after which it accepts again when no descriptor was free, and binds again when an address was taken."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 _UNIX = getattr(socket, "AF_UNIX", None)
@@ -61,6 +63,9 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._accepted = accepted
         self._sockets = sockets
+        """The listening sockets."""
+        self._held: dict[Address, socket.socket] = {}
+        """Bound sockets that do not listen, because clients are refused or the system refuses to listen."""
         self._reply: _State = "accept"
         self._program: Program | None = None
         """The filter on the listening sockets."""
@@ -73,6 +78,10 @@ class Listener:
         self._out_of_descriptors = False
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
         self.addresses: list[Address] = [bound_address(sock) for sock in sockets]
+        self.missing: list[Address] = []
+        """The addresses on which it must listen again, and cannot yet."""
+        self._listening_again: asyncio.TimerHandle | None = None
+        self._files = {one: SocketFile(one.host) for one in self.addresses if one.is_unix}
         for sock in sockets:
             self._start_accepting(sock)
 
@@ -88,9 +97,7 @@ class Listener:
         """Change the reply to new clients, and the filter for the packets of new clients.
 
         `silence` without a program keeps the backlog full. A unix socket has no packets: there,
-        silence is `hold`.
-
-        :raises OSError: another process has taken a port that could not be held.
+        silence is `hold`. If an address cannot be bound again after `refuse`, it is `missing` until it can.
         """
         state: _State = reply
         if reply == "silence":
@@ -98,16 +105,21 @@ class Listener:
         if state == "refuse":
             self._refuse()
             return
-        if self._reply == "refuse":
-            self._listen_again(program)
-        elif program != self._program:
+        if program != self._program:
             for sock in self._sockets:
                 _filter(sock, program)
         self._program = program
         if program is not None:
             self.inherited = program
+        if self._reply == "refuse":
+            self._listen_again()
         if state != self._reply:
             self._change(state)
+
+    @property
+    def listening_on(self) -> list[Address]:
+        """The addresses that it is bound to; one on which it refuses clients counts as bound."""
+        return [one for one in self.addresses if one not in self.missing]
 
     def is_filler(self, client: tuple[str, int]) -> bool:
         """Return whether this is the address of a filler."""
@@ -120,20 +132,59 @@ class Listener:
         for sock in self._sockets:
             self._accept_all(sock)
         self._stop_accepting()
+        self._stop_listening_again()
         self._close_fillers()
-        held = [hold_port(sock) for sock in self._sockets]
-        self._sockets = [sock for sock in held if sock is not None]
+        for sock in self._sockets:
+            address = bound_address(sock)
+            if (holder := hold_port(sock)) is not None:
+                self._held[address] = holder
+        self._sockets = []
         self._filler_addresses.clear()  # their connections were closed with the backlogs
         self._reply, self._program, self.inherited = "refuse", None, None
 
-    def _listen_again(self, program: Program | None) -> None:
-        held = {bound_address(sock): sock for sock in self._sockets}
-        self._sockets = []
+    def _listen_again(self) -> None:
+        """Listen on every address that has no listening socket; set a timer if that fails for one."""
+        listening = {bound_address(sock) for sock in self._sockets}
+        before, self.missing = self.missing, []
         for address in self.addresses:
-            sock = held[address] if address in held else _bind_again(address)
-            _filter(sock, program)  # before it listens, so that no client arrives without it
-            sock.listen(BACKLOG)
-            self._sockets.append(sock)
+            if address not in listening:
+                try:
+                    self._listen_on(address)
+                except OSError as error:
+                    self.missing.append(address)
+                    if address not in before:
+                        reason = CannotListen.because(address, error)
+                        logger.error("%s; trying again every %g s until it succeeds", reason, _RETRY)
+        if self.missing:
+            self._listening_again = self._loop.call_later(_RETRY, self._retry_listening)
+
+    def _listen_on(self, address: Address) -> None:
+        """Listen on one address again.
+
+        :raises OSError: with the system's reason; a socket that was bound stays bound.
+        """
+        if address not in self._held:
+            if address in self._files:
+                self._files[address].delete()
+            self._held[address] = bind_again(address)
+            if address in self._files:
+                self._files[address] = SocketFile(address.host)
+        sock = self._held[address]
+        _filter(sock, self._program)  # before it listens, so that no client arrives without it
+        sock.listen(BACKLOG)
+        self._sockets.append(self._held.pop(address))
+
+    def _retry_listening(self) -> None:
+        listening = len(self._sockets)
+        self._listen_again()
+        for sock in self._sockets[listening:]:
+            logger.warning("listening again on %s", bound_address(sock))
+            self._begin(sock)
+
+    def _stop_listening_again(self) -> None:
+        self.missing = []
+        if self._listening_again is not None:
+            self._listening_again.cancel()
 
     def _change(self, state: _State) -> None:
         self._stop_accepting()
@@ -142,13 +193,15 @@ class Listener:
             for sock in self._sockets:
                 sock.listen(BACKLOG)
         self._reply = state
-        if state == "full":
-            for sock in self._sockets:
-                if sock.family != _UNIX:
-                    self._fill_backlog(sock)
-        elif state == "accept":
-            for sock in self._sockets:
-                self._start_accepting(sock)
+        for sock in self._sockets:
+            self._begin(sock)
+
+    def _begin(self, sock: socket.socket) -> None:
+        """Reply on one listening socket as `_reply` says."""
+        if self._reply == "full" and sock.family != _UNIX:
+            self._fill_backlog(sock)
+        elif self._reply == "accept":
+            self._start_accepting(sock)
 
     def _fill_backlog(self, sock: socket.socket) -> None:
         """Fill the backlog: Linux then drops SYNs (tcp_conn_request), as if the host were unreachable.
@@ -158,7 +211,12 @@ class Listener:
         """
         self._accept_batch(sock)
         sock.listen(0)
-        filler = socket.socket(sock.family, socket.SOCK_STREAM)
+        try:
+            filler = socket.socket(sock.family, socket.SOCK_STREAM)
+        except OSError as error:
+            where = bound_address(sock)
+            logger.error("cannot fill the backlog of %s, so one client can connect: %s", where, error.strerror)
+            return
         filler.setblocking(False)
         filler.connect_ex(_connectable(sock.getsockname()))
         self._fillers.append(filler)
@@ -177,13 +235,14 @@ class Listener:
     def close(self) -> None:
         """Stop listening, and release the ports."""
         self._stop_accepting()
+        self._stop_listening_again()
         self._close_fillers()
-        for sock in self._sockets:
+        for sock in (*self._sockets, *self._held.values()):
             sock.close()
         self._sockets = []
-        for address in self.addresses:
-            if address.is_unix and os.path.exists(address.host):
-                os.unlink(address.host)
+        self._held.clear()
+        for file in self._files.values():
+            file.delete()
 
     def _start_accepting(self, sock: socket.socket) -> None:
         self._retries.pop(sock, None)
@@ -264,17 +323,3 @@ def _connectable(name: tuple[object, ...]) -> tuple[object, ...]:
     """Return the address to connect to for a listening socket: loopback if it is bound to every interface."""
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     return (loopback.get(str(name[0]), name[0]), *name[1:])
-
-
-def _bind_again(address: Address) -> socket.socket:
-    if address.is_unix:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        if os.path.exists(address.host):
-            os.unlink(address.host)
-        sock.bind(address.host)
-    else:
-        sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((address.host, address.port))
-    sock.setblocking(False)
-    return sock
