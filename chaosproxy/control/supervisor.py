@@ -6,7 +6,7 @@ runs preflight first, and then applies the prepared objects.
 
 Invariants:
 - A change is applied completely or not at all: preflight and the binding of sockets, which can fail,
-  come before the first step.
+  come before the first step. No client is accepted before that step.
 - Changes of faults and partitions are plain methods, complete when they return. Changes of proxies
   are coroutines, since they bind sockets. They hold the lock `_changing`, so that they run one at a time,
   and run preflight again after the last await, since faults and partitions may have changed meanwhile.
@@ -25,6 +25,7 @@ from functools import partial
 
 from chaosproxy.control.counts import Counts, counts_of
 from chaosproxy.control.faults import Faults
+from chaosproxy.control.listeners import bound_for
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
 from chaosproxy.control.plan import Changes, Desired, Owned, Plan, changes_of, plan
@@ -39,7 +40,7 @@ from chaosproxy.control.preflight import (
 )  # fmt: skip
 from chaosproxy.control.status import FaultStatus, ProxyStatus, Status, fault_status, partition_status, proxy_status
 from chaosproxy.declare import nearest
-from chaosproxy.errors import CannotListen, Conflict, NotFound
+from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import Bus, Event, ProxyAdded, ProxyChanged, ProxyRemoved
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
@@ -158,10 +159,10 @@ class Supervisor:
                 for one in map(prepared.proxy, steps.change):
                     if self._must_move(one.spec):
                         proxy = self._proxies[one.spec.name]
-                        listeners[one.spec.name] = await _bound_for(one.spec, proxy, undo, "proxies", one.spec.name)
+                        listeners[one.spec.name] = await bound_for(one.spec, proxy, undo, "proxies", one.spec.name)
                 for one in map(prepared.proxy, steps.start):
-                    started.append(self._make(one))
-                    listeners[one.spec.name] = await _bound_for(one.spec, started[-1], undo, "proxies", one.spec.name)
+                    started.append(self._make(one, undo))
+                    listeners[one.spec.name] = await bound_for(one.spec, started[-1], undo, "proxies", one.spec.name)
                 # Again, since faults and partitions may have been added meanwhile.
                 steps, prepared = self._preflight(config, by, prepared.tls)
                 undo.pop_all()
@@ -190,9 +191,9 @@ class Supervisor:
             if spec.name in self._proxies:
                 raise Conflict.name_taken(f"the proxy {spec.name!r}")
             prepared = self._preflight_proxy(spec, None)
-            proxy = self._make(prepared)
             with contextlib.ExitStack() as undo:
-                listener = await _bound_for(spec, proxy, undo)
+                proxy = self._make(prepared, undo)
+                listener = await bound_for(spec, proxy, undo)
                 self._preflight_proxy(spec, prepared.tls)  # again: a partition may have been added
                 undo.pop_all()
             return self._add(proxy, listener, by)
@@ -214,7 +215,7 @@ class Supervisor:
             proxy = self.proxy(spec.name)
             prepared = self._preflight_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
-                listener = await _bound_for(spec, proxy, undo) if self._must_move(spec) else None
+                listener = await bound_for(spec, proxy, undo) if self._must_move(spec) else None
                 # Again, since partitions and faults may have been added or removed meanwhile.
                 after = faults.carried_out(self._owned_faults(proxy), by)
                 after_spec = replace(spec, faults=tuple(one.spec for one in after.values()))
@@ -254,11 +255,13 @@ class Supervisor:
     def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
         return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts()))
 
-    def _make(self, prepared: PreparedProxy) -> Proxy:
-        return Proxy(
+    def _make(self, prepared: PreparedProxy, undo: contextlib.ExitStack) -> Proxy:
+        proxy = Proxy(
             prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self._scheduler,
             hangups=self._hangups, tap=self.tap, tasks=self._tasks, kernel=self._kernel,
         )  # fmt: skip
+        undo.callback(proxy.close)
+        return proxy
 
     def _must_move(self, spec: ProxySpec) -> bool:
         """Return whether the change to `spec` needs a new listener."""
@@ -378,18 +381,3 @@ class Supervisor:
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:
         self.bus.publish(event(at=self._clock(), **facts))
-
-
-async def _bound_for(spec: ProxySpec, proxy: Proxy, undo: contextlib.ExitStack, *path: str) -> Listener | None:
-    """Bind and return a listener for `spec`, which `undo` closes; None if the proxy is disabled.
-
-    :raises CannotListen: with the field that has the address; `path` is the proxy's place in the input.
-    """
-    if not spec.enabled:
-        return None
-    try:
-        listener = await proxy.bind(spec.listen)
-    except CannotListen as error:
-        raise CannotListen(str(error), error.code, [error.at(*path, "listen")]) from error
-    undo.callback(listener.close)
-    return listener

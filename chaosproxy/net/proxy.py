@@ -135,14 +135,14 @@ class Proxy:
         return self._listener is not None and not self._listener.missing
 
     async def bind(self, address: Address) -> Listener:
-        """Return a listener that passes its clients to this proxy.
+        """Return a listener that passes its clients to this proxy, from `use_listener` on.
 
         :raises CannotListen: with the system's reason.
         """
         return await Listener.bind(address, self._accepted)
 
     def use_listener(self, listener: Listener | None) -> None:
-        """Replace the listener, and close the one before."""
+        """Replace the listener, begin to accept its clients, and close the one before."""
         if self._listener is not None and self._listener is not listener:
             self._listener.close()
         self._listener = listener

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.errors import CannotListen, InvalidInput
 from chaosproxy.events import FaultRemoved, PartitionRemoved, ProxyRemoved
 from chaosproxy.model import Config, ProxySpec
+from tests.control.resolving import Resolving, free_address
 from tests.net.building import fault, partition, proxy
-from tests.net.harness import Stage, receive, run, send
+from tests.net.harness import LOOPS, Stage, receive, run, send, turns
 from tests.net.tls_peers import Certs
 
 LOOP = "uvloop"
@@ -192,3 +194,60 @@ def test_events_say_who_asked() -> None:
         assert told == [(FaultRemoved, REST), (PartitionRemoved, FILE), (ProxyRemoved, FILE)]
 
     run(LOOP, scenario)
+
+
+@pytest.mark.parametrize("loop_name", list(LOOPS))
+def test_a_client_that_comes_while_apply_binds_waits_and_is_reset_if_apply_fails(
+    loop_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        resolving = Resolving(monkeypatch)
+        host, port = free_address()
+        taken = stage.listener().getsockname()[1]
+        specs = (
+            proxy("one", listen=f"{host}:{port}", upstream="127.0.0.1:9"),
+            proxy("two", listen=f"localhost:{taken}", upstream="127.0.0.1:9"),
+        )
+        applying = asyncio.create_task(stage.supervisor.apply(Config(proxies=specs), FILE))
+        await resolving.begun.wait()
+        client = stage.keep(socket.socket())
+        await asyncio.get_running_loop().sock_connect(client, (host, port))
+        await turns()
+        resolving.go_on()
+        with pytest.raises(CannotListen):
+            await applying
+        with pytest.raises(ConnectionResetError):
+            await receive(client, 1)
+        assert [event.kind for event in stage.events] == []
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("loop_name", list(LOOPS))
+def test_a_client_that_comes_while_apply_binds_meets_the_partition_that_it_adds(
+    loop_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        resolving = Resolving(monkeypatch)
+        host, port = free_address()
+        server = stage.listener()
+        specs = (
+            db(listen=f"{host}:{port}", upstream=f"127.0.0.1:{server.getsockname()[1]}"),
+            proxy("two", listen="localhost:0", upstream="127.0.0.1:9"),
+        )
+        cut = partition("cut", fail_fast=True, **APP_DB)
+        applying = asyncio.create_task(stage.supervisor.apply(Config(proxies=specs, partitions=(cut,)), FILE))
+        await resolving.begun.wait()
+        client = stage.keep(socket.socket())
+        await asyncio.get_running_loop().sock_connect(client, (host, port))
+        await send(client, b"through")
+        await turns()
+        resolving.go_on()
+        await applying
+        with pytest.raises(ConnectionResetError):
+            await receive(client, 1)
+        assert stage.supervisor.proxy("db").tally.closed == {"injected": 1}
+        with pytest.raises(BlockingIOError):  # nothing was dialled
+            server.accept()
+
+    run(loop_name, scenario)

@@ -16,6 +16,7 @@ fillers are recognised by their address when they are accepted, and closed.
 Invariants:
 - Between refusing and listening the port stays bound, so that no other process can take it.
 - Open connections are not affected by any change.
+- Its first reply is `hold`: no client is accepted before the proxy has set the reply that its faults require.
 - A filter is attached before the socket listens again, so that no client arrives without it.
 - The end of `refuse` does not fail. An address on which it cannot listen again is logged, is in
   `missing`, and is tried every _RETRY seconds.
@@ -66,7 +67,7 @@ class Listener:
         """The listening sockets."""
         self._held: dict[Address, socket.socket] = {}
         """Bound sockets that do not listen, because clients are refused or the system refuses to listen."""
-        self._reply: _State = "accept"
+        self._reply: _State = "hold"
         self._program: Program | None = None
         """The filter on the listening sockets."""
         self.inherited: Program | None = None
@@ -82,12 +83,10 @@ class Listener:
         """The addresses on which it must listen again, and cannot yet."""
         self._listening_again: asyncio.TimerHandle | None = None
         self._files = {one: SocketFile(one.host) for one in self.addresses if one.is_unix}
-        for sock in sockets:
-            self._start_accepting(sock)
 
     @classmethod
     async def bind(cls, address: Address, accepted: Accepted) -> Listener:
-        """Listen on `address`.
+        """Listen on `address`; clients wait in the backlog until `set_reply`.
 
         :raises CannotListen: with the system's reason.
         """
