@@ -49,7 +49,7 @@ class Changes(Generic[T]):
     def carried_out(self, now: Mapping[str, Owned[T]], by: str) -> dict[str, Owned[T]]:
         """Return the parts after these changes to `now`; a changed part keeps its place in the order."""
         after = {name: one for name, one in now.items() if name not in self.remove}
-        after |= {name: replace(after[name], by=by) for name in self.keep}
+        after |= {name: replace(after[name], by=by) for name in self.keep if name in after}
         return after | {name: Owned(spec, by) for name, spec in self.put.items()}
 
 

@@ -199,20 +199,31 @@ class Supervisor:
             return self._add(proxy, listener, by)
 
     async def change_proxy(self, spec: ProxySpec, by: str) -> Proxy:
-        """Change the proxy of that name to `spec`; if this fails, the proxy stays as it was.
+        """Change the proxy of that name to `spec`, as `merge_proxy` does."""
+        return await self.merge_proxy(spec.name, lambda _: spec, by)
+
+    async def merge_proxy(self, name: str, merge: Callable[[Proxy], ProxySpec], by: str) -> Proxy:
+        """Change a proxy to the spec that `merge` returns for it; if this fails, the proxy stays as it was.
+
+        `merge` is called after the changes of proxies that wait already, so it merges into their outcome. Its
+        errors are passed on. Faults that are added during this call stay, even if `merge` returns others.
 
         A new listen address or upstream applies to new connections; open ones continue.
         `enabled: false` closes the listener and every connection.
 
-        :raises NotFound: no proxy has this name.
+        :raises NotFound: no proxy has this name, or it was removed during this call.
         :raises CannotListen: the new address could not be bound.
         :raises InvalidInput: a TLS file is unusable.
         :raises Unsupported: it requires a mode that is not supported here.
         """
-        # The changes are computed before the first await, so that a fault that is added meanwhile stays.
-        faults = changes_of(self._owned_faults(self.proxy(spec.name)), {one.name: one for one in spec.faults}, None)
+        proxy = self.proxy(name)
+        known = {one.name for one in proxy.spec.faults}
         async with self._changing:
-            proxy = self.proxy(spec.name)
+            if self.proxy(name) is not proxy:
+                raise NotFound(f"the proxy {name!r} was removed before its change; another one has the name now")
+            spec = merge(proxy)
+            faults = changes_of(self._owned_faults(proxy), {one.name: one for one in spec.faults}, None)
+            faults = replace(faults, remove=tuple(one for one in faults.remove if one in known))
             prepared = self._preflight_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
                 listener = await bound_for(spec, proxy, undo) if self._must_move(spec) else None

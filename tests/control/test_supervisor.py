@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from chaosproxy.errors import CannotListen, Conflict, NotFound
-from chaosproxy.model import Config
+from chaosproxy.model import Address, Config
+from tests.control.resolving import Resolving
 from tests.net.building import fault, proxy
 from tests.net.harness import Stage, address_of, receive, run, send
 
@@ -106,5 +108,68 @@ def test_every_change_tells_who_asked() -> None:
         removed = stage.supervisor.heal("cli")
         assert [(where, gone.name) for where, gone in removed] == [("proxy", "f")]
         assert (await stage.event("fault_removed")).by == "cli"  # type: ignore[attr-defined]
+
+    run(LOOP, scenario)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["while it binds", "while it waits for its turn"])
+def test_faults_that_are_added_or_removed_during_a_change_stay_so(first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor, resolving = stage.supervisor, Resolving(monkeypatch)
+        running = await stage.proxy_to("127.0.0.1:9", faults={name: {"type": "stall"} for name in ("a", "b", "c")})
+        tasks = []
+        if not first:
+            ahead = proxy("ahead", listen="localhost:0", upstream="127.0.0.1:9")
+            tasks.append(asyncio.create_task(supervisor.add_proxy(ahead, "test")))
+        wanted = replace(running.spec, listen=Address("localhost", 0), faults=running.spec.faults[:2])
+        tasks.append(asyncio.create_task(supervisor.merge_proxy("proxy", lambda _: wanted, "test")))
+        await resolving.begun.wait()
+        supervisor.add_fault("proxy", fault("late", type="stall"), "test")
+        if first:
+            supervisor.remove_fault("proxy", "a", "test")
+        resolving.go_on()
+        await asyncio.gather(*tasks)
+        assert {one.name for one in running.spec.faults} == ({"b", "late"} if first else {"a", "b", "late"})
+
+    run(LOOP, scenario)
+
+
+def test_a_merge_finds_the_outcome_of_the_change_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor, resolving = stage.supervisor, Resolving(monkeypatch)
+        running = await stage.proxy_to("127.0.0.1:9")
+        moved = replace(running.spec, listen=Address("localhost", 0))
+        moving = asyncio.create_task(supervisor.change_proxy(moved, "test"))
+        merging = asyncio.create_task(
+            supervisor.merge_proxy("proxy", lambda present: replace(present.spec, connect_timeout=3.0), "test")
+        )
+        await resolving.begun.wait()
+        resolving.go_on()
+        await asyncio.gather(moving, merging)
+        assert running.spec == replace(moved, connect_timeout=3.0)
+
+    run(LOOP, scenario)
+
+
+def test_a_change_is_refused_if_another_proxy_has_its_name_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(stage: Stage) -> None:
+        supervisor, resolving = stage.supervisor, Resolving(monkeypatch)
+        running = await stage.proxy_to("127.0.0.1:9")
+        another = proxy("proxy", upstream="127.0.0.1:7777")
+        ahead = proxy("ahead", listen="localhost:0", upstream="127.0.0.1:9")
+        tasks = [
+            asyncio.create_task(one)
+            for one in (
+                supervisor.add_proxy(ahead, "test"),
+                supervisor.remove_proxy("proxy", "test"),
+                supervisor.add_proxy(another, "test"),
+                supervisor.change_proxy(replace(running.spec, connect_timeout=3.0), "test"),
+            )
+        ]
+        await resolving.begun.wait()
+        resolving.go_on()
+        *_, outcome = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(outcome, NotFound)
+        assert supervisor.proxy("proxy").spec == another
 
     run(LOOP, scenario)

@@ -52,10 +52,13 @@ async def show_proxy(api: Api, request: web.Request) -> web.StreamResponse:
 
 async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     patch = await read_object(request)
-    proxy = api.supervisor.proxy(request.match_info["proxy"])
-    wanted = merged_proxy(proxy, patch)
-    _obey_policy(api, wanted, proxy.spec)
-    return web.json_response(_view(api, await api.supervisor.change_proxy(wanted, BY)))
+
+    def merge(proxy: Proxy) -> ProxySpec:
+        wanted = merged_proxy(proxy, patch)
+        _obey_policy(api, wanted, proxy.spec)
+        return wanted
+
+    return web.json_response(_view(api, await api.supervisor.merge_proxy(request.match_info["proxy"], merge, BY)))
 
 
 async def remove_proxy(api: Api, request: web.Request) -> web.StreamResponse:

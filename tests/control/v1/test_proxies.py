@@ -6,9 +6,15 @@ import asyncio
 import socket
 
 import pytest
+from aiohttp import web
 
+from chaosproxy.control.v1 import proxies
+from chaosproxy.control.web.body import read_object
+from chaosproxy.model import PolicySpec
 from chaosproxy.model.names import LONGEST
+from tests.control.resolving import Resolving, free_address
 from tests.control.serving import Api, echo_server, serving
+from tests.net.building import proxy
 
 SIDES = ("client", "server")
 FREE = {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"}
@@ -258,6 +264,85 @@ def test_disabled_closes_the_listener_and_enabled_opens_it_again() -> None:
             assert (await api.ask("GET", "/readyz")).status == 200
             opened = (await api.ask("PATCH", "/v1/proxies/db", {"enabled": True})).body
             assert await echo_through(opened["listen"], b"hello") == b"hello"
+
+    asyncio.run(scenario())
+
+
+class Bodies:
+    """Counts the bodies that have been read; a handler then runs without a pause until it waits for its turn."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._read = asyncio.Semaphore(0)
+        monkeypatch.setattr(proxies, "read_object", self._read_object)
+
+    async def _read_object(self, request: web.Request) -> dict[str, object]:
+        body = await read_object(request)
+        self._read.release()
+        return body
+
+    async def another(self) -> None:
+        await self._read.acquire()
+
+
+def test_patches_at_the_same_time_lose_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            resolving, bodies = Resolving(monkeypatch), Bodies(monkeypatch)
+            await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})
+            await bodies.another()
+            where = f"localhost:{free_address()[1]}"
+            moving = asyncio.create_task(api.ask("PATCH", "/v1/proxies/db", {"listen": where}))
+            await resolving.begun.wait()
+            await bodies.another()
+            other = asyncio.create_task(api.ask("PATCH", "/v1/proxies/db", {"connect_timeout": "3s"}))
+            await bodies.another()
+            resolving.go_on()
+            assert ((await moving).body["listen"], (await moving).body["connect_timeout"]) == (where, "10s")
+            assert ((await other).body["listen"], (await other).body["connect_timeout"]) == (where, "3s")
+            assert (await api.ask("GET", "/v1/proxies/db")).body == (await other).body
+
+    asyncio.run(scenario())
+
+
+def test_the_policy_is_asked_about_the_addresses_at_the_time_of_the_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        policy = PolicySpec(listen=("127.0.0.1", "localhost"))
+        async with serving(policy=policy) as api:
+            resolving, bodies = Resolving(monkeypatch), Bodies(monkeypatch)
+            outside = f"127.0.0.2:{free_address()[1]}"
+            await api.supervisor.add_proxy(proxy("db", listen=outside, upstream="127.0.0.1:9"), "file")
+            moving = asyncio.create_task(api.ask("PATCH", "/v1/proxies/db", {"listen": "localhost:0"}))
+            await resolving.begun.wait()
+            await bodies.another()
+            back = asyncio.create_task(api.ask("PATCH", "/v1/proxies/db", {"listen": outside}))
+            await bodies.another()
+            resolving.go_on()
+            assert (await moving).status == 200
+            assert ((await back).status, (await back).wrong) == (403, {"listen": "forbidden-by-policy"})
+            assert (await api.ask("GET", "/v1/proxies/db")).body["listen"] == (await moving).body["listen"]
+
+    asyncio.run(scenario())
+
+
+def test_a_patch_does_not_change_another_proxy_that_has_the_name_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            resolving, bodies = Resolving(monkeypatch), Bodies(monkeypatch)
+            await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})
+            await bodies.another()
+            slow = asyncio.create_task(api.ask("POST", "/v1/proxies", {**FREE, "name": "x", "listen": "localhost:0"}))
+            await resolving.begun.wait()
+            removing = asyncio.create_task(api.supervisor.remove_proxy("db", "rest"))
+            another = proxy("db", upstream="127.0.0.1:7777")
+            adding = asyncio.create_task(api.supervisor.add_proxy(another, "rest"))
+            await bodies.another()
+            patching = asyncio.create_task(api.ask("PATCH", "/v1/proxies/db", {"connect_timeout": "3s"}))
+            await bodies.another()
+            resolving.go_on()
+            assert (await slow).status == 201
+            await removing
+            assert ((await patching).status, (await patching).body["code"]) == (404, "not-found")
+            assert (await adding).spec == another
 
     asyncio.run(scenario())
 
