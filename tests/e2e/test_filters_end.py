@@ -28,8 +28,9 @@ def cut_connection(directory: Path) -> Iterator[tuple[ChaosproxyServer, int, soc
             with far_end:
                 server.call("POST", "/v1/partitions", {"from": "app", "to": "db", "mode": "packet"})
                 client.sendall(b"lost")
-                far_end.settimeout(0.3)
-                with pytest.raises(TimeoutError):
+                wait_until(lambda: server.withheld("db", "upstream") > 0, 30.0, "a filter has dropped the data")
+                far_end.setblocking(False)
+                with pytest.raises(BlockingIOError):
                     far_end.recv(1)
                 far_end.settimeout(60.0)
                 yield server, port, client, far_end

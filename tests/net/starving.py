@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import resource
+import socket
 import sys
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
 
-from tests.net.harness import LOOPS, Stage, address_of, receive, send
+from tests.net.harness import LOOPS, Stage, address_of, receive, send, until
 
 
 async def main() -> None:
@@ -29,9 +34,11 @@ async def main() -> None:
         while True:
             spare.append(os.open("/dev/null", os.O_RDONLY))
     os.close(spare.pop())  # one descriptor for the client that connects, and none for accepting it
-    waiting = await stage.connect(proxy)
-    await send(waiting, b"y")
-    await asyncio.sleep(1)
+    with failing_accepts() as failed:
+        waiting = await stage.connect(proxy)
+        await send(waiting, b"y")
+        async with asyncio.timeout(30):
+            await until(lambda: len(failed) >= 4)  # the log must show only the first
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     for descriptor in spare:
         os.close(descriptor)
@@ -40,6 +47,24 @@ async def main() -> None:
     assert address_of(proxy)
     server.close()
     await stage.close()
+
+
+@contextlib.contextmanager
+def failing_accepts() -> Iterator[list[OSError]]:
+    """Collect the errors of all calls of accept that found no descriptor."""
+    failed: list[OSError] = []
+    accept = socket.socket.accept
+
+    def collecting(sock: socket.socket) -> tuple[socket.socket, Any]:
+        try:
+            return accept(sock)
+        except OSError as error:
+            if error.errno == errno.EMFILE:
+                failed.append(error)
+            raise
+
+    with mock.patch.object(socket.socket, "accept", collecting):
+        yield failed
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from chaosproxy.net.kernel.sockopts import tcp_info
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault, proxy
 from tests.net.harness import Stage, address_of, receive, run, send, until
@@ -46,6 +47,12 @@ def our_sockets(running: Proxy, direction: str) -> dict[tuple[str, int], Any]:
     pipes = [getattr(one, direction) for one in running.connections.values()]
     socks = [pipe.source.get_extra_info("socket") for pipe in pipes if pipe.source is not None]
     return {sock.getpeername(): sock for sock in socks}
+
+
+def is_acknowledged(sock: Any) -> bool:
+    found = tcp_info(sock)
+    assert found is not None
+    return found.unacked == 0
 
 
 async def echo(sock: socket.socket) -> None:
@@ -191,7 +198,7 @@ def test_a_round_trip_is_late_as_often_as_its_packets_are_lost(loop_name: str, r
             for client in clients:  # TCP measures its round-trip time
                 await send(client, bytes(64))
                 await receive(client, 64)
-            await asyncio.sleep(0.1)  # wait for the last acknowledgements
+            await until(lambda: all(is_acknowledged(sock) for both in ends.items() for sock in both))
             before = [(read_tcp(client).sent, read_tcp(ours).arrived) for client, ours in ends.items()]
             lose(stage, rate=rate, direction=direction)
             trips = await make_trips(dict(zip(clients, servers, strict=True)))

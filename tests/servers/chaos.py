@@ -77,6 +77,18 @@ class ChaosproxyServer:
         with urllib.request.urlopen(f"{self.control}/metrics", timeout=ANSWER_SECONDS) as answer:
             return str(answer.read().decode())
 
+    def sample(self, name: str, **labels: str) -> float:
+        """Return the value of a metric with exactly these labels."""
+        shown = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+        start = f"{name}{{{shown}}} "
+        [line] = [line for line in self.metrics().splitlines() if line.startswith(start)]
+        return float(line.removeprefix(start))
+
+    def withheld(self, proxy: str, direction: str) -> float:
+        """Return the bytes that faults hold now, plus the packets that they have dropped."""
+        names = ("chaosproxy_held_bytes", "chaosproxy_packets_dropped_total")
+        return sum(self.sample(name, proxy=proxy, direction=direction) for name in names)
+
     def add_proxy(self, name: str, upstream_port: int, **fields: object) -> int:
         """A proxy in front of a loopback port; the port it listens on."""
         body = {"name": name, "listen": f"{HOST}:0", "upstream": f"{HOST}:{upstream_port}", **fields}
