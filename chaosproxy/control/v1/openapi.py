@@ -6,7 +6,7 @@ import re
 from http import HTTPStatus
 
 from chaosproxy import __summary__, __version__
-from chaosproxy.control.v1.routes import BESIDE, ROUTES, Operation
+from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS, Operation
 from chaosproxy.control.v1.schemas import Json, components, reference
 
 __all__ = ["openapi_document"]
@@ -20,7 +20,7 @@ WITH_BODY_REFUSED = (413, 415)
 def openapi_document() -> Json:
     """Return the whole document."""
     paths: dict[str, Json] = {}
-    for id, operation in ({route.handler.__name__: route for route in ROUTES} | BESIDE).items():
+    for id, operation in ({route.handler.__name__: route for route in ROUTES} | SERVER_OPERATIONS).items():
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(id, operation)
     return {
         "openapi": "3.1.0",

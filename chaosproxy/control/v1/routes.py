@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chaosproxy.control.v1 import about, faults, nodes, partitions, proxies
 from chaosproxy.control.v1.context import Handler
 
-__all__ = ["BESIDE", "ROUTES", "Operation", "Route"]
+__all__ = ["ROUTES", "SERVER_OPERATIONS", "Operation", "Route"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +86,12 @@ ROUTES = (
     Route(
         method="POST", path="/v1/faults", handler=faults.add_faults,
         summary="Add one fault to several proxies, selected by `proxies`, `service` or `node`: to all or none.",
-        takes="FaultsRequest", gives={201: "FaultsAnswer"}, refuses=(404, 409), has_location=False,
+        takes="FaultsRequest", gives={201: "FaultsResponse"}, refuses=(404, 409), has_location=False,
     ),
     Route(
         method="POST", path="/v1/heal", handler=faults.heal,
         summary="Remove every fault and partition, or the faults of some proxies, or one partition.",
-        takes="HealRequest", needs_body=False, gives={200: "HealAnswer"}, refuses=(404,), query=faults.HEALED,
+        takes="HealRequest", needs_body=False, gives={200: "HealResponse"}, refuses=(404,), query=faults.HEALED,
     ),
     Route(
         method="GET", path="/v1/partitions", handler=partitions.list_partitions,
@@ -117,22 +117,22 @@ ROUTES = (
     Route(
         method="POST", path="/v1/nodes/{node}/crash", handler=nodes.crash_node,
         summary="Reset and refuse all connections to and from a node; `down` is the duration.", takes="CrashRequest",
-        needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
+        needs_body=False, gives={200: "VerbResponse"}, refuses=(404,),
     ),
     Route(
         method="POST", path="/v1/nodes/{node}/pause", handler=nodes.pause_node,
         summary="Hold all data to and from a node; `for` is the duration.", takes="PauseRequest",
-        needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
+        needs_body=False, gives={200: "VerbResponse"}, refuses=(404,),
     ),
     Route(
         method="POST", path="/v1/proxies/{proxy}/crash", handler=nodes.crash_proxy,
         summary="Reset and refuse all connections through a proxy; `down` is the duration.", takes="CrashRequest",
-        needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
+        needs_body=False, gives={200: "VerbResponse"}, refuses=(404,),
     ),
     Route(
         method="POST", path="/v1/proxies/{proxy}/pause", handler=nodes.pause_proxy,
         summary="Hold all data through a proxy; `for` is the duration.", takes="PauseRequest",
-        needs_body=False, gives={200: "VerbAnswer"}, refuses=(404,),
+        needs_body=False, gives={200: "VerbResponse"}, refuses=(404,),
     ),
     Route(
         method="GET", path="/v1/capabilities", handler=about.show_capabilities,
@@ -157,7 +157,7 @@ ROUTES = (
     ),
 )  # fmt: skip
 
-BESIDE = {
+SERVER_OPERATIONS = {
     "metrics": Operation(
         method="GET", path="/metrics", summary="Prometheus metrics.", gives={200: None}, media="text/plain",
     ),
@@ -169,4 +169,4 @@ BESIDE = {
         gives={200: "Readiness", 503: "Readiness"},
     ),
 }  # fmt: skip
-"""The operations of the server itself, by operation id; the document describes them together with those of /v1."""
+"""The operations of the server itself, by operation id; the OpenAPI document describes them too."""

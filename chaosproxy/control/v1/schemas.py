@@ -12,7 +12,7 @@ other schemas are written here; those of responses describe the results of `cont
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from chaosproxy.control.selection import SELECTORS
 from chaosproxy.declare import Duration, struct_schema
@@ -107,17 +107,17 @@ def components() -> dict[str, Json]:
             "allOf": [{"oneOf": [{"required": [selector]} for selector in SELECTORS]}],
             "oneOf": [_with_selectors(fault_schema(kind)) for kind in FAULT_TYPES],
         },
-        "FaultsAnswer": _object(name=NAME, faults=_list(_object(proxy=NAME, fault=reference("Fault")))),
+        "FaultsResponse": _object(name=NAME, faults=_list(_object(proxy=NAME, fault=reference("Fault")))),
         "HealRequest": _with_selectors({
             "type": "object",
             "properties": {"proxy": _nullable(TEXT), "fault": _nullable(TEXT), "partition": _nullable(TEXT)},
             "additionalProperties": False,
         }),
-        "HealAnswer": _object(
+        "HealResponse": _object(
             removed=_list(_object(proxy=TEXT, fault=TEXT, type=TEXT)), partitions=_list(TEXT)
         ),
-        "PartitionRequest": _partition(answered=False),
-        "Partition": _partition(answered=True),
+        "PartitionRequest": _partition("request"),
+        "Partition": _partition("response"),
         "PartitionList": _object(partitions=_list(reference("Partition"))),
         "Nodes": _object(
             nodes=_list(
@@ -129,7 +129,7 @@ def components() -> dict[str, Json]:
         ),
         "CrashRequest": _one_duration("down"),
         "PauseRequest": _one_duration("for"),
-        "VerbAnswer": _and_perhaps(
+        "VerbResponse": _and_perhaps(
             _VISIBILITY, _object(fault=TEXT, type=TEXT, ttl=_nullable(TEXT), proxies=_list(TEXT))
         ),
         "Capabilities": _object(capabilities=_list(CAPABILITY)),
@@ -203,8 +203,8 @@ def _proxy(required: Iterable[str]) -> Json:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
-def _partition(answered: bool) -> Json:
-    """Return the schema of a partition: in a response if `answered`, else in a request."""
+def _partition(body: Literal["request", "response"]) -> Json:
+    """Return the schema of a partition in the body of a request or a response."""
     struct = struct_schema(PartitionSpec)
     properties = {
         "id": _nullable(NAME),
@@ -220,7 +220,7 @@ def _partition(answered: bool) -> Json:
         **_ORIGIN,
         "heals_after_s": {**_nullable(SECONDS), "readOnly": True},
     }
-    required = list(properties) if answered else []
+    required = list(properties) if body == "response" else []
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from chaosproxy.control.web.body import MAX_BODY
 from chaosproxy.control.web.guards import guard_browser, guard_token, is_loopback
-from chaosproxy.control.web.problem import answer_problems, note_begun
+from chaosproxy.control.web.problem import note_begun, problem_responses
 from chaosproxy.control.web.route import Handler, Route, headers_only
 from chaosproxy.model import ControlSpec
 
@@ -28,7 +28,7 @@ def make_app(*sets: Iterable[Route], control: ControlSpec, index: str) -> web.Ap
         logger.warning("the control API on %s can be reached from other machines, %s", control.listen, protection)
     app = web.Application(
         client_max_size=MAX_BODY,
-        middlewares=[answer_problems(index), guard_browser(control), guard_token(control.token)],
+        middlewares=[problem_responses(index), guard_browser(control), guard_token(control.token)],
     )
     app.on_response_prepare.append(note_begun)
     for routes in sets:

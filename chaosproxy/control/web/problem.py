@@ -26,7 +26,7 @@ from chaosproxy.errors import (
     Unsupported,
 )
 
-__all__ = ["Refused", "answer_problems", "note_begun", "problem_response"]
+__all__ = ["Refused", "note_begun", "problem_response", "problem_responses"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def problem_response(
     )
 
 
-def answer_problems(index: str) -> Middleware:
+def problem_responses(index: str) -> Middleware:
     """Return a middleware that converts exceptions to problem documents; `index` is the path that a 404 names.
 
     If a handler fails after it has begun to send its response, no other response can follow. The connection
@@ -100,7 +100,7 @@ def answer_problems(index: str) -> Middleware:
     """
 
     @web.middleware
-    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def respond(request: web.Request, handler: Handler) -> web.StreamResponse:
         begun: list[web.StreamResponse] = []
         _begun.set(begun)
         try:
@@ -114,7 +114,7 @@ def answer_problems(index: str) -> Middleware:
                 request.transport.abort()
             return begun[0]
 
-    return answer
+    return respond
 
 
 async def note_begun(_request: web.Request, response: web.StreamResponse) -> None:

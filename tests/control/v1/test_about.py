@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import jsonschema
 
 from chaosproxy import __version__
-from chaosproxy.control.v1.routes import BESIDE, ROUTES
+from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS
 from chaosproxy.model.types import FAULT_TYPES
 from tests.control.serving import DOCUMENT, serving
 
@@ -63,7 +63,8 @@ def test_the_documentation_lists_every_route() -> None:
     text = (Path(__file__).parents[3] / "docs" / "rest.md").read_text()
     table = text.split("## A tour")[0]
     documented = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w./{}-]*)", table)
-    here = {(route.method, route.path.replace("{connection}", "{id}")) for route in (*ROUTES, *BESIDE.values())}
+    operations = (*ROUTES, *SERVER_OPERATIONS.values())
+    here = {(one.method, one.path.replace("{connection}", "{id}")) for one in operations}
     assert set(documented) == here | {("GET", "/v1/openapi.json")}
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosproxy.control.selection import SELECTORS
-from chaosproxy.control.v1.routes import BESIDE, ROUTES
+from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS
 from chaosproxy.declare import params_of
 from chaosproxy.model import Placement, ProxySpec
 from chaosproxy.model.types import FAULT_TYPES
@@ -53,7 +53,7 @@ QUERIES = LEFT_OUT | st.builds(
     st.sampled_from(["proxy", "fault", "how"]) | st.text(max_size=5),
     st.sampled_from(["db", "reset"]) | st.text(max_size=5),
 )
-PATHS = st.sampled_from(sorted({route.path for route in (*ROUTES, *BESIDE.values())}))
+PATHS = st.sampled_from(sorted({route.path for route in (*ROUTES, *SERVER_OPERATIONS.values())}))
 
 
 class Asker:

@@ -13,7 +13,7 @@ from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from chaosproxy.control.v1.routes import BESIDE, ROUTES
+from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS
 from chaosproxy.control.web import Route
 from chaosproxy.control.web.problem import Refused
 from chaosproxy.events import Event
@@ -178,7 +178,7 @@ def test_head_changes_nothing_on_any_route() -> None:
             events: list[Event] = []
             api.supervisor.bus.subscribe(events.append)
             names = {"proxy": "db", "fault": "f", "partition": "p", "connection": "db:1", "node": "a"}
-            for route in (*ROUTES, *BESIDE.values()):
+            for route in (*ROUTES, *SERVER_OPERATIONS.values()):
                 await head_of(api, route.path.format(**names))
             assert (await state_of(api), events) == (before, [])
 
