@@ -8,10 +8,10 @@ SHELL := /bin/bash
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Three test processes per two cores, since a third of the time tests wait for something; and each process takes
-# tests from the one that has most left.
+# Run three test processes per two cores, because tests wait for a third of their time. A process without tests
+# takes some from the process that has most left.
 PYTEST_ARGS ?= -n $$(( ($$(getconf _NPROCESSORS_ONLN) * 3 + 1) / 2 )) --dist worksteal
-# The suite starts hundreds of processes: what they import is to be compiled once, and not by each.
+# The suite starts hundreds of processes. With a cache of bytecode, only the first one compiles each module.
 export PYTHONDONTWRITEBYTECODE :=
 
 # The first Python of version 3.11 or newer that can make a virtual environment.
@@ -22,9 +22,9 @@ PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 help:
 	@echo "make demo    show how a client reacts to latency, a stall, a reset and a partition"
 	@echo "make test    run the whole test suite, with real servers"
-	@echo "make quick   run it without the slow tests"
-	@echo "make stress  run all of it three times on a machine kept busy, and sum up"
-	@echo "make coverage  which lines and branches of net, http, faults and control no test runs"
+	@echo "make quick   run the test suite without the slow tests"
+	@echo "make stress  run the whole test suite three times on a busy machine, and summarise the results"
+	@echo "make coverage  list lines and branches of net, http, faults and control that the tests do not run"
 	@echo "make check   lint and type-check"
 	@echo "make bench   run the benchmark, with HAProxy, nginx and socat"
 	@echo "make clean   remove the virtual environment and caches"
@@ -41,10 +41,10 @@ quick: $(VENV)/.ready-dev
 stress: $(VENV)/.ready-dev servers
 	$(BIN)/python -m tests.stress
 
-# Children are measured too: workers, tests in a namespace of their own, and each `chaosproxy serve`.
+# The measurement includes child processes: test workers, tests in a network namespace, and each `chaosproxy serve`.
 coverage: $(VENV)/.ready-dev servers
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_ARGS) || echo "Some tests failed; what they did is measured all the same."
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS) || echo "Some tests failed; the report includes the lines that they ran."
 	$(BIN)/coverage combine --quiet
 	@for package in net http faults control; do \
 		echo; echo "== chaosproxy/$$package"; \
@@ -58,8 +58,8 @@ check: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m bench
 
-# The servers for the end-to-end tests. Tests without their server are skipped with a message; with
-# CI=true they fail.
+# Install the servers for the end-to-end tests. A test without its server is skipped with a message; with
+# CI=true it fails.
 servers:
 	@missing=; \
 	has() { command -v $$1 >/dev/null || [ -x /usr/sbin/$$1 ] || compgen -G "/usr/lib/postgresql/*/bin/$$1" >/dev/null; }; \

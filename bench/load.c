@@ -44,7 +44,7 @@ static const int64_t SECOND = 1000000000, MILLISECOND = 1000000, MICROSECOND = 1
 
 static struct {
     struct sockaddr_in target;
-    int connections, size, fields; /* fields: of an HTTP request; negative: no HTTP */
+    int connections, size, fields; /* fields: header fields of each HTTP request; negative: plain TCP */
     double seconds, warmup;
     int64_t period_us, below_us;
     bool upload, serial;

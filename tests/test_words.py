@@ -1,4 +1,4 @@
-"""How the package is written: imperative docstrings, plain words, a design in front of long modules."""
+"""How the project is written: plain words on every page; imperative docstrings and a design in long modules."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "chaosproxy"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "chaosproxy"
 
 UNPLAIN = re.compile(
-    r"\b(can(not)? be had|of ours|of one's own|anew|(?-i:[Bb]eside)|for good|so many|so long|whoever|whatever it is"
-    r"|somebody|nobody|leave (it|them|both) out|is no (?!such)[a-z]+|are no [a-z]+ of)\b",
+    r"\b(can(not)? be had|of ours|of one's own|anew|(?-i:[Bb]eside)|(?-i:no HTTP)|for good|so many|so long|whoever"
+    r"|whatever it is|somebody|nobody|leave (it|them|both) out|is no (?!such)[a-z]+|are no [a-z]+ of)\b",
     re.IGNORECASE,
 )
 """Words that a reader has to read twice."""
@@ -21,6 +22,8 @@ NOT_IMPERATIVE = re.compile(
     r"(A|An|The|One|What|Who|Whom|Whoever|Whose|Which|Whether|How|Where|When|Why|As|It|In|Its|Every|All|Bytes|Seconds)\b"
 )
 """First words of a docstring that is not an instruction."""
+NOT_BEGUN_WITH = re.compile(r"(^[\W_]*|[.:;]\s+)(What|Who|Whom|Whose|Whoever|Whatever)\b")
+"""A sentence that begins with one of these words names no noun."""
 LONG = 200
 """Lines from which on a module explains its design."""
 
@@ -36,25 +39,35 @@ def words(file: Path) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
 
 
+def pages() -> Iterator[Path]:
+    """Yield the files with text for users and developers, apart from the modules of the package."""
+    for pattern in ("*.md", "docs/*.md", "configs/*.y*ml", "examples/**/*.md", "Makefile", ".ci/run", "bench/load.c"):
+        found = sorted(ROOT.glob(pattern))
+        assert found, pattern
+        yield from found
+
+
+def texts() -> Iterator[tuple[Path, int, str]]:
+    """Yield every line of a page, and every text and comment of a module, with its place."""
+    for file in (*files(), *sorted(ROOT.glob("examples/**/*.py"))):
+        for line, text in words(file):
+            yield file, line, text.strip("\"'#bfr ")
+    for file in pages():
+        for line, text in enumerate(file.read_text().splitlines(), 1):
+            yield file, line, text
+
+
 def where(file: Path, line: int) -> str:
-    return f"{file.relative_to(PACKAGE.parent)}:{line}"
+    return f"{file.relative_to(ROOT)}:{line}"
 
 
 def test_no_words_that_are_read_twice() -> None:
-    found = [
-        f"{where(file, line)}: {match[0]}"
-        for file in files()
-        for line, text in words(file)
-        if (match := UNPLAIN.search(text))
-    ]
+    found = [f"{where(file, line)}: {match[0]}" for file, line, text in texts() if (match := UNPLAIN.search(text))]
     assert found == []
 
 
 def test_no_sentence_begins_with_what_or_who() -> None:
-    sentence = re.compile(r"(^\W*|[.:;]\s+)(What|Who|Whom|Whose|Whoever|Whatever)\b")
-    found = [
-        where(file, line) for file in files() for line, text in words(file) if sentence.search(text.strip("\"'#bfr "))
-    ]
+    found = [where(file, line) for file, line, text in texts() if NOT_BEGUN_WITH.search(text)]
     assert found == []
 
 
