@@ -245,8 +245,8 @@ def test_no_server_says_what_to_start_and_exits_with_three() -> None:
         port = closed.getsockname()[1]
     result = CliRunner().invoke(main, ["status"], env={"CHAOSPROXY_URL": f"http://127.0.0.1:{port}"})
     assert (result.exit_code, result.stdout) == (3, "")
-    assert f"no chaosproxy responds at http://127.0.0.1:{port}" in result.stderr
-    assert "chaosproxy serve" in result.stderr
+    assert f"http://127.0.0.1:{port}" in result.stderr
+    assert "chaosproxy serve" in result.stderr, "the command to run"
     as_json = CliRunner().invoke(main, ["status", "--json"], env={"CHAOSPROXY_URL": f"http://127.0.0.1:{port}"})
     assert json.loads(as_json.stderr)["code"] == "no-server"
 
@@ -264,7 +264,7 @@ def test_the_token_opens_what_is_closed_without_it(tmp_path: Path) -> None:
         assert "CHAOSPROXY_TOKEN" in without.stderr
         assert refused(run(closed, "status", "--json")) == ["unauthorized"]
         assert run(closed, "status", "--token", "secret").exit_code == 0
-        assert "does not accept this token" in run(closed, "status", "--token", "wrong").stderr
+        assert refused(run(closed, "status", "--token", "wrong", "--json")) == ["unauthorized"]
         allowed = CliRunner().invoke(main, ["status", "--url", closed.control], env={"CHAOSPROXY_TOKEN": "secret"})
         assert allowed.exit_code == 0
 
@@ -285,10 +285,10 @@ def test_another_server_is_not_taken_for_ours() -> None:
     with HTTPServer(("127.0.0.1", 0), _Stranger) as stranger:
         thread = threading.Thread(target=stranger.handle_request)
         thread.start()
-        result = CliRunner().invoke(main, ["status", "--url", f"http://127.0.0.1:{stranger.server_port}"])
+        result = CliRunner().invoke(main, ["status", "--json", "--url", f"http://127.0.0.1:{stranger.server_port}"])
         thread.join()
     assert result.exit_code == 3
-    assert "is not a chaosproxy" in result.stderr
+    assert json.loads(result.stderr)["code"] == "no-server"
 
 
 SEVERAL = [

@@ -18,6 +18,7 @@ from chaosproxy.net.tls.peek import Peek
 from tests.net.building import fault
 from tests.net.harness import Stage, close_with_reset, is_empty, receive, run, send, turns, until
 from tests.net.tls_peers import Certs, Peer, connect
+from tests.refused import places
 
 
 @pytest.fixture(scope="module")
@@ -292,11 +293,13 @@ def test_it_can_be_for_one_server_name(loop_name: str, tmp_path: Path) -> None:
 def test_it_needs_tls_with_clients(loop_name: str) -> None:
     async def scenario(stage: Stage) -> None:
         await stage.proxy_to("127.0.0.1:1")
-        with pytest.raises(InvalidInput, match="type: tls_handshake acts on TLS with clients"):
+        with pytest.raises(InvalidInput) as caught:
             stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="stall"), "test")
+        assert places(caught.value.problems) == ["type not-applicable"]
         assert stage.supervisor.proxy("proxy").spec.faults == ()
-        with pytest.raises(InvalidInput, match="faults.wrong.type: tls_handshake acts on TLS with clients"):
+        with pytest.raises(InvalidInput) as caught:
             await stage.proxy_to("127.0.0.1:1", faults={"wrong": {"type": "tls_handshake", "how": "stall"}})
+        assert places(caught.value.problems) == ["faults.wrong.type not-applicable"]
 
     run(loop_name, scenario)
 
@@ -308,8 +311,9 @@ def test_without_the_key_of_the_ca_it_says_what_to_do(loop_name: str, tmp_path: 
         (tmp_path / missing).unlink()
         await stage.proxy_to("127.0.0.1:1", listen_tls=certs.listen())
         for how in ("expired_cert", "wrong_host"):
-            with pytest.raises(Unsupported, match=f"cannot read .*{missing}.*create the files with `chaosproxy certs`"):
+            with pytest.raises(Unsupported, match=missing) as caught:
                 stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how=how), "test")
+            assert places(caught.value.problems) == ["how unsupported"]
         assert stage.supervisor.proxy("proxy").spec.faults == ()
         stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="unknown_ca"), "test")
 
@@ -323,8 +327,9 @@ def test_another_ca_beside_the_certificate_will_not_do(loop_name: str, certs: Ce
             (tmp_path / file).write_bytes(Path(certs(file)).read_bytes())
         listen = {"cert": str(tmp_path / "api.test.pem"), "key": str(tmp_path / "api.test.key")}
         await stage.proxy_to("127.0.0.1:1", listen_tls=listen)
-        with pytest.raises(Unsupported, match="is not that CA"):
+        with pytest.raises(Unsupported) as caught:
             stage.supervisor.add_fault("proxy", fault("wrong", type="tls_handshake", how="wrong_host"), "test")
+        assert places(caught.value.problems) == ["how unsupported"]
 
     run(loop_name, scenario)
 

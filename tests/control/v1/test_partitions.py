@@ -230,8 +230,8 @@ def test_mode_packet_without_the_capability_is_a_conflict_that_tells_the_remedy(
         ):
             answer = await api.ask(method, path, body)
             assert (answer.status, answer.body["code"]) == (409, "unsupported-mode")
-            assert answer.body["title"] == "Unsupported here"
-            assert WHY in answer.body["detail"], "it says how to get it"
+            assert answer.wrong == {"mode": "unsupported-mode"}
+            assert WHY in answer.body["detail"], "it contains the reason that the kernel check gave"
         assert await cuts(api) == {}
         assert (await api.ask("GET", "/v1/status")).body["faults"] == 0
 

@@ -176,15 +176,14 @@ def test_a_taken_name_or_address_is_a_conflict_and_changes_nothing() -> None:
                 first = (await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})).body
 
                 again = await api.ask("POST", "/v1/proxies", {**FREE, "name": "db"})
-                assert (again.status, again.body["title"], again.body["code"]) == (409, "Conflict", "name-taken")
+                assert (again.status, again.body["code"], again.wrong) == (409, "name-taken", {"name": "name-taken"})
 
                 bound = await api.ask("POST", "/v1/proxies", {**FREE, "name": "other", "listen": taken})
                 assert (bound.status, bound.body["code"]) == (409, "address-in-use")
-                assert bound.body["title"] == "Cannot listen"
-                assert taken in bound.body["detail"]
+                assert bound.wrong == {"listen": "address-in-use"}
 
                 moved = await api.ask("PATCH", "/v1/proxies/db", {"listen": taken, "upstream": "127.0.0.1:10"})
-                assert moved.status == 409
+                assert (moved.status, moved.wrong) == (409, {"listen": "address-in-use"})
                 assert (await api.ask("GET", "/v1/proxies")).body == {"proxies": [first]}
 
     asyncio.run(scenario())

@@ -85,7 +85,7 @@ def test_a_name_that_one_proxy_has_already_changes_nothing() -> None:
         await api.ask("PUT", "/v1/proxies/db-replica/faults/slow", STALL)
         answer = await api.ask("POST", "/v1/faults", {"service": "db", **STALL, "name": "slow"})
         assert (answer.status, answer.wrong) == (409, {"name": "name-taken"})
-        assert "the fault 'slow' on proxy 'db-replica' already exists" in answer.body["detail"]
+        assert "'db-replica'" in answer.body["detail"]
         assert placed(api) == ["db-replica/slow"]
 
     run(scenario)
@@ -95,9 +95,9 @@ def test_a_fault_that_does_not_fit_some_protocols_names_their_proxies_and_change
     async def scenario(api: Api) -> None:
         answer = await api.ask("POST", "/v1/faults", {"node": "client", "type": "http_abort"})
         assert answer.status == 400
-        assert [(error["path"], error["message"].partition(":")[0]) for error in answer.body["errors"]] == [
-            ("type", "on proxy 'ftp-control'"), ("type", "on proxy 'ftp-data-1'"),
-        ]  # fmt: skip
+        errors = answer.body["errors"]
+        assert [(error["path"], error["code"]) for error in errors] == [("type", "not-applicable")] * 2
+        assert ["'ftp-control'" in errors[0]["message"], "'ftp-data-1'" in errors[1]["message"]] == [True, True]
         assert placed(api) == []
         assert (await api.ask("POST", "/v1/faults", {"proxies": ["a*"], "type": "http_abort"})).status == 201
 
@@ -110,8 +110,8 @@ def test_a_mode_that_one_proxy_does_not_support_names_it_and_changes_nothing(tmp
         await add_proxy(api, name="disk", upstream=f"unix:{tmp_path}/disk.sock", service="x")
         fault = {"type": "bandwidth", "rate": "1MB/s", "mode": "packet", "direction": "upstream"}
         answer = await api.ask("POST", "/v1/faults", {"service": "x", **fault})
-        assert answer.status == 409
-        assert "on proxy 'disk'" in answer.body["detail"], answer
+        assert (answer.status, answer.wrong) == (409, {"mode": "unsupported-mode"})
+        assert "'disk'" in answer.body["detail"], answer
         assert placed(api) == []
 
     run(scenario)
@@ -128,8 +128,8 @@ def test_a_certificate_that_cannot_be_made_for_one_proxy_names_it_and_changes_no
             await add_proxy(api, name=name, listen_tls=files, service="tls")
         fault = {"type": "tls_handshake", "how": "expired_cert"}
         answer = await api.ask("POST", "/v1/faults", {"service": "tls", **fault})
-        assert answer.status == 409
-        assert answer.body["detail"].startswith("on proxy 'bad': "), answer
+        assert (answer.status, answer.wrong) == (409, {"how": "unsupported"})
+        assert "'bad'" in answer.body["detail"], answer
         assert placed(api) == []
 
     run(scenario)
@@ -158,11 +158,11 @@ def test_a_selector_that_is_wrong_is_refused(selector: dict[str, object], path: 
 @pytest.mark.parametrize(
     ("selector", "says"),
     [
-        ({"proxies": ["ftp-controll"]}, "no proxy is called 'ftp-controll' (did you mean 'ftp-control'?); known"),
-        ({"proxies": ["db-*", "fpt-*"]}, "no proxy has a name that matches 'fpt-*' (did you mean 'ftp-*'?)"),
-        ({"service": "dbs"}, "no proxy has the service 'dbs' (did you mean 'db'?)"),
-        ({"service": ""}, "no proxy has the service ''"),
-        ({"node": "db3"}, "no proxy names the node 'db3' (did you mean 'db"),
+        ({"proxies": ["ftp-controll"]}, "'ftp-controll' (did you mean 'ftp-control'?)"),
+        ({"proxies": ["db-*", "fpt-*"]}, "'fpt-*' (did you mean 'ftp-*'?)"),
+        ({"service": "dbs"}, "'dbs' (did you mean 'db'?)"),
+        ({"service": ""}, "''"),
+        ({"node": "db3"}, "'db3' (did you mean 'db"),
     ],
 )
 def test_a_selector_without_a_proxy_is_an_error_with_the_nearest(selector: dict[str, object], says: str) -> None:
@@ -170,7 +170,7 @@ def test_a_selector_without_a_proxy_is_an_error_with_the_nearest(selector: dict[
         await api.ask("PUT", "/v1/proxies/db-primary/faults/slow", STALL)
         for path, body in (("/v1/faults", {**selector, **STALL}), ("/v1/heal", selector)):
             answer = await api.ask("POST", path, body)
-            assert answer.status == 404, answer
+            assert (answer.status, answer.body["code"]) == (404, "not-found"), answer
             assert says in answer.body["detail"]
         assert placed(api) == ["db-primary/slow"]
 
