@@ -77,6 +77,7 @@ def test_without_a_config_it_starts_empty(tmp_path: Path) -> None:
         assert server.ready_proxies == 0
 
 
+@pytest.mark.slow  # three servers
 def test_a_drawn_seed_is_logged_and_a_given_one_is_used(tmp_path: Path) -> None:
     with serving(tmp_path, "--log-format", "json") as server:
         seed = server.call("GET", "/v1/status")["seed"]

@@ -65,6 +65,7 @@ CASES = {
     "deaf leader": Case(lambda leader, others: {"from": others, "to": [leader], "one_way": True}, 4, 0),
 }
 ON_ASYNCIO_TOO = ("halves", "deaf leader")
+# Each takes a little more than CUT_SECONDS, which is real time. `make quick` plays only one.
 PLAYED = [
     pytest.param(loop, name, marks=[] if (loop, name) == ("uvloop", "deaf leader") else [pytest.mark.slow])
     for loop, names in (("uvloop", CASES), ("asyncio", ON_ASYNCIO_TOO))
@@ -363,6 +364,7 @@ def test_a_minority_stops_a_majority_goes_on_and_all_agree_after_healing(loop_na
     run(loop_name, scenario)
 
 
+@pytest.mark.slow  # CUT_SECONDS
 def test_a_way_that_is_left_is_lost_with_its_connections_and_comes_back_after_healing() -> None:
     async def scenario(stage: Stage) -> None:
         async with cluster(stage) as five:
@@ -390,6 +392,7 @@ class Careless(Node):
         return (len(self.peers) + 1) // 2
 
 
+@pytest.mark.slow  # CUT_SECONDS
 def test_a_wrong_majority_is_found_out() -> None:
     async def scenario(stage: Stage) -> None:
         with pytest.raises(AssertionError, match="is committed|both lead"):

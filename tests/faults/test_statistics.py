@@ -17,7 +17,7 @@ from chaosproxy.faults.latency import Latency
 from chaosproxy.faults.packet_loss import PACKET, Burst, PacketLoss
 from tests.faults.playing import content, dice, opened, play
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # a few take more than a second; together they take ten
 
 DRAWS = 20_000
 MEAN, SPREAD = 0.1, 0.02
