@@ -170,10 +170,13 @@ class Orders(RuleBasedStateMachine):
         delay=st.sampled_from((0.0, 0.0, 1.0)),
         attach=st.sampled_from((True, True, True, False)),
         dial=st.sampled_from((True, True, False)),
+        high_water=st.sampled_from((4 * WORD, 100 * WORD)),
+        fault=st.none() | st.sampled_from(LOSSLESS),
     )
-    def accept(self, delay: float, attach: bool, dial: bool) -> None:
+    def accept(self, delay: float, attach: bool, dial: bool, high_water: int, fault: Fault | None) -> None:
         self.scene = Scene(self.flavour, QUEUE)
         self.scene.__enter__()
+        self.scene.loop.high_water = high_water
         self.streams: dict[Direction, Stream] = {way: Stream(way) for way in BOTH}
         self.ended_by: set[str] = set()
         self.scene.owner.wrap = lambda name, way, stage: Watched(name, stage, self.streams[way], self.ended_by)
@@ -184,9 +187,14 @@ class Orders(RuleBasedStateMachine):
         self.operator_hows: set[str] = set()
         """What the operator has asked for while the connection was there."""
         self.operator_was_first = self.left_before_opened = False
+        self.closing_since: float | None = None
+        """The time at which the operator has asked for a close; None if it has not, or came too late."""
         for peer in (self.line.client, self.line.server):
             peer.on_end = lambda how, peer=peer: self.arrived(peer, how)  # type: ignore[misc]
             peer.on_hangup = lambda how, peer=peer: self.arrived(peer, how, once=True)  # type: ignore[misc]
+            peer.on_unread = lambda how, peer=peer: self.found(peer, how)  # type: ignore[misc]
+        if fault is not None:
+            self.put_fault("a", fault, BOTH, 0)
 
     # ── the model of ends ─────────────────────────────────────────────────────────────
 
@@ -214,6 +222,12 @@ class Orders(RuleBasedStateMachine):
             self.arrivals.append(Arrival(side, how, after_s))
         if side == "client" and how != "fin" and not once and not self.was_opened:
             self.left_before_opened = True
+
+    def found(self, peer: Peer, how: How) -> None:
+        """An unread end was found as the other side's end arrived: it came before that one."""
+        side: Side = "client" if peer is self.line.client else "server"
+        if self.of(side) is None:
+            self.arrivals.insert(-1, Arrival(side, how, self.arrivals[-1].after_s))
 
     def of(self, side: Side) -> Arrival | None:
         """The first end of that side."""
@@ -298,6 +312,8 @@ class Orders(RuleBasedStateMachine):
     def operator(self, how: str, turns: int | None) -> None:
         if not self.is_over:
             if not self.was_let_go and not self.left_before_opened and not self.attach_failed and not self.ended_by:
+                if how == "close" and not self.operator_was_first:
+                    self.closing_since = self.scene.loop.time()
                 self.operator_was_first = True
             self.operator_hows.add(how)
             self.line.operator(how)
@@ -308,19 +324,44 @@ class Orders(RuleBasedStateMachine):
         attached = self.line.attached
         return attached.done() and attached.exception() is not None
 
-    @rule(side=SIDE, room=st.sampled_from((0, WORD, 100 * WORD)), turns=TURNS)
-    def fill_sink(self, side: Side, room: int, turns: int | None) -> None:
+    @rule(side=SIDE, room=st.sampled_from((0, WORD, 100 * WORD)), words=st.sampled_from((0, 60, 120)), turns=TURNS)
+    def fill_sink(self, side: Side, room: int, words: int, turns: int | None) -> None:
+        """One side stops reading; with `words`, the other one sends more than the sink takes."""
         self.peer(side).stop_reading(room)
-        self.run(turns)
+        if words:
+            self.send("server" if side == "client" else "client", words, 3, turns)
+        else:
+            self.run(turns)
+
+    @rule(side=SIDE, words=st.sampled_from((60, 120)), seconds=st.sampled_from((0.0, 0.1, 1.0)), turns=TURNS)
+    def fill_and_drain(self, side: Side, words: int, seconds: float, turns: int | None) -> None:
+        """One side stops reading for a time, while the other one sends."""
+        self.fill_sink(side, 0, words, turns)
+        if seconds:
+            self.pass_time(seconds)
+        self.drain_sink(side, None)
 
     @rule(side=SIDE, turns=TURNS)
     def drain_sink(self, side: Side, turns: int | None) -> None:
         self.peer(side).read_on()
         self.run(turns)
+        if turns is None:
+            self.nothing_due_waits_for(self.peer(side))
+
+    def nothing_due_waits_for(self, receiver: Peer) -> None:
+        """A receiver that reads, and the loop has nothing left to do: only faults hold bytes."""
+        connection = self.line.connection
+        pipe = connection.downstream if receiver is self.line.client else connection.upstream
+        if pipe.chain is not None and pipe.sink is not None and self.was_opened and not self.was_let_go:
+            assert not pipe.chain.blocked
+            assert pipe.chain.held == pipe.held
 
     @rule(seconds=st.sampled_from((0.001, 0.1, 0.5, 1.0, CLOSE_GRACE, 60.0)))
     def pass_time(self, seconds: float) -> None:
         self.scene.advance(seconds)
+        since = self.closing_since
+        if since is not None and self.line.attached.done() and self.scene.loop.time() >= since + CLOSE_GRACE:
+            assert self.is_over, "a peer that does not read delays a close by CLOSE_GRACE at most"
 
     @rule(turns=st.integers(1, 3))
     def turn(self, turns: int) -> None:

@@ -57,6 +57,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, flavour: Flavour = "asyncio") -> None:
         super().__init__()
         self.flavour = flavour
+        self.high_water = HIGH_WATER
+        """The number of unsent bytes beyond which a new socket pauses writing."""
         self.sockets: dict[VirtualSocket, None] = {}
         """The open sockets, in the order in which they were made."""
         self.hangups = VirtualHangups()
@@ -149,6 +151,8 @@ class Peer:
         """Called when this peer's end reaches the protocol."""
         self.on_hangup: Callable[[How], None] = lambda how: None
         """Called when this peer's end is reported although its socket is not read."""
+        self.on_unread: Callable[[How], None] = lambda how: None
+        """Called when this peer's end is found on a socket that is not read, while the other side's end arrives."""
 
     def send(self, data: bytes) -> None:
         self.inbox.append(data)
@@ -211,7 +215,7 @@ class VirtualSocket(asyncio.Transport):
         super().__init__()
         self.peer = peer
         peer.sock = self
-        self.high = HIGH_WATER
+        self.high = loop.high_water
         self.let_go = False
         """True after the user of the transport has closed or aborted it."""
         self.lingers = False
@@ -461,7 +465,7 @@ class VirtualHangups:
         if transport.closed or not _has_ended(transport.peer):
             return None
         how: How = "reset" if transport.peer.broken is not None else "fin"
-        transport.peer.on_hangup(how)
+        transport.peer.on_unread(how)
         return how
 
     def forget(self, key: object) -> None:
