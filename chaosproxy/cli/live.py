@@ -89,13 +89,13 @@ def status(client: Client, as_json: bool) -> None:
 def _show_partitions(partitions: Iterable[Json]) -> None:
     rows = []
     for one in partitions:
-        state = cut_line(one["cut"]) or "nothing"
+        cuts = cut_line(one["cut"]) or "nothing"
         if not one["is_cut"]:
-            state += " (up now)"
+            cuts += " (up now)"
         ends = one["heals_after_s"]
         heals = "when healed" if ends is None else f"in {format_duration(_coarse(ends))}"
         on = ", ".join(part["proxy"] for part in one["proxies"]) or "no proxy"
-        rows.append((one["id"], state, one["effective_mode"] or "-", on, _origin(one), heals))
+        rows.append((one["id"], cuts, one["effective_mode"] or "-", on, _origin(one), heals))
     print_table(("partition", "cuts", "mode", "on", "made by", "ends"), rows)
     click.echo()
 
@@ -230,15 +230,15 @@ def fault_body(fault_type: str, words: Iterable[str], name: str = "new") -> Json
         problems.add(("match",), "not-applicable", message)
         words = [word for word in words if word not in wrong]
     body = {"type": fault_type, **read_assignments(words, params, problems)}
-    _add_new(problems, body, name)
+    _check_fault(problems, body, name)
     if len(problems):
         see = f"`chaosproxy faults {fault_type}` explains them"
         raise BadInput(f"the parameters of {fault_type} are wrong; {see}", map(described, problems))
     return body
 
 
-def _add_new(problems: Problems, body: Json, name: str) -> None:
-    """Add the problems of the fault itself to those of its words, unless one of its field is there already."""
+def _check_fault(problems: Problems, body: Json, name: str) -> None:
+    """Note the problems of the fault that the words spell, except in fields whose words have problems already."""
     noted = {problem.path for problem in problems}
     misspelt = any(problem.code == "unknown-key" for problem in problems)
     found = Problems()

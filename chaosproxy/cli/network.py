@@ -63,10 +63,6 @@ def partition(
         body["groups"] = [_names(group) for group in groups]
     problems = Problems()
     read_partition(body, "new" if id is None else id, problems)  # with the declarations of the server
-    if options["preset"] != "flaky-link":
-        for name in ("down", "up"):  # the reader does not see an option that has the default value
-            if options[name] and name not in {one.field for one in problems}:
-                problems.add((name,), "not-applicable", "needs preset: flaky-link; add that, or remove it")
     if len(problems):
         message = "the partition is not valid; `chaosproxy partition --help` explains its options"
         raise BadInput(message, map(described, problems))

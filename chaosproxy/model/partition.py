@@ -16,7 +16,7 @@ flows `upstream` on the proxies from a to b, and `downstream` on the proxies fro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,6 @@ from chaosproxy.declare import (
     Text,
     nearest,
     param,
-    params_of,
     read_struct,
     write_struct,
 )
@@ -54,9 +53,13 @@ from chaosproxy.model.topology import (
 from chaosproxy.seed import Seed
 
 __all__ = [
-    "Layout", "Names", "PartitionSpec", "Topology", "check_effect", "check_nodes", "cut_by", "faults_of", "is_drawn",
-    "nodes_of", "read_partition", "unknown_nodes", "write_partition", "written",
+    "FLAPPING", "Layout", "Names", "PartitionSpec", "Topology", "check_effect", "check_nodes", "cut_by", "faults_of",
+    "is_drawn", "nodes_of", "read_partition", "unknown_nodes", "write_partition", "written",
 ]  # fmt: skip
+
+
+FLAPPING = ("down", "up")
+"""Parameters that have a meaning only with `preset: flaky-link`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,9 @@ def read_partition(data: object, id: str, problems: Problems, path: Path = ()) -
     spec = read_struct(PartitionSpec, data, problems, path, id=id)
     if spec is None:
         return None
-    for problem in _conflicts(spec):
+    assert isinstance(data, Mapping)
+    given = {key for key, value in data.items() if value is not None}
+    for problem in _conflicts(spec, given):
         problems.add((*path, *problem.path), problem.code, problem.message)
     return spec if len(problems) == before else None
 
@@ -183,7 +188,8 @@ def write_partition(spec: PartitionSpec) -> dict[str, Any]:
     return write_struct(spec)
 
 
-def _conflicts(spec: PartitionSpec) -> Iterable[Problem]:
+def _conflicts(spec: PartitionSpec, keys: Container[object]) -> Iterable[Problem]:
+    """Yield the problems between the keys of a partition; `keys` are those that were given."""
     given = {"from": spec.from_nodes, "groups": spec.groups, "topology": spec.topology}
     kinds = [name for name, value in given.items() if value]
     if bool(spec.from_nodes) != bool(spec.to_nodes):
@@ -205,9 +211,9 @@ def _conflicts(spec: PartitionSpec) -> Iterable[Problem]:
     if spec.nodes and spec.topology is None:
         yield Problem(("nodes",), "not-applicable", "needs a topology; add one, or remove it")
     if spec.preset != "flaky-link":
-        for one in params_of(PartitionSpec):
-            if one.name in ("down", "up") and getattr(spec, one.attribute) != one.default:
-                yield Problem((one.name,), "not-applicable", "needs preset: flaky-link; add that, or remove it")
+        for name in FLAPPING:
+            if name in keys:
+                yield Problem((name,), "not-applicable", "needs preset: flaky-link; add that, or remove it")
 
 
 # ── the cut and its faults ────────────────────────────────────────────────────────────────

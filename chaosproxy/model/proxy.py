@@ -30,8 +30,8 @@ from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 
 __all__ = ["ProxySpec", "read_proxy", "write_proxy"]
 
-
-NODE = Text(LONGEST_NODE, shortest=1)
+_NODE = Text(LONGEST_NODE, shortest=1)
+"""The name of a node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,8 @@ class ProxySpec:
         ListenAddress(), "address for clients; port 0 picks a free port", example="127.0.0.1:15432"
     )
     upstream: Address = param(UpstreamAddress(), "the real server; it may start later", example="127.0.0.1:5432")
-    from_node: str | None = param(NODE, "node of the clients", default=None, name="from", example="app")
-    to_node: str | None = param(NODE, "node of the server", default=None, name="to", example="db-primary")
+    from_node: str | None = param(_NODE, "node of the clients", default=None, name="from", example="app")
+    to_node: str | None = param(_NODE, "node of the server", default=None, name="to", example="db-primary")
     service: str | None = param(
         Text(shortest=1), "proxies of one service are alternatives", default=None, example="db"
     )

@@ -77,9 +77,9 @@ class Front:
 
     # ── the client ────────────────────────────────────────────────────────────────────
 
-    async def attach_client(self, connection: Connection, accepted: socket.socket, delay: float) -> None:
-        """Attach the client's socket, and wait while faults delay it if `delay` is not 0; or end the connection."""
-        if delay:
+    async def attach_client(self, connection: Connection, accepted: socket.socket, is_delayed: bool) -> None:
+        """Attach the client's socket, and wait while faults delay it, if `is_delayed`; or end the connection."""
+        if is_delayed:
             self._update_delay(connection)  # before an end can arrive
         tls = self.tls if self.tls is not None and self.tls.terminates else None
         if tls is None and not self._faults.read_hellos:
@@ -94,13 +94,13 @@ class Front:
                 return
             try:
                 if tls is not None:
-                    await self._attach_with_tls(connection, peek, tls, delay)
+                    await self._attach_with_tls(connection, peek, tls, is_delayed)
                     return
-                await self._attach_after_hello(connection, peek, delay)
+                await self._attach_after_hello(connection, peek, is_delayed)
             except BaseException:
                 reset_peek(peek)
                 raise
-        if delay:
+        if is_delayed:
             connection.may_cancel(True)
             await self._delay(connection)
 
@@ -144,15 +144,15 @@ class Front:
         connection.delayed_by = None if is_over else fault
         return None if is_over else due
 
-    async def _attach_with_tls(self, connection: Connection, peek: Peek, tls: ProxyTls, delay: float) -> None:
-        """Wait for a `delay`, perform the handshake as faults say, and attach the client or end the connection."""
+    async def _attach_with_tls(self, connection: Connection, peek: Peek, tls: ProxyTls, is_delayed: bool) -> None:
+        """Wait while faults delay the client, perform the handshake as they say, and attach it or end the connection."""
         within, clock = self.spec.connect_timeout, self._scheduler.clock
         try:
-            if delay:
+            if is_delayed:
                 await self._delay(connection, peek)
             if self._faults.read_hellos:
                 await self._read_hello(connection, peek, within)
-            fault, left = await self._acting_fault(connection, peek, within)
+            fault, remaining = await self._acting_fault(connection, peek, within)
         except PeerLeft as error:
             self._note_left(connection, peek, error)
             return
@@ -166,10 +166,10 @@ class Front:
             tls = self.tls  # the proxy may have been changed while the client was stalled
         assert peek.transport is not None  # or else `_acting_fault` has raised PeerLeft
         context = tls.server(_handshake_of(fault), clock())
-        match await accept_tls(peek, peek.transport, context, within, left, clock):
-            case Failed(reason, transport, how):
-                if how is not None:
-                    connection.note_leaving("client", how, error=reason if how == "tls" else "")
+        match await accept_tls(peek, peek.transport, context, within, remaining, clock):
+            case Failed(reason, transport, how_left):
+                if how_left is not None:
+                    connection.note_leaving("client", how_left, error=reason if how_left == "tls" else "")
                 self._fail_handshake(connection, reason, fault)
                 peek.transport = None
                 await transport.end()
@@ -237,13 +237,13 @@ class Front:
         by: Cause = "injected" if fault else "client"
         connection.note_ending(Ending(by, "tls", name or connection.delayed_by or "", reason, "handshake"))
 
-    async def _attach_after_hello(self, connection: Connection, peek: Peek, delay: float) -> None:
+    async def _attach_after_hello(self, connection: Connection, peek: Peek, is_delayed: bool) -> None:
         """Read the client's ClientHello, and attach the client with all its bytes."""
         try:
             await self._read_hello(connection, peek, HELLO_WITHIN)
         except PeerLeft:
             pass  # it may have half-closed, which is forwarded
-        if delay:
+        if is_delayed:
             self._update_delay(connection)  # faults may have changed meanwhile
         transport = peek.transport
         if transport is None:

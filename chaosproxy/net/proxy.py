@@ -151,7 +151,7 @@ class Proxy:
     def _accepted(self, client: socket.socket, address: object) -> None:
         self._accepted_clients += 1
         ordinal = self._accepted_clients
-        refused_by, delay = self.faults.admit(ordinal)
+        refused_by, is_delayed = self.faults.admit(ordinal)
         if refused_by is not None:
             self.faults.forget(ordinal)
             reset_socket(client)
@@ -160,7 +160,7 @@ class Proxy:
         self.tally.opened += 1
         connection = self.connections[ordinal] = Connection(self, ordinal, address)
         self._by_client[connection.client_key] = connection
-        connection.start(client, delay, None if self._listener is None else self._listener.inherited)
+        connection.start(client, is_delayed, None if self._listener is None else self._listener.inherited)
 
     def _packet_seen(self, kind: PacketKind, source: tuple[str, int], _port: int, _at: float) -> None:
         """Note the end of a client whose packets a filter drops."""

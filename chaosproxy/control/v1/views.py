@@ -26,6 +26,7 @@ from chaosproxy.control.wall import WallClock
 from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import FaultSpec, PartitionSpec, ProxySpec, write_fault
+from chaosproxy.model.partition import FLAPPING
 from chaosproxy.net.kernel.capabilities import Capability
 from chaosproxy.tallies import Side
 from chaosproxy.units import format_duration
@@ -89,6 +90,8 @@ def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
     """Return a partition: every setting, the pairs that it cuts, and its mode on each proxy."""
     spec = partition.spec
     settings = {param.name: _plain(spec, param.attribute, param.kind) for param in params_of(PartitionSpec)}
+    if spec.preset != "flaky-link":
+        settings |= dict.fromkeys(FLAPPING)  # they are refused without it, and a response can be sent back
     age = wall.age(partition.origin.since)
     return {
         "id": spec.id,

@@ -59,7 +59,6 @@ class Copies:
         except DialError as error:
             copy.drop()
             logger.warning("a copy of a request did not reach %s: %s", error.upstream, error.reason)
-
         except BaseException:
             copy.drop()
             raise

@@ -103,9 +103,9 @@ class ActiveFaults:
         met: Met = "refused" if reply == "refuse" else "unanswered"
         return next((Hiding(met, fault.spec.name) for fault in self if fault.hides == met), None)
 
-    def admit(self, ordinal: int) -> tuple[ActiveFault | None, float]:
-        """Return the fault that refuses this accepted client, if any, and the seconds by which others delay it."""
-        delay = 0.0
+    def admit(self, ordinal: int) -> tuple[ActiveFault | None, bool]:
+        """Return the fault that refuses this accepted client, if any, and whether others delay it (`accept_delay`)."""
+        is_delayed = False
         for fault in self:
             admission = fault.admission
             if admission is None or not (admission.delay or admission.reply == "refuse"):
@@ -113,9 +113,9 @@ class ActiveFaults:
             if fault.touches(ordinal):
                 fault.tally.chunks += 1
                 if admission.reply == "refuse":
-                    return fault, 0.0
-                delay += admission.delay
-        return None, delay
+                    return fault, False
+                is_delayed = True
+        return None, is_delayed
 
     def accept_delay(self, ordinal: int) -> tuple[float, str | None]:
         """Return the seconds by which faults delay this accepted client now, and the fault with the longest delay."""

@@ -93,8 +93,8 @@ class Connection:
 
     # ── beginning ─────────────────────────────────────────────────────────────────────
 
-    def start(self, accepted: socket.socket, delay: float, inherited: Program | None) -> None:
-        """Attach the client, wait while faults delay it if `delay` is not 0, and dial the upstream.
+    def start(self, accepted: socket.socket, is_delayed: bool, inherited: Program | None) -> None:
+        """Attach the client, wait while faults delay it, if `is_delayed`, and dial the upstream.
 
         `inherited` is the filter that the accepted socket has from the listening socket.
         """
@@ -102,11 +102,11 @@ class Connection:
         if inherited is not None:
             self.upstream.inherit(inherited)
         self.owner.arrange(self)
-        self.owner.start_task(self._begin(accepted, delay), f"connection-{self.ordinal}")
+        self.owner.start_task(self._begin(accepted, is_delayed), f"connection-{self.ordinal}")
 
-    async def _begin(self, accepted: socket.socket, delay: float) -> None:
+    async def _begin(self, accepted: socket.socket, is_delayed: bool) -> None:
         try:
-            await self.owner.attach_client(self, accepted, delay)
+            await self.owner.attach_client(self, accepted, is_delayed)
             if self._ending is None:
                 self.may_cancel(True)
                 await self._dial()

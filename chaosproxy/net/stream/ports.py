@@ -117,8 +117,8 @@ class Owner(Protocol[C, P]):
     def arrange(self, connection: C) -> None:
         """Apply to each pipe the faults that touch the connection."""
 
-    async def attach_client(self, connection: C, accepted: socket.socket, delay: float) -> None:
-        """Attach the client's socket, and wait while faults delay it if `delay` is not 0; or end the connection."""
+    async def attach_client(self, connection: C, accepted: socket.socket, is_delayed: bool) -> None:
+        """Attach the client's socket, and wait while faults delay it, if `is_delayed`; or end the connection."""
 
     async def dial(self, connection: C) -> None:
         """Connect to the upstream and attach its socket.

@@ -37,7 +37,7 @@ class Failed:
     """The reason, in words."""
     transport: TlsTransport
     """The transport; the caller ends it with `end()`, so that the TLS alert with the reason reaches the peer."""
-    left: How | None
+    how_left: How | None
     """How the peer ended the connection; None if the end is on this side."""
 
 
@@ -52,10 +52,10 @@ async def peek_hello(peek: Peek, within: float) -> Hello | None:
 
 
 async def accept_tls(
-    peek: Peek, transport: asyncio.Transport, context: ssl.SSLContext, within: float, left: float, clock: Clock
+    peek: Peek, transport: asyncio.Transport, context: ssl.SSLContext, within: float, remaining: float, clock: Clock
 ) -> Secured | Failed:
-    """Perform the handshake with a client, whose first bytes `peek` may hold; `left` of `within` seconds are left."""
-    return await _handshake(peek, TlsTransport(transport, context, server_side=True), within, left, clock)
+    """Perform the handshake with a client, whose first bytes `peek` may hold; `remaining` of `within` seconds."""
+    return await _handshake(peek, TlsTransport(transport, context, server_side=True), within, remaining, clock)
 
 
 async def dial_tls(
@@ -81,16 +81,16 @@ async def dial_tls(
 
 
 async def _handshake(
-    peek: Peek, transport: TlsTransport, within: float, left: float, clock: Clock
+    peek: Peek, transport: TlsTransport, within: float, remaining: float, clock: Clock
 ) -> Secured | Failed:
     began = clock()
     try:
-        async with asyncio.timeout(max(0.001, left)):
+        async with asyncio.timeout(max(0.001, remaining)):
             await transport.handshake(peek.data, peek.ended)
     except TimeoutError:
         return Failed(f"no TLS handshake within {within:g} s", transport, None)
     except HandshakeFailed as error:
-        return Failed(str(error), transport, error.left)
+        return Failed(str(error), transport, error.how_left)
     except BaseException:
         peek.transport = None
         abort_with_reset(transport)

@@ -48,10 +48,10 @@ _GRACE = 2.0
 class HandshakeFailed(Exception):
     """The TLS handshake failed; the message is the reason in words."""
 
-    def __init__(self, message: str, left: How | None = None) -> None:
-        """`left` is how the peer ended the connection; None if the end is on this side."""
+    def __init__(self, message: str, how_left: How | None = None) -> None:
+        """`how_left` is how the peer ended the connection; None if the end is on this side."""
         super().__init__(message)
-        self.left = left
+        self.how_left = how_left
 
 
 class _Scratch(threading.local):

@@ -169,6 +169,7 @@ def test_what_is_answered_can_be_sent_back(body: Json) -> None:
         ({**APP_DB, "ttl": 30}, "ttl", "unit-missing"),
         ({**APP_DB, "mode": "kernel"}, "mode", "unknown-value"),
         ({**APP_DB, "down": "1s"}, "down", "not-applicable"),
+        ({**APP_DB, "down": "5s"}, "down", "not-applicable"),  # the default, which is given all the same
         ({"from": "cache", "to": "db-primary"}, "", "no-effect"),
         ({**APP_DB, "id": ""}, "id", "empty"),
         ({**APP_DB, "id": 5}, "id", "wrong-type"),

@@ -90,15 +90,15 @@ class StandIn:
             if pipe.direction in placed.directions:
                 yield standing.get(placed) or placed.link(pipe.direction, now, self.wrap)
 
-    async def attach_client(self, connection: Connection, accepted: socket.socket, delay: float) -> None:
+    async def attach_client(self, connection: Connection, accepted: socket.socket, is_delayed: bool) -> None:
         line = self.lines[connection.ordinal]
         try:
             await connect(line.client, connection.upstream.reader, line.attached)
         except OSError as error:
             connection.note_ending(Ending("client", "reset", error=str(error.strerror), during="accept"))
-        if delay:
+        if is_delayed:
             connection.may_cancel(True)
-            await asyncio.sleep(delay)
+            await asyncio.sleep(line.delay)
 
     async def dial(self, connection: Connection) -> None:
         line = self.lines[connection.ordinal]
@@ -122,6 +122,8 @@ class Line:
         self._scene = scene
         self.ordinal = ordinal
         self.client, self.server = Peer("client"), Peer("server")
+        self.delay = 0.0
+        """The seconds by which faults delay it after it is attached."""
         self.attached: asyncio.Future[None] = scene.loop.create_future()
         """Done when the client's socket may be attached; an OSError if the client is gone."""
         self.reached: asyncio.Future[None] = scene.loop.create_future()
@@ -213,9 +215,10 @@ class Scene:
     def accept(self, delay: float = 0.0, attach: bool = True) -> Line:
         """Accept a client; without `attach`, it is attached when `line.attached` is done."""
         line = Line(self, len(self.owner.lines) + 1)
+        line.delay = delay
         if attach:
             line.attached.set_result(None)
-        self.inside(lambda: line.connection.start(cast(socket.socket, None), delay, None))
+        self.inside(lambda: line.connection.start(cast(socket.socket, None), delay > 0, None))
         return line
 
     def open(self) -> Line:
