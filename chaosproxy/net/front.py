@@ -145,7 +145,7 @@ class Front:
         return None if is_over else due
 
     async def _attach_with_tls(self, connection: Connection, peek: Peek, tls: ProxyTls, is_delayed: bool) -> None:
-        """Wait while faults delay the client, perform the handshake as they say, and attach it or end the connection."""
+        """Wait while faults delay the client, perform the handshake as they say, then attach it or end it."""
         within, clock = self.spec.connect_timeout, self._scheduler.clock
         try:
             if is_delayed:
