@@ -7,6 +7,7 @@ sets an alarm for the end of its ttl.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -116,9 +117,11 @@ class Faults:
             where = f" on {proxies[0].spec.name}" if len(proxies) == 1 else ""
             has = f"known faults: {', '.join(known[:20])}" if known else "there are none"
             raise NotFound(f"no fault{where} is called {fault[:100]!r}{nearest(fault, known)}; {has}")
-        # From the last fault to the first: data that one releases then passes through no fault that is removed next.
-        for proxy, one in reversed(found):
-            self.remove(proxy, one.name, by)
+        with contextlib.ExitStack() as stack:  # all at once: data that one releases passes through no other of them
+            for proxy in proxies:
+                stack.enter_context(proxy.changing())
+            for proxy, one in found:
+                self.remove(proxy, one.name, by)
         return [(proxy.spec.name, one) for proxy, one in found]
 
     def forget(self, proxy: Proxy) -> None:

@@ -294,15 +294,16 @@ class Supervisor:
         spec = prepared.spec
         proxy = self._proxies[spec.name]
         before = proxy.spec
-        for name in faults.remove:
-            if proxy.spec.fault(name) is not None:
-                self.remove_fault(spec.name, name, by)
-        proxy.use_tls(prepared.tls)
-        proxy.spec = replace(spec, faults=proxy.spec.faults)
-        self.partitions.arrange(proxy)
-        for fault in faults.put.values():
-            self.faults.place(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
-        proxy.apply_settings(prepared.modes)
+        with proxy.changing():
+            for name in faults.remove:
+                if proxy.spec.fault(name) is not None:
+                    self.remove_fault(spec.name, name, by)
+            proxy.use_tls(prepared.tls)
+            proxy.spec = replace(spec, faults=proxy.spec.faults)
+            self.partitions.arrange(proxy)
+            for fault in faults.put.values():
+                self.faults.place(proxy, PreparedFault(fault, prepared.modes[fault.name], prepared.tls), by)
+            proxy.apply_settings(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
         elif not spec.enabled and before.enabled:
@@ -361,6 +362,11 @@ class Supervisor:
         if proxy is None and fault is None:
             self.partitions.heal(by)
         return self.faults.heal(proxies, fault, by)
+
+    async def settled(self) -> None:
+        """Return when the latest changes act on every connection, and each that must end has been ended."""
+        for proxy in (*self._ending, *self._proxies.values()):
+            await proxy.settled()
 
     # ── end ───────────────────────────────────────────────────────────────────────────
 

@@ -82,6 +82,10 @@ class Send:
     """The time at which it may leave: seconds on the data plane's clock."""
     data: bytes
 
+    def piece(self, start: int, stop: int) -> Send:
+        """Return some of its bytes, with the same due time."""
+        return Send(self.due, self.data[start:stop])
+
 
 @dataclass(slots=True)
 class HalfClose:
@@ -115,11 +119,15 @@ class Stage:
     """A fault's running state in one pipe. This base class changes nothing."""
 
     quantum: int = 2**63
-    """The most bytes in a Send passed to the stage; the chain cuts longer ones."""
+    """The most bytes in a Send passed to the stage; the chain cuts longer ones. It may change after each step."""
     alarm: float = NEVER
     """The time at which to call `on_alarm`, even if the pipe is idle."""
     unread: bool = False
     """True to leave the sender's data in the kernel, so that its window closes; data read before is held."""
+
+    def cuts(self, step: Send) -> bool:
+        """Return whether the chain may cut a Send that is longer than `quantum`."""
+        return True
 
     def on_step(self, step: Step) -> Iterable[Step]:
         """Return the steps to send on for `step`, which arrived at `step.due`."""

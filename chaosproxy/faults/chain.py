@@ -9,6 +9,10 @@ The chain is pure. A pipe calls `push` with each step that it reads and `advance
 time; the chain calls `leave` with each step that has passed every stage, and returns the time at
 which to call `advance` again. `arrange` replaces the links while steps are in them.
 
+Many steps may be due at once: a megabyte can be cut into single bytes. `advance` therefore takes a
+function that says whether there is time for more, asks it between steps, and leaves the rest in its
+queues. A long Send stays one object in its queue, and each piece is cut off when the stage takes it.
+
 These rules hold:
 - a stage receives a step only when everything that it returned before has moved on;
 - a step enters the next stage at the time at which it was *due*, not at the time at which the
@@ -25,13 +29,17 @@ from collections.abc import Callable, Sequence
 from chaosproxy.faults.base import NEVER, Close, Reset, Send, Stage, Step
 from chaosproxy.tallies import FaultTally
 
-__all__ = ["CHUNK_COST", "WORK", "Chain", "Link", "Marker"]
+__all__ = ["CHUNK_COST", "Chain", "HasTime", "Link", "Marker"]
+
+HasTime = Callable[[], bool]
+"""Returns whether there is time for another step in this turn of the event loop."""
 
 CHUNK_COST = 256
 """Bytes that a held chunk costs in addition to its data, so that a queue of tiny chunks is bounded too."""
 
-WORK = 2000
-"""Steps passed to stages in one `advance` (about 10 ms): a megabyte cut into single bytes must not block the loop."""
+
+def _always() -> bool:
+    return True
 
 
 class Marker:
@@ -46,7 +54,7 @@ class Marker:
 class Link:
     """One stage with its queues."""
 
-    __slots__ = ("arrived", "key", "left", "owner", "stage", "tally", "timed", "waiting")
+    __slots__ = ("arrived", "key", "left", "owner", "stage", "taken", "tally", "timed", "waiting")
 
     def __init__(self, key: str | Marker, stage: Stage, tally: FaultTally, owner: object = None) -> None:
         self.key = key
@@ -57,6 +65,8 @@ class Link:
         self.tally = tally
         self.waiting: deque[Step] = deque()
         """Steps that have not been passed to the stage."""
+        self.taken = 0
+        """Bytes of the first of them that were passed to the stage already."""
         self.timed: deque[Step] = deque()
         """Steps that the stage has returned and that are not due yet."""
         self.arrived = 0.0
@@ -74,16 +84,34 @@ class Link:
         self.waiting.clear()
         return held
 
+    def next(self) -> tuple[Step, bool]:
+        """Take the first waiting step, or as many of its bytes as the stage accepts; return whether it was cut."""
+        step, stage, taken = self.waiting[0], self.stage, self.taken
+        if isinstance(step, Send) and len(step.data) - taken > stage.quantum and stage.cuts(step):
+            self.taken = taken + stage.quantum
+            return step.piece(taken, self.taken), True
+        self.cut()
+        return self.waiting.popleft(), taken > 0
+
+    def cut(self) -> None:
+        """Replace the first waiting step by the rest of it, if a part was taken."""
+        if self.taken:
+            step = self.waiting[0]
+            assert isinstance(step, Send)
+            self.waiting[0], self.taken = step.piece(self.taken, len(step.data)), 0
+
 
 class Chain:
     """The stages of one pipe, in order, and the steps that they hold."""
 
-    __slots__ = ("_leave", "_leaving", "_work", "blocked", "held", "links", "chunks")
+    __slots__ = ("_has_time", "_leave", "_leaving", "_unfinished", "blocked", "chunks", "held", "links")
 
     def __init__(self, leave: Callable[[Step], None]) -> None:
         self._leave = leave
         self._leaving: deque[Step] = deque()
-        self._work = WORK
+        self._has_time: HasTime = _always
+        self._unfinished = False
+        """True if the time ended before the work in the latest `advance`."""
         self.links: list[Link] = []
         self.blocked = False
         """True while the sink is full: steps pass the stages but do not leave."""
@@ -119,19 +147,35 @@ class Chain:
         self.chunks += 1
         (self.links[0].waiting if self.links else self._leaving).append(step)
 
-    def advance(self, now: float) -> float:
-        """Move every step that is due by `now`; return the time of the next call, `now` if work is left, or NEVER."""
-        links = self.links
-        self._work = WORK
-        last = len(links) - 1
-        next_due = NEVER
-        for place, link in enumerate(links):
-            onward = self._leaving if place == last else links[place + 1].waiting
-            due = self._move(link, onward, now)
-            if due < next_due:
-                next_due = due
+    def advance(self, now: float, has_time: HasTime = _always) -> float:
+        """Move every step that is due by `now`; return the time of the next call, or NEVER.
+
+        That time is `now` if `has_time` returned False before all work was done.
+        """
+        self._has_time = has_time
+        if self._unfinished:
+            # Steps further along go first: if the time is always too short, the rest waits before the first stage,
+            # where the pipe's limit stops the sender.
+            self._emit()
+            self._move_all(now, reverse=True)
+        next_due = self._move_all(now)
         if self._leaving:
             self._emit()
+            if self._leaving and not self.blocked:
+                next_due = now
+        self._unfinished = next_due <= now
+        return next_due
+
+    def _move_all(self, now: float, reverse: bool = False) -> float:
+        """Run each link once; return the earliest time at which one has work."""
+        links = self.links
+        last = len(links) - 1
+        next_due = NEVER
+        for place in range(last, -1, -1) if reverse else range(last + 1):
+            onward = self._leaving if place == last else links[place + 1].waiting
+            due = self._move(links[place], onward, now)
+            if due < next_due:
+                next_due = due
         return next_due
 
     def arrange(self, wanted: Sequence[Link], now: float) -> None:
@@ -165,6 +209,7 @@ class Chain:
         self.links = list(wanted)
 
     def _unwind(self, link: Link) -> list[Step]:
+        link.cut()
         for step in (*link.timed, *link.waiting):
             self._count(step, -1)
         held = link.unwind()
@@ -179,8 +224,8 @@ class Chain:
         self.held = self.chunks = 0
 
     def _move(self, link: Link, onward: deque[Step], now: float) -> float:
-        """Run one link until no step of it is due; return the time at which to run it again."""
-        stage, timed, waiting = link.stage, link.timed, link.waiting
+        """Run one link until no step of it is due or the time is over; return the time at which to run it again."""
+        stage, timed, waiting, has_time = link.stage, link.timed, link.waiting, self._has_time
         while True:
             while timed and timed[0].due <= now:
                 step = timed.popleft()
@@ -190,31 +235,18 @@ class Chain:
                     link.left = step.due
                 link.tally.delay.add(step.due - link.arrived)
                 onward.append(step)
+                if timed and not has_time():
+                    return now
             if stage.alarm <= now and (timed or not waiting or stage.alarm <= waiting[0].due):
                 self._ring(link, now)  # in order of time: after a step that arrived before the alarm
             elif timed:
                 return min(timed[0].due, stage.alarm)
             elif waiting:
-                if not self._work:
+                if not has_time():
                     return now
-                self._work -= 1
-                self._show(link, self._next(waiting, stage.quantum))
+                self._show(link)
             else:
                 return stage.alarm
-
-    def _next(self, waiting: deque[Step], quantum: int) -> Step:
-        """Take the first step, or as much of it as `quantum` allows.
-
-        Halve a long step until it is short enough: cutting one quantum after another off its front
-        would copy the rest each time.
-        """
-        step = waiting.popleft()
-        while isinstance(step, Send) and len(step.data) > quantum:
-            half = -(-len(step.data) // quantum) // 2 * quantum
-            waiting.appendleft(Send(step.due, step.data[half:]))
-            step = Send(step.due, step.data[:half])
-            self.chunks += 1
-        return step
 
     def _ring(self, link: Link, now: float) -> None:
         """Call the stage's alarm and queue the steps that it returns."""
@@ -226,16 +258,20 @@ class Chain:
             link.timed.append(step)
             link.tally.chunks += 1
 
-    def _show(self, link: Link, step: Step) -> None:
+    def _show(self, link: Link) -> None:
         """Pass the stage its next step and queue the steps that it returns."""
+        step, is_cut = link.next()
         link.arrived = arrived = step.due
-        self._count(step, -1)
+        if isinstance(step, Send):
+            self.held -= len(step.data)
+        if not link.taken:
+            self.chunks -= 1
         touched = True
         for one in link.stage.on_step(step):
             if one is not step:
                 _sign(one, link)
             elif one.due == arrived:
-                touched = False
+                touched = is_cut
             self._count(one, 1)
             link.timed.append(one)
         if touched:
@@ -252,6 +288,8 @@ class Chain:
             step = leaving.popleft()
             self._count(step, -1)
             self._leave(step)
+            if leaving and not self._has_time():
+                return
         if leaving and isinstance(leaving[-1], Reset):
             # A RST does not wait for the receive window; data that waits for it is lost (RFC 9293 §3.10.7.4).
             end = leaving[-1]

@@ -13,8 +13,6 @@ from chaosproxy.seed import Dice
 
 __all__ = ["Slicer"]
 
-_SLICES_AT_ONCE = 64
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slicer(Fault):
@@ -43,26 +41,21 @@ class Slicer(Fault):
 
 
 class _Knife(Stage):
+    """Lets the chain cut each piece: its quantum is the size of the next one."""
+
     def __init__(self, settings: Slicer, dice: Dice) -> None:
         self._least, self._most = settings.size - settings.variation, settings.size + settings.variation
         self._gap = settings.gap
         self._dice = dice
-        self.quantum = settings.size * _SLICES_AT_ONCE  # limits the number of pieces per step
         self._free_at = 0.0
+        self.quantum = self._draw()
 
     def on_step(self, step: Step) -> Iterable[Step]:
-        if not isinstance(step, Send):
-            return (step,)
-        pieces: list[Step] = []
-        data, start = step.data, 0
-        due = max(step.due, self._free_at)
-        while start < len(data):
-            size = self._least if self._least == self._most else self._dice.randint(self._least, self._most)
-            due += self._gap
-            pieces.append(Send(due, data[start : start + size]))
-            start += size
-        self._free_at = due
-        if len(pieces) == 1:
-            step.due = due
-            return (step,)
-        return pieces
+        if isinstance(step, Send):
+            self._free_at = step.due = max(step.due, self._free_at) + self._gap
+            if self._least != self._most:
+                self.quantum = self._draw()
+        return (step,)
+
+    def _draw(self) -> int:
+        return self._least if self._least == self._most else self._dice.randint(self._least, self._most)

@@ -32,3 +32,9 @@ class Part(Send):
     def with_data(self, data: bytes) -> Part:
         """Return the same part with other bytes."""
         return Part(self.due, data, self.on, self.kind, self.exchange, self.last, self.is_injected, self.is_incomplete)
+
+    def piece(self, start: int, stop: int) -> Part:
+        """Return the same part with some of its bytes; the message ends with its last piece."""
+        piece = self.with_data(self.data[start:stop])
+        piece.last = self.last and stop >= len(self.data)
+        return piece

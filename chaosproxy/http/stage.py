@@ -100,6 +100,10 @@ class MessageStage(Stage):
             return self.on_head(step)
         return self.on_rest(step) if exchange.number == self._current else (step,)
 
+    def treats(self, part: Part) -> bool:
+        """Return whether a part belongs to the message that is being treated."""
+        return part.on == self._on and not part.is_injected and part.exchange.number == self._current
+
     def _can_treat(self, head: Part) -> bool:
         """Return True if the head is complete, belongs to an exchange, and messages are paired for certain."""
         is_paired = self.conversation.stream_reason in (None, UPGRADED)
@@ -125,6 +129,8 @@ class MessageStage(Stage):
 
 class Framing(Stage):
     """The first stage: it cuts the stream into Parts, and inserts the responses that faults send."""
+
+    quantum = 64 * 1024  # bounds the work of message faults on one Part
 
     def __init__(self, stream: Requests | Responses) -> None:
         self._stream = stream

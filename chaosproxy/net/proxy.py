@@ -7,10 +7,11 @@ calls it to attach its client, to dial, to publish events and to be forgotten. T
 everything else; nothing but the supervisor and the partitions that it owns changes a proxy.
 
 Invariants:
-- A change is complete when its method returns: no change awaits, so no other callback runs during it.
+- No change awaits. When its method returns, new connections have it, and so have the first of the open ones; the
+  others get it in slices, and `settled` waits for the last of them.
 - A connection is in the registry from its accept until both its sockets are gone.
 - When faults change, the spec, every connection, every stalled handshake and the listener are
-  updated together (`_faults_changed`).
+  updated together (`_apply_faults`).
 - Counters never decrease: those of ended connections and removed faults are added to the tallies.
 """
 
@@ -19,9 +20,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 
 from chaosproxy.endings import Ending, How
 from chaosproxy.events import Bus
@@ -36,11 +36,12 @@ from chaosproxy.net.http.service import HttpService
 from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.hangups import Hangups
-from chaosproxy.net.kernel.sockopts import reset_socket, tcp_info, tcp_socket
+from chaosproxy.net.kernel.sockopts import reset_socket
 from chaosproxy.net.kernel.tap import PacketKind
 from chaosproxy.net.placement.active_fault import ActiveFault
 from chaosproxy.net.placement.active_faults import ActiveFaults, Hiding, arrange_pipe
 from chaosproxy.net.placement.modes import ResolvedMode
+from chaosproxy.net.registry import Registry
 from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
@@ -53,10 +54,7 @@ from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
 from chaosproxy.tasks import TaskOwner
 
-__all__ = ["SAMPLE", "Proxy"]
-
-SAMPLE = 100
-"""Connections whose TCP_INFO is read at a scrape, which takes about 2 µs each."""
+__all__ = ["Proxy"]
 
 
 class Proxy:
@@ -85,15 +83,17 @@ class Proxy:
         self.hangups = hangups
         self.kernel = kernel
         """The features of this machine."""
-        self.connections: dict[int, Connection] = {}
-        """The registry: every connection, by ordinal, until both its sockets are gone."""
+        self._registry = Registry(scheduler, self.arrange)
+        self.connections = self._registry.connections
         self.faults = ActiveFaults()
         self._seed = seed
         self._tasks = tasks
         self._listener: Listener | None = None
         own = replace(spec, faults=())
-        self._by_client: dict[object, Connection] = {}
-        """Connections by the address and port of their client."""
+        self._changing = 0
+        """The number of `changing` blocks that the caller is in."""
+        self._is_changed = False
+        """True if faults have changed in such a block, and the connections do not know yet."""
         self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
         self.attempts.on_packet = self._packet_seen
         self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish)
@@ -158,13 +158,13 @@ class Proxy:
             self.attempts.count(Hiding("reset", refused_by.spec.name), peer_name(address), self.scheduler.clock())
             return
         self.tally.opened += 1
-        connection = self.connections[ordinal] = Connection(self, ordinal, address)
-        self._by_client[connection.client_key] = connection
+        connection = Connection(self, ordinal, address)
+        self._registry.add(connection)
         connection.start(client, is_delayed, None if self._listener is None else self._listener.inherited)
 
     def _packet_seen(self, kind: PacketKind, source: tuple[str, int], _port: int, _at: float) -> None:
         """Note the end of a client whose packets a filter drops."""
-        connection = self._by_client.get(source)
+        connection = self._registry.by_client(source)
         if kind == "syn" or connection is None or connection.upstream.filter is None:
             return
         if dropping := connection.upstream.filter.faults:
@@ -210,9 +210,7 @@ class Proxy:
                 arrange_pipe(pipe, touching, connection.ordinal, now, messages)
 
     def forget(self, connection: Connection) -> None:
-        del self.connections[connection.ordinal]
-        if self._by_client.get(connection.client_key) is connection:
-            del self._by_client[connection.client_key]
+        self._registry.remove(connection)
         self.faults.forget(connection.ordinal)
         tally, up, down = self.tally, connection.upstream, connection.downstream
         tally.closed[connection.cause] += 1
@@ -246,8 +244,7 @@ class Proxy:
     def apply_settings(self, modes: Mapping[str, ResolvedMode]) -> None:
         """Apply changed settings to open connections, and replace each fault whose mode in `modes` is another now."""
         if self.http.configure(self.spec):
-            for connection in list(self.connections.values()):
-                self.arrange(connection)
+            self._registry.arrange_all()
         for name, active in list(self.faults.own.items()):
             if modes[name] != active.resolved:
                 self._put(self.faults.own, name, active.spec, modes[name])
@@ -299,7 +296,7 @@ class Proxy:
         if admission is not None and active.spec.placement.touches_all:
             if admission.reply != "accept" and admission.existing != "keep":
                 how: How = "reset" if admission.existing == "reset" else "closed"
-                self._end_connections(Ending("injected", how, active.spec.name))
+                self._registry.end_all(Ending("injected", how, active.spec.name))
         return active
 
     def _take(self, where: dict[str, ActiveFault], key: str) -> FaultSpec:
@@ -308,26 +305,38 @@ class Proxy:
         return gone.spec
 
     def _faults_changed(self) -> None:
-        own = self.faults.own.values()
-        self.spec = replace(self.spec, faults=tuple(active.spec for active in own))
-        self.http.watch(own)
-        for connection in list(self.connections.values()):
-            self.arrange(connection)
+        self.spec = replace(self.spec, faults=tuple(active.spec for active in self.faults.own.values()))
+        self._is_changed = True
+        if not self._changing:
+            self._apply_faults()
+
+    def _apply_faults(self) -> None:
+        self._is_changed = False
+        self.http.watch(self.faults.own.values())
+        self._registry.arrange_all()
         self._front.faults_changed()
         self._update_admission()
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Apply the changes of faults in this block to the connections once, at its end."""
+        self._changing += 1
+        try:
+            yield
+        finally:
+            self._changing -= 1
+            if self._is_changed and not self._changing:
+                self._apply_faults()
+
+    async def settled(self) -> None:
+        """Return when the latest change of faults acts on every connection, and each that must end has been ended."""
+        await self._registry.settled()
 
     # ── end ───────────────────────────────────────────────────────────────────────────
 
     def end_connections(self, how: str) -> None:
         """Close or reset every connection, for the operator."""
-        self._end_connections(Ending("operator", "reset" if how == "reset" else "closed"))
-
-    def _end_connections(self, ending: Ending) -> None:
-        for connection in list(self.connections.values()):
-            if ending.how == "reset":
-                connection.reset(ending)
-            else:
-                connection.close(ending)
+        self._registry.end_all(Ending("operator", "reset" if how == "reset" else "closed"))
 
     def close(self) -> None:
         """Stop listening, and close every connection."""
@@ -340,26 +349,21 @@ class Proxy:
 
     def bytes(self, direction: Direction) -> int:
         """Count the bytes received in one direction so far, including those of open connections."""
-        upstream = direction == "upstream"
-        past = self.tally.bytes_upstream if upstream else self.tally.bytes_downstream
-        return past + sum(pipe.bytes for pipe in self._pipes(direction))
+        past = self.tally.bytes_upstream if direction == "upstream" else self.tally.bytes_downstream
+        return past + self._registry.bytes(direction)
 
     def dropped(self, direction: Direction) -> int:
         """Count the packets that the kernel has dropped for faults, as far as its counts could be read."""
-        filters = [pipe.filter for pipe in self._pipes(direction) if pipe.filter is not None]
-        for one in filters:
-            one.count()
         past = self.tally.dropped_upstream if direction == "upstream" else self.tally.dropped_downstream
-        return past + sum(one.dropped for one in filters)
+        return past + self._registry.dropped(direction)
 
     def held(self, direction: Direction) -> int:
         """Count the bytes that faults hold now."""
-        return sum(pipe.held for pipe in self._pipes(direction))
+        return self._registry.held(direction)
 
     def half_ended(self) -> int:
         """Count the open connections that one side has ended and the other has not."""
-        ends = (one.arrivals for one in self.connections.values())
-        return sum((one.client is None) is not (one.server is None) for one in ends)
+        return self._registry.half_ended()
 
     def exchanges_in_flight(self) -> int:
         """Count the HTTP requests that have no complete response yet."""
@@ -367,17 +371,4 @@ class Proxy:
 
     def tcp(self, side: Side) -> list[TcpInfo]:
         """Return the TCP_INFO of the sockets to one side, for the SAMPLE latest connections."""
-        if not self.kernel.tcp_info.available:
-            return []
-        found = []
-        for connection in islice(reversed(self.connections.values()), SAMPLE):
-            transport = (connection.upstream if side == "client" else connection.downstream).source
-            sock = None if transport is None else tcp_socket(transport)
-            with contextlib.suppress(OSError):  # the socket is closing
-                if sock is not None and (info := tcp_info(sock)) is not None:
-                    found.append(info)
-        return found
-
-    def _pipes(self, direction: Direction) -> list[Pipe]:
-        upstream = direction == "upstream"
-        return [one.upstream if upstream else one.downstream for one in self.connections.values()]
+        return self._registry.tcp(side) if self.kernel.tcp_info.available else []

@@ -27,8 +27,17 @@ def opened(fault: Fault, now: float = 0.0, seed: int = 0, common: object = None)
 
 def play(fault: Fault | Stage, *steps: Step) -> list[Step]:
     """What a stage answers to these steps, one after the other."""
-    stage = opened(fault) if isinstance(fault, Fault) else fault
-    return [answer for step in copy.deepcopy(steps) for answer in stage.on_step(step)]
+    return shown(opened(fault) if isinstance(fault, Fault) else fault, copy.deepcopy(steps))
+
+
+def shown(stage: Stage, steps: Iterable[Step]) -> list[Step]:
+    """What a stage answers to these very steps, each cut as the stage wants it."""
+    link = Link("it", stage, FaultTally())
+    link.waiting.extend(steps)
+    answers: list[Step] = []
+    while link.waiting:
+        answers.extend(stage.on_step(link.next()[0]))
+    return answers
 
 
 def content(steps: Iterable[Step]) -> bytes:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chaosproxy.faults.bandwidth import Bandwidth
 from chaosproxy.faults.base import NEVER, HalfClose, Reset, Send, Stage, Step
 from chaosproxy.faults.blackhole import Blackhole
-from chaosproxy.faults.chain import CHUNK_COST, WORK, Chain, Link
+from chaosproxy.faults.chain import CHUNK_COST, Chain, Link
 from chaosproxy.faults.latency import Latency
 from chaosproxy.faults.reset import Reset as ResetFault
 from chaosproxy.faults.slicer import Slicer
 from chaosproxy.faults.slow_close import SlowClose
 from chaosproxy.faults.stall import Stall
 from chaosproxy.tallies import FaultTally
-from tests.faults.playing import Wire
+from tests.faults.playing import Wire, content
 
 
 def accounts(chain: Chain) -> tuple[int, int]:
@@ -248,7 +250,7 @@ def test_swallowed_steps_are_counted_and_held_no_more() -> None:
 
 def test_accounts_follow_what_is_cut_into_pieces() -> None:
     wire = Wire(cut=Slicer(size=10, gap=1.0)).send(Send(0.0, b"x" * 25), HalfClose(0.0))
-    assert accounts(wire.chain) == (25, 4)
+    assert accounts(wire.chain) == (25, 3)
     assert accounts(wire.wait_until(1.0).chain) == (15, 3)
     assert accounts(wire.wait_until(9.0).chain) == (0, 0)
 
@@ -261,13 +263,74 @@ def test_clear_forgets_everything() -> None:
     assert wire.left == []
 
 
-def test_too_much_for_once_is_done_in_several_calls() -> None:
+class Budget:
+    """Time for a number of steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self) -> bool:
+        self.steps -= 1
+        return self.steps >= 0
+
+
+def test_work_that_takes_too_long_is_done_in_several_calls() -> None:
     left: list[Step] = []
     chain = Chain(left.append)
     chain.arrange([Link("idle", Stage(), FaultTally())], 0.0)
-    for _ in range(2 * WORK + 1):
+    for _ in range(100):
         chain.push(Send(1.0, b"x"))
-    assert (chain.advance(1.0), len(left)) == (1.0, WORK)
-    assert (chain.advance(1.0), len(left)) == (1.0, 2 * WORK)
-    assert (chain.advance(1.0), len(left)) == (NEVER, 2 * WORK + 1)
+    calls = 0
+    while chain.advance(1.0, Budget(10)) != NEVER:
+        assert len(left) <= 10 * (calls := calls + 1)
+        assert chain.held == chain.chunks == 100 - len(left)
+    assert calls >= 10
+    assert (chain.held, chain.chunks, len(left)) == (0, 0, 100)
+
+
+def test_a_later_stage_is_not_starved_by_an_earlier_one() -> None:
+    # Each call has time for three steps, and new data arrives all the time.
+    left: list[Step] = []
+    chain = Chain(left.append)
+    chain.arrange([Link(name, Stage(), FaultTally()) for name in "abc"], 0.0)
+    for _ in range(50):
+        for _ in range(10):
+            chain.push(Send(1.0, b"x"))
+        chain.advance(1.0, Budget(3))
+    assert len(left) >= 20
+    assert chain.held == 500 - len(left)
+
+
+@given(
+    st.lists(st.integers(0, 40), max_size=8),
+    st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    st.lists(st.integers(0, 6), max_size=60),
+    st.data(),
+)
+def test_bytes_stay_in_order_however_little_time_there_is(
+    sizes: list[int], quanta: list[int], budgets: list[int], data: st.DataObject
+) -> None:
+    left: list[Step] = []
+    chain = Chain(left.append)
+
+    def link(name: int, quantum: int) -> Link:
+        stage = Stage()
+        stage.quantum = quantum
+        return Link(str(name), stage, FaultTally())
+
+    links = [link(name, quantum) for name, quantum in enumerate(quanta)]
+    chain.arrange(links, 0.0)
+    sent = b""
+    for size in sizes:
+        chunk = bytes((len(sent) + at) % 251 for at in range(size))
+        sent += chunk
+        chain.push(Send(0.0, chunk))
+    for budget in budgets:
+        chain.advance(0.0, Budget(budget))
+        assert chain.held == len(sent) - len(content(left))
+        if data.draw(st.integers(0, 9)) == 0:
+            links = [one for one in links if data.draw(st.booleans())]
+            chain.arrange(links, 0.0)
+    assert chain.advance(0.0) == NEVER
+    assert content(left) == sent
     assert (chain.held, chain.chunks) == (0, 0)

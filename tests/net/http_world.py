@@ -168,6 +168,18 @@ class World:
     def schedule(self, pipe: Pipe, due: float) -> None:
         self._due[pipe.direction] = due
 
+    def defer(self, pipe: Pipe) -> None:
+        self._due[pipe.direction] = self.now
+
+    def begin(self) -> bool:
+        return True
+
+    def has_time(self) -> bool:
+        return True
+
+    def end(self) -> None:
+        pass
+
     def opposite(self, pipe: Pipe) -> Pipe:
         return self.downstream if pipe is self.upstream else self.upstream
 

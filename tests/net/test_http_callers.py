@@ -165,10 +165,10 @@ def test_a_client_that_pipelines_without_reading_is_slowed_and_loses_nothing(
         sending = asyncio.create_task(client.send(post.raw * total))
         source = proxy.connections[1].upstream.source
         assert source is not None
-        await until(lambda: not source.is_reading() and not can_send(c))
+        await until(lambda: not source.is_reading() and not can_send(c) and proxy.exchanges_in_flight() > 50)
         most = 50 + 2**18 // len(post.raw) + 2  # one read may bring more requests than the limit
         assert not sending.done(), "12 MB cannot all be on their way"
-        assert 50 < proxy.exchanges_in_flight() < most
+        assert proxy.exchanges_in_flight() < most
         assert proxy.held("upstream") < 2**19
         assert len(server.raw) < most * len(post.raw)
         answered = 0

@@ -80,7 +80,7 @@ def test_a_heal_succeeds_although_the_directory_of_a_socket_is_gone(play: Play, 
         shutil.rmtree(directory)
         assert stage.supervisor.waiting_for() == []
         assert len(stage.supervisor.heal("test", fault="down")) == 3
-        assert [one.proxy for one in stage.events if isinstance(one, FaultRemoved)] == ["x", "w", "u"]
+        assert [one.proxy for one in stage.events if isinstance(one, FaultRemoved)] == ["u", "w", "x"]
         assert not any(one.spec.faults for one in stage.supervisor.proxies())
         assert stage.supervisor.waiting_for() == ["w"]
         assert stage.supervisor.proxy("w").listening_on == []

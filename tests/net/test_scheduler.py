@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaosproxy.faults.base import NEVER
-from chaosproxy.net.timer.scheduler import Scheduler, best_timer
+from chaosproxy.net.timer.scheduler import SHARE, TURN, Scheduler, best_timer
 from tests.net.clockwork import Clockwork as AnyClockwork
 from tests.net.harness import LOOPS
 
@@ -159,15 +159,108 @@ def test_much_work_is_done_in_slices() -> None:
     class Busy(Sleeper):
         def on_due(self, now: float) -> None:
             super().on_due(now)
-            clock.now += 0.003
+            clock.now += TURN * 0.6
 
     for number in range(5):
         clock.scheduler.schedule(Busy(str(number), log), 1.0)
     clock.go_to(1.0)
-    assert [name for name, _ in log] == ["0", "1"]  # the loop gets its turn after 6 ms
+    assert [name for name, _ in log] == ["0", "1"]
     clock.timer.fire()
     clock.timer.fire()
     assert [name for name, _ in log] == ["0", "1", "2", "3", "4"]
+
+
+class Worker(Sleeper):
+    """Works in steps of a tenth of a share until `work` is done."""
+
+    def __init__(self, name: str, log: list[tuple[str, float]], clock: Clockwork, work: int) -> None:
+        super().__init__(name, log)
+        self.clock, self.work = clock, work
+
+    def arrive(self) -> None:
+        scheduler = self.clock.scheduler
+        done = 0
+        if scheduler.begin():
+            while self.work and scheduler.has_time():
+                self.work, done = self.work - 1, done + 1
+                self.clock.now += SHARE / 10
+            scheduler.end()
+        if done:
+            self.log.append((self.name, done))
+        if self.work:
+            scheduler.defer(self)
+
+    def on_due(self, now: float) -> None:
+        self.arrive()
+
+
+def test_one_that_has_much_to_do_waits_behind_the_others() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    glutton, other = Worker("glutton", log, clock, 25), Worker("other", log, clock, 5)
+    glutton.arrive()
+    assert [name for name, _ in log] == ["glutton"]
+    clock.scheduler.schedule(other, clock.now)
+    clock.timer.fire()
+    assert [name for name, _ in log] == ["glutton", "other", "glutton", "glutton"]
+    assert glutton.work == 0
+    assert glutton.scheduled_at == NEVER
+
+
+def test_deferred_ones_take_turns() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    workers = [Worker(name, log, clock, 30) for name in "abc"]
+    for worker in workers:
+        worker.arrive()
+    for _ in range(9):
+        clock.timer.fire()
+    assert "".join(name for name, _ in log[:9]) == "abcabcabc"
+    assert [worker.work for worker in workers] == [0, 0, 0]
+
+
+def test_all_that_arrives_in_one_turn_has_one_turns_time() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    workers = [Worker(str(number), log, clock, 10) for number in range(50)]
+    began = clock.now
+    for worker in workers:
+        worker.arrive()
+    assert clock.now - began <= TURN + SHARE
+    turns = 0
+    while any(worker.work for worker in workers):
+        before = clock.now
+        clock.timer.fire()
+        assert clock.now - before <= TURN + SHARE
+        turns += 1
+    assert turns <= 50
+
+
+def test_deferred_ones_are_served_even_if_others_are_always_due() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+
+    class Greedy(Sleeper):
+        def on_due(self, now: float) -> None:
+            clock.now += 2 * TURN
+            clock.scheduler.schedule(self, clock.now)
+
+    patient = Sleeper("patient", log)
+    clock.scheduler.schedule(Greedy("greedy", log), 0.0)
+    clock.scheduler.defer(patient)
+    clock.timer.fire()
+    assert [name for name, _ in log] == ["patient"]
+
+
+def test_a_deferred_one_can_be_rescheduled_or_cancelled() -> None:
+    clock, log = Clockwork(), list[tuple[str, float]]()
+    later, cancelled, again = Sleeper("later", log), Sleeper("cancelled", log), Sleeper("again", log)
+    for one in (later, cancelled, again):
+        clock.scheduler.defer(one)
+    clock.scheduler.schedule(later, 5.0)
+    clock.scheduler.schedule(cancelled, NEVER)
+    clock.scheduler.schedule(again, 7.0)
+    clock.scheduler.defer(again)
+    clock.timer.fire()
+    assert log == [("again", 0.0)]
+    clock.run_to(9.0)
+    assert log == [("again", 0.0), ("later", 5.0)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="timerfd is of Linux")

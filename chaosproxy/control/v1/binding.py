@@ -7,7 +7,7 @@ from functools import partial
 
 from aiohttp import web
 
-from chaosproxy.control.v1.context import Api
+from chaosproxy.control.v1.context import Api, Handler
 from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.v1.routes import ROUTES
 from chaosproxy.control.web import Route
@@ -18,9 +18,12 @@ INDEX = "/v1/openapi.json"
 
 
 def v1_routes(api: Api) -> Iterator[Route]:
-    """Yield every route of /v1, for `web.make_app`. HEAD runs the handler of GET, unless the response is a stream."""
+    """Yield every route of /v1, for `web.make_app`. HEAD runs the handler of GET, unless the response is a stream.
+
+    The response to a change is sent when the change acts on every connection.
+    """
     for route in ROUTES:
-        handler = partial(route.handler, api)
+        handler = partial(route.handler, api) if route.method == "GET" else partial(_settling, route.handler, api)
         head = handler if route.method == "GET" and not route.streams else None
         yield Route(method=route.method, path=route.path, handler=handler, head=head, media=route.media)
     document = openapi_document()
@@ -29,3 +32,9 @@ def v1_routes(api: Api) -> Iterator[Route]:
         return web.json_response(document)
 
     yield Route(method="GET", path=INDEX, handler=show_openapi, head=show_openapi)
+
+
+async def _settling(handler: Handler, api: Api, request: web.Request) -> web.StreamResponse:
+    response = await handler(api, request)
+    await api.supervisor.settled()
+    return response

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chaosproxy.declare import Choice, Share, param
 from chaosproxy.faults.base import Step
-from chaosproxy.faults.noise import UNIT, Noise
+from chaosproxy.faults.noise import UNIT, Dense, Sparse, noise
 from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
@@ -36,13 +36,13 @@ class HttpCorrupt(MessageFault):
         return "request" if self.on == "request" else "response"
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
-        return _Corrupting(Noise(self.rate, self.unit, opening.dice), opening, self.side())
+        return _Corrupting(noise(self.rate, self.unit, opening.dice), opening, self.side())
 
 
 class _Corrupting(MessageStage):
-    def __init__(self, noise: Noise, opening: MessageOpening, on: MessageKind) -> None:
+    def __init__(self, changes: Dense | Sparse, opening: MessageOpening, on: MessageKind) -> None:
         super().__init__(opening, on)
-        self._noise = noise
+        self._changes = changes
 
     def on_head(self, head: Part) -> Iterable[Step]:
         self.mark(head)
@@ -50,7 +50,7 @@ class _Corrupting(MessageStage):
 
     def on_rest(self, part: Part) -> Iterable[Step]:
         if part.kind == "body":
-            data = self._noise.change(part.data)
+            data = self._changes.change(part.data)
             if data is not part.data:
                 return (part.with_data(data),)
         return (part,)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Choice, Rate, param
-from chaosproxy.faults.base import Step
+from chaosproxy.faults.base import Send, Step
 from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
@@ -42,19 +42,13 @@ class _Trickling(MessageStage):
     def __init__(self, rate: float, opening: MessageOpening, on: MessageKind) -> None:
         super().__init__(opening, on)
         self._rate = rate
-        self._piece = max(_LEAST, int(rate * _TICK))
+        self.quantum = max(_LEAST, int(rate * _TICK))
         self._free_at = 0.0
 
-    def on_rest(self, part: Part) -> Iterable[Step]:
-        if part.kind != "body":
-            return (part,)
-        return [*self._pieces(part)]
+    def cuts(self, step: Send) -> bool:
+        return isinstance(step, Part) and step.kind == "body" and self.treats(step)
 
-    def _pieces(self, part: Part) -> Iterable[Part]:
-        size = len(part.data)
-        for start in range(0, max(1, size), self._piece):
-            piece = part.with_data(part.data[start : start + self._piece])
-            piece.last = part.last and start + self._piece >= size
-            self._free_at = max(part.due, self._free_at) + len(piece.data) / self._rate
-            piece.due = self._free_at
-            yield piece
+    def on_rest(self, part: Part) -> Iterable[Step]:
+        if part.kind == "body":
+            self._free_at = part.due = max(part.due, self._free_at) + len(part.data) / self._rate
+        return (part,)

@@ -36,8 +36,10 @@ __all__ = ["DIAL_QUEUE", "Pipe"]
 DIAL_QUEUE = 64 * 1024
 """Bytes that a client may send while its upstream is being dialled."""
 
-_SINK_FULL, _QUEUE_FULL, _UNREAD = 1, 2, 4
-"""Reasons to pause reading: the sink's write buffer is full, the chain's queue is full, a fault stops reading."""
+_SINK_FULL, _QUEUE_FULL, _UNREAD, _BUSY = 1, 2, 4, 16
+"""Reasons to pause reading: full write buffer of the sink, full queue of the chain, a fault, no time left to work."""
+_BRIEF = _SINK_FULL | _BUSY
+"""Reasons that no fault makes last, so that watching for the socket's end is not worth the system calls."""
 
 
 class Pipe:
@@ -116,8 +118,17 @@ class Pipe:
         ends, chain = self.ends, self.chain
         if ends is None or chain is None:
             return
+        scheduler, due = ends.scheduler, now
         try:
-            ends.scheduler.schedule(self, chain.advance(now))
+            if scheduler.begin():
+                due = chain.advance(now, scheduler.has_time)
+                scheduler.end()
+            if due <= now:
+                scheduler.defer(self)
+                self.pause(_BUSY)
+            else:
+                scheduler.schedule(self, due)
+                self.resume(_BUSY)
         except Exception:
             self._fail()
             return
@@ -201,7 +212,7 @@ class Pipe:
             if links or (self.sink is None and not self._sink_is_gone):
                 self.update_reader()
                 # The work is done in the loop's next turn, so that a change of many connections returns quickly.
-                self._scheduler.schedule(self, now)
+                self._scheduler.defer(self)
             else:
                 self._release()
         except Exception:  # other connections must get the change nevertheless
@@ -275,7 +286,7 @@ class Pipe:
         self.chain = None
         self.ends.scheduler.schedule(self, NEVER)
         self.update_reader()
-        self.resume(_QUEUE_FULL)
+        self.resume(_QUEUE_FULL | _BUSY)
         if self._sink_is_full:
             self.pause(_SINK_FULL)
 
@@ -323,7 +334,7 @@ class Pipe:
         self._paused |= reason
         if not is_paused:
             self._pause_source()
-        elif reason != _SINK_FULL:
+        elif not reason & _BRIEF:
             self._watch_hangup()
 
     def _pause_source(self) -> None:
@@ -333,8 +344,7 @@ class Pipe:
             self._watch_hangup()
 
     def _watch_hangup(self) -> None:
-        """Watch for the end of a source that a fault leaves unread; a full sink alone is not worth the system calls."""
-        if self._paused & ~_SINK_FULL and not self.ended and self.source is not None and self.ends is not None:
+        if self._paused & ~_BRIEF and not self.ended and self.source is not None and self.ends is not None:
             self.ends.watch_hangup(self, self.source)
 
     def resume(self, reason: int) -> None:
@@ -342,7 +352,7 @@ class Pipe:
         if not self._paused & reason:
             return
         self._paused &= ~reason
-        if not self._paused & ~_SINK_FULL and self.ends is not None:
+        if not self._paused & ~_BRIEF and self.ends is not None:
             self.ends.forget_hangup(self)
         if not self._paused and self.source is not None and not self.ended and not self.source.is_closing():
             # uvloop closes the socket of a dial that is cancelled at the moment it succeeds. is_closing() stays False,
@@ -352,7 +362,6 @@ class Pipe:
 
     @property
     def is_paused(self) -> bool:
-        """True if the source is not read now."""
         return self._paused != 0
 
     def _unsent(self) -> int:

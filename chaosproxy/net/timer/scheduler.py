@@ -4,6 +4,11 @@ The Scheduler keeps a heap of (due time, owner), with at most one valid entry pe
 armed for the earliest entry only, and only when that changes, since arming costs about 20 µs. On
 Linux the timer is a timerfd on CLOCK_MONOTONIC, which is never early and 0.1 to 0.35 ms late. The
 event loops' own timers have a resolution of 1 ms, and fire early (uvloop) or round up (epoll_wait).
+
+The Scheduler also divides a turn of the loop among the pipes, since work on bytes must not delay other
+connections. A pipe asks `begin` before it works, `has_time` between two steps, and calls `end`. It gets
+at most SHARE seconds, and all pipes together get TURN. A pipe that is not finished calls `defer`: it
+waits in a queue behind all others, until everything else that is due has been called.
 """
 
 from __future__ import annotations
@@ -14,15 +19,20 @@ import itertools
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from chaosproxy.faults.base import NEVER
 
-__all__ = ["Clock", "LoopTimer", "MakeTimer", "Scheduler", "Timed", "best_timer"]
+__all__ = ["SHARE", "TURN", "Clock", "LoopTimer", "MakeTimer", "Scheduler", "Timed", "best_timer"]
 
-_SLICE = 0.005
-"""Seconds of work before the loop runs other callbacks; the remaining entries follow right after."""
+TURN = 0.002
+"""Seconds of work before the loop runs other callbacks; the remaining work follows in the loop's next turn."""
+SHARE = 0.0005
+"""Seconds of work for one pipe before others have their share."""
+_DEFERRED = -NEVER
+"""The due time of an object in the queue of deferred ones."""
 
 Clock = Callable[[], float]
 """A monotonic clock: seconds since an arbitrary zero."""
@@ -62,53 +72,105 @@ class Scheduler:
     def __init__(self, clock: Clock, make_timer: MakeTimer) -> None:
         self.clock = clock
         self._heap: list[tuple[float, int, Timed]] = []
+        self._deferred: deque[Timed] = deque()
         self._ordinals = itertools.count()
         self._armed = NEVER
         self._stale = 0
         self._firing = False
+        self._window_ends = -NEVER
+        """The time at which the pipes may work again for TURN seconds."""
+        self._worked = 0.0
+        """Seconds that pipes have worked in the current window."""
+        self._began = 0.0
+        self._share_ends = NEVER
         self._timer = make_timer(self._fire)
 
     def schedule(self, timed: Timed, due: float) -> None:
         """Call `timed.on_due` at `due` instead of at the time set before; NEVER cancels."""
         if due == timed.scheduled_at:
             return
-        if timed.scheduled_at != NEVER:
+        if timed.scheduled_at not in (NEVER, _DEFERRED):
             self._stale += 1
         timed.scheduled_at = due
         if due != NEVER:
             heapq.heappush(self._heap, (due, next(self._ordinals), timed))
-            if due < self._armed and not self._firing:
-                self._armed = due
-                self._timer.arm(due)
+            self._arm(due)
         if self._stale > 64 and self._stale > len(self._heap) // 2:
             self._compact()
+
+    def defer(self, timed: Timed) -> None:
+        """Call `timed.on_due` soon, after everything else that is due."""
+        if timed.scheduled_at != _DEFERRED:
+            self.schedule(timed, NEVER)
+            timed.scheduled_at = _DEFERRED
+            self._deferred.append(timed)
+            self._arm(self.clock())
+
+    def begin(self) -> bool:
+        """Begin the work of one pipe; return False if it must be deferred instead, since this turn's time is over."""
+        now = self._began = self.clock()
+        if now >= self._window_ends:
+            self._open_window(now)
+        left = TURN - self._worked
+        self._share_ends = now + (left if left < SHARE else SHARE)
+        return left > 0
+
+    def has_time(self) -> bool:
+        """Return whether the pipe that has begun may take another step."""
+        return self.clock() < self._share_ends
+
+    def end(self) -> None:
+        """End the work of the pipe that has begun."""
+        self._worked += self.clock() - self._began
 
     def close(self) -> None:
         """Cancel all entries, and close the timer."""
         self._heap.clear()
+        self._deferred.clear()
         self._timer.close()
+
+    def _arm(self, due: float) -> None:
+        if due < self._armed and not self._firing:
+            self._armed = due
+            self._timer.arm(due)
+
+    def _open_window(self, now: float) -> None:
+        # In a turn without the timer, pipes work when their data arrives. They may use half of the time.
+        self._window_ends, self._worked = now + 2 * TURN, 0.0
 
     def _fire(self) -> None:
         self._armed, self._firing = NEVER, True
-        heap = self._heap
+        heap, deferred = self._heap, self._deferred
         now = self.clock()
+        self._open_window(now)
         try:
-            while heap and heap[0][0] <= now and self.clock() - now < _SLICE:
+            # Deferred objects are called last, but at least one in every turn.
+            while heap and heap[0][0] <= now and self.clock() - now < TURN:
                 due, _, timed = heapq.heappop(heap)
                 if due != timed.scheduled_at:
                     self._stale -= 1
                     continue
-                timed.scheduled_at = NEVER
-                try:
-                    timed.on_due(now)
-                except Exception:  # a failing call must not stop the timer for the others
-                    logger.exception("a scheduled call failed; if it was a pipe's, its connection is reset")
-                    timed.on_bug()
+                self._call(timed, now)
+            while deferred:
+                timed = deferred.popleft()
+                if timed.scheduled_at == _DEFERRED:
+                    self._call(timed, now)
+                    if self.clock() - now >= TURN:
+                        break
         finally:
             self._firing = False
-            if heap:
-                self._armed = heap[0][0]
-                self._timer.arm(self._armed)
+            if deferred:
+                self._arm(now)
+            elif heap:
+                self._arm(heap[0][0])
+
+    def _call(self, timed: Timed, now: float) -> None:
+        timed.scheduled_at = NEVER
+        try:
+            timed.on_due(now)
+        except Exception:  # a failing call must not stop the timer for the others
+            logger.exception("a scheduled call failed; if it was a pipe's, its connection is reset")
+            timed.on_bug()
 
     def _compact(self) -> None:
         """Remove stale entries, in place: `_fire` may be iterating over the heap."""

@@ -14,6 +14,7 @@ from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 from chaosproxy.tallies import ProxyTally
+from tests.faults.playing import shown
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789"
@@ -70,7 +71,7 @@ class Talk:
         return self.show(self.responses.frame(data, now), "response")
 
     def show(self, steps: Iterable[Step], on: MessageKind) -> list[Step]:
-        return [one for step in steps for one in (self.stage.on_step(step) if on == self.on else (step,))]
+        return shown(self.stage, steps) if on == self.on else [*steps]
 
 
 def answered(fault: MessageFault, raw: bytes = OK, now: float = 0.0) -> list[Step]:

@@ -1,0 +1,72 @@
+"""One action on many objects, in slices, so that thousands of connections do not hold the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from chaosproxy.faults.base import NEVER
+from chaosproxy.net.timer.scheduler import Scheduler
+
+__all__ = ["AT_ONCE", "Sweep"]
+
+T = TypeVar("T")
+
+AT_ONCE = 32
+"""The number of objects that are treated before `start` returns (about 1 ms), so that a small change is immediate."""
+
+
+class Sweep(Generic[T]):
+    """Calls `act` with each of many objects: a few at once, the others in their turn on the scheduler.
+
+    `act` must not raise, and must accept an object that has ended since `start`.
+    """
+
+    def __init__(self, scheduler: Scheduler, act: Callable[[T], None]) -> None:
+        self.scheduled_at = NEVER
+        self._scheduler = scheduler
+        self._act = act
+        self._rest: deque[T] = deque()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def start(self, objects: Iterable[T]) -> None:
+        """Treat these objects, instead of those that are left from an earlier start."""
+        self._rest = deque(objects)
+        for _ in range(min(AT_ONCE, len(self._rest))):
+            self._act(self._rest.popleft())
+        self._continue()
+
+    @property
+    def is_done(self) -> bool:
+        """True if every object has been treated."""
+        return not self._rest
+
+    async def wait(self) -> None:
+        """Return when every object has been treated."""
+        if self._rest:
+            done = asyncio.get_running_loop().create_future()
+            self._waiting.append(done)
+            await done
+
+    def on_due(self, now: float) -> None:
+        if self._scheduler.begin():
+            while self._rest and self._scheduler.has_time():
+                self._act(self._rest.popleft())
+            self._scheduler.end()
+        self._continue()
+
+    def on_bug(self) -> None:
+        """Go on with the other objects; the scheduler has logged the exception."""
+        self._continue()
+
+    def _continue(self) -> None:
+        if self._rest:
+            self._scheduler.defer(self)
+            return
+        self._scheduler.schedule(self, NEVER)
+        for done in self._waiting:
+            if not done.done():
+                done.set_result(None)
+        self._waiting.clear()

@@ -1,0 +1,85 @@
+"""A sweep: a few objects at once, the others in slices."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chaosproxy.faults.base import NEVER
+from chaosproxy.net.timer.scheduler import SHARE, TURN, Scheduler
+from chaosproxy.net.timer.sweep import AT_ONCE, Sweep
+from tests.net.clockwork import Clockwork
+
+
+class Swept(Clockwork):
+    """A sweep whose action takes a tenth of a share on a clock that the test sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = Scheduler(self.clock, self.make_timer)
+        self.done: list[int] = []
+        self.sweep = Sweep(self.scheduler, self.act)
+
+    def act(self, number: int) -> None:
+        self.done.append(number)
+        self.now += SHARE / 10
+
+
+def test_few_are_done_when_start_returns() -> None:
+    swept = Swept()
+    swept.sweep.start(range(AT_ONCE))
+    assert swept.done == list(range(AT_ONCE))
+    assert swept.sweep.is_done
+    assert swept.sweep.scheduled_at == NEVER
+
+
+def test_many_are_done_in_slices() -> None:
+    swept = Swept()
+    swept.sweep.start(range(1000))
+    assert len(swept.done) == AT_ONCE
+    fires = 0
+    while not swept.sweep.is_done:
+        before = swept.now
+        swept.timer.fire()
+        assert swept.now - before <= TURN + SHARE
+        fires += 1
+    assert swept.done == list(range(1000))
+    assert fires > 10
+
+
+def test_a_new_start_replaces_the_rest() -> None:
+    swept = Swept()
+    swept.sweep.start(range(100))
+    swept.sweep.start(range(1000, 1100))
+    while not swept.sweep.is_done:
+        swept.timer.fire()
+    assert swept.done == [*range(AT_ONCE), *range(1000, 1100)]
+
+
+def test_a_defect_of_one_does_not_keep_the_others_waiting() -> None:
+    swept = Swept()
+
+    def act(number: int) -> None:
+        if number == 50:
+            raise RuntimeError("a defect")
+        swept.act(number)
+
+    swept.sweep = Sweep(swept.scheduler, act)
+    swept.sweep.start(range(100))
+    while not swept.sweep.is_done:
+        swept.timer.fire()
+    assert swept.done == [number for number in range(100) if number != 50]
+
+
+def test_it_can_be_waited_for() -> None:
+    async def play() -> None:
+        swept = Swept()
+        await swept.sweep.wait()
+        swept.sweep.start(range(100))
+        waiting = asyncio.ensure_future(swept.sweep.wait())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        while not swept.sweep.is_done:
+            swept.timer.fire()
+        await asyncio.wait_for(waiting, 30)
+
+    asyncio.run(play())
