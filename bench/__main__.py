@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import faults, kernel, speed, tls, web
+from bench import faults, kernel, speed, throughput, tls, web
 from bench.machine import describe, raise_file_limit
 from bench.peers import Chaosproxy, Haproxy, Nginx, Peer, Socat, find
 from bench.processes import BenchError
@@ -28,6 +28,7 @@ SCENARIOS: dict[str, Callable[[Session], Section]] = {
     "fault-cost": faults.fault_cost,
     "latency": faults.latency,
     "bandwidth": faults.bandwidth,
+    "throughput": throughput.throughput,
     "partitions": kernel.partitions,
     "pacing": kernel.pacing,
 }
