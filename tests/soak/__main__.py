@@ -1,0 +1,118 @@
+"""`python -m tests.soak`: run the soak, print the measurements, and exit with 1 if a promise was broken."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import sys
+import time
+
+import aiohttp
+import uvloop
+
+from tests.soak.abuse import abuse
+from tests.soak.storm import heal, storm
+from tests.soak.traffic import checked, http_client, unchecked
+from tests.soak.verdict import Findings, Wait, judge
+from tests.soak.world import HTTP, LOSSLESS_PROXIES, LOSSY_PROXIES, World, running
+
+CONNECTIONS = 200
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m tests.soak", description="Try everything at once, for a while.")
+    parser.add_argument("--seconds", type=float, default=3600, help="how long (default: one hour)")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same changes (not their times)")
+    args = parser.parse_args()
+    findings = Findings()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_soak(findings, args.seconds, args.seed))
+    _print(findings)
+    broken = judge(findings)
+    for line in broken:
+        print(f"BROKEN: {line}")
+    print("the soak has failed" if broken else "the soak has passed")
+    return 1 if broken else 0
+
+
+async def _soak(findings: Findings, seconds: float, seed: int) -> None:
+    async with running(findings, seed) as world:
+        findings.idle = world.sample()
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(work, name=work.__qualname__) for work in _work(world, seed, stop)]
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0 and world.process.returncode is None:
+            findings.samples.append(world.sample())
+            await asyncio.sleep(min(left, 1.0))
+        stop.set()
+        storms = [task for task in tasks if task.get_name() in ("storm", "abuse")]
+        await asyncio.wait(storms, timeout=60)
+        if world.process.returncode is None:
+            try:
+                await heal(world)
+            except (OSError, TimeoutError, aiohttp.ClientError, AssertionError) as error:
+                findings.damaged.append(f"the last heal failed: {error!r}")
+        _, late = await asyncio.wait(tasks, timeout=150)
+        for task in late:
+            findings.damaged.append(f"{task.get_name()} did not end")
+            task.cancel()
+        for task in set(tasks) - late:
+            if error := task.exception():
+                findings.damaged.append(f"{task.get_name()} failed: {error!r}")
+        if world.process.returncode is None:
+            findings.settled = await _settled(world)
+
+
+def _work(world: World, seed: int, stop: asyncio.Event):  # type: ignore[no-untyped-def]  # tests are not type-checked
+    for number in range(CONNECTIONS // 2):
+        yield checked(world, LOSSLESS_PROXIES[number % len(LOSSLESS_PROXIES)], number, stop)
+        kind, proxies = (http_client, HTTP) if number % 3 == 0 else (unchecked, LOSSY_PROXIES)
+        yield kind(world, proxies[number % len(proxies)], number, stop)
+    for number in range(3):
+        yield storm(world, seed, number, stop)
+        yield abuse(world, seed, number, stop)
+
+
+async def _settled(world: World):  # type: ignore[no-untyped-def]  # tests are not type-checked
+    """Sample the server when its connections have ended, or after a while."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(30):
+            while (now := world.sample()).descriptors > world.findings.idle.descriptors + 5:
+                await asyncio.sleep(0.2)
+    return now
+
+
+def _print(found: Findings) -> None:
+    quiet = [one for one in found.waits if one.is_quiet]
+    print(f"{found.checked_bytes / 1e6:.0f} MB checked, {found.changes} changes, {found.abused} abusive clients")
+    print(f"{len(found.waits)} looks, {len(quiet)} of them on a quiet machine")
+    for what, pick in (("direct", _direct), ("proxied", _proxied), ("/healthz", _health)):
+        seconds = sorted(map(pick, quiet))
+        if seconds:
+            p99 = seconds[int(len(seconds) * 0.99)]
+            print(f"{what}: median {statistics.median(seconds) * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, "
+                  f"longest {seconds[-1] * 1e3:.1f} ms")  # fmt: skip
+    if found.samples:
+        most = max(one.resident for one in found.samples)
+        print(f"descriptors: {found.idle.descriptors} before, {max(one.descriptors for one in found.samples)} at most, "
+              f"{found.settled.descriptors} after; resident memory: {found.idle.resident / 1e6:.0f} MB before, "
+              f"{most / 1e6:.0f} at most, {found.settled.resident / 1e6:.0f} after")  # fmt: skip
+    print(f"{len(found.log.splitlines())} lines of log")
+
+
+def _direct(wait: Wait) -> float:
+    return wait.before
+
+
+def _proxied(wait: Wait) -> float:
+    return wait.proxied
+
+
+def _health(wait: Wait) -> float:
+    return wait.health
+
+
+if __name__ == "__main__":
+    sys.exit(main())
