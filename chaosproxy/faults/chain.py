@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from chaosproxy.faults.base import NEVER, Close, Reset, Send, Stage, Step
 from chaosproxy.tallies import FaultTally
@@ -51,10 +52,21 @@ class Marker:
         self.name = name
 
 
-class Link:
-    """One stage with its queues."""
+_IDLE = Stage()
+"""The stage of remnants; it is never called."""
 
-    __slots__ = ("arrived", "key", "left", "owner", "stage", "taken", "tally", "timed", "waiting")
+
+class Link:
+    """One stage with its queues.
+
+    A link that is removed while steps are in it becomes a remnant: it passes them on, a slice at a time, and then
+    disappears.
+    """
+
+    __slots__ = (
+        "arrived", "is_released", "is_remnant", "key", "left", "owner", "stage", "stamp", "taken", "tally", "timed",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, key: str | Marker, stage: Stage, tally: FaultTally, owner: object = None) -> None:
         self.key = key
@@ -73,16 +85,25 @@ class Link:
         """The arrival time of the step that `timed` came from."""
         self.left = 0.0
         """The time at which the last step left."""
+        self.is_remnant = False
+        self.is_released = False
+        """True for a remnant whose steps no longer wait for anything."""
+        self.stamp = 0.0
+        """The due time of a remnant's steps."""
 
-    def unwind(self) -> list[Step]:
-        """Empty both queues and the stage; return the held steps in order, each stamped with its arrival time."""
-        kept = [*self.stage.let_go()]
-        for step in (*self.timed, *kept):
-            step.due = self.arrived
-        held = [*self.timed, *kept, *self.waiting]
-        self.timed.clear()
-        self.waiting.clear()
-        return held
+    def remnant(self) -> Link:
+        """Empty both queues and the stage into another link, which stamps its steps with their arrival time."""
+        self.cut()
+        other = Link(self.key, _IDLE, self.tally)
+        other.is_remnant, other.stamp = True, self.arrived
+        other.timed, other.waiting = self.timed, self.waiting
+        other.timed.extend(self.stage.let_go())
+        self.timed, self.waiting = deque(), deque()
+        return other
+
+    def release(self, now: float) -> None:
+        """Stamp all steps of a remnant with `now`, since no successor delays them."""
+        self.is_released, self.stamp = True, now
 
     def next(self) -> tuple[Step, bool]:
         """Take the first waiting step, or as many of its bytes as the stage accepts; return whether it was cut."""
@@ -104,7 +125,7 @@ class Link:
 class Chain:
     """The stages of one pipe, in order, and the steps that they hold."""
 
-    __slots__ = ("_has_time", "_leave", "_leaving", "_unfinished", "blocked", "chunks", "held", "links")
+    __slots__ = ("_has_time", "_leave", "_leaving", "_path", "_unfinished", "blocked", "chunks", "held", "links")
 
     def __init__(self, leave: Callable[[Step], None]) -> None:
         self._leave = leave
@@ -113,6 +134,9 @@ class Chain:
         self._unfinished = False
         """True if the time ended before the work in the latest `advance`."""
         self.links: list[Link] = []
+        """The links of the faults."""
+        self._path: list[Link] = []
+        """These links, and the remnants of earlier ones, from the source to the sink."""
         self.blocked = False
         """True while the sink is full: steps pass the stages but do not leave."""
         self.held = 0
@@ -145,7 +169,7 @@ class Chain:
         if step.__class__ is Send:
             self.held += len(step.data)
         self.chunks += 1
-        (self.links[0].waiting if self.links else self._leaving).append(step)
+        (self._path[0].waiting if self._path else self._leaving).append(step)
 
     def advance(self, now: float, has_time: HasTime = _always) -> float:
         """Move every step that is due by `now`; return the time of the next call, or NEVER.
@@ -159,6 +183,8 @@ class Chain:
             self._emit()
             self._move_all(now, reverse=True)
         next_due = self._move_all(now)
+        if len(self._path) > len(self.links):
+            self._path = [link for link in self._path if not link.is_remnant or link.timed or link.waiting]
         if self._leaving:
             self._emit()
             if self._leaving and not self.blocked:
@@ -168,12 +194,13 @@ class Chain:
 
     def _move_all(self, now: float, reverse: bool = False) -> float:
         """Run each link once; return the earliest time at which one has work."""
-        links = self.links
+        links = self._path
         last = len(links) - 1
         next_due = NEVER
         for place in range(last, -1, -1) if reverse else range(last + 1):
             onward = self._leaving if place == last else links[place + 1].waiting
-            due = self._move(links[place], onward, now)
+            link = links[place]
+            due = self._pass_on(link, onward, now) if link.is_remnant else self._move(link, onward, now)
             if due < next_due:
                 next_due = due
         return next_due
@@ -184,7 +211,7 @@ class Chain:
         A link that stays keeps its steps. A link that is removed releases its steps to the next
         link that stays. A new link with the key of a removed one replaces it, and recomputes the
         times of its steps. Links that change their order release all steps first, since steps
-        further along must stay ahead.
+        further along must stay ahead. No step is moved here, since there may be many.
         """
         place = {link.key: index for index, link in enumerate(wanted)}
         fresh = {link.key: link for link in wanted if link not in self.links}
@@ -192,34 +219,36 @@ class Chain:
         in_order = kept == sorted(kept)
         for link in fresh.values():
             link.left = now  # steps held until now leave now at the earliest
-        onward = self._leaving
-        for link in reversed(self.links):  # from the sink back: steps further along go first
-            successor = fresh.get(link.key)
+        before: dict[Link, list[Link]] = {}
+        """The remnants in front of each link that stays or replaces another one."""
+        remnants: list[Link] = []
+        for link in self._path:
+            successor = None if link.is_remnant else fresh.get(link.key)
             if successor is not None:
                 successor.stage.take_over(link.stage)
-            if not in_order or link.key not in place:
-                for step in self._unwind(link):
-                    step.due = now
-                    onward.append(step)
-            elif successor is not None:
-                successor.waiting.extend(self._unwind(link))
-                onward = successor.waiting
-            else:
-                onward = link.waiting
+            stays = in_order and not link.is_remnant and link.key in place
+            if stays and successor is None:
+                before[link], remnants = remnants, []
+                continue
+            remnants.append(link if link.is_remnant else self._remnant(link))
+            if stays and successor is not None:
+                before[successor], remnants = remnants, []
+            elif not link.is_remnant or not in_order:
+                for one in remnants:
+                    one.release(now)
         self.links = list(wanted)
+        self._path = [one for link in wanted for one in (*before.get(link, ()), link)] + remnants
 
-    def _unwind(self, link: Link) -> list[Step]:
-        link.cut()
-        for step in (*link.timed, *link.waiting):
-            self._count(step, -1)
-        held = link.unwind()
-        for step in held:  # including the steps that the stage had kept, which were counted as gone
-            self._count(step, 1)
-        return held
+    def _remnant(self, link: Link) -> Link:
+        before = len(link.timed)
+        remnant = link.remnant()
+        for kept in islice(remnant.timed, before, None):  # the stage had kept them, so they were counted as gone
+            self._count(kept, 1)
+        return remnant
 
     def clear(self) -> None:
         """Drop everything: the pipe has ended."""
-        self.links = []
+        self.links, self._path = [], []
         self._leaving.clear()
         self.held = self.chunks = 0
 
@@ -247,6 +276,22 @@ class Chain:
                 self._show(link)
             else:
                 return stage.alarm
+
+    def _pass_on(self, link: Link, onward: deque[Step], now: float) -> float:
+        """Pass on the steps of a remnant until the time is over; return the time at which to go on."""
+        timed, waiting = link.timed, link.waiting
+        while timed or waiting:
+            if timed:
+                step = timed.popleft()
+                step.due = link.stamp
+            else:
+                step = waiting.popleft()
+                if link.is_released and step.due < link.stamp:
+                    step.due = link.stamp
+            onward.append(step)
+            if not self._has_time():
+                return now
+        return NEVER
 
     def _ring(self, link: Link, now: float) -> None:
         """Call the stage's alarm and queue the steps that it returns."""
@@ -295,14 +340,6 @@ class Chain:
             end = leaving[-1]
             self.clear()
             self._leave(end)
-
-    def flush(self) -> None:
-        """Let every step that has passed all stages leave, even while the sink is blocked."""
-        leaving = self._leaving
-        while leaving:
-            step = leaving.popleft()
-            self._count(step, -1)
-            self._leave(step)
 
 
 def _sign(step: Step, link: Link) -> None:

@@ -125,6 +125,31 @@ def test_hundreds_of_faults_on_hundreds_of_connections_are_put_and_healed_in_sli
     run(loop_name, scenario)
 
 
+@pytest.mark.parametrize("gone", [("stall", "slices"), ("stall",)], ids=["all faults", "one of two"])
+@pytest.mark.parametrize("loop_name", LOOPS)
+def test_a_heal_that_releases_very_many_chunks_does_so_in_slices(loop_name: str, gone: tuple[str, ...]) -> None:
+    faults = {"slices": {"type": "slicer", "size": "1B", **EACH}, "stall": {"type": "stall", **EACH}}
+    size = 50_000
+
+    async def scenario(stage: Stage) -> None:
+        plain = await connected(stage, "plain")
+        client, server = await connected(stage, "held", faults=faults)
+        held = stage.supervisor.proxy("held")
+        data = bytes(number % 251 for number in range(size))
+        await send(client, data)
+        [connection] = held.connections.values()
+        await until(lambda: connection.upstream.chain is not None and connection.upstream.chain.chunks == size)
+        async with measured_turns() as turns:
+            for name in gone:
+                stage.supervisor.remove_fault("held", name, "test")
+            trips = [await round_trip(*plain) for _ in range(10)]
+            assert await receive(server, size) == data
+        assert max(trips) < 0.1
+        assert turns.longest < 0.025
+
+    run(loop_name, scenario)
+
+
 def links(running: Proxy) -> list[int]:
     """The number of faults in the downstream pipe of every connection."""
     chains = [one.downstream.chain for one in running.connections.values()]

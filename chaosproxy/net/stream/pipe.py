@@ -132,6 +132,11 @@ class Pipe:
         except Exception:
             self._fail()
             return
+        if self.chain is not chain:
+            return  # a step that left has ended the connection, or its other side
+        if not chain.links and not chain.chunks and (self.sink is not None or self._sink_is_gone):
+            self._drop_chain()
+            return
         # The unsent bytes of a sink that is not full do not count: no callback would report that they were sent.
         cost = chain.cost + self._unsent() if chain.blocked else chain.cost
         if cost > self.limit:
@@ -214,7 +219,7 @@ class Pipe:
                 # The work is done in the loop's next turn, so that a change of many connections returns quickly.
                 self._scheduler.defer(self)
             else:
-                self._release()
+                self.advance(now)
         except Exception:  # other connections must get the change nevertheless
             self._fail()
 
@@ -270,21 +275,13 @@ class Pipe:
         chain = self.chain
         if chain is None:
             return
-        if chain.links:
-            chain.blocked = self._sink_is_full
-            self.advance(now)
-        else:
-            self._release()
+        chain.blocked = self._sink_is_full
+        self.advance(now)
 
-    def _release(self) -> None:
-        """Remove the chain, since no fault is left; everything held is written at once, even to a full sink."""
-        chain = self.chain
-        assert chain is not None
-        chain.flush()
-        if self.ends is None:
-            return  # a step that left has ended the connection
+    def _drop_chain(self) -> None:
+        """Remove the chain, since no fault is left and it is empty."""
         self.chain = None
-        self.ends.scheduler.schedule(self, NEVER)
+        self._scheduler.schedule(self, NEVER)
         self.update_reader()
         self.resume(_QUEUE_FULL | _BUSY)
         if self._sink_is_full:
