@@ -18,13 +18,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from prometheus_client import CollectorRegistry
+
 from chaosproxy.control.preflight import Prepared
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
 from chaosproxy.control.web import health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, Config
 from chaosproxy.net.sockets.binding import is_refused_half_close
-from chaosproxy.observe import EventLog, GcPauses, make_registry
+from chaosproxy.observe import EventLog, GcPauses, LogHandler, make_registry
 from chaosproxy.seed import Seed
 
 if TYPE_CHECKING:
@@ -55,11 +57,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(wanted: Config | Prepared, loop_name: LoopName, by: str = "file") -> AsyncIterator[Running]:
+async def running(
+    wanted: Config | Prepared, loop_name: LoopName, by: str = "file", log: LogHandler | None = None
+) -> AsyncIterator[Running]:
     """Run everything in a configuration until the block ends; then close all listeners and connections.
 
     `by` is the maker of its proxies, faults and partitions. A Prepared configuration is used as it is. Without a
-    seed in a Config, a random one is drawn.
+    seed in a Config, a random one is drawn. `log` writes the log of this process; the metrics show what it dropped.
 
     :raises CannotListen: an address could not be bound; nothing is left behind.
     """
@@ -74,7 +78,8 @@ async def running(wanted: Config | Prepared, loop_name: LoopName, by: str = "fil
     pauses.start()
     try:
         await supervisor.apply(wanted, by)
-        async with _control_api(config, supervisor, pauses, loop_name) as control:
+        registry = make_registry(supervisor, pauses, loop_name, log=None if log is None else log.writer)
+        async with _control_api(config, supervisor, registry, loop_name) as control:
             yield Running(supervisor, control)
     finally:
         await supervisor.close()
@@ -84,13 +89,13 @@ async def running(wanted: Config | Prepared, loop_name: LoopName, by: str = "fil
 
 @asynccontextmanager
 async def _control_api(
-    config: Config, supervisor: Supervisor, pauses: GcPauses, loop_name: LoopName
+    config: Config, supervisor: Supervisor, registry: CollectorRegistry, loop_name: LoopName
 ) -> AsyncIterator[Address]:
     api = Api(supervisor=supervisor, policy=config.policy, loop_name=loop_name)
     app = make_app(
         v1_routes(api),
         health_routes(supervisor.waiting_for),
-        metrics_routes(make_registry(supervisor, pauses, loop_name)),
+        metrics_routes(registry),
         control=config.control,
         index=INDEX,
     )
@@ -98,7 +103,9 @@ async def _control_api(
         yield address
 
 
-async def serve(wanted: Prepared, loop_name: LoopName, announce: Callable[[Running], None]) -> None:
+async def serve(
+    wanted: Prepared, loop_name: LoopName, announce: Callable[[Running], None], log: LogHandler | None = None
+) -> None:
     """Run until SIGTERM or SIGINT; `announce` is called once every listener is bound.
 
     :raises CannotListen: an address could not be bound.
@@ -106,14 +113,16 @@ async def serve(wanted: Prepared, loop_name: LoopName, announce: Callable[[Runni
     stop = asyncio.Event()
     _on_signals(stop.set)
     _raise_descriptor_limit()
-    async with running(wanted, loop_name) as here:
+    async with running(wanted, loop_name, log=log) as here:
         settle_garbage_collection()
         announce(here)
         await stop.wait()
         logger.info("stopping")
 
 
-async def run_demo(control: Address, once: bool, loop_name: LoopName, console: Console) -> list[str]:
+async def run_demo(
+    control: Address, once: bool, loop_name: LoopName, console: Console, log: LogHandler | None = None
+) -> list[str]:
     """Run the demo until its acts have ended (`once`) or a signal stops it; return the acts that failed.
 
     :raises CannotListen: an address could not be bound.
@@ -124,7 +133,7 @@ async def run_demo(control: Address, once: bool, loop_name: LoopName, console: C
     _on_signals(stop.set)
     async with Demo.starting() as demo:
         config = Config(control=replace(Config().control, listen=control), proxies=demo.proxies)
-        async with running(config, loop_name, by="demo") as here:
+        async with running(config, loop_name, by="demo", log=log) as here:
             return await demo.perform(here.supervisor, here.control_url, console, once=once, stop=stop)
 
 

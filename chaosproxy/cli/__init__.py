@@ -4,7 +4,7 @@
     check     validate configuration files      network   partition, crash, pause, nodes
     demo      the demo                          describe  faults, schema
     doctor    what this machine allows          exits     exit codes and the errors behind them
-    certs     certificates for tests
+    certs     certificates for tests            standard  the standard descriptors
 
 Nothing heavy is imported before a command needs it, so that `--help` and completion are quick.
 """
@@ -22,11 +22,12 @@ from chaosproxy.cli.doctor import doctor
 from chaosproxy.cli.live import heal, inject, status
 from chaosproxy.cli.network import crash, nodes, partition, pause
 from chaosproxy.cli.serve import serve
+from chaosproxy.cli.standard import Group
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, help=f"{__summary__}.")
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, help=f"{__summary__}.")
 @click.version_option(__version__, prog_name="chaosproxy")
 def main() -> None:
     """Run one of the commands."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
 from chaosproxy.cli.exits import CannotStart, VerdictFailed
 from chaosproxy.cli.serve import loop_option
+from chaosproxy.cli.standard import unblock_stderr
 from chaosproxy.cli.types import ADDRESS
 from chaosproxy.errors import CannotListen
 from chaosproxy.model import Address
@@ -33,13 +34,18 @@ def demo(once: bool, control: Address, loop: LoopChoice) -> None:
     from rich.console import Console
 
     from chaosproxy import app  # imported late, as in `serve`
-    from chaosproxy.observe import start_logging
+    from chaosproxy.observe import LineStream, LineWriter, start_logging
 
-    start_logging("text", logging.WARNING)
+    log = start_logging("text", logging.WARNING)
+    unblock_stderr(log)
+    out = LineWriter(1, lambda lines: f"({lines} lines were not printed)\n".encode())
     try:
         loop_name = app.choose_loop(loop)
-        failed = app.run_on(loop_name, app.run_demo(control, once, loop_name, Console(soft_wrap=True)))
+        console = Console(soft_wrap=True, file=cast(TextIO, LineStream(out, 1)))
+        failed = app.run_on(loop_name, app.run_demo(control, once, loop_name, console, log))
     except (CannotListen, ModuleNotFoundError) as error:
         raise CannotStart(str(error)) from None
+    finally:
+        out.close()
     if once and failed:
         raise VerdictFailed(f"these acts did not show their effect: {', '.join(failed)}")

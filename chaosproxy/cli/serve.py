@@ -11,6 +11,7 @@ import click
 
 from chaosproxy.cli.exits import CannotStart
 from chaosproxy.cli.files import UnsupportedFile, load_file
+from chaosproxy.cli.standard import ReadyLine, unblock_stderr
 from chaosproxy.cli.types import ADDRESS
 from chaosproxy.errors import ChaosproxyError
 from chaosproxy.model import Address, Config
@@ -39,7 +40,9 @@ loop_option = click.option(
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
               help="Format of the log on stderr.")  # fmt: skip
 @loop_option
+@click.pass_obj
 def serve(
+    missing: frozenset[int],
     config: Path | None,
     control: Address | None,
     seed: int | None,
@@ -68,18 +71,21 @@ def serve(
     )
     from chaosproxy.observe import start_logging
 
-    start_logging(log_format, logging.INFO)
+    log = start_logging(log_format, logging.INFO)
+    unblock_stderr(log)
+    ready = ReadyLine(missing)
     try:
         loop_name = app.choose_loop(loop)
-        app.run_on(loop_name, app.serve(prepared, loop_name, _announce))
+        app.run_on(loop_name, app.serve(prepared, loop_name, lambda here: ready.print(_announcement(here)), log))
     except ChaosproxyError as error:
         if config is not None and file is not None and error.problems:
             raise UnsupportedFile(config, file.locate(error.problems)) from None
         raise CannotStart(str(error), error.code) from None
     except ModuleNotFoundError as error:
         raise CannotStart(str(error)) from None
+    finally:
+        ready.close()
 
 
-def _announce(here: Running) -> None:
-    # click.echo flushes, so that the reader of a pipe sees the line at once.
-    click.echo(f"ready control={here.control_url} proxies={len(here.supervisor.proxies())}")
+def _announcement(here: Running) -> str:
+    return f"ready control={here.control_url} proxies={len(here.supervisor.proxies())}"

@@ -4,10 +4,14 @@
     exchanges   the metrics of HTTP mode
     gc          pauses of the loop by garbage collection
     log         events and messages on stderr, one line each
+    writer      a thread that writes lines, so that logging never blocks
 """
 
 from chaosproxy.observe.collector import Collector, make_registry
 from chaosproxy.observe.gc import GcPauses
-from chaosproxy.observe.log import EventLog, start_logging
+from chaosproxy.observe.log import EventLog, LogHandler, start_logging
+from chaosproxy.observe.writer import LineStream, LineWriter
 
-__all__ = ["Collector", "EventLog", "GcPauses", "make_registry", "start_logging"]
+__all__ = [
+    "Collector", "EventLog", "GcPauses", "LineStream", "LineWriter", "LogHandler", "make_registry", "start_logging",
+]  # fmt: skip

@@ -31,6 +31,7 @@ from chaosproxy.faults.base import Direction
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.histogram import histogram
+from chaosproxy.observe.writer import LineWriter
 from chaosproxy.tallies import Side
 
 __all__ = ["Collector", "Source", "make_registry"]
@@ -50,10 +51,11 @@ class Source(Protocol):
 class Collector:
     """Makes metric families from the counts of every proxy, at each scrape."""
 
-    def __init__(self, source: Source, pauses: GcPauses, loop_name: str) -> None:
+    def __init__(self, source: Source, pauses: GcPauses, loop_name: str, log: LineWriter | None = None) -> None:
         self._source = source
         self._pauses = pauses
         self._loop_name = loop_name
+        self._log = log
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family, with a sample per proxy, direction or fault."""
@@ -69,6 +71,11 @@ class Collector:
         yield from _partitions(counts)
         yield from _tcp(proxies)
         yield from self._pause_metrics()
+        yield CounterMetricFamily(
+            "chaosproxy_log_lines_dropped",
+            "Lines of the log that were dropped, because its reader did not take them in time.",
+            value=0 if self._log is None else self._log.dropped,
+        )
 
     def describe(self) -> Iterable[Metric]:
         """Return no families: the registry calls this at registration, when there are no proxies yet."""
@@ -98,10 +105,12 @@ class Collector:
         )
 
 
-def make_registry(source: Source, pauses: GcPauses, loop_name: str) -> CollectorRegistry:
-    """Return a registry that holds only the metrics of chaosproxy."""
+def make_registry(
+    source: Source, pauses: GcPauses, loop_name: str, *, log: LineWriter | None = None
+) -> CollectorRegistry:
+    """Return a registry that holds only the metrics of chaosproxy; `log` writes the log of this process."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(source, pauses, loop_name))
+    registry.register(Collector(source, pauses, loop_name, log))
     return registry
 
 

@@ -3,6 +3,10 @@
 The number of lines per kind of event and second is limited, since a thousand connections may end at
 once. One more line then gives the number of suppressed events. Unprintable characters are escaped, so
 data from a peer cannot start a new line.
+
+Logging never blocks: a thread writes the lines (`observe.writer`). They are formatted where they are
+logged, since their values belong to that thread. This takes 10 µs per line, and a thread that formats
+would delay the loop more than that: it may keep the interpreter's lock for 5 ms.
 """
 
 from __future__ import annotations
@@ -10,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from functools import partial
+from typing import Literal
 
 from chaosproxy.events import Bus, ConnectionAttempt, ConnectionClosed, DialFailed, Event, MessageTouched, TlsFailed
+from chaosproxy.observe.writer import LineWriter
 
-__all__ = ["EventLog", "JsonFormatter", "LogFormat", "TextFormatter", "start_logging"]
+__all__ = ["EventLog", "JsonFormatter", "LogFormat", "LogHandler", "TextFormatter", "start_logging"]
 
 LogFormat = Literal["text", "json"]
 Value = str | int | float | bool | None
@@ -123,17 +128,54 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
-def start_logging(log_format: LogFormat, level: int = logging.INFO, stream: TextIO | None = None) -> logging.Handler:
-    """Write everything that chaosproxy logs to `stream`, by default stderr; return the new log handler."""
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    root = logging.getLogger("chaosproxy")
-    for old in list(root.handlers):
+class LogHandler(logging.Handler):
+    """Passes each record, as a line, to a LineWriter."""
+
+    def __init__(self, formatter: logging.Formatter, descriptor: int) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.writer = LineWriter(descriptor, partial(_line_about_dropped, formatter))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.writer.put(_encoded(self.format(record)))
+        except Exception:  # an argument that cannot be formatted must not stop the caller
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Write the last lines, as far as the reader takes them within a second."""
+        self.writer.close()
+        super().close()
+
+
+def start_logging(log_format: LogFormat, level: int = logging.INFO, descriptor: int = 2) -> LogHandler:
+    """Write everything that is logged in this process to a descriptor, by default stderr; return the handler.
+
+    `level` applies to chaosproxy. Other libraries, such as asyncio and aiohttp, log warnings and errors.
+    """
+    handler = LogHandler(JsonFormatter() if log_format == "json" else TextFormatter(), descriptor)
+    own, root = logging.getLogger("chaosproxy"), logging.getLogger()
+    for old in [one for one in (*own.handlers, *root.handlers) if isinstance(one, LogHandler)]:
+        own.removeHandler(old)
         root.removeHandler(old)
+        old.close()
+    own.addHandler(handler)
     root.addHandler(handler)
-    root.setLevel(level)
-    root.propagate = False
+    own.setLevel(level)
+    own.propagate = False
+    logging.captureWarnings(True)
     return handler
+
+
+def _line_about_dropped(formatter: logging.Formatter, lines: int) -> bytes:
+    message = f"dropped {lines} log lines, because the reader of the log did not take them in time"
+    record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, None, None)
+    record.fields = {"dropped": lines}
+    return _encoded(formatter.format(record))
+
+
+def _encoded(line: str) -> bytes:
+    return f"{line}\n".encode(errors="backslashreplace")
 
 
 def _fields_of(record: logging.LogRecord) -> Mapping[str, Value]:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from chaosproxy import __version__
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.events import ConnectionClosed, DialFailed, Event, TlsFailed
-from chaosproxy.observe import GcPauses, make_registry
+from chaosproxy.observe import GcPauses, LineWriter, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
 from tests.net.building import fault, proxy
@@ -207,6 +207,19 @@ def test_the_documentation_agrees_with_the_help_text_of_every_metric() -> None:
 def test_without_proxies_there_is_still_something_to_scrape() -> None:
     async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
         assert scrape().value("chaosproxy_gc_pause_seconds_count") == 0
+
+    with_supervisor(scenario)
+
+
+def test_dropped_lines_of_the_log_are_counted() -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        log = LineWriter(2, lambda lines: b"", max_bytes=0)
+        registry = make_registry(supervisor, GcPauses(), "asyncio", log=log)
+        for _ in range(3):
+            log.put(b"too long\n")
+        assert Scraped(registry).value("chaosproxy_log_lines_dropped_total") == 3
+        assert scrape().value("chaosproxy_log_lines_dropped_total") == 0
+        log.close()
 
     with_supervisor(scenario)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
+import os
+import sys
+import tempfile
+import warnings
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 
@@ -18,16 +22,36 @@ from chaosproxy.observe.log import LogFormat
 @pytest.fixture
 def chaosproxy_logger() -> Iterator[logging.Logger]:
     """The logger "chaosproxy", which is restored afterwards."""
-    root = logging.getLogger("chaosproxy")
-    before = (list(root.handlers), root.level, root.propagate)
-    yield root
-    root.handlers[:], root.level, root.propagate = before
-    root.setLevel(before[1])
+    own, root = logging.getLogger("chaosproxy"), logging.getLogger()
+    before = (list(own.handlers), own.level, own.propagate, list(root.handlers))
+    yield own
+    for handler in own.handlers:
+        if handler not in before[0]:
+            handler.close()
+    own.handlers[:], own.level, own.propagate, root.handlers[:] = before
+    own.setLevel(before[1])
+    logging.captureWarnings(False)
+
+
+class Log:
+    """A log that goes to a file."""
+
+    def __init__(self, log_format: LogFormat) -> None:
+        self._descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
+        self.handler = start_logging(log_format, descriptor=self._descriptor)
+
+    def lines(self) -> list[str]:
+        """Return every line that was logged until now."""
+        assert self.handler.writer.flush(30.0)
+        return os.pread(self._descriptor, 1 << 20, 0).decode().splitlines()
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
 
 
 def written(events: list[Event], log_format: LogFormat, per_kind: int = 20) -> list[str]:
-    stream = io.StringIO()
-    start_logging(log_format, stream=stream)
+    logged = Log(log_format)
 
     async def scenario() -> None:
         bus = Bus()
@@ -38,7 +62,7 @@ def written(events: list[Event], log_format: LogFormat, per_kind: int = 20) -> l
         bus.publish(events[0])
 
     asyncio.run(scenario())
-    return stream.getvalue().splitlines()
+    return logged.lines()
 
 
 def opened(connection: int) -> ConnectionOpened:
@@ -105,8 +129,7 @@ def test_an_event_that_stands_for_others_is_written_beyond_the_limit() -> None:
 
 @pytest.mark.usefixtures("chaosproxy_logger")
 def test_what_was_suppressed_is_said_when_its_window_ends_and_then_events_are_written_again() -> None:
-    stream = io.StringIO()
-    start_logging("text", stream=stream)
+    logged = Log("text")
 
     async def scenario() -> None:
         said = asyncio.Event()
@@ -123,7 +146,7 @@ def test_what_was_suppressed_is_said_when_its_window_ends_and_then_events_are_wr
         log.close()
 
     asyncio.run(scenario())
-    lines = [line.split(" ", 2)[2] for line in stream.getvalue().splitlines()]
+    lines = [line.split(" ", 2)[2] for line in logged.lines()]
     assert [line.split(" dial_s")[0] for line in lines] == [
         "connection_opened proxy=db connection=1",
         "suppressed 1 connection_opened events suppressed=1 kind=connection_opened",
@@ -132,14 +155,15 @@ def test_what_was_suppressed_is_said_when_its_window_ends_and_then_events_are_wr
 
 
 def test_a_traceback_follows_in_text_and_is_a_field_in_json(chaosproxy_logger: logging.Logger) -> None:
-    stream = io.StringIO()
-    for log_format in ("text", "json"):
-        start_logging(log_format, stream=stream)
+    lines: list[str] = []
+    for log_format in get_args(LogFormat):
+        logged = Log(log_format)
         try:
             raise ValueError("why")
         except ValueError:
             chaosproxy_logger.exception("it\nfailed")
-    first, *traceback, last = stream.getvalue().splitlines()
+        lines += logged.lines()
+    first, *traceback, last = lines
     assert first.endswith("ERROR it\\nfailed")
     assert traceback[-1] == "ValueError: why"
     entry = json.loads(last)
@@ -147,8 +171,45 @@ def test_a_traceback_follows_in_text_and_is_a_field_in_json(chaosproxy_logger: l
 
 
 def test_logging_twice_writes_once(chaosproxy_logger: logging.Logger) -> None:
-    stream = io.StringIO()
-    start_logging("text", stream=io.StringIO())
-    start_logging("text", stream=stream)
+    Log("text")
+    logged = Log("text")
     chaosproxy_logger.info("hello")
-    assert len(stream.getvalue().splitlines()) == 1
+    assert len(logged.lines()) == 1
+
+
+@pytest.mark.usefixtures("chaosproxy_logger")
+def test_other_libraries_and_warnings_are_logged_in_the_same_way() -> None:
+    logged = Log("json")
+    logging.getLogger("aiohttp.server").error("it failed")
+    logging.getLogger("asyncio").info("of no interest")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    first, second = map(json.loads, logged.lines())
+    assert (first["logger"], first["level"], first["message"]) == ("aiohttp.server", "ERROR", "it failed")
+    assert (second["logger"], second["level"]) == ("py.warnings", "WARNING")
+    assert "DeprecationWarning: old" in second["message"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+@pytest.mark.parametrize("log_format", get_args(LogFormat))
+def test_a_reader_that_does_not_read_delays_nothing_and_learns_the_number_of_dropped_lines(
+    chaosproxy_logger: logging.Logger, log_format: LogFormat
+) -> None:
+    reading, writing = os.pipe()
+    handler = start_logging(log_format, descriptor=writing)
+    for _ in range(30_000):
+        chaosproxy_logger.info("x" * 100)
+    assert (dropped := handler.writer.dropped) > 10_000
+    seen = b""
+    while b"dropped=" not in seen and b'"dropped": ' not in seen:
+        seen = seen[-1000:] + os.read(reading, 1 << 20)
+    last = seen.splitlines()[-1].decode()
+    message = f"dropped {dropped} log lines, because the reader of the log did not take them in time"
+    if log_format == "text":
+        assert last.endswith(f"Z WARNING {message} dropped={dropped}")
+    else:
+        assert {"message": message, "level": "WARNING", "dropped": dropped}.items() <= json.loads(last).items()
+    os.close(reading)
+    handler.close()
+    os.close(writing)
