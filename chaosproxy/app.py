@@ -26,7 +26,7 @@ from chaosproxy.control.v1 import INDEX, Api, v1_routes
 from chaosproxy.control.web import health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, Config
 from chaosproxy.net.sockets.binding import is_refused_half_close
-from chaosproxy.observe import EventLog, GcPauses, LogHandler, make_registry
+from chaosproxy.observe import EventLog, GcPauses, LogHandler, Watchdog, make_registry
 from chaosproxy.seed import Seed
 
 if TYPE_CHECKING:
@@ -76,12 +76,16 @@ async def running(
     events = EventLog(supervisor.bus)
     pauses = GcPauses()
     pauses.start()
+    watchdog = Watchdog(supervisor.bus.publish, pauses)
     try:
         await supervisor.apply(wanted, by)
-        registry = make_registry(supervisor, pauses, loop_name, log=None if log is None else log.writer)
+        lines = None if log is None else log.writer
+        registry = make_registry(supervisor, pauses, loop_name, watchdog=watchdog, log=lines)
         async with _control_api(config, supervisor, registry, loop_name) as control:
+            watchdog.start()
             yield Running(supervisor, control)
     finally:
+        watchdog.stop()
         await supervisor.close()
         pauses.stop()
         events.close()

@@ -35,6 +35,7 @@ __all__ = [
     "FaultChanged",
     "FaultExpired",
     "FaultRemoved",
+    "LoopStalled",
     "MessageTouched",
     "Met",
     "NotFramed",
@@ -341,6 +342,22 @@ class PartitionExpired(PartitionEvent):
     """A partition was removed because its ttl ended."""
 
     kind: ClassVar[str] = "partition_expired"
+
+
+@dataclass(slots=True, kw_only=True)
+class LoopStalled(Event):
+    """One turn of the loop lasted too long, so everything else had to wait; published when it was over."""
+
+    kind: ClassVar[str] = "loop_stalled"
+    seconds: float
+    """The time by which the loop was late."""
+    cpu_s: float
+    """CPU time that the loop's thread used meanwhile: much for a computation, little for a call that blocks."""
+    held_by: str | None
+    """`request METHOD PATH`, `proxy NAME` with `, fault NAME` if one acted, or a function; None if nothing held it:
+    the process itself did not run."""
+    where: str
+    """The function that ran then, with file and line; empty if it is not known."""
 
 
 class Bus:

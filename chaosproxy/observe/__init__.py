@@ -3,15 +3,19 @@
     collector   Prometheus metrics, in a registry of their own
     exchanges   the metrics of HTTP mode
     gc          pauses of the loop by garbage collection
+    holder      name the holder of the loop, from the frames of its thread
     log         events and messages on stderr, one line each
+    watchdog    the lag of the loop, and an event when something holds it
     writer      a thread that writes lines, so that logging never blocks
 """
 
 from chaosproxy.observe.collector import Collector, make_registry
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.log import EventLog, LogHandler, start_logging
+from chaosproxy.observe.watchdog import Watchdog
 from chaosproxy.observe.writer import LineStream, LineWriter
 
 __all__ = [
-    "Collector", "EventLog", "GcPauses", "LineStream", "LineWriter", "LogHandler", "make_registry", "start_logging",
+    "Collector", "EventLog", "GcPauses", "LineStream", "LineWriter", "LogHandler", "Watchdog", "make_registry",
+    "start_logging",
 ]  # fmt: skip

@@ -31,8 +31,9 @@ from chaosproxy.faults.base import Direction
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.histogram import histogram
+from chaosproxy.observe.watchdog import LAG_BOUNDS, Watchdog
 from chaosproxy.observe.writer import LineWriter
-from chaosproxy.tallies import Side
+from chaosproxy.tallies import Histogram, Side
 
 __all__ = ["Collector", "Source", "make_registry"]
 
@@ -51,10 +52,13 @@ class Source(Protocol):
 class Collector:
     """Makes metric families from the counts of every proxy, at each scrape."""
 
-    def __init__(self, source: Source, pauses: GcPauses, loop_name: str, log: LineWriter | None = None) -> None:
+    def __init__(
+        self, source: Source, pauses: GcPauses, loop_name: str, watchdog: Watchdog | None, log: LineWriter | None
+    ) -> None:
         self._source = source
         self._pauses = pauses
         self._loop_name = loop_name
+        self._watchdog = watchdog
         self._log = log
 
     def collect(self) -> Iterator[Metric]:
@@ -71,6 +75,7 @@ class Collector:
         yield from _partitions(counts)
         yield from _tcp(proxies)
         yield from self._pause_metrics()
+        yield from self._lag_metrics()
         yield CounterMetricFamily(
             "chaosproxy_log_lines_dropped",
             "Lines of the log that were dropped, because its reader did not take them in time.",
@@ -104,13 +109,36 @@ class Collector:
             "chaosproxy_gc_pause_seconds_last", "Latest pause by garbage collection.", value=self._pauses.last
         )
 
+    def _lag_metrics(self) -> Iterator[Metric]:
+        watchdog = self._watchdog
+        lag = Histogram(LAG_BOUNDS) if watchdog is None else watchdog.histogram
+        yield histogram(
+            "chaosproxy_loop_lag_seconds",
+            "Time by which the event loop was late, measured 20 times a second.",
+            (),
+            [((), lag)],
+        )
+        yield GaugeMetricFamily(
+            "chaosproxy_loop_lag_seconds_max",
+            "Longest time by which the event loop was late.",
+            value=0.0 if watchdog is None else watchdog.max,
+        )
+
 
 def make_registry(
-    source: Source, pauses: GcPauses, loop_name: str, *, log: LineWriter | None = None
+    source: Source,
+    pauses: GcPauses,
+    loop_name: str,
+    *,
+    watchdog: Watchdog | None = None,
+    log: LineWriter | None = None,
 ) -> CollectorRegistry:
-    """Return a registry that holds only the metrics of chaosproxy; `log` writes the log of this process."""
+    """Return a registry that holds only the metrics of chaosproxy.
+
+    `watchdog` measures the lag of the loop, `log` writes the log of this process; None if there is none.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(source, pauses, loop_name, log))
+    registry.register(Collector(source, pauses, loop_name, watchdog, log))
     return registry
 
 

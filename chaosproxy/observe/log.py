@@ -20,7 +20,16 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal
 
-from chaosproxy.events import Bus, ConnectionAttempt, ConnectionClosed, DialFailed, Event, MessageTouched, TlsFailed
+from chaosproxy.events import (
+    Bus,
+    ConnectionAttempt,
+    ConnectionClosed,
+    DialFailed,
+    Event,
+    LoopStalled,
+    MessageTouched,
+    TlsFailed,
+)
 from chaosproxy.observe.writer import LineWriter
 
 __all__ = ["EventLog", "JsonFormatter", "LogFormat", "LogHandler", "TextFormatter", "start_logging"]
@@ -93,7 +102,7 @@ class _Quota:
 
 def _write(event: Event) -> None:
     level = logging.INFO
-    if isinstance(event, DialFailed | TlsFailed):
+    if isinstance(event, DialFailed | TlsFailed | LoopStalled):
         level = logging.WARNING
     elif isinstance(event, ConnectionClosed) and event.cause == "bug":
         level = logging.ERROR

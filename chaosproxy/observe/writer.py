@@ -85,10 +85,10 @@ class LineWriter:
         with self._changed:
             if self._closed or len(self._queue) >= self._max_lines or self._bytes + len(line) > self._max_bytes:
                 self._drop(1)
-                return
-            self._queue.append(line)
-            self._bytes += len(line)
-            self._failing = False
+            else:
+                self._queue.append(line)
+                self._bytes += len(line)
+                self._failing = False
             self._changed.notify_all()
 
     def flush(self, within: float) -> bool:
