@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  # the loop would import it at its first name lookup
 import gc
 import importlib.util
 import logging

@@ -31,6 +31,7 @@ RANKS: dict[str, float] = {
     "chaosproxy.control.preflight": 6, "chaosproxy.control.faults": 6,
     "chaosproxy.control.status": 6, "chaosproxy.control.counts": 6, "chaosproxy.control.origin": 6,
     "chaosproxy.control.wall": 6, "chaosproxy.control.listeners": 6,
+    "chaosproxy.control.off_loop": 6,
     "chaosproxy.observe": 6,
     "chaosproxy.control.v1": 7, "chaosproxy.demo": 7,
     "chaosproxy.app": 8,

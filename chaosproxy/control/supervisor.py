@@ -26,6 +26,7 @@ from functools import partial
 from chaosproxy.control.counts import Counts, counts_of
 from chaosproxy.control.faults import Faults
 from chaosproxy.control.listeners import bound_for
+from chaosproxy.control.off_loop import preflight_off_loop, preflight_proxy_off_loop
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
 from chaosproxy.control.plan import Changes, Desired, Owned, Plan, changes_of, plan
@@ -152,7 +153,8 @@ class Supervisor:
         """
         config, made = (wanted.config, wanted.tls) if isinstance(wanted, Prepared) else (wanted, {})
         async with self._changing:
-            steps, prepared = self._preflight(config, by, made)
+            steps, after, present = self._plan(config, by, made)
+            prepared = granted(await preflight_off_loop(after, self.seed, self.kernel, present))
             listeners: dict[str, Listener | None] = {}
             started: list[Proxy] = []
             with contextlib.ExitStack() as undo:
@@ -164,7 +166,8 @@ class Supervisor:
                     started.append(self._make(one, undo))
                     listeners[one.spec.name] = await bound_for(one.spec, started[-1], undo, "proxies", one.spec.name)
                 # Again, since faults and partitions may have been added meanwhile.
-                steps, prepared = self._preflight(config, by, prepared.tls)
+                steps, after, present = self._plan(config, by, prepared.tls)
+                prepared = granted(preflight(after, self.seed, self.kernel, present))
                 undo.pop_all()
             self.partitions.retire(steps.partitions, by)
             for name in steps.proxies.remove:
@@ -190,7 +193,7 @@ class Supervisor:
         async with self._changing:
             if spec.name in self._proxies:
                 raise Conflict.name_taken(f"the proxy {spec.name!r}")
-            prepared = self._preflight_proxy(spec, None)
+            prepared = await self._prepare_proxy(spec, None)
             with contextlib.ExitStack() as undo:
                 proxy = self._make(prepared, undo)
                 listener = await bound_for(spec, proxy, undo)
@@ -224,7 +227,7 @@ class Supervisor:
             spec = merge(proxy)
             faults = changes_of(self._owned_faults(proxy), {one.name: one for one in spec.faults}, None)
             faults = replace(faults, remove=tuple(one for one in faults.remove if one in known))
-            prepared = self._preflight_proxy(spec, proxy.tls)
+            prepared = await self._prepare_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
                 listener = await bound_for(spec, proxy, undo) if self._must_move(spec) else None
                 # Again, since partitions and faults may have been added or removed meanwhile.
@@ -244,14 +247,13 @@ class Supervisor:
             self.proxy(name)
             self._remove(name, by)
 
-    def _preflight(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> tuple[Plan, Prepared]:
-        """Plan the steps of `apply`, and prepare the whole desired state after them."""
+    def _plan(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> tuple[Plan, Config, Present]:
+        """Plan the steps of `apply`; return also the desired state after them, and the objects that stay."""
         now = self._desired()
         steps = plan(now, config, by)
         running = {name: proxy.tls for name, proxy in self._proxies.items() if proxy.tls is not None}
         present = Present({**running, **made}, self.partitions.cuts(steps.partitions))
-        after = replace(config, proxies=steps.outcome(now).specs())
-        return steps, granted(preflight(after, self.seed, self.kernel, present))
+        return steps, replace(config, proxies=steps.outcome(now).specs()), present
 
     def _desired(self) -> Desired:
         return Desired(
@@ -265,6 +267,9 @@ class Supervisor:
 
     def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
         return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts()))
+
+    async def _prepare_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
+        return granted(await preflight_proxy_off_loop(spec, self.kernel, tls, self.partitions.cuts()))
 
     def _make(self, prepared: PreparedProxy, undo: contextlib.ExitStack) -> Proxy:
         proxy = Proxy(

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from functools import partial
 
 from chaosproxy.endings import Cause, Ending
+from chaosproxy.errors import InvalidInput
 from chaosproxy.events import ClientHello, Event, TlsFailed
 from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
@@ -38,7 +39,6 @@ from chaosproxy.net.tls.client_hello import Hello, read_hello
 from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.net.tls.handshake import Failed, Secured, accept_tls, dial_tls, peek_hello, reset_peek
 from chaosproxy.net.tls.peek import Peek, PeerLeft
-from chaosproxy.net.tls.transport import TlsTransport
 from chaosproxy.tallies import ProxyTally, Side
 
 __all__ = ["HELLO_WITHIN", "Front"]
@@ -153,6 +153,11 @@ class Front:
             if self._faults.read_hellos:
                 await self._read_hello(connection, peek, within)
             fault, remaining = await self._acting_fault(connection, peek, within)
+            if self.tls is not None and self.tls.terminates:
+                tls = self.tls  # the proxy may have been changed while the client was stalled
+            context = await tls.server(_handshake_of(fault), clock())
+            if peek.lost:
+                peek.raise_if_left()
         except PeerLeft as error:
             self._note_left(connection, peek, error)
             return
@@ -162,10 +167,7 @@ class Front:
             reset_peek(peek)
             connection.note_ending(Ending("injected", "reset", fault.spec.name, during="handshake"))
             return
-        if self.tls is not None and self.tls.terminates:
-            tls = self.tls  # the proxy may have been changed while the client was stalled
-        assert peek.transport is not None  # or else `_acting_fault` has raised PeerLeft
-        context = tls.server(_handshake_of(fault), clock())
+        assert peek.transport is not None  # or else PeerLeft was raised
         match await accept_tls(peek, peek.transport, context, within, remaining, clock):
             case Failed(reason, transport, how_left):
                 if how_left is not None:
@@ -319,9 +321,11 @@ class Front:
             await reach(make_protocol)
             return
 
-        def secure(raw: asyncio.Transport) -> TlsTransport:
-            return tls.secure_server(raw, alpn, clock())
-
+        try:
+            context = await tls.client(alpn, clock())
+        except InvalidInput as error:
+            raise DialError(spec.upstream, str(error)) from None
+        secure = partial(tls.secure_server, context=context)
         match await dial_tls(reach, secure, spec.connect_timeout, clock):
             case None:
                 raise DialError(spec.upstream, "it closed the connection at once", "server", "fin")

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from chaosproxy.control.off_loop import read_files_for
 from chaosproxy.control.selection import SELECTORS, add_on, read_selection, select
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import fault_from, new_fault
@@ -36,6 +37,8 @@ async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     proxy = api.supervisor.proxy(request.match_info["proxy"])
     fault = new_fault(body, {fault.name for fault in proxy.spec.faults}, proxy.spec.protocol)
+    await read_files_for(fault, [proxy])
+    proxy = api.supervisor.proxy(proxy.spec.name)  # again, since it may have been removed meanwhile
     api.supervisor.add_fault(proxy.spec.name, fault, BY)
     return _created(api, proxy, fault)
 
@@ -54,6 +57,8 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
         raise
     fault = new_fault(wanted, {fault.name for proxy in proxies for fault in proxy.spec.faults}, "http")
     _check_protocols(wanted, fault.name, proxies)
+    await read_files_for(fault, proxies)
+    proxies = _selected(body, api.supervisor.proxies())  # again, since one may have been removed meanwhile
     add_on(api.supervisor, proxies, fault, BY)
     placed = [(proxy.spec.name, api.supervisor.fault_status(proxy, fault)) for proxy in proxies]
     return web.json_response(faults_view(fault.name, placed, api.wall), status=201)
@@ -98,6 +103,8 @@ async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     proxy = api.supervisor.proxy(request.match_info["proxy"])
     fault = fault_from(body, request.match_info["fault"], proxy.spec.protocol)
+    await read_files_for(fault, [proxy])
+    proxy = api.supervisor.proxy(proxy.spec.name)  # again, since it may have been removed meanwhile
     replaces = proxy.spec.fault(fault.name) is not None
     api.supervisor.put_fault(proxy.spec.name, fault, BY)
     return web.json_response(_view(api, proxy, fault)) if replaces else _created(api, proxy, fault)

@@ -118,7 +118,9 @@ def _remove_dead_socket(path: str) -> None:
             return
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    full = contextlib.suppress(BlockingIOError)  # the backlog is full, so its owner lives
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, full:
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:

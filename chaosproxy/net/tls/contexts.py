@@ -7,14 +7,16 @@ new connection.
 
 - Files are read when a proxy is created or changed, before anything is applied: an unusable file
   fails the change.
-- After that, `ReloadedOnChange.get` compares the modification times of the files, at most once per
-  CHECK_EVERY. Renewed files apply to new connections. If they are unusable, this is logged once
+- After that, `ReloadedOnChange.refresh` has a thread compare the modification times of the files, at
+  most once per CHECK_EVERY. Renewed files apply to new connections, which wait for the thread, but not
+  longer than PATIENCE: a file system may not respond. If the files are unusable, this is logged once
   and the last valid context stays in use: a renewal never takes a proxy down.
 - A context does not change after it was returned; open connections keep theirs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -28,11 +30,14 @@ from typing import Generic, TypeVar
 
 from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem
 from chaosproxy.model.tls import ListenTls, UpstreamTls
+from chaosproxy.tasks import in_thread
 
-__all__ = ["CHECK_EVERY", "ReloadedOnChange", "client_context", "server_context"]
+__all__ = ["CHECK_EVERY", "PATIENCE", "ReloadedOnChange", "client_context", "server_context"]
 
 CHECK_EVERY = 1.0
 """Seconds between two checks of the files' modification times."""
+PATIENCE = 0.5
+"""Seconds that a new connection waits for such a check."""
 _LARGEST = 4 * 2**20
 """Bytes of a PEM file; a bundle of all public CAs has about 200 KiB."""
 
@@ -103,7 +108,7 @@ class ReloadedOnChange(Generic[T]):
     def __init__(self, make: Callable[[], T], files: Iterable[str | None], what: str) -> None:
         """`make` reads `files` and returns the value; `what` names the value in the log.
 
-        The first `get` checks the files, which may have changed since then.
+        The first `refresh` checks the files, which may have changed since then.
 
         :raises InvalidInput: from `make`.
         """
@@ -112,20 +117,33 @@ class ReloadedOnChange(Generic[T]):
         self._what = what
         self._versions = self._read_versions()
         self._checked_at = -math.inf
-        self._value = make()
+        self._checking: asyncio.Future[None] | None = None
+        """The check that has been started last."""
+        self._hangs = False
+        """True if that check takes longer than PATIENCE."""
+        self.value = make()
+        """The value made from the last valid files."""
 
-    def get(self, now: float) -> T:
-        """Return the value made from the last valid files."""
-        if now - self._checked_at >= CHECK_EVERY:
-            self._checked_at = now
-            if (versions := self._read_versions()) != self._versions:
-                self._versions = versions
-                self._reload()
-        return self._value
+    async def refresh(self, now: float) -> None:
+        """Make the value again if a file has changed; this waits for a file system, but no longer than PATIENCE."""
+        checking = self._checking
+        if checking is None or checking.done():
+            if now - self._checked_at < CHECK_EVERY:
+                return
+            self._checked_at, self._hangs = now, False
+            checking = self._checking = in_thread(self._check)
+        if not self._hangs:
+            _, late = await asyncio.wait((checking,), timeout=PATIENCE)
+            self._hangs = bool(late)
+
+    def _check(self) -> None:
+        if (versions := self._read_versions()) != self._versions:
+            self._versions = versions
+            self._reload()
 
     def _reload(self) -> None:
         try:
-            self._value = self._make()
+            self.value = self._make()
         except (ChaosproxyError, OSError, ValueError) as error:  # the last two: a file changed while it was read
             reason = str(error)  # a log record that is kept must not keep the frames of the traceback
             logger.warning("%s: renewed files are unusable; the last valid ones stay in use: %s", self._what, reason)

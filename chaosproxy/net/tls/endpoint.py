@@ -11,12 +11,14 @@ import ssl
 from copy import copy
 from functools import partial
 
-from chaosproxy.errors import InvalidInput, Problem
+from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem
 from chaosproxy.faults.base import Handshake
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.tls import ListenTls
 from chaosproxy.net.tls.contexts import ReloadedOnChange, client_context, server_context
 from chaosproxy.net.tls.faulty import faulty_context
 from chaosproxy.net.tls.transport import TlsTransport
+from chaosproxy.tasks import in_thread
 
 __all__ = ["ProxyTls"]
 
@@ -39,6 +41,8 @@ class ProxyTls:
         named = None if spec.upstream_tls is None else spec.upstream_tls.server_name
         self._server_name = named or (None if spec.upstream.is_unix else spec.upstream.host)
         self._faulty: dict[Handshake, ReloadedOnChange[ssl.SSLContext]] = {}
+        self._read: dict[Handshake, ReloadedOnChange[ssl.SSLContext] | ChaosproxyError] = {}
+        """Contexts that `read_for` has made, or the errors, until `with_handshake` uses them."""
         self._clients: dict[str | None, ReloadedOnChange[ssl.SSLContext]] = {}
         problems: list[Problem] = []
         try:
@@ -78,11 +82,26 @@ class ProxyTls:
         tls = self._listen
         if tls is None or how in self._faulty or how in ("stall", "reset"):
             return self
-        what = f"listen_tls of proxy {self._name} under tls_handshake, how: {how}"
-        faulty = ReloadedOnChange(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what)
+        faulty = self._read.pop(how, None) or self._make_faulty(tls, how)
+        if isinstance(faulty, ChaosproxyError):
+            raise faulty
         extended = copy(self)
         extended._faulty = {**self._faulty, how: faulty}
         return extended
+
+    def read_for(self, how: Handshake) -> None:
+        """Read the files for `with_handshake`, which then does not block; call this in a thread."""
+        tls = self._listen
+        if tls is None or how in self._faulty or how in ("stall", "reset"):
+            return
+        try:
+            self._read[how] = self._make_faulty(tls, how)
+        except ChaosproxyError as error:
+            self._read[how] = error.with_traceback(None)
+
+    def _make_faulty(self, tls: ListenTls, how: Handshake) -> ReloadedOnChange[ssl.SSLContext]:
+        what = f"listen_tls of proxy {self._name} under tls_handshake, how: {how}"
+        return ReloadedOnChange(partial(faulty_context, tls, how), (tls.cert, tls.key, tls.client_ca), what)
 
     @property
     def terminates(self) -> bool:
@@ -94,21 +113,26 @@ class ProxyTls:
         """True if the proxy uses TLS with the server."""
         return self._upstream is not None
 
-    def server(self, how: Handshake | None, now: float) -> ssl.SSLContext:
-        """Return the context for a handshake with a client; `how` is the fault that makes it fail, if one does."""
-        if how is not None and how in self._faulty:
-            return self._faulty[how].get(now)
-        assert self._server is not None
-        return self._server.get(now)
+    async def server(self, how: Handshake | None, now: float) -> ssl.SSLContext:
+        """Return the context for a handshake with a client; `how` is the fault that makes it fail, if one does.
 
-    def client(self, alpn: str | None, now: float) -> ssl.SSLContext | None:
-        """Return the context for a handshake with the server, which is offered the protocol the client has chosen."""
-        tls = self._upstream
-        if tls is None:
-            return None
+        This seldom waits, and briefly, for a check whether the files have changed.
+        """
+        context = self._server if how is None else self._faulty.get(how, self._server)
+        assert context is not None
+        await context.refresh(now)
+        return context.value
+
+    async def client(self, alpn: str | None, now: float) -> ssl.SSLContext:
+        """Return the context for a handshake with the server, which is offered the protocol the client has chosen.
+
+        This waits as `server` does, and for the files of a context that offers another protocol.
+        """
         if alpn not in self._clients:
-            self._make_client(alpn)
-        return self._clients[alpn].get(now)
+            await in_thread(partial(self._make_client, alpn))
+        context = self._clients[alpn]
+        await context.refresh(now)
+        return context.value
 
     def _make_client(self, alpn: str | None) -> None:
         tls = self._upstream
@@ -117,10 +141,8 @@ class ProxyTls:
             what = f"upstream_tls of proxy {self._name}"
             self._clients[alpn] = ReloadedOnChange(make, (tls.ca, tls.cert, tls.key), what)
 
-    def secure_server(self, raw: asyncio.Transport, alpn: str | None, now: float) -> TlsTransport:
+    def secure_server(self, raw: asyncio.Transport, context: ssl.SSLContext) -> TlsTransport:
         """Return TLS over the socket to the server, before its handshake."""
-        context = self.client(alpn, now)
-        assert context is not None
         return TlsTransport(raw, context, server_side=False, server_name=self._server_name)
 
     def _make_server(self) -> ReloadedOnChange[ssl.SSLContext] | None:
