@@ -155,13 +155,12 @@ def test_a_name_that_does_not_resolve_resets_the_client(loop_name: str) -> None:
     run(loop_name, scenario)
 
 
-def test_a_name_with_several_addresses_is_tried_in_turn(loop_name: str) -> None:
+def test_a_name_with_several_addresses_is_tried_in_turn(loop_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(stage: Stage) -> None:
         listener = stage.listener()  # on IPv4 only; ::1 refuses the same port
         port = listener.getsockname()[1]
-        loop = asyncio.get_running_loop()
 
-        async def both_families(*_: object, **__: object) -> list[object]:
+        def both_families(*_: object, **__: object) -> list[object]:
             stream = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
             return [
                 (socket.AF_INET6, *stream, ("::1", port, 0, 0)),
@@ -169,8 +168,7 @@ def test_a_name_with_several_addresses_is_tried_in_turn(loop_name: str) -> None:
             ]
 
         proxy = await stage.proxy_to(f"localhost:{port}")
-        if loop_name == "asyncio":  # uvloop's loop allows no new attributes, so its own resolver is used
-            loop.getaddrinfo = both_families  # type: ignore[method-assign, assignment]
+        monkeypatch.setattr(socket, "getaddrinfo", both_families)
         client = await stage.connect(proxy)
         server = await stage.accept(listener)
         await send(client, b"hello")

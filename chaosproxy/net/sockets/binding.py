@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -12,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address, join_address
+from chaosproxy.net.sockets.names import look_up
 
 __all__ = [
     "BACKLOG", "SocketFile", "bind_again", "bind_all", "bound_address", "hold_port", "is_refused_half_close",
@@ -40,9 +40,7 @@ async def bind_all(address: Address) -> list[socket.socket]:
     if address.is_unix:
         return [_bind_unix(address.host)]
     try:
-        infos = await asyncio.get_running_loop().getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        infos = await look_up(address.host, address.port, socket.AI_PASSIVE)
     except OSError as error:
         message = f"cannot listen on {address}: {address.host} does not resolve ({error.strerror})"
         raise CannotListen(message, "unknown-host") from error

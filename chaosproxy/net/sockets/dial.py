@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
-import ipaddress
 import os
 import socket
 from collections.abc import Callable
@@ -14,6 +12,7 @@ import aiohappyeyeballs
 
 from chaosproxy.endings import Cause, Ending, How
 from chaosproxy.model.address import Address
+from chaosproxy.net.sockets.names import is_literal, look_up
 from chaosproxy.net.timer.deadline import Deadline
 from chaosproxy.net.timer.scheduler import Scheduler
 
@@ -67,10 +66,10 @@ async def _connect(address: Address, make_protocol: Callable[[], asyncio.Protoco
     if address.port is None:  # a unix socket
         await loop.create_unix_connection(make_protocol, address.host)
         return
-    if _is_literal(address.host):
+    if is_literal(address.host):
         await loop.create_connection(make_protocol, address.host, address.port)
         return
-    infos = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    infos = await look_up(address.host, address.port)
     sock = await aiohappyeyeballs.start_connection(
         infos, happy_eyeballs_delay=_ATTEMPT_DELAY, interleave=1, loop=loop
     )
@@ -86,12 +85,3 @@ def _reason(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or not error.errno:
         return error.strerror or str(error)
     return os.strerror(error.errno)
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
