@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal, TypeAlias
 
 __all__ = [
-    "BadValue", "CannotListen", "ChaosproxyError", "Code", "Conflict", "InvalidInput", "NotFound", "Path", "Problem",
-    "Unsupported", "shown",
+    "BadValue", "CannotListen", "ChaosproxyError", "Code", "Conflict", "InvalidInput", "MOST_PROBLEMS", "NotFound",
+    "Path", "Problem", "Unsupported", "first_of", "listed", "more_problems", "shown",
 ]  # fmt: skip
 
 Code: TypeAlias = Literal[
@@ -99,6 +100,10 @@ Code: TypeAlias = Literal[
 Path = tuple[str | int, ...]
 """The place of a value in its document: keys and list indices from the root."""
 
+MOST_PROBLEMS = 20
+"""The most problems that a response lists; one more says how many there are beyond."""
+_LISTED = 20
+"""The most known names that a message lists."""
 _ECHO = 60
 """Characters of a given value that a message repeats at most."""
 
@@ -152,6 +157,26 @@ class Problem:
         return f"{self.field}: {self.message}" if self.path else self.message
 
 
+def more_problems(count: int, last: Problem) -> Problem:
+    """Return the problem that stands for `count` more, after the `last` one that is listed."""
+    message = f"{count} more problem{'s are' if count > 1 else ' is'} not shown; correct these first"
+    return Problem(last.path, "more-problems", message, last.at_key)
+
+
+def first_of(problems: Sequence[Problem]) -> list[Problem]:
+    """Return the first problems, and one that says how many more there are."""
+    shown_ones, more = list(problems[:MOST_PROBLEMS]), len(problems) - MOST_PROBLEMS
+    if more == 1 and problems[-1].code == "more-problems":
+        return list(problems)
+    return [*shown_ones, more_problems(more, shown_ones[-1])] if more > 0 else shown_ones
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words with commas, the first 20 of them if there are more, each shortened."""
+    some = [one if len(one) <= 200 else f"{one[:200]}…" for one in islice(words, _LISTED + 1)]
+    return ", ".join(some if len(some) <= _LISTED else [*some[:_LISTED], "…"])
+
+
 class BadValue(ValueError):
     """A single value is wrong; the message says what is wrong and what would be right."""
 
@@ -183,7 +208,7 @@ class InvalidInput(ChaosproxyError):
     code: Code = "invalid-input"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(str(problem) for problem in problems), problems=problems)
+        super().__init__("; ".join(str(problem) for problem in first_of(problems)), problems=problems)
 
 
 class NotFound(ChaosproxyError):

@@ -13,6 +13,9 @@ from chaosproxy.model import Config, read_config
 
 __all__ = ["ConfigError", "ConfigFile", "LocatedProblem", "load", "read"]
 
+_MOST_PROBLEMS = 1000
+"""The most problems of a file that are shown; its author has an editor to go through them."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocatedProblem(Problem):
@@ -70,7 +73,7 @@ def read(text: bytes, name: str, environment: Mapping[str, str]) -> ConfigFile:
     except BadYaml as bad:
         raise ConfigError(_in_order(_located(error, name) for error in bad.errors)) from None
     _keep_token_text(tree)
-    problems = Problems()
+    problems = Problems(_MOST_PROBLEMS)
     config = read_config(tree.root.data, problems)
     found = [_located(error, name) for error in tree.errors]
     found += [_locate(problem, tree, name) for problem in problems if not tree.is_broken(problem.path)]

@@ -8,7 +8,8 @@ from chaosproxy.declare import struct_schema
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Config, PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
-from chaosproxy.model.settings import VERSION
+from chaosproxy.model.proxy import MOST_FAULTS
+from chaosproxy.model.settings import MOST_PARTITIONS, MOST_PROXIES, VERSION
 from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["config_schema"]
@@ -25,12 +26,19 @@ def config_schema() -> Json:
     proxy["properties"]["faults"] = {
         "description": "faults by name, applied in this order",
         **_by_name({"$ref": "#/$defs/fault"}),
+        "maxProperties": MOST_FAULTS,
     }
     properties = {
         "version": {"const": VERSION, "description": "version of the file format"},
         **_with_references(config["properties"]),
-        "proxies": {"description": "proxies by name", **_by_name({"$ref": "#/$defs/proxy"})},
-        "partitions": {"description": "partitions by id", **_by_name({"$ref": "#/$defs/partition"})},
+        "proxies": {
+            "description": "proxies by name", **_by_name({"$ref": "#/$defs/proxy"}), "maxProperties": MOST_PROXIES,
+        },
+        "partitions": {
+            "description": "partitions by id",
+            **_by_name({"$ref": "#/$defs/partition"}),
+            "maxProperties": MOST_PARTITIONS,
+        },
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

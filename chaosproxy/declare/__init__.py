@@ -10,6 +10,7 @@ declaration come the reader used by YAML, REST and the command line, the JSON Sc
 """
 
 from chaosproxy.declare.kinds import (
+    MOST_ITEMS,
     Choice,
     Duration,
     Flag,
@@ -25,6 +26,7 @@ from chaosproxy.declare.kinds import (
     TextOrJson,
     Whole,
     nearest,
+    too_many,
 )
 from chaosproxy.declare.params import Param, param, params_of
 from chaosproxy.declare.reading import Problems, read_struct, struct_schema, write_struct, write_value
@@ -35,6 +37,7 @@ __all__ = [
     "Flag",
     "Kind",
     "ListOf",
+    "MOST_ITEMS",
     "MapOf",
     "Number",
     "Param",
@@ -51,6 +54,7 @@ __all__ = [
     "params_of",
     "read_struct",
     "struct_schema",
+    "too_many",
     "write_struct",
     "write_value",
 ]

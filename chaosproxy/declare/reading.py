@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct, nearest
+from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct, nearest, too_many
 from chaosproxy.declare.params import Param, params_of
-from chaosproxy.errors import BadValue, Code, InvalidInput, Path, Problem, shown
+from chaosproxy.errors import MOST_PROBLEMS, BadValue, Code, InvalidInput, Path, Problem, more_problems, shown
 
 __all__ = ["Problems", "read_struct", "struct_schema", "write_struct", "write_value"]
 
@@ -18,12 +18,13 @@ _WRONG = object()
 class Problems:
     """Collect all problems of an input, so that the user sees every one and not only the first.
 
-    After `LIMIT` problems the rest are only counted: hostile input can be wrong in any number of places.
+    After `limit` problems the rest are only counted: hostile input can be wrong in any number of places.
     """
 
-    LIMIT = 1000
+    LIMIT = MOST_PROBLEMS
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
         self._found: list[Problem] = []
         self._more = 0
 
@@ -33,13 +34,11 @@ class Problems:
     def __iter__(self) -> Iterator[Problem]:
         yield from self._found
         if self._more:
-            last = self._found[-1]
-            message = f"{self._more} more problems are not shown; correct these first"
-            yield Problem(last.path, "more-problems", message, last.at_key)
+            yield more_problems(self._more, self._found[-1])
 
     @property
     def full(self) -> bool:
-        return len(self._found) >= self.LIMIT
+        return len(self._found) >= self._limit
 
     def add(self, path: Path, code: Code, message: str, *, at_key: bool = False) -> None:
         """Note a problem; `at_key` if the last key of the path is wrong, not the value under it."""
@@ -47,6 +46,11 @@ class Problems:
             self._more += 1
         else:
             self._found.append(Problem(path, code, message, at_key))
+
+    def extend(self, problems: Iterable[Problem], under: Path = ()) -> None:
+        """Note several problems, with the path of the document that encloses theirs."""
+        for one in problems:
+            self.add((*under, *one.path), one.code, one.message, at_key=one.at_key)
 
     def raise_if_any(self) -> None:
         """
@@ -123,14 +127,20 @@ def _read(kind: Kind, value: object, problems: Problems, path: Path) -> object:
     try:
         return kind.read(value)
     except BadValue as bad:
-        problems.add(path, bad.code, str(bad))
-        return _WRONG
+        return _note(bad, problems, path)
+
+
+def _note(bad: BadValue, problems: Problems, path: Path) -> object:
+    problems.add(path, bad.code, str(bad))
+    return _WRONG
 
 
 def _read_list(kind: ListOf, value: object, problems: Problems, path: Path) -> object:
     if not isinstance(value, list | tuple):
         problems.add(path, "wrong-type", f"{shown(value)} is not a list; use brackets, such as [first, second]")
         return _WRONG
+    if len(value) > kind.most:
+        return _note(too_many(len(value), kind.most), problems, path)
     return tuple(_read(kind.item, one, problems, (*path, index)) for index, one in enumerate(value))
 
 
@@ -138,6 +148,8 @@ def _read_map(kind: MapOf, value: object, problems: Problems, path: Path) -> obj
     if not isinstance(value, Mapping):
         problems.add(path, "wrong-type", f"{shown(value)} is not a mapping; use one, such as {{name: value}}")
         return _WRONG
+    if len(value) > kind.most:
+        return _note(too_many(len(value), kind.most), problems, path)
     read = {}
     for key, one in value.items():
         if not isinstance(key, str):
@@ -181,7 +193,7 @@ def _schema(kind: Kind) -> dict[str, Any]:
     if isinstance(kind, Struct):
         return struct_schema(kind.of)
     if isinstance(kind, ListOf):
-        return {"type": "array", "items": _schema(kind.item)}
+        return {"type": "array", "items": _schema(kind.item), "maxItems": kind.most}
     if isinstance(kind, MapOf):
-        return {"type": "object", "additionalProperties": _schema(kind.item)}
+        return {"type": "object", "additionalProperties": _schema(kind.item), "maxProperties": kind.most}
     return kind.schema()

@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import re2
 
-from chaosproxy.declare import Kind, Text
+from chaosproxy.declare import MOST_ITEMS, Kind, Text, too_many
 from chaosproxy.errors import BadValue, shown
 
 __all__ = [
@@ -353,8 +353,11 @@ class OneOrMore(Kind):
     """One value of a kind or a list of them; read as a tuple, written as a list."""
 
     item: Kind
+    most: int = MOST_ITEMS
 
     def read(self, value: object) -> tuple[object, ...]:
+        if isinstance(value, list | tuple) and len(value) > self.most:
+            raise too_many(len(value), self.most)
         found: list[object] = []
         wrong: list[BadValue] = []
         for one in value if isinstance(value, list | tuple) else (value,):
@@ -375,7 +378,7 @@ class OneOrMore(Kind):
 
     def schema(self) -> dict[str, Any]:
         item = self.item.schema()
-        return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+        return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1, "maxItems": self.most}]}
 
     def __str__(self) -> str:
-        return f"{self.item}, or list"
+        return f"{self.item}, or list of at most {self.most}"

@@ -16,6 +16,7 @@ flows `upstream` on the proxies from a to b, and `downstream` on the proxies fro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from chaosproxy.declare import (
     nearest,
     param,
     read_struct,
+    too_many,
     write_struct,
 )
 from chaosproxy.errors import BadValue, InvalidInput, Path, Problem, shown
@@ -42,6 +44,8 @@ from chaosproxy.model.placement import Placement
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.topology import (
     DRAWN,
+    MOST_IN_RING,
+    MOST_PAIRS,
     NAMES_A_NODE,
     TOPOLOGIES,
     Cut,
@@ -49,6 +53,7 @@ from chaosproxy.model.topology import (
     cut_of,
     fewest_nodes,
     from_to,
+    most_pairs,
 )
 from chaosproxy.seed import Seed
 
@@ -58,6 +63,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+_WRITTEN = 20
+"""The most pairs that a message or an event lists."""
+MOST_NODES = 1_000
+"""The most names in a list of nodes."""
 FLAPPING = ("down", "up")
 """Parameters that have a meaning only with `preset: flaky-link`."""
 
@@ -66,8 +75,12 @@ FLAPPING = ("down", "up")
 class Names(Kind):
     """One name, or a list of them; read as a tuple."""
 
+    most: int = MOST_NODES
+
     def read(self, value: object) -> tuple[str, ...]:
         names = value if isinstance(value, list | tuple) else [value]
+        if len(names) > self.most:
+            raise too_many(len(names), self.most, "names")
         if not names:
             raise BadValue("empty", "is an empty list; add at least one name")
         for name in names:
@@ -79,10 +92,10 @@ class Names(Kind):
 
     def schema(self) -> dict[str, Any]:
         text = {"type": "string"}
-        return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1}]}
+        return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": self.most}]}
 
     def __str__(self) -> str:
-        return "name or list of names"
+        return f"name or list of at most {self.most} names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +216,8 @@ def _conflicts(spec: PartitionSpec, keys: Container[object]) -> Iterable[Problem
     if spec.groups and len(spec.groups) < 2:
         message = "has one group and cuts nothing; use at least two, such as [[n1, n2], [n3, n4, n5]]"
         yield Problem(("groups",), "no-effect", message)
-    twice = [name for name in set().union(*spec.groups) if sum(name in group for group in spec.groups) > 1]
-    if twice:
+    groups_of = Counter(name for group in spec.groups for name in dict.fromkeys(group))
+    if twice := [name for name, count in groups_of.items() if count > 1]:
         yield Problem(("groups",), "duplicate", f"has {shown(min(twice))} in two groups; put each node in one")
     if spec.one_way and not spec.from_nodes:
         yield Problem(("one_way",), "not-applicable", "needs from and to; add them, or remove it")
@@ -227,7 +240,6 @@ def nodes_of(proxies: Iterable[ProxySpec]) -> tuple[str, ...]:
 
 def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
     """Return the problems with the nodes that the partition names, and with their number; `known` are all nodes."""
-    problems = []
     lists = {"from": spec.from_nodes, "to": spec.to_nodes, "nodes": spec.nodes}
     # A single name may have been given as text, so its path has no index.
     places: list[tuple[Path, str]] = [
@@ -241,13 +253,18 @@ def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
     if spec.topology is not None and spec.topology.node is not None:
         places.append((("topology",), spec.topology.node))
     has = f"known nodes: {', '.join(known[:20])}" if known else "add `from` and `to` to proxies to name nodes"
+    known_names = frozenset(known)
+    problems = Problems()
     for path, name in places:
-        if name not in known:
-            message = f"no proxy names the node {shown(name)}{nearest(name, known)}; {has}"
-            problems.append(Problem(path, "unknown-node", message))
+        if name not in known_names:
+            hint = "" if problems.full else nearest(name, known)
+            problems.add(path, "unknown-node", f"no proxy names the node {shown(name)}{hint}; {has}")
     if not problems and spec.topology is not None:
-        problems += _check_layout(spec, spec.topology, _laid_over(spec, known))
-    return problems
+        problems.extend(_check_layout(spec, spec.topology, _laid_over(spec, known)))
+    if not problems and (pairs := _pairs(spec, known)) > MOST_PAIRS:
+        message = f"cuts {pairs} pairs of nodes; use fewer nodes, so that it cuts at most {MOST_PAIRS}"
+        problems.add((), "too-large", message)
+    return list(problems)
 
 
 def unknown_nodes(data: object, known: Sequence[str]) -> list[Problem]:
@@ -258,7 +275,8 @@ def unknown_nodes(data: object, known: Sequence[str]) -> list[Problem]:
     for key, value in given.items():
         spec = read_struct(PartitionSpec, {key: value}, Problems(), id="")
         if spec is not None:
-            problems += [problem for problem in check_nodes(spec, known) if problem.code == "unknown-node"]
+            found = check_nodes(spec, known)
+            problems += [problem for problem in found if problem.code in ("unknown-node", "more-problems")]
     return problems
 
 
@@ -271,10 +289,23 @@ def _check_layout(spec: PartitionSpec, layout: Layout, nodes: Sequence[str]) -> 
     if layout.node is not None and layout.node not in nodes:
         message = f"the node {shown(layout.node)} is not in nodes; add it there"
         yield Problem(("topology",), "unknown-node", message)
+    elif layout.word == "majorities-ring" and len(nodes) > MOST_IN_RING:
+        message = f"majorities-ring takes at most {MOST_IN_RING} nodes, but there are {len(nodes)}"
+        yield Problem(("nodes",) if spec.nodes else ("topology",), "too-large", f"{message}; list fewer in nodes")
     elif len(nodes) < fewest_nodes(layout.word):
         message = f"{layout.word} needs at least {fewest_nodes(layout.word)} nodes, but there are {len(nodes)}"
         way = "add nodes, or remove this list" if spec.nodes else "add `from` and `to` to more proxies"
         yield Problem(("nodes",) if spec.nodes else ("topology",), "no-effect", f"{message}; {way}")
+
+
+def _pairs(spec: PartitionSpec, known: Sequence[str]) -> int:
+    """Return the most pairs that the partition can cut, without computing them."""
+    if spec.groups:
+        sizes = [len(group) for group in spec.groups]
+        return sum(sizes) ** 2 - sum(size**2 for size in sizes)
+    if spec.topology is not None:
+        return most_pairs(spec.topology.word, len(_laid_over(spec, known)))
+    return len(spec.from_nodes) * len(spec.to_nodes) * (1 if spec.one_way else 2)
 
 
 def cut_by(spec: PartitionSpec, known: Sequence[str], seed: Seed) -> Cut:
@@ -307,14 +338,18 @@ def check_effect(spec: PartitionSpec, cut: Cut, proxies: Sequence[ProxySpec]) ->
 
 
 def written(cut: Cut) -> str:
-    """Return a cut in one line: `app>db` for one way, `app<>db` for both."""
-    words = []
+    """Return a cut in one line, at most 20 pairs of it: `app>db` for one way, `app<>db` for both."""
+    words: list[str] = []
+    more = 0
     for one, other in sorted(cut):
-        if (other, one) not in cut:
-            words.append(f"{one}>{other}")
-        elif one < other:
-            words.append(f"{one}<>{other}")
-    return " ".join(words) or "any two of these nodes"
+        both = (other, one) in cut
+        if both and one > other:
+            continue
+        if len(words) < _WRITTEN:
+            words.append(f"{one}<>{other}" if both else f"{one}>{other}")
+        else:
+            more += 1
+    return " ".join(words) + (f" and {more} more" if more else "") or "any two of these nodes"
 
 
 def faults_of(spec: PartitionSpec, cut: Cut, proxies: Iterable[ProxySpec]) -> dict[str, FaultSpec]:

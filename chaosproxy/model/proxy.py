@@ -25,11 +25,14 @@ from chaosproxy.http.caller import CallerFaults
 from chaosproxy.http.routes import RouteTemplate, duplicates
 from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
-from chaosproxy.model.names import LONGEST_NODE, read_name
+from chaosproxy.model.names import LONGEST, LONGEST_NODE, read_name
 from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 
-__all__ = ["ProxySpec", "read_proxy", "write_proxy"]
+__all__ = ["MOST_FAULTS", "ProxySpec", "read_proxy", "write_proxy"]
 
+MOST_FAULTS = 200
+"""The most faults of one proxy."""
+MOST_ROUTES = 500
 _NODE = Text(LONGEST_NODE, shortest=1)
 """The name of a node."""
 
@@ -47,7 +50,7 @@ class ProxySpec:
     from_node: str | None = param(_NODE, "node of the clients", default=None, name="from", example="app")
     to_node: str | None = param(_NODE, "node of the server", default=None, name="to", example="db-primary")
     service: str | None = param(
-        Text(shortest=1), "proxies of one service are alternatives", default=None, example="db"
+        Text(LONGEST, shortest=1), "proxies of one service are alternatives", default=None, example="db"
     )
     enabled: bool = param(Flag(), "false closes the listener", default=True, example="false")
     connect_timeout: float = param(
@@ -61,8 +64,9 @@ class ProxySpec:
         Flag(), "http: adds X-Chaosproxy-Fault to responses that a fault made or changed", default=False, example="true"
     )
     routes: tuple[str, ...] = param(
-        ListOf(RouteTemplate()), "http: names of paths in metrics", default=(), example='["/users/{id}", "/static/**"]'
-    )
+        ListOf(RouteTemplate(), MOST_ROUTES), "http: names of paths in metrics", default=(),
+        example='["/users/{id}", "/static/**"]',
+    )  # fmt: skip
     head_limit: int = param(
         Size(minimum=1024), "http: the largest head; a larger one is not HTTP", default=64 * 1024, example="64KiB"
     )
@@ -144,6 +148,9 @@ def _read_faults(data: object, problems: Problems, path: Path, protocol: str) ->
     if not isinstance(data, Mapping):
         message = f"{shown(data)} is not a mapping; use faults by name, such as slow: {{type: latency, delay: 100ms}}"
         problems.add(path, "wrong-type", message)
+        return ()
+    if len(data) > MOST_FAULTS:
+        problems.add(path, "too-large", f"has {len(data)} faults; use at most {MOST_FAULTS}")
         return ()
     found = [read_fault(one, name, problems, (*path, name), protocol) for name, one in data.items()]
     return tuple(fault for fault in found if fault is not None)

@@ -1,4 +1,10 @@
-"""The desired state of the whole configuration."""
+"""The desired state of the whole configuration.
+
+A Config is a frozen value. `read_config` reads the parts in the order in which they depend on each other:
+the proxies, then the partitions between their nodes, then all other keys. It notes the problems of every
+part, so that one run shows all of them. Partitions are checked against the proxies only as far as these are
+right. Lists that hostile input can fill have a bound, which is checked before their items are read.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +30,14 @@ from chaosproxy.model.partition import (
 from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
 from chaosproxy.seed import Seed
 
-__all__ = ["Config", "ControlSpec", "PolicySpec", "VERSION", "read_config", "write_config"]
+__all__ = [
+    "MOST_PARTITIONS", "MOST_PROXIES", "VERSION", "Config", "ControlSpec", "PolicySpec", "read_config", "write_config",
+]  # fmt: skip
 
 VERSION = 1
 """The only version of the file format."""
+MOST_PROXIES = 10_000
+MOST_PARTITIONS = 100
 _CONTROL = ""
 """Stands for the control API among the names of proxies, none of which is empty."""
 
@@ -47,13 +57,13 @@ class PolicySpec:
     """Addresses that the control API may use."""
 
     upstreams: tuple[str, ...] | None = param(
-        ListOf(HostPattern()),
+        ListOf(HostPattern(), 1_000),
         "hosts, CIDRs, globs or host:port allowed as an upstream",
         default=None,
         example="[127.0.0.0/8]",
     )
     listen: tuple[str, ...] = param(
-        ListOf(HostPattern(port=False)),
+        ListOf(HostPattern(port=False), 1_000),
         "hosts allowed to listen on",
         default=("127.0.0.1", "::1", "localhost"),
         example="[127.0.0.1]",
@@ -115,6 +125,9 @@ def _read_proxies(data: object, control: object, problems: Problems, path: Path)
         example = "db: {listen: 127.0.0.1:15432, upstream: 127.0.0.1:5432}"
         problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use proxies by name, such as {example}")
         return ()
+    if len(data) > MOST_PROXIES:
+        problems.add(path, "too-large", f"has {len(data)} proxies; use at most {MOST_PROXIES}")
+        return ()
     places = Places()
     if (listen := _listen_of(control)) is not None:
         places.take(listen, _CONTROL)
@@ -151,6 +164,9 @@ def _read_partitions(
     if not isinstance(data, Mapping):
         example = "dark: {from: app, to: db-primary}"
         problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use partitions by name, such as {example}")
+        return ()
+    if len(data) > MOST_PARTITIONS:
+        problems.add(path, "too-large", f"has {len(data)} partitions; use at most {MOST_PARTITIONS}")
         return ()
     found = []
     for id, one in data.items():

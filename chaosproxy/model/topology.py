@@ -22,12 +22,14 @@ from collections.abc import Set as AbstractSet
 from itertools import cycle, permutations, product
 from typing import TypeAlias
 
-from chaosproxy.declare import Choice
-from chaosproxy.errors import BadValue, shown
+from chaosproxy.declare import Choice, nearest
+from chaosproxy.errors import BadValue, listed, shown
 from chaosproxy.seed import Dice
 
 __all__ = [
     "DRAWN",
+    "MOST_IN_RING",
+    "MOST_PAIRS",
     "NAMES_A_NODE",
     "TOPOLOGIES",
     "Cut",
@@ -38,6 +40,7 @@ __all__ = [
     "fewest_nodes",
     "flaky_link",
     "from_to",
+    "most_pairs",
 ]
 
 Pair: TypeAlias = tuple[str, str]
@@ -56,6 +59,12 @@ NAMES_A_NODE = ("isolate", "bridge")
 DRAWN = ("random-halves", "majorities-ring")
 """The topologies for which the dice decide which pairs are cut."""
 
+MOST_PAIRS = 20_000
+"""The most pairs that the partitions may cut: all pairs of 142 nodes."""
+
+MOST_IN_RING = 64
+"""The most nodes of a `majorities-ring`, whose links take time that grows with the third power of their number."""
+
 _LARGEST_PERFECT_RING = 5
 
 
@@ -66,6 +75,13 @@ def fewest_nodes(topology: str) -> int:
     """
     Choice(*TOPOLOGIES).read(topology)
     return _FEWEST[topology]
+
+
+def most_pairs(topology: str, nodes: int) -> int:
+    """Return the most pairs that the topology can cut; `nodes` is the number of nodes."""
+    if topology == "isolate":
+        return 2 * (nodes - 1)
+    return nodes**2 // 2 if topology in ("halves", "random-halves", "bridge") else nodes * (nodes - 1)
 
 
 def cut_of(topology: str, nodes: Sequence[str], dice: Dice, node: str | None = None) -> Cut:
@@ -151,11 +167,17 @@ def _check(topology: str, nodes: Sequence[str], node: str | None) -> None:
         raise BadValue("no-effect", f"{topology} cuts nothing with {len(nodes)} nodes; use at least {fewest}")
     if node is None:
         if topology == "isolate":
-            raise BadValue("missing", f"isolate needs a node; use one of: {', '.join(nodes)}")
+            raise BadValue("missing", f"isolate needs a node; use one of: {listed(nodes)}")
     elif topology not in NAMES_A_NODE:
         raise BadValue("not-applicable", f"{topology} takes no node; remove it, or use {' or '.join(NAMES_A_NODE)}")
     else:
-        Choice(*nodes).read(node)
+        _check_known(node, nodes)
+
+
+def _check_known(node: str, nodes: Sequence[str]) -> None:
+    if node not in list(nodes):
+        message = f"{shown(node)} is not known{nearest(node, nodes)}; use one of: {listed(nodes)}"
+        raise BadValue("unknown-value", message)
 
 
 def _halves(nodes: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

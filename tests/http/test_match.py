@@ -124,8 +124,9 @@ def test_a_fault_on_requests_cannot_know_the_response() -> None:
 
 def test_it_is_described() -> None:
     lines = {line.name: line for line in lines_of(Match)}
-    assert (lines["status"].kind, lines["status"].default) == ("status, or list", "-")
-    assert (lines["headers"].kind, lines["path"].kind) == ("mapping of glob, true or false", "glob or ~regex")
+    assert (lines["status"].kind, lines["status"].default) == ("status, or list of at most 100", "-")
+    assert lines["headers"].kind == "mapping of glob, true or false, at most 100"
+    assert lines["path"].kind == "glob or ~regex"
 
 
 ANYTHING = st.recursive(
