@@ -14,6 +14,7 @@ import gc
 import importlib.util
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ LoopName = Literal["uvloop", "asyncio"]
 LoopChoice = Literal["uvloop", "asyncio", "auto"]
 T = TypeVar("T")
 
+_SWITCH_S = 0.0005
+"""The longest that the loop waits for the thread of `control.web.turns`; by default Python lets it wait 5 ms."""
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 logger = logging.getLogger(__name__)
@@ -160,6 +163,7 @@ def run_on(loop_name: LoopName, main: Coroutine[object, object, T]) -> T:
         import uvloop
 
         factory = uvloop.new_event_loop
+    sys.setswitchinterval(_SWITCH_S)
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.get_loop().set_exception_handler(_unhandled)
         return runner.run(main)

@@ -15,6 +15,8 @@ __all__ = ["DEFAULT_URL", "Client", "Response"]
 
 DEFAULT_URL = "http://127.0.0.1:8474"
 _TIMEOUT_S = 10.0
+_PAGED = {"status": ("proxies",), "nodes": ("nodes", "reach")}
+"""The keys that come in pages, by the last part of the path; any other list has the name of its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,16 @@ class Client:
         self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
 
     def get(self, *path: str) -> Response:
-        """GET the resource at `/v1/…`."""
-        return self._ask("GET", path)
+        """GET the resource at `/v1/…`, with all of its pages."""
+        response = self._ask("GET", path)
+        body, keys = response.body, _PAGED.get(path[-1], path[-1:])
+        while isinstance(body, dict) and (following := body.pop("next", None)):
+            page = self._send("GET", f"{self._prefix}{following}").body
+            for key in keys:
+                body[key] = [*body[key], *page[key]] if isinstance(page[key], list) else {**body[key], **page[key]}
+            if "next" in page:
+                body["next"] = page["next"]
+        return response
 
     def delete(self, *path: str) -> Response:
         """DELETE the resource at `/v1/…`."""
@@ -63,11 +73,13 @@ class Client:
         return self._ask("PUT", path, body)
 
     def _ask(self, method: str, path: tuple[str, ...], body: Mapping[str, object] | None = None) -> Response:
+        return self._send(method, "/".join([self._prefix, "v1", *(quote(part, safe="") for part in path)]), body)
+
+    def _send(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Response:
         """
         :raises CannotReach: nothing responds at the URL, or it is not a chaosproxy.
         :raises BadInput: the server refused the request; each problem is shown with its field.
         """
-        target = "/".join([self._prefix, "v1", *(quote(part, safe="") for part in path)])
         payload = None if body is None else json.dumps(body).encode()
         headers = self._headers if payload is None else {**self._headers, "Content-Type": "application/json"}
         connection = self._connection(self._host, self._port, timeout=_TIMEOUT_S)

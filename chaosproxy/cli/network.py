@@ -13,6 +13,7 @@ from chaosproxy.cli.exits import BadInput, described
 from chaosproxy.cli.live import cut_line, heal_command, show_visibility, talks_to_server, url_option
 from chaosproxy.cli.printing import print_json
 from chaosproxy.declare import Problems, nearest
+from chaosproxy.errors import listed
 from chaosproxy.model import read_partition
 
 __all__ = ["crash", "draw_matrix", "nodes", "partition", "pause"]
@@ -174,7 +175,7 @@ def _kind_of(name: str, client: Client) -> str:
         raise BadInput(message, code="ambiguous-name")
     if not found:
         every = [*known["node"], *known["proxy"]]
-        has = f"nodes: {', '.join(known['node']) or 'none'}; proxies: {', '.join(known['proxy']) or 'none'}"
+        has = f"nodes: {listed(known['node']) or 'none'}; proxies: {listed(known['proxy']) or 'none'}"
         raise BadInput(f"{name!r} is neither a node nor a proxy{nearest(name, every)}; {has}", code="not-found")
     return found[0]
 

@@ -6,7 +6,7 @@ collection belong together and can be sent to another process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -95,15 +95,16 @@ class Counts:
 
 
 def counts_of(
-    proxies: Iterable[Proxy], partitions: int, cut: frozenset[tuple[str, str]], tap: SharedTap
+    proxies: tuple[ProxyCounts, ...], partitions: int, cut: frozenset[tuple[str, str]], tap: SharedTap
 ) -> Counts:
     """Return the counts of the process; `partitions` is the number of partitions, `cut` the pairs cut now."""
-    return Counts(tuple(map(proxy_counts, proxies)), partitions, cut, tap.capability.available, tap.missed)
+    return Counts(proxies, partitions, cut, tap.capability.available, tap.missed)
 
 
 def proxy_counts(proxy: Proxy) -> ProxyCounts:
     """Return the counts of one proxy."""
     tally = proxy.tally
+    active = {one.spec.name for one in proxy.faults} | proxy.http.caller_tallies().keys()
     return ProxyCounts(
         name=proxy.spec.name,
         protocol=proxy.spec.protocol,
@@ -120,7 +121,7 @@ def proxy_counts(proxy: Proxy) -> ProxyCounts:
         bytes={direction: proxy.bytes(direction) for direction in _DIRECTIONS},
         held={direction: proxy.held(direction) for direction in _DIRECTIONS},
         dropped={direction: proxy.dropped(direction) for direction in _DIRECTIONS},
-        faults=tuple(_fault(name, proxy, counted) for name, counted in proxy.fault_tallies().items()),
+        faults=tuple(_fault(name, name in active, counted) for name, counted in proxy.fault_tallies().items()),
         modes=proxy.fault_modes(),
         tcp={side: tuple(proxy.tcp(side)) for side in _SIDES},
         routes=tuple(_route(*where, counted) for where, counted in tally.routes.items() if any(counted.statuses)),
@@ -129,8 +130,7 @@ def proxy_counts(proxy: Proxy) -> ProxyCounts:
     )
 
 
-def _fault(name: str, proxy: Proxy, counted: FaultTally) -> FaultCounts:
-    is_on = proxy.is_active(name)
+def _fault(name: str, is_on: bool, counted: FaultTally) -> FaultCounts:
     return FaultCounts(name, is_on, counted.connections, counted.messages, counted.chunks, counted.delay.copy())
 
 

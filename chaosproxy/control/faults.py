@@ -15,9 +15,10 @@ from functools import partial
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.preflight import PreparedFault, granted, preflight_fault
 from chaosproxy.declare import nearest
-from chaosproxy.errors import NotFound
+from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import Bus, Event, FaultAdded, FaultChanged, FaultExpired, FaultRemoved
 from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.proxy import MOST_FAULTS
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.timer.alarm import Alarm
@@ -67,9 +68,13 @@ class Faults:
     def prepare(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
         """Prepare a fault for a proxy, without changing anything.
 
+        :raises Conflict: the proxy has as many faults as it can have, and none of this name.
         :raises InvalidInput: a file that it needs is unusable.
         :raises Unsupported: its type or its mode is not supported on this proxy.
         """
+        if len(proxy.spec.faults) >= MOST_FAULTS and proxy.spec.fault(fault.name) is None:
+            message = f"the proxy {proxy.spec.name!r} has {MOST_FAULTS} faults, which is the most; remove some first"
+            raise Conflict(message, "too-large")
         return granted(preflight_fault(fault, proxy.spec, self._kernel, proxy.tls))
 
     def place(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
-from chaosproxy.control.status import ProxyStatus
 from chaosproxy.declare import nearest
 from chaosproxy.errors import NotFound
 from chaosproxy.faults.base import Direction
@@ -15,9 +14,10 @@ from chaosproxy.faults.refuse import Refuse
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import nodes_of
 from chaosproxy.model.placement import Placement
+from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["Node", "Verb", "matrix", "nodes", "proxies_of", "verb_fault"]
+__all__ = ["Node", "Passage", "PassageNow", "Verb", "matrix", "nodes", "proxies_of", "specs_of", "verb_fault"]
 
 Verb = Literal["crash", "pause"]
 
@@ -34,26 +34,47 @@ class Node:
     state: Literal["up", "crashed", "paused"]
 
 
-def nodes(proxies: Sequence[ProxyStatus]) -> list[Node]:
+class Passage(Protocol):
+    """A proxy between nodes, such as a ProxyStatus."""
+
+    @property
+    def spec(self) -> ProxySpec: ...
+
+    @property
+    def severed(self) -> frozenset[Direction]:
+        """The directions in which nothing passes."""
+        ...
+
+
+class PassageNow(NamedTuple):
+    """A Passage that holds nothing else."""
+
+    spec: ProxySpec
+    severed: frozenset[Direction]
+
+
+def nodes(passages: Sequence[Passage]) -> list[Node]:
     """Return every node that a proxy names, in the order in which they are first named."""
-    return [_node(name, proxies) for name in nodes_of(proxy.spec for proxy in proxies)]
+    nearby: dict[str, list[ProxySpec]] = {name: [] for name in nodes_of(one.spec for one in passages)}
+    for one in passages:
+        for name in {one.spec.from_node, one.spec.to_node} - {None, ""}:
+            nearby[str(name)].append(one.spec)
+    return [_node(name, specs) for name, specs in nearby.items()]
 
 
-def matrix(proxies: Sequence[ProxyStatus]) -> dict[str, dict[str, bool | None]]:
-    """Return whether data from one node reaches another now, by [sender][receiver]; None if no proxy connects them."""
-    names = nodes_of(proxy.spec for proxy in proxies)
-    ways: dict[tuple[str, str], list[bool]] = {}
-    for proxy in proxies:
-        for sender, receiver, direction in _carried(proxy):
-            ways.setdefault((sender, receiver), []).append(direction not in proxy.severed)
-    return {
-        sender: {
-            receiver: any(ways[sender, receiver]) if (sender, receiver) in ways else None
-            for receiver in names
-            if receiver != sender
-        }
-        for sender in names
+def matrix(passages: Sequence[Passage], *, sparse: bool = False) -> dict[str, dict[str, bool | None]]:
+    """Return whether data from one node reaches another now, by [sender][receiver]; None if no proxy connects them.
+
+    A sparse matrix has only the pairs that a proxy connects.
+    """
+    names = nodes_of(one.spec for one in passages)
+    rows: dict[str, dict[str, bool | None]] = {
+        sender: {} if sparse else {receiver: None for receiver in names if receiver != sender} for sender in names
     }
+    for one in passages:
+        for sender, receiver, direction in _carried(one):
+            rows[sender][receiver] = rows[sender].get(receiver) or direction not in one.severed
+    return rows
 
 
 def proxies_of(node: str, proxies: Sequence[Proxy]) -> list[Proxy]:
@@ -61,11 +82,20 @@ def proxies_of(node: str, proxies: Sequence[Proxy]) -> list[Proxy]:
 
     :raises NotFound: no proxy names it; the message has the nearest name.
     """
-    known = nodes_of(proxy.spec for proxy in proxies)
+    names = {spec.name for spec in specs_of(node, [proxy.spec for proxy in proxies])}
+    return [proxy for proxy in proxies if proxy.spec.name in names]
+
+
+def specs_of(node: str, specs: Sequence[ProxySpec]) -> list[ProxySpec]:
+    """Return the settings of the proxies to and from a node.
+
+    :raises NotFound: no proxy names it; the message has the nearest name.
+    """
+    known = nodes_of(specs)
     if node not in known:
         has = f"known nodes: {', '.join(known[:20])}" if known else "add `from` and `to` to proxies"
         raise NotFound(f"no proxy names the node {node[:100]!r}{nearest(node, known)}; {has}")
-    return [proxy for proxy in proxies if node in (proxy.spec.from_node, proxy.spec.to_node)]
+    return [spec for spec in specs if node in (spec.from_node, spec.to_node)]
 
 
 def verb_fault(verb: Verb, lasts: float | None, node: str | None = None) -> FaultSpec:
@@ -78,22 +108,21 @@ def verb_fault(verb: Verb, lasts: float | None, node: str | None = None) -> Faul
     return FaultSpec(name=name, settings=settings, placement=Placement(direction="both", ttl=lasts))
 
 
-def _node(name: str, proxies: Iterable[ProxyStatus]) -> Node:
-    nearby = [proxy for proxy in proxies if name in (proxy.spec.from_node, proxy.spec.to_node)]
+def _node(name: str, specs: Sequence[ProxySpec]) -> Node:
     state: Literal["up", "crashed", "paused"] = "up"
-    if any(proxy.spec.fault(f"crash:{name}") for proxy in nearby):
+    if any(spec.fault(f"crash:{name}") for spec in specs):
         state = "crashed"
-    elif any(proxy.spec.fault(f"pause:{name}") for proxy in nearby):
+    elif any(spec.fault(f"pause:{name}") for spec in specs):
         state = "paused"
     return Node(
         name,
-        serves=tuple(proxy.spec.name for proxy in nearby if proxy.spec.to_node == name),
-        uses=tuple(proxy.spec.name for proxy in nearby if proxy.spec.from_node == name),
+        serves=tuple(spec.name for spec in specs if spec.to_node == name),
+        uses=tuple(spec.name for spec in specs if spec.from_node == name),
         state=state,
     )
 
 
-def _carried(proxy: ProxyStatus) -> Iterator[tuple[str, str, Direction]]:
+def _carried(proxy: Passage) -> Iterator[tuple[str, str, Direction]]:
     """Yield the sender, the receiver and the direction of the data that a proxy carries between two nodes."""
     client, server = proxy.spec.from_node, proxy.spec.to_node
     if client and server and client != server:

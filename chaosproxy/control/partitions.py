@@ -30,8 +30,9 @@ from chaosproxy.events import (
     PartitionFlapped,
     PartitionRemoved,
 )
-from chaosproxy.model.partition import PartitionSpec, faults_of, written
-from chaosproxy.model.topology import Cut, bad_switch, flaky_link
+from chaosproxy.model.partition import PartitionSpec, faults_of
+from chaosproxy.model.settings import MOST_PARTITIONS
+from chaosproxy.model.topology import MOST_PAIRS, Cut, Pair, bad_switch, flaky_link
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
 from chaosproxy.net.proxy import Proxy
@@ -49,6 +50,8 @@ class ActivePartition:
     spec: PartitionSpec
     cut: Cut
     """The pairs of nodes (sender, receiver) that it cuts."""
+    pairs: tuple[Pair, ...]
+    """The same pairs in order."""
     by: str
     """The maker: rest, file, demo, scenario …"""
     since: float
@@ -81,7 +84,7 @@ class Partitions:
     ) -> None:
         self._proxies = proxies
         self._seed = seed
-        self._kernel = kernel
+        self.kernel = kernel
         self._bus = bus
         self._scheduler = scheduler
         self._clock = scheduler.clock
@@ -119,15 +122,39 @@ class Partitions:
         :raises InvalidInput: a node is unknown, or no proxy lies between the nodes.
         :raises Unsupported: it requires mode packet, which is not supported here.
         """
-        if spec.id in self._active:
-            raise Conflict.name_taken(f"the partition {spec.id!r}", "id")
+        self.check_free(spec.id)
         specs = [proxy.spec for proxy in self._proxies()]
-        return self._begin(granted(preflight_cut(spec, specs, self._seed, self._kernel)), by)
+        return self.begin(granted(preflight_cut(spec, specs, self._seed, self.kernel)), by)
+
+    def begin(self, prepared: PreparedCut, by: str) -> ActivePartition:
+        """Begin a partition that was prepared for the present proxies.
+
+        :raises Conflict: the id is taken, or there would be too many partitions or pairs.
+        """
+        self.check_free(prepared.spec.id)
+        pairs = len(prepared.cut) + sum(len(one.cut) for one in self._active.values())
+        if len(self._active) >= MOST_PARTITIONS:
+            raise Conflict(f"there are {MOST_PARTITIONS} partitions, which is the most; remove some first", "too-large")
+        if pairs > MOST_PAIRS:
+            message = f"with this one, partitions would cut {pairs} pairs of nodes, and {MOST_PAIRS} is the most"
+            raise Conflict(f"{message}; remove some first, or cut fewer nodes", "too-large")
+        return self._begin(prepared, by)
+
+    def check_free(self, id: str) -> None:
+        """
+        :raises Conflict: the id is taken.
+        """
+        if id in self._active:
+            raise Conflict.name_taken(f"the partition {id!r}", "id")
+
+    def has(self, partition: ActivePartition) -> bool:
+        """Return whether the partition has not ended."""
+        return self._active.get(partition.spec.id) is partition
 
     def _begin(self, prepared: PreparedCut, by: str) -> ActivePartition:
         spec, now = prepared.spec, self._clock()
         parts = {proxy.spec.name: prepared.modes[proxy.spec.name] for proxy in self._between(prepared.faults)}
-        active = ActivePartition(spec, prepared.cut, by, now, self._lasts(spec), parts=parts)
+        active = ActivePartition(spec, prepared.cut, prepared.pairs, by, now, self._lasts(spec), parts=parts)
         self._active[spec.id] = active
         try:
             for proxy in self._between(parts):
@@ -138,7 +165,7 @@ class Partitions:
         self._set_timers(active)
         self._bus.publish(
             PartitionAdded(
-                at=now, partition=spec.id, cut=written(active.cut), proxies=len(parts),
+                at=now, partition=spec.id, cut=prepared.line, proxies=len(parts),
                 effective_mode=",".join(active.modes), mode_reason=active.why, by=by,
             )
         )  # fmt: skip
@@ -184,7 +211,7 @@ class Partitions:
         """
         name = proxy.spec.name
         wanted = {one.spec.id: faults_of(one.spec, one.cut, [proxy.spec]) for one in self._active.values()}
-        found = {id: resolve_mode(faults[name], proxy.spec, self._kernel) for id, faults in wanted.items() if faults}
+        found = {id: resolve_mode(faults[name], proxy.spec, self.kernel) for id, faults in wanted.items() if faults}
         for id, active in self._active.items():
             active.parts.pop(name, None)
             if id not in found:

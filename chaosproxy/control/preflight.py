@@ -19,11 +19,11 @@ from typing import TypeVar
 
 from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem, Unsupported
 from chaosproxy.model.fault import FaultSpec
-from chaosproxy.model.partition import PartitionSpec, check_effect, cut_by, faults_of, is_drawn, nodes_of
+from chaosproxy.model.partition import PartitionSpec, check_effect, cut_by, faults_of, is_drawn, nodes_of, written
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
 from chaosproxy.model.tls import check_fault_tls
-from chaosproxy.model.topology import Cut
+from chaosproxy.model.topology import Cut, Pair
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.placement.modes import ResolvedMode, resolve_mode
 from chaosproxy.net.tls.endpoint import ProxyTls
@@ -68,6 +68,10 @@ class PreparedCut:
     """The fault that cuts each proxy, by the proxy's name."""
     modes: Mapping[str, ResolvedMode]
     """The mode of each of these faults, by the proxy's name."""
+    pairs: tuple[Pair, ...]
+    """The pairs of the cut in order, since sorting thousands takes long."""
+    line: str
+    """The cut in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,13 @@ class Prepared:
     kernel: Capabilities
     proxies: tuple[PreparedProxy, ...]
     cuts: tuple[PreparedCut, ...]
+    _by_name: dict[str, PreparedProxy] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {one.spec.name: one for one in self.proxies})
 
     def proxy(self, name: str) -> PreparedProxy:
-        return next(one for one in self.proxies if one.spec.name == name)
+        return self._by_name[name]
 
     @property
     def tls(self) -> dict[str, ProxyTls]:
@@ -226,7 +234,7 @@ def preflight_cut(
         modes = sever_modes(spec, cut, proxies, kernel)
     except Unsupported as error:
         return Refusal(unsupported=(Problem(("mode",), error.code, str(error)),))
-    return PreparedCut(spec, cut, faults_of(spec, cut, proxies), modes)
+    return PreparedCut(spec, cut, faults_of(spec, cut, proxies), modes, tuple(sorted(cut)), written(cut))
 
 
 def sever_modes(

@@ -3,26 +3,38 @@
 A selection is exactly one of three: names of proxies, in which `*` stands for any text; a
 service; or a node, which selects the proxies to and from it. It must select at least one
 proxy, so that a misspelt selector is an error instead of a change without effect.
+
+`selected_names` is pure, so that it can run off the loop. The changes (`add_on`, `put_on`, `heal_on`) run on
+the loop, and call `rest` between two proxies. While they rest, others may change a proxy: each proxy is
+therefore checked again at the moment of its change. A change that fails on one proxy is undone on the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from chaosproxy.control.nodes import proxies_of
+from chaosproxy.control.nodes import specs_of
+from chaosproxy.control.preflight import PreparedFault
+from chaosproxy.control.status import FaultStatus
 from chaosproxy.control.supervisor import Supervisor
-from chaosproxy.declare import Kind, Text, nearest
+from chaosproxy.declare import MOST_ITEMS, Kind, Problems, Text, nearest
 from chaosproxy.errors import BadValue, Conflict, InvalidInput, NotFound, Problem, Unsupported
 from chaosproxy.http.patterns import glob
 from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.names import LONGEST, LONGEST_NODE
 from chaosproxy.model.partition import Names
+from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["SELECTORS", "Selection", "add_on", "read_selection", "select"]
+__all__ = ["SELECTORS", "Selection", "add_on", "heal_on", "put_on", "read_selection", "selected_names"]
 
-SELECTORS: Mapping[str, Kind] = {"proxies": Names(), "service": Text(), "node": Text()}
+Rest: TypeAlias = Callable[[], Awaitable[None]]
+"""A function that gives the loop to others if the caller has held it for long."""
+
+SELECTORS: Mapping[str, Kind] = {"proxies": Names(MOST_ITEMS), "service": Text(LONGEST), "node": Text(LONGEST_NODE)}
 """The keys of a selection, and their values."""
 
 _LISTED = 20
@@ -60,76 +72,156 @@ def read_selection(data: Mapping[str, object]) -> Selection | None:
     return Selection(**{first: value})  # type: ignore[arg-type]  # the kind of each key has read it
 
 
-def select(selection: Selection, proxies: Sequence[Proxy]) -> list[Proxy]:
-    """Return the selected proxies, in the order of `proxies`.
+def selected_names(selection: Selection, specs: Sequence[ProxySpec]) -> frozenset[str]:
+    """Return the names of the selected proxies. Pure.
 
     :raises NotFound: a name, glob, service or node selects no proxy; with every such name, and the nearest one that
         does.
     """
-    names = [proxy.spec.name for proxy in proxies]
+    if selection.node is not None:
+        with _at("node"):
+            return frozenset(spec.name for spec in specs_of(selection.node, specs))
+    if selection.service is not None:
+        with _at("service"):
+            return frozenset(_of_service(selection.service, specs))
+    names = [spec.name for spec in specs]
     found: set[str] = set()
-    problems: list[Problem] = []
-    several = len(selection.proxies) > 1
-    for index, pattern in enumerate(selection.proxies):
-        try:
-            found.update(_matching(pattern, names))
-        except NotFound as error:
-            problems.append(error.at("proxies", *([index] if several else [])))
-    try:
-        if selection.node is not None:
-            return proxies_of(selection.node, proxies)
-        if selection.service is not None:
-            return _of_service(selection.service, proxies)
-    except NotFound as error:
-        problems.append(error.at("service" if selection.node is None else "node"))
+    problems = Problems()
+    known, several = frozenset(names), len(selection.proxies) > 1
+    places: dict[str, int] = {}
+    for at, pattern in enumerate(selection.proxies):
+        places.setdefault(pattern, at)
+    for pattern, index in places.items():
+        matching = [pattern] if pattern in known else list(filter(glob(pattern), names)) if "*" in pattern else []
+        found.update(matching)
+        if not matching:
+            path = ("proxies", index) if several else ("proxies",)
+            problems.add(path, "not-found", _no_match(pattern, names, hint=not problems.full))
     if problems:
-        raise NotFound("; ".join(problem.message for problem in problems), problems=problems)
-    return [proxy for proxy in proxies if proxy.spec.name in found]
+        raise NotFound("; ".join(problem.message for problem in problems), problems=[*problems])
+    return frozenset(found)
 
 
-def _of_service(service: str, proxies: Sequence[Proxy]) -> list[Proxy]:
-    found = [proxy for proxy in proxies if proxy.spec.service == service]
+@contextmanager
+def _at(key: str) -> Iterator[None]:
+    """Add the field `key` to a NotFound."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(str(error), problems=[error.at(key)]) from None
+
+
+def _of_service(service: str, specs: Sequence[ProxySpec]) -> list[str]:
+    found = [spec.name for spec in specs if spec.service == service]
     if not found:
-        known = list(dict.fromkeys(proxy.spec.service for proxy in proxies if proxy.spec.service))
+        known = list(dict.fromkeys(spec.service for spec in specs if spec.service))
         has = f"known services: {', '.join(known[:_LISTED])}" if known else "add `service` to proxies"
         raise NotFound(f"no proxy has the service {service[:_SHOWN]!r}{nearest(service, known)}; {has}")
     return found
 
 
-def _matching(pattern: str, names: Sequence[str]) -> list[str]:
-    """Return the proxy with exactly this name, or all proxies that match it as a glob if there is none."""
-    if pattern in names:
-        return [pattern]
-    fits = glob(pattern)
-    found = [name for name in names if fits(name)]
-    if not found:
-        has = f"known proxies: {', '.join(names[:_LISTED])}" if names else "there are none yet"
-        verb = "has a name that matches" if "*" in pattern else "is called"
-        raise NotFound(f"no proxy {verb} {pattern[:_SHOWN]!r}{nearest(pattern, _like(pattern, names))}; {has}")
-    return found
+def _no_match(pattern: str, names: Sequence[str], *, hint: bool) -> str:
+    """Return the message for a name or glob that selects no proxy."""
+    has = f"known proxies: {', '.join(names[:_LISTED])}" if names else "there are none yet"
+    verb = "has a name that matches" if "*" in pattern else "is called"
+    similar = nearest(pattern, _like(pattern, names)) if hint else ""
+    return f"no proxy {verb} {pattern[:_SHOWN]!r}{similar}; {has}"
 
 
 def _like(pattern: str, names: Sequence[str]) -> list[str]:
     """Return words for `nearest`: the names, or for `ftp-*` their beginnings of the same length with a star."""
     stem, star, rest = pattern.partition("*")
-    return [f"{name[: len(stem)]}*" for name in names] if star and not rest else list(names)
+    return list(dict.fromkeys(f"{name[: len(stem)]}*" for name in names)) if star and not rest else list(names)
 
 
-def add_on(supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, by: str) -> None:
-    """Add a fault to several proxies in one turn of the loop: to all or to none. Errors name the proxy.
+async def add_on(
+    supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, by: str, rest: Rest
+) -> list[tuple[str, FaultStatus]]:
+    """Add a fault to several proxies: to all or to none. Return it as it acts on each. Errors name the proxy.
+
+    As `put_on`, but no proxy may have a fault of that name.
 
     :raises Conflict: a proxy has a fault of that name.
+    """
+    return await _place(supervisor, proxies, fault, by, rest, is_new=True)
+
+
+async def put_on(
+    supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, by: str, rest: Rest
+) -> list[tuple[str, FaultStatus]]:
+    """Add a fault to several proxies, or change it there: on all or on none. Return it as it acts on each.
+
+    It calls `rest` after each proxy, which may wait. Therefore each proxy is checked again if it has changed
+    meanwhile, and proxies that were removed are skipped. If a later check fails, the fault is taken back.
+
     :raises InvalidInput: a file that the fault needs on a proxy is unusable.
     :raises Unsupported: a proxy does not support the fault or its mode.
     """
+    return await _place(supervisor, proxies, fault, by, rest, is_new=False)
+
+
+async def _place(
+    supervisor: Supervisor, proxies: Sequence[Proxy], fault: FaultSpec, by: str, rest: Rest, *, is_new: bool
+) -> list[tuple[str, FaultStatus]]:
     prepared = []
     for proxy in proxies:
-        if proxy.spec.fault(fault.name) is not None:
-            raise Conflict.name_taken(f"the fault {fault.name!r} on proxy {proxy.spec.name!r}")
-        with _naming(proxy):
-            prepared.append((proxy, supervisor.faults.prepare(proxy, fault)))
-    for proxy, one in prepared:
-        supervisor.faults.place(proxy, one, by)
+        if supervisor.runs(proxy):
+            prepared.append((proxy, proxy.spec, _prepared(supervisor, proxy, fault, is_new)))
+        await rest()
+    placed: list[tuple[Proxy, FaultSpec | None, FaultSpec]] = []
+    statuses = []
+    try:
+        for proxy, spec, one in prepared:
+            if supervisor.runs(proxy):
+                present = one if proxy.spec is spec else _prepared(supervisor, proxy, fault, is_new)
+                before = proxy.spec.fault(fault.name)
+                supervisor.faults.place(proxy, present, by)
+                placed.append((proxy, before, present.spec))
+                statuses.append((proxy.spec.name, supervisor.fault_status(proxy, fault)))
+            await rest()
+    except BaseException:
+        for proxy, before, one_placed in reversed(placed):
+            _take_back(supervisor, proxy, before, one_placed, by)
+        raise
+    return statuses
+
+
+def _prepared(supervisor: Supervisor, proxy: Proxy, fault: FaultSpec, is_new: bool) -> PreparedFault:
+    if is_new and proxy.spec.fault(fault.name) is not None:
+        raise Conflict.name_taken(f"the fault {fault.name!r} on proxy {proxy.spec.name!r}")
+    with _naming(proxy):
+        return supervisor.faults.prepare(proxy, fault)
+
+
+def _take_back(supervisor: Supervisor, proxy: Proxy, before: FaultSpec | None, placed: FaultSpec, by: str) -> None:
+    """Undo the placing of a fault, unless the proxy or the fault has changed since."""
+    if not supervisor.runs(proxy) or proxy.spec.fault(placed.name) is not placed:
+        return
+    if before is None:
+        supervisor.faults.remove(proxy, placed.name, by)
+    else:
+        supervisor.faults.place(proxy, supervisor.faults.prepare(proxy, before), by)
+
+
+async def heal_on(
+    supervisor: Supervisor, proxies: Sequence[Proxy], fault: str | None, by: str, rest: Rest
+) -> list[tuple[str, FaultSpec]]:
+    """Remove every fault of these proxies, or those of one name; return each with the name of its proxy.
+
+    It calls `rest` after each fault, which may wait. Faults that others have removed meanwhile are skipped.
+
+    :raises NotFound: no proxy of these has a fault of that name.
+    """
+    if fault is not None and not any(proxy.spec.fault(fault) for proxy in proxies):
+        return supervisor.faults.heal(proxies, fault, by)  # raises the error
+    removed = []
+    # From the last fault to the first: data that one releases then passes through no fault that is removed next.
+    for proxy in reversed(proxies):
+        for one in reversed(proxy.spec.faults):
+            if fault in (one.name, None) and supervisor.runs(proxy) and proxy.spec.fault(one.name) is one:
+                removed.append((proxy.spec.name, supervisor.faults.remove(proxy, one.name, by)))
+                await rest()
+    return removed[::-1]
 
 
 @contextmanager

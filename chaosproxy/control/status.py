@@ -21,7 +21,7 @@ from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import PartitionSpec
 from chaosproxy.model.proxy import ProxySpec
-from chaosproxy.model.topology import Cut
+from chaosproxy.model.topology import Cut, Pair
 from chaosproxy.net.kernel.capabilities import Capability
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.stream.arrivals import SideEnd
@@ -120,6 +120,8 @@ class PartitionStatus:
     spec: PartitionSpec
     cut: Cut
     """The pairs of nodes (sender, receiver) that it cuts."""
+    pairs: tuple[Pair, ...]
+    """The same pairs in order."""
     is_cut: bool
     """False while a flaky link is up."""
     parts: tuple[PartStatus, ...]
@@ -203,6 +205,7 @@ def partition_status(active: ActivePartition, proxies: Iterable[Proxy]) -> Parti
     return PartitionStatus(
         spec=active.spec,
         cut=active.cut,
+        pairs=active.pairs,
         is_cut=active.is_cut,
         parts=tuple(
             PartStatus(name, part.mode, part.why, obstacles.get(name, "")) for name, part in active.parts.items()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from chaosproxy.control.counts import Counts, counts_of
+from chaosproxy.control.counts import Counts, ProxyCounts, counts_of, proxy_counts
 from chaosproxy.control.faults import Faults
 from chaosproxy.control.listeners import bound_for
 from chaosproxy.control.off_loop import preflight_off_loop, preflight_proxy_off_loop
@@ -117,15 +117,20 @@ class Supervisor:
     def fault_status(self, proxy: Proxy, fault: FaultSpec) -> FaultStatus:
         return fault_status(proxy, fault, self.faults.origin(proxy, fault.name))
 
-    def counts(self) -> Counts:
-        """Return all counts, as a plain value; this queries the kernel about filters and a sample of sockets."""
-        return counts_of(self.proxies(), len(self.partitions.all()), self.partitions.cut_now(), self.tap)
+    def counts(self, taken: tuple[ProxyCounts, ...] | None = None) -> Counts:
+        """Return all counts, as a plain value; those of proxies query the kernel, unless they are `taken` already."""
+        proxies = tuple(map(proxy_counts, self.proxies())) if taken is None else taken
+        return counts_of(proxies, len(self.partitions.all()), self.partitions.cut_now(), self.tap)
 
     # ── proxies ───────────────────────────────────────────────────────────────────────
 
     def proxies(self) -> list[Proxy]:
         """Return every proxy, in the order in which they were added."""
         return list(self._proxies.values())
+
+    def runs(self, proxy: Proxy) -> bool:
+        """Return whether the proxy has not been removed."""
+        return self._proxies.get(proxy.spec.name) is proxy
 
     def proxy(self, name: str) -> Proxy:
         """Return a proxy by its name.

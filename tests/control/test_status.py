@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pickle
 import socket
+from collections.abc import Sequence
 from dataclasses import FrozenInstanceError
 
 import pytest
 from prometheus_client import generate_latest
 
 from chaosproxy.config import load
-from chaosproxy.control.counts import Counts
+from chaosproxy.control.counts import Counts, ProxyCounts
 from chaosproxy.control.status import Status, connection_status
-from chaosproxy.control.v1.views import connection_view, nodes_view, partition_view, status_view
+from chaosproxy.control.v1.views import connection_view, nodes_view, partition_view, proxy_status_view
 from chaosproxy.control.wall import WallClock
+from chaosproxy.control.web.rendering import pieces
 from chaosproxy.model.types import FAULT_TYPES
+from chaosproxy.net.proxy import Proxy
 from chaosproxy.observe import GcPauses, make_registry
 from tests.net.building import partition
 from tests.net.harness import Stage, receive, run, send
@@ -41,12 +44,19 @@ class Told:
     def __init__(self, counts: Counts) -> None:
         self._counts: bytes = pickle.dumps(counts)
 
-    def counts(self) -> Counts:
+    def proxies(self) -> Sequence[Proxy]:
+        return ()
+
+    def counts(self, taken: tuple[ProxyCounts, ...] | None = None) -> Counts:
         counts: Counts = pickle.loads(self._counts)
         return counts
 
     def metrics(self) -> str:
         return generate_latest(make_registry(self, GcPauses(), "asyncio")).decode()
+
+
+def views_of(status: Status, wall: WallClock) -> list[str]:
+    return ["".join(pieces(proxy_status_view(one, wall))) for one in status.proxies]
 
 
 async def populate(stage: Stage, certs: Certs) -> tuple[socket.socket, socket.socket]:
@@ -76,7 +86,7 @@ def test_a_status_goes_through_a_pipe_and_shows_the_same(certs: Certs) -> None:
         told: Status = pickle.loads(pickle.dumps(status))
         assert told == status
         wall = WallClock(lambda: 0.0, lambda: 0.0)
-        assert status_view(told, wall) == status_view(status, wall)
+        assert views_of(told, wall) == views_of(status, wall)
         assert nodes_view(told.proxies) == nodes_view(status.proxies)
         assert partition_view(told.partitions[0], wall) == partition_view(status.partitions[0], wall)
         [connection] = map(connection_status, stage.supervisor.proxy("proxy").connections.values())
@@ -91,10 +101,10 @@ def test_a_status_stays_as_it_was(certs: Certs) -> None:
         await populate(stage, certs)
         status = stage.supervisor.status()
         wall = WallClock(lambda: 0.0, lambda: 0.0)
-        before = status_view(status, wall)
+        before = views_of(status, wall)
         stage.supervisor.heal("test")
         await stage.supervisor.remove_proxy("every", "test")
-        assert status_view(status, wall) == before != status_view(stage.supervisor.status(), wall)
+        assert views_of(status, wall) == before != views_of(stage.supervisor.status(), wall)
         with pytest.raises(FrozenInstanceError):
             status.proxies[0].connections = 7  # type: ignore[misc]
 

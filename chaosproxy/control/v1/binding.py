@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 
 from aiohttp import web
 
+from chaosproxy.control.v1 import about
 from chaosproxy.control.v1.context import Api, Handler
 from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.v1.routes import ROUTES
@@ -26,10 +28,11 @@ def v1_routes(api: Api) -> Iterator[Route]:
         handler = partial(route.handler, api) if route.method == "GET" else partial(_settling, route.handler, api)
         head = handler if route.method == "GET" and not route.streams else None
         yield Route(method=route.method, path=route.path, handler=handler, head=head, media=route.media)
-    document = openapi_document()
+    document = _document()
+    about.fault_types()
 
     async def show_openapi(_request: web.Request) -> web.StreamResponse:
-        return web.json_response(document)
+        return web.Response(body=document, content_type="application/json", charset="utf-8")
 
     yield Route(method="GET", path=INDEX, handler=show_openapi, head=show_openapi)
 
@@ -38,3 +41,9 @@ async def _settling(handler: Handler, api: Api, request: web.Request) -> web.Str
     response = await handler(api, request)
     await api.supervisor.settled()
     return response
+
+
+@cache
+def _document() -> bytes:
+    """Return the rendered OpenAPI document, which is always the same."""
+    return json.dumps(openapi_document()).encode()

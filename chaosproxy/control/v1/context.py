@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -11,7 +12,8 @@ from aiohttp import web
 
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.wall import WallClock
-from chaosproxy.model import PolicySpec
+from chaosproxy.model import PolicySpec, ProxySpec
+from chaosproxy.net.proxy import Proxy
 
 __all__ = ["BY", "Api", "Handler"]
 
@@ -27,9 +29,25 @@ class Api:
     policy: PolicySpec
     loop_name: str
     """`uvloop` or `asyncio`."""
+    naming: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by requests that choose a free name and use it after they have waited."""
     started_at: float = field(default_factory=time.monotonic)
     wall: WallClock = field(init=False)
     """Converts times of the supervisor's clock to dates."""
+
+    def proxies_after(self, name: str | None) -> Iterator[Proxy]:
+        """Return the proxies that follow the one with this name, or all; each only if it runs when its turn comes.
+
+        :raises NotFound: no proxy has this name.
+        """
+        proxies = self.supervisor.proxies()
+        if name is not None:
+            proxies = proxies[proxies.index(self.supervisor.proxy(name)) + 1 :]
+        return filter(self.supervisor.runs, proxies)
+
+    def specs(self) -> list[ProxySpec]:
+        """Return the settings of all proxies, which are immutable values."""
+        return [proxy.spec for proxy in self.supervisor.proxies()]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "wall", WallClock(self.supervisor.now))  # as dataclasses do where they are frozen

@@ -1,23 +1,31 @@
-"""Handlers for /v1/proxies/{proxy}/faults, /v1/faults and /v1/heal: the faults of one or several proxies."""
+"""Handlers for /v1/proxies/{proxy}/faults, /v1/faults and /v1/heal: the faults of one or several proxies.
+
+A body is parsed off the loop unless it is short, for the settings that the proxies have then. A handler that
+has waited for this compares the settings with those of the moment: if they differ, it parses once more, now
+without waiting. So a fault is placed only on a proxy for which it was checked. Names that a request chooses
+itself are free when it uses them, since `Api.naming` or the same comparison holds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import quote
 
 from aiohttp import web
 
 from chaosproxy.control.off_loop import read_files_for
-from chaosproxy.control.selection import SELECTORS, add_on, read_selection, select
+from chaosproxy.control.selection import SELECTORS, add_on, heal_on, read_selection, selected_names
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import fault_from, new_fault
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import fault_view, faults_view
 from chaosproxy.control.web.body import read_object, read_optional_object, read_query
-from chaosproxy.declare import nearest
-from chaosproxy.errors import InvalidInput, NotFound, Problem
-from chaosproxy.model import FaultSpec
+from chaosproxy.control.web.rendering import PAGE, Lazy, json_response, list_response, page_of, read_page
+from chaosproxy.control.web.turns import parsed, turns_of
+from chaosproxy.declare import Problems, nearest
+from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem
+from chaosproxy.model import FaultSpec, ProxySpec
 from chaosproxy.net.proxy import Proxy
 
 __all__ = ["HEALED", "add_fault", "add_faults", "heal", "list_faults", "put_fault", "remove_fault", "show_fault"]
@@ -25,89 +33,127 @@ __all__ = ["HEALED", "add_fault", "add_faults", "heal", "list_faults", "put_faul
 _NAMED = ("proxy", "fault", "partition")
 HEALED = (*_NAMED, *SELECTORS)
 """The keys that limit what is healed."""
+_ATTEMPTS = 10
+"""The most generated names that a request tries."""
 
 
 async def list_faults(api: Api, request: web.Request) -> web.StreamResponse:
-    read_query(request)
+    page = read_page(read_query(request, *PAGE))
     proxy = api.supervisor.proxy(request.match_info["proxy"])
-    return web.json_response({"faults": [_view(api, proxy, fault) for fault in proxy.spec.faults]})
+    found = proxy.spec.faults
+    if page.after is not None:
+        found = found[found.index(api.supervisor.faults.find(proxy, page.after)) + 1 :]
+    statuses = [api.supervisor.fault_status(proxy, fault) for fault in found]
+    views = ((one.spec.name, fault_view(one, api.wall)) for one in statuses)
+    return await list_response(request, "faults", await page_of(request, page, views))
 
 
 async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     proxy = api.supervisor.proxy(request.match_info["proxy"])
-    fault = new_fault(body, {fault.name for fault in proxy.spec.faults}, proxy.spec.protocol)
-    await read_files_for(fault, [proxy])
-    proxy = api.supervisor.proxy(proxy.spec.name)  # again, since it may have been removed meanwhile
+    fault = await _in_place(api, request, proxy, partial(_new_on, body))
     api.supervisor.add_fault(proxy.spec.name, fault, BY)
-    return _created(api, proxy, fault)
+    return await _created(api, request, proxy, fault)
+
+
+async def _in_place(
+    api: Api, request: web.Request, proxy: Proxy, read: Callable[[ProxySpec], FaultSpec]
+) -> FaultSpec:
+    """Read a fault for the settings that the proxy has when this returns.
+
+    :raises NotFound: the proxy was removed meanwhile.
+    """
+    before = proxy.spec
+    fault = await parsed(request, read, before)
+    await read_files_for(fault, [proxy])
+    if api.supervisor.proxy(proxy.spec.name) is not proxy:
+        raise NotFound(f"the proxy {proxy.spec.name!r} was removed before its change; another one has the name now")
+    return fault if proxy.spec is before else read(proxy.spec)
+
+
+def _new_on(body: dict[str, object], spec: ProxySpec) -> FaultSpec:
+    return new_fault(body, {fault.name for fault in spec.faults}, spec.protocol)
 
 
 async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     """Add one fault to all proxies that the body selects, or to none of them."""
     body = await read_object(request)
+    turns = turns_of(request)
+    async with api.naming:
+        for attempt in range(_ATTEMPTS):
+            proxies = api.supervisor.proxies()
+            fault, names = await turns.off_loop(_fault_and_names, body, api.specs())
+            selected = [proxy for proxy in proxies if proxy.spec.name in names]
+            await read_files_for(fault, selected)
+            try:
+                placed = await add_on(api.supervisor, selected, fault, BY, turns.rest)
+                break
+            except Conflict:  # a generated name may have been taken since it was found
+                if "name" in body or attempt + 1 == _ATTEMPTS:
+                    raise
+    return await json_response(request, faults_view(fault.name, placed, api.wall), status=201)
+
+
+def _fault_and_names(body: dict[str, object], specs: Sequence[ProxySpec]) -> tuple[FaultSpec, frozenset[str]]:
+    """Return the fault of a body, and the names of the proxies that it selects. Pure.
+
+    :raises InvalidInput: the fault or the selector is wrong, or there is none.
+    :raises NotFound: it selects no proxy.
+    """
     wanted = {key: value for key, value in body.items() if key not in SELECTORS}
     try:
-        proxies = _selected(body, api.supervisor.proxies())
+        selection = read_selection(body)
+        if selection is None:
+            message = f'no proxies are selected; use one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
+            raise InvalidInput([Problem((), "missing", message)])
+        names = selected_names(selection, specs)
     except (InvalidInput, NotFound) as wrong:
         try:
             new_fault(wanted, (), "http")
         except InvalidInput as invalid:
             raise InvalidInput([*wrong.problems, *invalid.problems]) from None
         raise
-    fault = new_fault(wanted, {fault.name for proxy in proxies for fault in proxy.spec.faults}, "http")
-    _check_protocols(wanted, fault.name, proxies)
-    await read_files_for(fault, proxies)
-    proxies = _selected(body, api.supervisor.proxies())  # again, since one may have been removed meanwhile
-    add_on(api.supervisor, proxies, fault, BY)
-    placed = [(proxy.spec.name, api.supervisor.fault_status(proxy, fault)) for proxy in proxies]
-    return web.json_response(faults_view(fault.name, placed, api.wall), status=201)
+    selected = [spec for spec in specs if spec.name in names]
+    fault = new_fault(wanted, {fault.name for spec in selected for fault in spec.faults}, "http")
+    _check_protocols(wanted, fault.name, selected)
+    return fault, names
 
 
-def _selected(body: dict[str, object], proxies: Sequence[Proxy]) -> list[Proxy]:
-    """Return the proxies that a body selects.
-
-    :raises InvalidInput: it has no selector, or a wrong one.
-    :raises NotFound: it selects no proxy.
-    """
-    selection = read_selection(body)
-    if selection is None:
-        message = f'no proxies are selected; use one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
-        raise InvalidInput([Problem((), "missing", message)])
-    return select(selection, proxies)
-
-
-def _check_protocols(wanted: dict[str, object], name: str, proxies: Sequence[Proxy]) -> None:
+def _check_protocols(wanted: dict[str, object], name: str, specs: Sequence[ProxySpec]) -> None:
     """Check that the fault fits the protocol of every proxy.
 
     :raises InvalidInput: it does not; the problems name each of these proxies.
     """
-    problems: list[Problem] = []
-    for proxy in proxies:
+    wrong: dict[str, Sequence[Problem]] = {}
+    for protocol in {spec.protocol for spec in specs}:
         try:
-            fault_from(wanted, name, proxy.spec.protocol)
+            fault_from(wanted, name, protocol)
         except InvalidInput as invalid:
-            on = f"on proxy {proxy.spec.name!r}"
-            problems += [replace(one, message=f"{on}: {one.message}") for one in invalid.problems]
-    if problems:
-        raise InvalidInput(problems)
+            wrong[protocol] = invalid.problems
+    problems = Problems()
+    for spec in specs:
+        for one in wrong.get(spec.protocol, ()):
+            problems.add(one.path, one.code, f"on proxy {spec.name!r}: {one.message}", at_key=one.at_key)
+    problems.raise_if_any()
 
 
 async def show_fault(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
     proxy = api.supervisor.proxy(request.match_info["proxy"])
-    return web.json_response(_view(api, proxy, api.supervisor.faults.find(proxy, request.match_info["fault"])))
+    fault = api.supervisor.faults.find(proxy, request.match_info["fault"])
+    return await json_response(request, _view(api, proxy, fault))
 
 
 async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     proxy = api.supervisor.proxy(request.match_info["proxy"])
-    fault = fault_from(body, request.match_info["fault"], proxy.spec.protocol)
-    await read_files_for(fault, [proxy])
-    proxy = api.supervisor.proxy(proxy.spec.name)  # again, since it may have been removed meanwhile
+    name = request.match_info["fault"]
+    fault = await _in_place(api, request, proxy, lambda spec: fault_from(body, name, spec.protocol))
     replaces = proxy.spec.fault(fault.name) is not None
     api.supervisor.put_fault(proxy.spec.name, fault, BY)
-    return web.json_response(_view(api, proxy, fault)) if replaces else _created(api, proxy, fault)
+    if not replaces:
+        return await _created(api, request, proxy, fault)
+    return await json_response(request, _view(api, proxy, fault))
 
 
 async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -122,19 +168,18 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     query, body = read_query(request, *HEALED), await read_optional_object(request)
     asked = {**query, **body}
     twice = "is in the query and in the body; use it once"
-    problems = [Problem((key,), "duplicate", twice) for key in query if key in body]
-    problems += [
-        Problem((key,), "unknown-key", f"unknown key{nearest(key, HEALED)}; known keys: {', '.join(HEALED)}")
-        for key in asked
-        if key not in HEALED
-    ]
-    problems += [
-        Problem((key,), "wrong-type", "is not text; use a name")
-        for key in _NAMED
-        if asked.get(key) is not None and not isinstance(asked[key], str)
-    ]
-    if problems:
-        raise InvalidInput(problems)
+    problems = Problems()
+    for key in query:
+        if key in body:
+            problems.add((key,), "duplicate", twice)
+    for key in asked:
+        if key not in HEALED:
+            hint = "" if problems.full else nearest(key, HEALED)
+            problems.add((key,), "unknown-key", f"unknown key{hint}; known keys: {', '.join(HEALED)}")
+    for key in _NAMED:
+        if asked.get(key) is not None and not isinstance(asked[key], str):
+            problems.add((key,), "wrong-type", "is not text; use a name")
+    problems.raise_if_any()
     proxy, fault, partition = (None if asked.get(key) is None else str(asked[key]) for key in _NAMED)
     selection = read_selection(asked)
     if partition is not None and (proxy or fault or selection):
@@ -143,24 +188,34 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     if proxy is not None and selection is not None:
         message = f"cannot be combined with {', '.join(SELECTORS)}; use one of these four"
         raise InvalidInput([Problem(("proxy",), "invalid-together", message)])
-    supervisor = api.supervisor
+    supervisor, turns = api.supervisor, turns_of(request)
     if partition is not None:
         gone = [supervisor.partitions.remove(partition, BY).spec.id]
-        return _healed([], gone)
+        return await _healed(request, [], gone)
+    proxies, gone = supervisor.proxies(), []
     if selection is not None:
-        return _healed(supervisor.faults.heal(select(selection, supervisor.proxies()), fault, BY), [])
-    gone = [one.spec.id for one in supervisor.partitions.all()] if proxy is None and fault is None else []
-    return _healed(supervisor.heal(BY, proxy, fault), gone)
+        names = await turns.off_loop(selected_names, selection, api.specs())
+        proxies = [one for one in proxies if one.spec.name in names]
+    elif proxy is not None:
+        proxies = [supervisor.proxy(proxy)]
+    elif fault is None:
+        for one in supervisor.partitions.all():
+            if supervisor.partitions.has(one):
+                gone.append(supervisor.partitions.remove(one.spec.id, BY).spec.id)
+            await turns.rest()
+    return await _healed(request, await heal_on(supervisor, proxies, fault, BY, turns.rest), gone)
 
 
-def _healed(removed: list[tuple[str, FaultSpec]], partitions: list[str]) -> web.StreamResponse:
-    faults = [{"proxy": where, "fault": gone.name, "type": gone.type} for where, gone in removed]
-    return web.json_response({"removed": faults, "partitions": partitions})
+async def _healed(
+    request: web.Request, removed: list[tuple[str, FaultSpec]], partitions: list[str]
+) -> web.StreamResponse:
+    faults = Lazy({"proxy": where, "fault": gone.name, "type": gone.type} for where, gone in removed)
+    return await json_response(request, {"removed": faults, "partitions": partitions})
 
 
-def _created(api: Api, proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:
+async def _created(api: Api, request: web.Request, proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:
     location = f"/v1/proxies/{quote(proxy.spec.name, safe='')}/faults/{quote(fault.name, safe='')}"
-    return web.json_response(_view(api, proxy, fault), status=201, headers={"Location": location})
+    return await json_response(request, _view(api, proxy, fault), status=201, headers={"Location": location})
 
 
 def _view(api: Api, proxy: Proxy, fault: FaultSpec) -> Json:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from chaosproxy import __summary__, __version__
 from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS, Operation
 from chaosproxy.control.v1.schemas import Json, components, reference
+from chaosproxy.control.web.rendering import DEFAULT_LIMIT, LARGEST_LIMIT
 
 __all__ = ["openapi_document"]
 
@@ -15,6 +16,18 @@ ALWAYS_REFUSED = (400, 401, 403)
 """Status codes that any route may respond with: invalid input, a missing token, a foreign page or policy."""
 WITH_BODY_REFUSED = (413, 415)
 """Status codes that any route with a body may respond with."""
+
+PAGING: dict[str, Json] = {
+    "limit": {
+        "description": "the most items of the page",
+        "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT},
+    },
+    "after": {
+        "description": "the last item of the page before: the name, or the id of a partition or connection",
+        "schema": {"type": "string"},
+    },
+}
+"""The description of query parameters of pages."""
 
 
 def openapi_document() -> Json:
@@ -77,4 +90,5 @@ def _path_parameters(path: str) -> list[Json]:
 
 
 def _parameter(name: str, where: str) -> Json:
-    return {"name": name, "in": where, "required": where == "path", "schema": {"type": "string"}}
+    parameter = {"name": name, "in": where, "required": where == "path", "schema": {"type": "string"}}
+    return parameter | (PAGING[name] if where == "query" and name in PAGING else {})

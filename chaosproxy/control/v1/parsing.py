@@ -12,13 +12,14 @@ problem for every invalid field. Three things differ from the file:
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from chaosproxy.control.status import bound_address
 from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
 from chaosproxy.errors import BadValue, InvalidInput, Path, Problem, shown
 from chaosproxy.model import (
+    Address,
     FaultSpec,
     PartitionSpec,
     ProxySpec,
@@ -30,7 +31,7 @@ from chaosproxy.model import (
     write_proxy,
 )
 from chaosproxy.model.partition import unknown_nodes
-from chaosproxy.net.proxy import Proxy
+from chaosproxy.model.proxy import MOST_FAULTS
 
 __all__ = [
     "duration_from", "fault_from", "merged_proxy", "new_fault", "new_proxy", "partition_from",
@@ -40,7 +41,9 @@ Json = dict[str, object]
 ORIGIN = ("by", "since", "age_s")
 READ_ONLY = ("connections", "partitions", *ORIGIN)
 READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", "attempts_visible", "attempts_reason", *ORIGIN)
-READ_ONLY_OF_PARTITION = (*READ_ONLY_OF_FAULT, "cut", "proxies", "is_cut", "heals_after_s")
+READ_ONLY_OF_PARTITION = (
+    *READ_ONLY_OF_FAULT, "cut", "cut_more", "proxies", "proxies_more", "is_cut", "heals_after_s",
+)  # fmt: skip
 
 
 def new_proxy(body: Json) -> ProxySpec:
@@ -54,8 +57,8 @@ def new_proxy(body: Json) -> ProxySpec:
     return _read(body, _checked_name(body.get("name", _STAND_IN), problems), problems)
 
 
-def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
-    """Return the proxy after a PATCH: `patch` merged into its present settings (RFC 7396).
+def merged_proxy(spec: ProxySpec, listening_on: Sequence[Address], patch: Json) -> ProxySpec:
+    """Return the proxy after a PATCH: `patch` merged into its present settings `spec` (RFC 7396).
 
     A mapping of faults is merged by name: null removes a fault, and a fault whose type changes keeps no
     settings. A list of faults replaces all of them. A listen address equal to the bound one changes
@@ -63,10 +66,9 @@ def merged_proxy(proxy: Proxy, patch: Json) -> ProxySpec:
 
     :raises InvalidInput: with every invalid field.
     """
-    spec = proxy.spec
     present = write_proxy(spec)
     wanted = {key: value for key, value in {**present, **patch}.items() if key not in READ_ONLY}
-    if wanted.get("listen") == str(bound_address(spec, proxy.listening_on)):
+    if wanted.get("listen") == str(bound_address(spec, listening_on)):
         wanted["listen"] = str(spec.listen)
     for key in [param.name for param in params_of(ProxySpec) if isinstance(param.kind, Struct)]:
         if isinstance(before := present.get(key), dict) and isinstance(change := patch.get(key), dict):
@@ -118,7 +120,7 @@ def partition_from(body: Json, free_id: str, nodes: Sequence[str]) -> PartitionS
     wanted = {key: value for key, value in body.items() if key not in ("id", *READ_ONLY_OF_PARTITION)}
     spec = read_partition(wanted, id, problems)
     if len(problems):
-        _add_all(problems, unknown_nodes(wanted, nodes))
+        problems.extend(unknown_nodes(wanted, nodes))
     problems.raise_if_any()
     assert spec is not None
     return spec
@@ -142,19 +144,18 @@ def duration_from(body: Json, field: str) -> float | None:
 
     :raises InvalidInput: it is not a duration, or the body has another key.
     """
-    problems = [
-        Problem((key,), "unknown-key", f"unknown key{nearest(key, (field,))}; known keys: {field}")
-        for key in body
-        if key != field
-    ]
+    problems = Problems()
+    for key in body:
+        if key != field:
+            hint = "" if problems.full else nearest(key, (field,))
+            problems.add((key,), "unknown-key", f"unknown key{hint}; known keys: {field}")
     seconds = None
     if body.get(field) is not None:
         try:
             seconds = Duration(above_zero=True).read(body[field])
         except BadValue as bad:
-            problems.append(Problem((field,), bad.code, str(bad)))
-    if problems:
-        raise InvalidInput(problems)
+            problems.add((field,), bad.code, str(bad))
+    problems.raise_if_any()
     return seconds
 
 
@@ -171,13 +172,18 @@ def _check_same_name(body: Json, name: str, problems: Problems, path: Path = ())
         problems.add((*path, "name"), "immutable", message)
 
 
-def _free_name(kind: object, taken: Container[str]) -> str:
-    """Return `latency-1`, or the first name of this form that is free."""
-    stem = kind if isinstance(kind, str) and kind and kind.isprintable() else "fault"
-    number = 1
-    while f"{stem[:80]}-{number}" in taken:
+def _free_name(kind: object, taken: Container[str], after: dict[str, int] | None = None) -> str:
+    """Return `latency-1`, or the first name of this form that is free.
+
+    `after` has the last number of each form that was returned, so that many names are found in one pass.
+    """
+    stem = kind[:80] if isinstance(kind, str) and kind and kind.isprintable() else "fault"
+    number = 1 if after is None else after.get(stem, 0) + 1
+    while f"{stem}-{number}" in taken:
         number += 1
-    return f"{stem[:80]}-{number}"
+    if after is not None:
+        after[stem] = number
+    return f"{stem}-{number}"
 
 
 def _read(body: Json, name: str, problems: Problems) -> ProxySpec:
@@ -207,21 +213,25 @@ def _by_name(faults: object, problems: Problems) -> tuple[dict[str, object], dic
     assert isinstance(faults, list)
     named: dict[str, object] = {}
     places: dict[str, int] = {}
+    if len(faults) > MOST_FAULTS:
+        problems.add(("faults",), "too-large", f"has {len(faults)} faults; use at most {MOST_FAULTS}")
+        return named, places
     taken = {fault["name"] for fault in faults if isinstance(fault, dict) and isinstance(fault.get("name"), str)}
+    numbers: dict[str, int] = {}
     for index, fault in enumerate(faults):
         where: Path = ("faults", index)
         if not isinstance(fault, dict):
             message = "is not an object; use a fault such as {name: slow, type: latency, delay: 100ms}"
             problems.add(where, "wrong-type", message)
             continue
-        free = _free_name(fault.get("type"), taken | named.keys())
         before = len(problems)
-        name = _checked_name(fault.get("name", free), problems, (*where, "name"))
+        given = fault["name"] if "name" in fault else _free_name(fault.get("type"), taken, numbers)
+        name = _checked_name(given, problems, (*where, "name"))
         if name in named and len(problems) == before:
             message = f"{name!r} is already the name of the fault at index {places[name]}; use another name"
             problems.add((*where, "name"), "duplicate", message)
         if len(problems) > before:
-            name = free  # so that the rest of the fault is read too
+            name = _free_name(fault.get("type"), taken, numbers)  # so that the rest of the fault is read too
         named[name] = _settable(fault)
         places[name] = index
     return named, places
@@ -234,11 +244,6 @@ def _index_of_fault(problem: Problem) -> int:
             return index
         case _:
             return -1
-
-
-def _add_all(problems: Problems, found: Iterable[Problem]) -> None:
-    for problem in found:
-        problems.add(problem.path, problem.code, problem.message)
 
 
 def _as_sent(path: Path, places: dict[str, int]) -> Path:

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from aiohttp import web
 
 from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.control.preflight import granted, preflight_cut
 from chaosproxy.control.status import partition_status
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.parsing import partition_from
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import partition_view
 from chaosproxy.control.web.body import read_object, read_query
+from chaosproxy.control.web.rendering import PAGE, json_response, list_response, page_of, read_page
+from chaosproxy.control.web.turns import turns_of
+from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.partition import nodes_of
 
 __all__ = ["add_partition", "list_partitions", "remove_partition", "show_partition"]
 
 
 async def list_partitions(api: Api, request: web.Request) -> web.StreamResponse:
-    read_query(request)
-    return web.json_response({"partitions": [_view(api, one) for one in api.supervisor.partitions.all()]})
+    page = read_page(read_query(request, *PAGE))
+    partitions = api.supervisor.partitions
+    found = partitions.all()
+    if page.after is not None:
+        found = found[found.index(partitions.get(page.after)) + 1 :]
+    views = ((one.spec.id, _view(api, one)) for one in found if partitions.has(one))
+    return await list_response(request, "partitions", await page_of(request, page, views))
 
 
 async def add_partition(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     partitions = api.supervisor.partitions
-    nodes = nodes_of(proxy.spec for proxy in api.supervisor.proxies())
-    spec = partition_from(body, partitions.free_id(), nodes)
-    active = partitions.add(spec, BY)
+    turns = turns_of(request)
+    async with api.naming:
+        specs = api.specs()
+        spec = await turns.off_loop(_read, body, partitions.free_id(), specs)
+        partitions.check_free(spec.id)
+        cut = await turns.off_loop(preflight_cut, spec, specs, api.supervisor.seed, partitions.kernel)
+        # The proxies may have changed meanwhile. Specs are frozen, so it suffices to compare them.
+        active = partitions.begin(granted(cut), BY) if api.specs() == specs else partitions.add(spec, BY)
     headers = {"Location": f"/v1/partitions/{quote(spec.id, safe='')}"}
-    return web.json_response(_view(api, active), status=201, headers=headers)
+    return await json_response(request, _view(api, active), status=201, headers=headers)
+
+
+def _read(body: dict[str, object], free_id: str, specs: Sequence[ProxySpec]) -> PartitionSpec:
+    return partition_from(body, free_id, nodes_of(specs))
 
 
 async def show_partition(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    return web.json_response(_view(api, api.supervisor.partitions.get(request.match_info["partition"])))
+    return await json_response(request, _view(api, api.supervisor.partitions.get(request.match_info["partition"])))
 
 
 async def remove_partition(api: Api, request: web.Request) -> web.StreamResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import dropwhile
 from urllib.parse import quote
 
 from aiohttp import web
@@ -14,10 +16,13 @@ from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import connection_id, connection_view, proxy_view
 from chaosproxy.control.web.body import read_object, read_query
 from chaosproxy.control.web.problem import Refused
+from chaosproxy.control.web.rendering import PAGE, json_response, list_response, page_of, read_page
+from chaosproxy.control.web.turns import parsed
 from chaosproxy.declare import Choice
 from chaosproxy.endings import Ending
-from chaosproxy.errors import BadValue, InvalidInput, NotFound, Problem
-from chaosproxy.model import ProxySpec
+from chaosproxy.errors import BadValue, Conflict, InvalidInput, NotFound, Problem, shown
+from chaosproxy.model import Address, ProxySpec
+from chaosproxy.model.settings import MOST_PROXIES
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.stream.connection import Connection
 
@@ -33,32 +38,39 @@ __all__ = [
 
 
 async def list_proxies(api: Api, request: web.Request) -> web.StreamResponse:
-    read_query(request)
-    return web.json_response({"proxies": [_view(api, proxy) for proxy in api.supervisor.proxies()]})
+    page = read_page(read_query(request, *PAGE))
+    views = ((proxy.spec.name, _view(api, proxy)) for proxy in api.proxies_after(page.after))
+    return await list_response(request, "proxies", await page_of(request, page, views))
 
 
 async def add_proxy(api: Api, request: web.Request) -> web.StreamResponse:
-    spec = new_proxy(await read_object(request))
+    spec = await parsed(request, new_proxy, await read_object(request))
     _obey_policy(api, spec, None)
+    if len(api.supervisor.proxies()) >= MOST_PROXIES:
+        raise Conflict(f"there are {MOST_PROXIES} proxies, which is the most; remove some first", "too-large")
     proxy = await api.supervisor.add_proxy(spec, BY)
     location = f"/v1/proxies/{quote(spec.name, safe='')}"
-    return web.json_response(_view(api, proxy), status=201, headers={"Location": location})
+    return await json_response(request, _view(api, proxy), status=201, headers={"Location": location})
 
 
 async def show_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    return web.json_response(_view(api, api.supervisor.proxy(request.match_info["proxy"])))
+    return await json_response(request, _view(api, api.supervisor.proxy(request.match_info["proxy"])))
 
 
 async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     patch = await read_object(request)
+    before = _settings(api.supervisor.proxy(request.match_info["proxy"]))
+    prepared = await parsed(request, merged_proxy, *before, patch)
 
     def merge(proxy: Proxy) -> ProxySpec:
-        wanted = merged_proxy(proxy, patch)
+        now = _settings(proxy)
+        wanted = prepared if now == before else merged_proxy(*now, patch)
         _obey_policy(api, wanted, proxy.spec)
         return wanted
 
-    return web.json_response(_view(api, await api.supervisor.merge_proxy(request.match_info["proxy"], merge, BY)))
+    proxy = await api.supervisor.merge_proxy(request.match_info["proxy"], merge, BY)
+    return await json_response(request, _view(api, proxy))
 
 
 async def remove_proxy(api: Api, request: web.Request) -> web.StreamResponse:
@@ -69,10 +81,36 @@ async def remove_proxy(api: Api, request: web.Request) -> web.StreamResponse:
 
 
 async def list_connections(api: Api, request: web.Request) -> web.StreamResponse:
-    query = read_query(request, "proxy")
-    proxies = [api.supervisor.proxy(query["proxy"])] if "proxy" in query else api.supervisor.proxies()
-    found = [connection_status(connection) for proxy in proxies for connection in proxy.connections.values()]
-    return web.json_response({"connections": [connection_view(one) for one in found]})
+    query = read_query(request, "proxy", *PAGE)
+    page = read_page(query)
+    proxies = iter([api.supervisor.proxy(query["proxy"])]) if "proxy" in query else api.proxies_after(None)
+    found = (
+        (connection_id(proxy.spec.name, connection.ordinal), connection_view(connection_status(connection)))
+        for proxy, connection in _connections(proxies, page.after)
+    )
+    return await list_response(request, "connections", await page_of(request, page, found))
+
+
+def _connections(proxies: Iterator[Proxy], after: str | None) -> Iterator[tuple[Proxy, Connection]]:
+    """Yield the open connections of proxies, in the order in which they were accepted, from one of them on.
+
+    A connection is yielded only if it is still open when its turn has come.
+
+    :raises NotFound: none of the proxies has the connection `after`, which may have been closed.
+    """
+    name, _, number = ("", "", "0") if after is None else after.rpartition(":")
+    ordinal = int(number) if number.isascii() and number.isdigit() and len(number) < 20 else 0
+    if after is not None:
+        proxies = dropwhile(lambda proxy: proxy.spec.name != name, proxies)
+    is_found = after is None
+    for proxy in proxies:
+        for connection in list(proxy.connections.values()):
+            is_open = proxy.connections.get(connection.ordinal) is connection
+            if is_open and (connection.ordinal > ordinal or proxy.spec.name != name):
+                yield proxy, connection
+        is_found = True
+    if not is_found:
+        raise NotFound(f"{shown(after)} is not a connection of these proxies; begin again without `after`")
 
 
 async def close_connection(api: Api, request: web.Request) -> web.StreamResponse:
@@ -89,6 +127,11 @@ async def close_connection(api: Api, request: web.Request) -> web.StreamResponse
     return web.Response(status=204)
 
 
+def _settings(proxy: Proxy) -> tuple[ProxySpec, tuple[Address, ...]]:
+    """Return the settings of a proxy and its bound addresses, with which a patch is merged."""
+    return proxy.spec, tuple(proxy.listening_on)
+
+
 def _view(api: Api, proxy: Proxy) -> Json:
     return proxy_view(api.supervisor.proxy_status(proxy), api.wall)
 
@@ -98,8 +141,9 @@ def _find_connection(api: Api, given: str) -> Connection:
     if not colon:
         message = f"{given[:100]!r} is not the id of a connection, such as db-primary:7"
         raise NotFound(f"{message}; GET /v1/connections lists the ids")
-    for number, connection in api.supervisor.proxy(proxy).connections.items():
-        if connection_id(proxy, number) == f"{proxy}:{ordinal}":
+    open_ones = api.supervisor.proxy(proxy).connections
+    if ordinal.isascii() and ordinal.isdigit() and len(ordinal) < 20 and str(int(ordinal)) == ordinal:
+        if (connection := open_ones.get(int(ordinal))) is not None:
             return connection
     raise NotFound(f"connection {given[:100]!r} is not open; GET /v1/connections lists the open ones")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chaosproxy.control.v1 import about, faults, nodes, partitions, proxies
 from chaosproxy.control.v1.context import Handler
+from chaosproxy.control.web.rendering import PAGE
 
 __all__ = ["ROUTES", "SERVER_OPERATIONS", "Operation", "Route"]
 
@@ -42,7 +43,7 @@ class Route(Operation):
 ROUTES = (
     Route(
         method="GET", path="/v1/proxies", handler=proxies.list_proxies,
-        summary="List proxies.", gives={200: "ProxyList"},
+        summary="List proxies.", gives={200: "ProxyList"}, refuses=(404,), query=PAGE,
     ),
     Route(
         method="POST", path="/v1/proxies", handler=proxies.add_proxy,
@@ -63,7 +64,7 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/proxies/{proxy}/faults", handler=faults.list_faults,
-        summary="List a proxy's faults, in the order they act.", gives={200: "FaultList"}, refuses=(404,),
+        summary="List a proxy's faults, in the order they act.", gives={200: "FaultList"}, refuses=(404,), query=PAGE,
     ),
     Route(
         method="POST", path="/v1/proxies/{proxy}/faults", handler=faults.add_fault,
@@ -95,7 +96,7 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/partitions", handler=partitions.list_partitions,
-        summary="List partitions.", gives={200: "PartitionList"},
+        summary="List partitions.", gives={200: "PartitionList"}, refuses=(404,), query=PAGE,
     ),
     Route(
         method="POST", path="/v1/partitions", handler=partitions.add_partition,
@@ -112,7 +113,8 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/nodes", handler=nodes.show_nodes,
-        summary="List nodes, and which of them can reach each other now.", gives={200: "Nodes"},
+        summary="List nodes, and which of them can reach each other now.", gives={200: "Nodes"}, refuses=(404,),
+        query=PAGE,
     ),
     Route(
         method="POST", path="/v1/nodes/{node}/crash", handler=nodes.crash_node,
@@ -140,7 +142,7 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/connections", handler=proxies.list_connections,
-        summary="List open connections.", gives={200: "ConnectionList"}, refuses=(404,), query=("proxy",),
+        summary="List open connections.", gives={200: "ConnectionList"}, refuses=(404,), query=("proxy", *PAGE),
     ),
     Route(
         method="DELETE", path="/v1/connections/{connection}", handler=proxies.close_connection,
@@ -154,6 +156,7 @@ ROUTES = (
     Route(
         method="GET", path="/v1/status", handler=about.show_status,
         summary="Show everything that runs: version, seed, proxies, connections, faults.", gives={200: "Status"},
+        refuses=(404,), query=PAGE,
     ),
 )  # fmt: skip
 

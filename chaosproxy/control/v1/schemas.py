@@ -22,6 +22,7 @@ from chaosproxy.faults.base import Fault
 from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
 from chaosproxy.model.names import LONGEST
+from chaosproxy.model.proxy import MOST_FAULTS
 from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["Json", "components", "fault_schema", "reference"]
@@ -40,13 +41,18 @@ def _nullable(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _list(items: Json) -> Json:
-    return {"type": "array", "items": items}
+def _list(items: Json, most: int | None = None) -> Json:
+    return {"type": "array", "items": items} | ({} if most is None else {"maxItems": most})
 
 
 def _object(**properties: Json) -> Json:
     """Return the schema of an object that has all these properties and no others."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _page(**properties: Json) -> Json:
+    """Return the schema of a page: `next` is the path and query of the next one, if there are more items."""
+    return _and_perhaps({"next": TEXT}, _object(**properties))
 
 
 def _and_perhaps(optional: Json, schema: Json) -> Json:
@@ -87,7 +93,7 @@ def components() -> dict[str, Json]:
     return {
         "Proxy": _proxy(required=("name", "listen", "upstream")),
         "ProxyPatch": _proxy(required=()),
-        "ProxyList": _object(proxies=_list(reference("Proxy"))),
+        "ProxyList": _page(proxies=_list(reference("Proxy"))),
         "Fault": {
             "oneOf": [reference(_title(kind)) for kind in FAULT_TYPES],
             "discriminator": {
@@ -95,7 +101,7 @@ def components() -> dict[str, Json]:
                 "mapping": {kind: reference(_title(kind))["$ref"] for kind in FAULT_TYPES},
             },
         },
-        "FaultList": _object(faults=_list(reference("Fault"))),
+        "FaultList": _page(faults=_list(reference("Fault"))),
         **{_title(kind): fault_schema(kind) for kind in FAULT_TYPES},
         "FaultTypeList": _object(
             fault_types=_list(
@@ -118,8 +124,8 @@ def components() -> dict[str, Json]:
         ),
         "PartitionRequest": _partition("request"),
         "Partition": _partition("response"),
-        "PartitionList": _object(partitions=_list(reference("Partition"))),
-        "Nodes": _object(
+        "PartitionList": _page(partitions=_list(reference("Partition"))),
+        "Nodes": _page(
             nodes=_list(
                 _object(
                     name=TEXT, state={"enum": ["up", "crashed", "paused"]}, serves=_list(TEXT), uses=_list(TEXT)
@@ -140,8 +146,8 @@ def components() -> dict[str, Json]:
             client_ended_s=_nullable(SECONDS), client_how=_nullable(HOW), client_held_by=_nullable(TEXT),
             server_ended_s=_nullable(SECONDS), server_how=_nullable(HOW), server_held_by=_nullable(TEXT),
         ),
-        "ConnectionList": _object(connections=_list(reference("Connection"))),
-        "Status": _object(
+        "ConnectionList": _page(connections=_list(reference("Connection"))),
+        "Status": _page(
             version=TEXT, seed={"type": "integer"}, uptime_s=SECONDS, loop=TEXT, connections=COUNT, faults=COUNT,
             capabilities=_list(CAPABILITY), partitions=_list(TEXT),
             proxies=_list(
@@ -189,9 +195,9 @@ def _with_selectors(schema: Json) -> Json:
 
 
 def _proxy(required: Iterable[str]) -> Json:
-    faults = [_list(reference("Fault")), {"type": "object", "additionalProperties": reference("Fault")}]
+    faults = [_list(reference("Fault"), MOST_FAULTS), _map(reference("Fault"), MOST_FAULTS)]
     if not required:  # in a merge patch a fault may be given in part, and null removes it
-        faults[1] = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
+        faults[1] = _map({"type": ["object", "null"]}, 2 * MOST_FAULTS)  # as many to remove as to add
     properties = {
         "name": NAME,
         **_optional_nullable(struct_schema(ProxySpec)),
@@ -217,10 +223,12 @@ def _partition(body: Literal["request", "response"]) -> Json:
             **_list(_object(proxy=TEXT, effective_mode=_nullable(TEXT), mode_reason=_nullable(TEXT))),
             "readOnly": True,
         },
+        "cut_more": {**COUNT, "readOnly": True},
+        "proxies_more": {**COUNT, "readOnly": True},
         **_ORIGIN,
         "heals_after_s": {**_nullable(SECONDS), "readOnly": True},
     }
-    required = list(properties) if body == "response" else []
+    required = [name for name in properties if name not in ("cut_more", "proxies_more")] if body == "response" else []
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
@@ -229,8 +237,8 @@ def _one_duration(field: str) -> Json:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _map(items: Json) -> Json:
-    return {"type": "object", "additionalProperties": items}
+def _map(items: Json, most: int | None = None) -> Json:
+    return {"type": "object", "additionalProperties": items} | ({} if most is None else {"maxProperties": most})
 
 
 def _optional_nullable(struct: Json) -> Json:

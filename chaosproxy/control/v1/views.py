@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from chaosproxy.control.nodes import matrix, nodes
+from chaosproxy.control.nodes import Passage, matrix, nodes
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.status import (
     ConnectionStatus,
@@ -19,10 +19,10 @@ from chaosproxy.control.status import (
     PartitionStatus,
     ProxyStatus,
     SideStatus,
-    Status,
 )
 from chaosproxy.control.v1.schemas import Json, fault_schema
 from chaosproxy.control.wall import WallClock
+from chaosproxy.control.web.rendering import Lazy
 from chaosproxy.declare import params_of, write_value
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import FaultSpec, PartitionSpec, ProxySpec, write_fault
@@ -40,10 +40,16 @@ __all__ = [
     "faults_view",
     "nodes_view",
     "partition_view",
+    "proxy_status_view",
     "proxy_view",
-    "status_view",
     "verb_view",
 ]
+
+
+MOST_SHOWN = 1_000
+"""The most pairs, and the most proxies, that the view of a partition lists."""
+MOST_FULL = 50
+"""The most nodes between which `reach` has every pair; beyond, it has those that a proxy connects."""
 
 
 def proxy_view(proxy: ProxyStatus, wall: WallClock) -> Json:
@@ -56,7 +62,7 @@ def proxy_view(proxy: ProxyStatus, wall: WallClock) -> Json:
         "listen": str(proxy.listen),
         "connections": proxy.connections,
         "partitions": list(proxy.partitions),
-        "faults": [fault_view(fault, wall) for fault in proxy.faults],
+        "faults": Lazy(fault_view(fault, wall) for fault in proxy.faults),
         **origin_view(proxy.origin, wall),
     }
 
@@ -82,8 +88,7 @@ def origin_view(origin: Origin, wall: WallClock) -> Json:
 
 def faults_view(name: str, placed: Iterable[tuple[str, FaultStatus]], wall: WallClock) -> Json:
     """Return one fault as it acts on each of several proxies."""
-    faults = [{"proxy": proxy, "fault": fault_view(fault, wall)} for proxy, fault in placed]
-    return {"name": name, "faults": faults}
+    return {"name": name, "faults": Lazy({"proxy": proxy, "fault": fault_view(fault, wall)} for proxy, fault in placed)}
 
 
 def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
@@ -99,26 +104,36 @@ def partition_view(partition: PartitionStatus, wall: WallClock) -> Json:
         "effective_mode": partition.modes[0] if len(partition.modes) == 1 else "mixed" if partition.modes else None,
         "mode_reason": partition.why or None,
         "is_cut": partition.is_cut,
-        "cut": sorted(map(list, partition.cut)),
+        "cut": [list(pair) for pair in partition.pairs[:MOST_SHOWN]],
         "proxies": [
             {"proxy": part.proxy, "effective_mode": part.mode, "mode_reason": part.why or None}
-            for part in partition.parts
+            for part in partition.parts[:MOST_SHOWN]
         ],
+        **_more("cut_more", len(partition.cut)),
+        **_more("proxies_more", len(partition.parts)),
         **_visibility(part.attempts_obstacle for part in partition.parts),
         **origin_view(partition.origin, wall),
         "heals_after_s": None if partition.lasts is None else round(max(0.0, partition.lasts - age), 3),
     }
 
 
-def nodes_view(proxies: Sequence[ProxyStatus]) -> Json:
-    """Return every node, and whether data from each reaches each other one now."""
-    return {
-        "nodes": [
-            {"name": node.name, "state": node.state, "serves": list(node.serves), "uses": list(node.uses)}
-            for node in nodes(proxies)
-        ],
-        "reach": matrix(proxies),
-    }
+def _more(key: str, count: int) -> Json:
+    """Return the number of items of a list that are not shown, under `key`; nothing if all are."""
+    return {key: count - MOST_SHOWN} if count > MOST_SHOWN else {}
+
+
+def nodes_view(passages: Sequence[Passage]) -> list[tuple[str, Json, Json]]:
+    """Return each node's name, the node, and whether data from it reaches the other nodes now."""
+    found = nodes(passages)
+    rows = matrix(passages, sparse=len(found) > MOST_FULL)
+    return [
+        (
+            node.name,
+            {"name": node.name, "state": node.state, "serves": list(node.serves), "uses": list(node.uses)},
+            rows[node.name],
+        )
+        for node in found
+    ]
 
 
 def verb_view(fault: FaultSpec, placed: Sequence[tuple[str, FaultStatus]]) -> Json:
@@ -164,17 +179,6 @@ def _side_view(side: Side, end: SideStatus | None) -> Json:
     }
 
 
-def status_view(status: Status, wall: WallClock) -> Json:
-    """Return everything that runs: proxies with their addresses, numbers of connections and faults, kernel features."""
-    return {
-        **capabilities_view(status.capabilities),
-        "partitions": [one.spec.id for one in status.partitions],
-        "connections": sum(proxy.connections for proxy in status.proxies),
-        "faults": sum(len(proxy.faults) for proxy in status.proxies),
-        "proxies": [_proxy_status(proxy, wall) for proxy in status.proxies],
-    }
-
-
 def fault_type_view(fault: type[Fault]) -> Json:
     """Return a fault type, and the JSON Schema of a fault of that type."""
     return {
@@ -187,7 +191,8 @@ def fault_type_view(fault: type[Fault]) -> Json:
     }
 
 
-def _proxy_status(proxy: ProxyStatus, wall: WallClock) -> Json:
+def proxy_status_view(proxy: ProxyStatus, wall: WallClock) -> Json:
+    """Return a proxy as the status shows it: its addresses, its traffic and its faults."""
     spec = proxy.spec
     return {
         "name": spec.name,
@@ -200,7 +205,7 @@ def _proxy_status(proxy: ProxyStatus, wall: WallClock) -> Json:
         "bytes_upstream": proxy.bytes_upstream,
         "bytes_downstream": proxy.bytes_downstream,
         "partitions": list(proxy.partitions),
-        "faults": [fault_view(fault, wall) for fault in proxy.faults],
+        "faults": Lazy(fault_view(fault, wall) for fault in proxy.faults),
         **origin_view(proxy.origin, wall),
     }
 

@@ -6,6 +6,8 @@
     guards     checks of the token and of the requesting page
     body       strict parsing of JSON bodies and queries
     problem    errors → RFC 9457 documents
+    turns      the share of the loop that requests have, and the thread for long functions
+    rendering  JSON responses in pieces and in pages
     health     /healthz and /readyz
     metrics    /metrics
 """

@@ -11,6 +11,7 @@ from chaosproxy.control.web.body import MAX_BODY
 from chaosproxy.control.web.guards import guard_browser, guard_token, is_loopback
 from chaosproxy.control.web.problem import note_begun, problem_responses
 from chaosproxy.control.web.route import Handler, Route, headers_only
+from chaosproxy.control.web.turns import take_turns
 from chaosproxy.model import ControlSpec
 
 __all__ = ["make_app"]
@@ -30,6 +31,7 @@ def make_app(*sets: Iterable[Route], control: ControlSpec, index: str) -> web.Ap
         client_max_size=MAX_BODY,
         middlewares=[problem_responses(index), guard_browser(control), guard_token(control.token)],
     )
+    app.middlewares.append(take_turns(app))
     app.on_response_prepare.append(note_begun)
     for routes in sets:
         for route in routes:

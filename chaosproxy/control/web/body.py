@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NoReturn
 
 from aiohttp import web
 
 from chaosproxy.control.web.problem import Refused
-from chaosproxy.declare import nearest
-from chaosproxy.errors import InvalidInput, Problem
+from chaosproxy.control.web.turns import turns_of
+from chaosproxy.declare import Problems, nearest
 
-__all__ = ["MAX_BODY", "read_object", "read_optional_object", "read_query"]
+__all__ = ["MAX_BODY", "MAX_VALUES", "read_object", "read_optional_object", "read_query"]
 
 MAX_BODY = 2**20
 """The most bytes in a body; aiohttp refuses more with 413."""
-MAX_MEMBERS = 2_000
-"""The most object members in one body: finding the nearest names for this many unknown keys takes about 0.1 s."""
+MAX_VALUES = 10_000
+"""The most values in one body: members of objects and items of lists, at every depth."""
 MAX_KEY = 200
 """The most characters in a key, which is a name or a field."""
 JSON_TYPES = ("application/json", "application/merge-patch+json")
@@ -36,12 +37,17 @@ async def read_object(request: web.Request) -> Json:
     :raises Refused: 400 if it is not a JSON object, 413 if it is too large, 415 if its Content-Type is not JSON.
     """
     body = await request.read()
+    await turns_of(request).rest()
     if not body:
         raise Refused(400, "Missing body", "empty", "the body is empty; send a JSON object")
     if request.content_type not in JSON_TYPES or "Content-Type" not in request.headers:
         given = request.headers.get("Content-Type", "none")
         detail = f"the Content-Type is {given!r}; send JSON as application/json"
         raise Refused(415, "Unsupported media type", "unsupported-media-type", detail)
+    if _has_too_many_values(body):
+        detail = f"the body has more than {MAX_VALUES} values; send fewer"
+        raise Refused(400, "Too many values", "too-large", detail)
+    await turns_of(request).rest()
     value = _parse(body)
     if not isinstance(value, dict):
         raise Refused(400, "Invalid input", "wrong-type", f"the body is {_word(value)}; send a JSON object")
@@ -61,31 +67,23 @@ def read_query(request: web.Request, *known: str) -> dict[str, str]:
 
     :raises InvalidInput: some are unknown or given twice.
     """
-    problems = []
-    for key in dict.fromkeys(request.query):
+    problems = Problems()
+    for key, count in Counter(key for key, _ in request.query.items()).items():
         if key not in known:
             has = f"known: {', '.join(known)}" if known else "this path takes none"
-            message = f"unknown query parameter{nearest(key, known)}; {has}"
-            problems.append(Problem((key,), "unknown-key", message))
-        elif len(request.query.getall(key)) > 1:
-            problems.append(Problem((key,), "duplicate", "is given twice; use it once"))
-    if problems:
-        raise InvalidInput(problems)
+            hint = "" if problems.full else nearest(key, known)
+            problems.add((key,), "unknown-key", f"unknown query parameter{hint}; {has}")
+        elif count > 1:
+            problems.add((key,), "duplicate", "is given twice; use it once")
+    problems.raise_if_any()
     return dict(request.query)
 
 
 def _parse(body: bytes) -> object:
-    members = 0
-
     def object_of(pairs: Sequence[tuple[str, object]]) -> Json:
-        nonlocal members
-        members += len(pairs)
-        if members > MAX_MEMBERS:
-            raise ValueError(f"it has more than {MAX_MEMBERS} members; send fewer")
         found = dict(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in found if keys.count(key) > 1)
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
             raise ValueError(f"the key {twice[:MAX_KEY]!r} is given twice in one object; use it once")
         if any(len(key) > MAX_KEY for key in found):
             raise ValueError(f"a key is longer than {MAX_KEY} characters; use a shorter one")
@@ -99,7 +97,8 @@ def _parse(body: bytes) -> object:
             parse_float=_finite,
             parse_int=_exact,
         )
-        json.dumps(value, ensure_ascii=False).encode()  # raises on lone surrogates
+        if rb"\u" in body:  # only an escape can be a lone surrogate
+            json.dumps(value, ensure_ascii=False).encode()  # raises on it
     except RecursionError:
         raise Refused(400, "Malformed JSON", "not-json", "the body is nested too deeply; use fewer levels") from None
     except UnicodeEncodeError:
@@ -111,6 +110,23 @@ def _parse(body: bytes) -> object:
     except ValueError as error:
         raise Refused(400, "Malformed JSON", "not-json", f"the body is not usable JSON: {error}") from None
     return value
+
+
+def _has_too_many_values(body: bytes) -> bool:
+    """Return whether JSON has more values than a body may have, without parsing it.
+
+    Each value but the first follows a comma, or opens a list or an object. Those inside of strings do not count.
+    """
+    if _openings(body) <= MAX_VALUES:
+        return False
+    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
+    if unescaped.count(b'"') > 4 * MAX_VALUES:  # each value has at most a key and a string, of two quotes each
+        return True
+    return sum(map(_openings, unescaped.split(b'"')[::2])) > MAX_VALUES
+
+
+def _openings(body: bytes) -> int:
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def _refuse_constant(text: str) -> NoReturn:

@@ -24,6 +24,7 @@ from chaosproxy.errors import (
     NotFound,
     Problem,
     Unsupported,
+    first_of,
 )
 
 __all__ = ["Refused", "note_begun", "problem_response", "problem_responses"]
@@ -127,7 +128,7 @@ def _problem_of(request: web.Request, error: Exception, index: str) -> web.Respo
         case Refused():
             return problem_response(error.status, error.title, error.code, error.detail, error.errors, error.headers)
         case ChaosproxyError():
-            return problem_response(*_status_of(error), error.code, str(error), errors=error.problems)
+            return problem_response(*_status_of(error), error.code, str(error), errors=first_of(error.problems))
         case web.HTTPException():
             return _http_problem(request, error, index)
         case _:
