@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from chaosproxy import __version__
-from chaosproxy.control.counts import Counts, ProxyCounts
+from chaosproxy.control.counts import Counts, ProxyCounts, proxy_counts
 from chaosproxy.endings import CAUSES
 from chaosproxy.events import Met
 from chaosproxy.faults.base import Direction
+from chaosproxy.net.proxy import Proxy
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.histogram import histogram
@@ -35,7 +37,7 @@ from chaosproxy.observe.watchdog import LAG_BOUNDS, Watchdog
 from chaosproxy.observe.writer import LineWriter
 from chaosproxy.tallies import Histogram, Side
 
-__all__ = ["Collector", "Source", "make_registry"]
+__all__ = ["Collector", "Registry", "Source", "make_registry"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -46,7 +48,11 @@ HIDDEN: tuple[Met, ...] = ("refused", "unanswered")
 class Source(Protocol):
     """The source of the counts, such as the supervisor."""
 
-    def counts(self) -> Counts: ...
+    def proxies(self) -> Sequence[Proxy]: ...
+
+    def counts(self, taken: tuple[ProxyCounts, ...] | None = None) -> Counts:
+        """Return all counts, with those of proxies that are `taken` already."""
+        ...
 
 
 class Collector:
@@ -63,7 +69,18 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family, with a sample per proxy, direction or fault."""
-        counts = self._source.counts()
+        return self.families(self._source.counts())
+
+    async def snapshot(self, rest: Callable[[], Awaitable[None]]) -> Counts:
+        """Return all counts; after those of each proxy, `rest` gives the loop to others."""
+        taken = []
+        for proxy in self._source.proxies():
+            taken.append(proxy_counts(proxy))
+            await rest()
+        return self._source.counts(tuple(taken))
+
+    def families(self, counts: Counts) -> Iterator[Metric]:
+        """Yield every metric family of these counts."""
         proxies = counts.proxies
         yield self._build_info()
         yield from _connections(proxies)
@@ -124,6 +141,18 @@ class Collector:
             value=0.0 if watchdog is None else watchdog.max,
         )
 
+class Registry(CollectorRegistry):
+    """A registry that holds only the metrics of chaosproxy."""
+
+    def __init__(self, collector: Collector) -> None:
+        super().__init__(auto_describe=False)
+        self._collector = collector
+        self.register(collector)
+
+    async def snapshot(self, rest: Callable[[], Awaitable[None]]) -> Callable[[], Iterable[Metric]]:
+        """Take all counts, and call `rest` after those of each proxy; return the function that makes the families."""
+        return partial(self._collector.families, await self._collector.snapshot(rest))
+
 
 def make_registry(
     source: Source,
@@ -132,14 +161,12 @@ def make_registry(
     *,
     watchdog: Watchdog | None = None,
     log: LineWriter | None = None,
-) -> CollectorRegistry:
+) -> Registry:
     """Return a registry that holds only the metrics of chaosproxy.
 
     `watchdog` measures the lag of the loop, `log` writes the log of this process; None if there is none.
     """
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(source, pauses, loop_name, watchdog, log))
-    return registry
+    return Registry(Collector(source, pauses, loop_name, watchdog, log))
 
 
 def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
