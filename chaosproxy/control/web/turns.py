@@ -4,7 +4,8 @@
     Turns.off_loop  runs a long pure function of immutable values in a thread
 
 At most one request continues per iteration of the loop, so that data which arrived meanwhile is forwarded
-between any two turns. Requests continue in the order in which they began to wait.
+between any two turns. Requests continue in the order in which they began to wait. Every other turn is for a
+request that has had none, so that a short request does not wait for many long ones.
 
 The one thread takes the functions in order. Python switches between it and the loop after the interval of
 `sys.setswitchinterval`, which `app` lowers: the loop never waits longer for the thread.
@@ -17,13 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 __all__ = ["TURN_S", "Turns", "parsed", "take_turns", "turns_of"]
 
+Queue: TypeAlias = "deque[asyncio.Future[None]]"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -40,16 +42,22 @@ class Turns:
         self._clock = clock
         self._began: float | None = None
         """The time at which the present turn began; None if requests have not run in this iteration yet."""
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: Queue = deque()
+        self._new: Queue = deque()
+        """The requests that wait and have had no turn yet."""
+        self._last_was_new = False
         self._thread = ThreadPoolExecutor(1, "chaosproxy-requests")  # it starts when it is first used
 
-    async def rest(self) -> None:
-        """Continue at once if there is time left in this turn; wait for the next turn otherwise."""
+    async def rest(self, *, is_new: bool = False) -> None:
+        """Continue at once if there is time left in this turn; wait for the next turn otherwise.
+
+        `is_new` is true for a request that has had no turn yet.
+        """
         if self._began is None:
             self._begin()
-        elif self._waiting or self._clock() - self._began >= TURN_S:
+        elif self._waiting or self._new or self._clock() - self._began >= TURN_S:
             turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+            (self._new if is_new else self._waiting).append(turn)
             await turn
             self._began = self._clock()
 
@@ -69,14 +77,17 @@ class Turns:
         asyncio.get_running_loop().call_soon(self._end)  # runs in the next iteration
 
     def _end(self) -> None:
-        """End the turn, and let the request that has waited longest continue in the next iteration."""
+        """End the turn, and let a request continue in the next iteration."""
         self._began = None
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():  # a request whose handler was cancelled waits no more
-                turn.set_result(None)
-                self._begin()
-                return
+        queues = (self._waiting, self._new) if self._last_was_new else (self._new, self._waiting)
+        for queue in queues:
+            while queue:
+                turn = queue.popleft()
+                if not turn.done():  # a request whose handler was cancelled waits no more
+                    self._last_was_new = queue is self._new
+                    turn.set_result(None)
+                    self._begin()
+                    return
 
 
 _TURNS = web.AppKey("turns", Turns)
@@ -109,7 +120,7 @@ def take_turns(app: web.Application) -> Middleware:
 
     @web.middleware
     async def take_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
-        await turns.rest()
+        await turns.rest(is_new=True)
         return await handler(request)
 
     return take_turn

@@ -77,6 +77,25 @@ def test_requests_take_turns_in_the_order_in_which_they_began_to_wait() -> None:
     assert play(scenario) == ["a0", "a1", "b0", "c0", "a2", "b1", "c1", "b2", "c2"]
 
 
+def test_a_short_request_does_not_wait_for_many_long_ones() -> None:
+    async def scenario(turns: Turns, time: Time, lines: list[str]) -> None:
+        async def short(name: str) -> None:
+            await turns.rest(is_new=True)
+            lines.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            for name in "abcdef":
+                group.create_task(work(turns, time, lines, name, 5, TURN_S))
+            await iterations(3)
+            for name in ("x", "y"):
+                group.create_task(short(name))
+
+    found = play(scenario)
+    x, y = found.index("x"), found.index("y")
+    assert 0 < x < 6 and x + 2 == y, "every other turn"
+    assert len(found) == 32
+
+
 def test_a_request_whose_client_has_left_takes_no_turn() -> None:
     async def scenario(turns: Turns, time: Time, lines: list[str]) -> None:
         loop = asyncio.get_running_loop()
