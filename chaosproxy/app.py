@@ -20,15 +20,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from prometheus_client import CollectorRegistry
-
 from chaosproxy.control.preflight import Prepared
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
-from chaosproxy.control.web import health_routes, listening, make_app, metrics_routes
+from chaosproxy.control.web import ControlTally, health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, Config
 from chaosproxy.net.sockets.binding import is_refused_half_close
-from chaosproxy.observe import EventLog, GcPauses, LogHandler, Watchdog, make_registry
+from chaosproxy.observe import ControlCollector, EventLog, GcPauses, LogHandler, Registry, Watchdog, make_registry
 from chaosproxy.seed import Seed
 
 if TYPE_CHECKING:
@@ -97,9 +95,11 @@ async def running(
 
 @asynccontextmanager
 async def _control_api(
-    config: Config, supervisor: Supervisor, registry: CollectorRegistry, loop_name: LoopName
+    config: Config, supervisor: Supervisor, registry: Registry, loop_name: LoopName
 ) -> AsyncIterator[Address]:
     api = Api(supervisor=supervisor, policy=config.policy, loop_name=loop_name)
+    tally = ControlTally()
+    registry.register(ControlCollector(tally))
     app = make_app(
         v1_routes(api),
         health_routes(supervisor.waiting_for),
@@ -107,7 +107,7 @@ async def _control_api(
         control=config.control,
         index=INDEX,
     )
-    async with listening(app, config.control.listen) as address:
+    async with listening(app, config.control.listen, config.control.limits, tally) as address:
         yield address
 
 

@@ -5,15 +5,17 @@ to one of them before anything is changed.
 """
 
 from chaosproxy.model.address import Address
+from chaosproxy.model.control import ControlLimits, ControlSpec
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
 from chaosproxy.model.partition import PartitionSpec, read_partition, write_partition
 from chaosproxy.model.placement import Placement
 from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
-from chaosproxy.model.settings import Config, ControlSpec, PolicySpec, read_config, write_config
+from chaosproxy.model.settings import Config, PolicySpec, read_config, write_config
 
 __all__ = [
     "Address",
     "Config",
+    "ControlLimits",
     "ControlSpec",
     "FaultSpec",
     "PartitionSpec",

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chaosproxy.declare import ListOf, Problems, Struct, Text, Whole, param, read_struct, write_struct
+from chaosproxy.declare import ListOf, Problems, Struct, Whole, param, read_struct, write_struct
 from chaosproxy.errors import Path, shown
 from chaosproxy.model.address import Address, ListenAddress, Places
+from chaosproxy.model.control import ControlSpec
 from chaosproxy.model.hosts import HostPattern
 from chaosproxy.model.partition import (
     PartitionSpec,
@@ -40,16 +41,6 @@ MOST_PROXIES = 10_000
 MOST_PARTITIONS = 100
 _CONTROL = ""
 """Stands for the control API among the names of proxies, none of which is empty."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlSpec:
-    """The address of the control API, and its token."""
-
-    listen: Address = param(
-        ListenAddress(), "address of the control API", default=Address("127.0.0.1", 8474), example="127.0.0.1:8474"
-    )
-    token: str | None = param(Text(), "bearer token that the API requires; empty requires none", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

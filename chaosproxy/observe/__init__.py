@@ -1,6 +1,7 @@
 """Observation: metrics read from plain integers, events written to the log, pauses measured.
 
     collector   Prometheus metrics, in a registry of their own
+    control     the metrics of the control port
     exchanges   the metrics of HTTP mode
     gc          pauses of the loop by garbage collection
     holder      name the holder of the loop, from the frames of its thread
@@ -9,13 +10,14 @@
     writer      a thread that writes lines, so that logging never blocks
 """
 
-from chaosproxy.observe.collector import Collector, make_registry
+from chaosproxy.observe.collector import Collector, Registry, make_registry
+from chaosproxy.observe.control import ControlCollector
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.log import EventLog, LogHandler, start_logging
 from chaosproxy.observe.watchdog import Watchdog
 from chaosproxy.observe.writer import LineStream, LineWriter
 
 __all__ = [
-    "Collector", "EventLog", "GcPauses", "LineStream", "LineWriter", "LogHandler", "Watchdog", "make_registry",
-    "start_logging",
+    "Collector", "ControlCollector", "EventLog", "GcPauses", "LineStream", "LineWriter", "LogHandler", "Registry",
+    "Watchdog", "make_registry", "start_logging",
 ]  # fmt: skip

@@ -18,11 +18,12 @@ from __future__ import annotations
 import platform
 import statistics
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from functools import partial
+from itertools import chain
 from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector as AnyCollector
 
 from chaosproxy import __version__
 from chaosproxy.control.counts import Counts, ProxyCounts, proxy_counts
@@ -147,11 +148,19 @@ class Registry(CollectorRegistry):
     def __init__(self, collector: Collector) -> None:
         super().__init__(auto_describe=False)
         self._collector = collector
-        self.register(collector)
+        self._others: list[AnyCollector] = []
+        """Collectors that read plain numbers alone."""
+        super().register(collector)
+
+    def register(self, collector: AnyCollector) -> None:
+        """Add a collector that reads plain numbers alone."""
+        super().register(collector)
+        self._others.append(collector)
 
     async def snapshot(self, rest: Callable[[], Awaitable[None]]) -> Callable[[], Iterable[Metric]]:
         """Take all counts, and call `rest` after those of each proxy; return the function that makes the families."""
-        return partial(self._collector.families, await self._collector.snapshot(rest))
+        counts = await self._collector.snapshot(rest)
+        return lambda: chain(self._collector.families(counts), *(one.collect() for one in self._others))
 
 
 def make_registry(

@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chaosproxy import __version__
 from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.control.web import ControlTally
 from chaosproxy.events import ConnectionClosed, DialFailed, Event, TlsFailed
-from chaosproxy.observe import GcPauses, LineWriter, make_registry
+from chaosproxy.observe import ControlCollector, GcPauses, LineWriter, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
 from tests.net.building import fault, proxy
@@ -62,6 +63,7 @@ def with_supervisor(scenario: Callable[[Supervisor, Callable[[], Scraped]], Awai
     async def main() -> None:
         supervisor = Supervisor(Seed(1))
         registry = make_registry(supervisor, GcPauses(), "asyncio")
+        registry.register(ControlCollector(ControlTally()))
         try:
             await scenario(supervisor, lambda: Scraped(registry))
         finally:
@@ -166,7 +168,7 @@ def test_labels_never_hold_an_address_and_the_linter_has_nothing_to_say() -> Non
             seen = scrape()
             assert seen.value("chaosproxy_faults_active", proxy="db", fault=odd) == 1
             assert seen.labels == {
-                "proxy", "direction", "fault", "cause", "side", "met", "le", "version", "python", "loop",
+                "proxy", "direction", "fault", "cause", "side", "met", "le", "version", "python", "loop", "limit",
             }  # fmt: skip
             assert "127.0.0.1" not in seen.text
             assert seen.value("chaosproxy_build_info", version=__version__, loop="asyncio") == 1

@@ -3,7 +3,11 @@
     app        the application: routes, guards and problem documents
     route      one method on one path
     server     binds the application to an address
+    connection one connection of a client, with its time limits
+    admission  limits the number of connections, and counts
+    complaints log lines about clients, limited in rate
     guards     checks of the token and of the requesting page
+    content    reads and decompresses bodies
     body       strict parsing of JSON bodies and queries
     problem    errors → RFC 9457 documents
     turns      the share of the loop that requests have, and the thread for long functions
@@ -12,10 +16,13 @@
     metrics    /metrics
 """
 
+from chaosproxy.control.web.admission import LIMITS, ControlTally
 from chaosproxy.control.web.app import make_app
 from chaosproxy.control.web.health import health_routes
 from chaosproxy.control.web.metrics import metrics_routes
 from chaosproxy.control.web.route import Handler, Route
 from chaosproxy.control.web.server import listening
 
-__all__ = ["Handler", "Route", "health_routes", "listening", "make_app", "metrics_routes"]
+__all__ = [
+    "LIMITS", "ControlTally", "Handler", "Route", "health_routes", "listening", "make_app", "metrics_routes",
+]  # fmt: skip

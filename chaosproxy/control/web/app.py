@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 
-from chaosproxy.control.web.body import MAX_BODY
 from chaosproxy.control.web.guards import guard_browser, guard_token, is_loopback
-from chaosproxy.control.web.problem import note_begun, problem_responses
+from chaosproxy.control.web.problem import MAX_BODY, note_begun, problem_responses
 from chaosproxy.control.web.route import Handler, Route, headers_only
 from chaosproxy.control.web.turns import take_turns
 from chaosproxy.model import ControlSpec

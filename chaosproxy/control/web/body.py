@@ -14,14 +14,13 @@ from typing import NoReturn
 
 from aiohttp import web
 
+from chaosproxy.control.web.content import read_content
 from chaosproxy.control.web.problem import Refused
 from chaosproxy.control.web.turns import turns_of
 from chaosproxy.declare import Problems, nearest
 
-__all__ = ["MAX_BODY", "MAX_VALUES", "read_object", "read_optional_object", "read_query"]
+__all__ = ["MAX_VALUES", "read_object", "read_optional_object", "read_query"]
 
-MAX_BODY = 2**20
-"""The most bytes in a body; aiohttp refuses more with 413."""
 MAX_VALUES = 10_000
 """The most values in one body: members of objects and items of lists, at every depth."""
 MAX_KEY = 200
@@ -34,9 +33,9 @@ Json = dict[str, object]
 async def read_object(request: web.Request) -> Json:
     """Return the JSON object in the body.
 
-    :raises Refused: 400 if it is not a JSON object, 413 if it is too large, 415 if its Content-Type is not JSON.
+    :raises Refused: 400 if it is not a JSON object, 413 if it is too large, 415 if its type or coding is not supported.
     """
-    body = await request.read()
+    body = await read_content(request)
     await turns_of(request).rest()
     if not body:
         raise Refused(400, "Missing body", "empty", "the body is empty; send a JSON object")
@@ -59,7 +58,7 @@ async def read_optional_object(request: web.Request) -> Json:
 
     :raises Refused: as for `read_object`.
     """
-    return await read_object(request) if await request.read() else {}
+    return await read_object(request) if await request.read() else {}  # aiohttp keeps what was read
 
 
 def read_query(request: web.Request, *known: str) -> dict[str, str]:

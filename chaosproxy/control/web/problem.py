@@ -27,9 +27,13 @@ from chaosproxy.errors import (
     first_of,
 )
 
-__all__ = ["Refused", "note_begun", "problem_response", "problem_responses"]
+__all__ = ["Refused", "http_problem", "note_begun", "problem_response", "problem_responses"]
 
 logger = logging.getLogger(__name__)
+
+MAX_BODY = 2**20
+"""The most bytes in a body."""
+MALFORMED_BODY = "the body does not have the form that the head announces; send a Content-Length or chunks"
 
 _begun: ContextVar[list[web.StreamResponse]] = ContextVar("begun")
 """The response that the current request has begun to send; empty before."""
@@ -130,7 +134,11 @@ def _problem_of(request: web.Request, error: Exception, index: str) -> web.Respo
         case ChaosproxyError():
             return problem_response(*_status_of(error), error.code, str(error), errors=first_of(error.problems))
         case web.HTTPException():
-            return _http_problem(request, error, index)
+            return http_problem(request, error, index)
+        case web.RequestPayloadError():
+            return problem_response(400, "Malformed body", "bad-request", MALFORMED_BODY)
+        case ConnectionError() if request.transport is None:
+            return problem_response(400, "Client left", "bad-request", "the client left")  # and receives nothing
         case _:
             logger.error("a defect: %s %s failed", request.method, request.path, exc_info=error)
             detail = "the request failed because of a defect in chaosproxy; the log has the traceback"
@@ -141,7 +149,7 @@ def _status_of(error: ChaosproxyError) -> tuple[int, str]:
     return next((entry for kind, entry in STATUS.items() if isinstance(error, kind)), (400, "Refused"))
 
 
-def _http_problem(request: web.Request, error: web.HTTPException, index: str) -> web.Response:
+def http_problem(request: web.BaseRequest, error: web.HTTPException, index: str = "") -> web.Response:
     """Return the problem document for a request that aiohttp itself refuses."""
     headers: dict[str, str] = {}
     detail = error.text or error.reason
@@ -149,7 +157,7 @@ def _http_problem(request: web.Request, error: web.HTTPException, index: str) ->
         headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
         detail = f"{request.method} is not allowed on {request.path}; use {headers[hdrs.ALLOW]}"
     elif isinstance(error, web.HTTPRequestEntityTooLarge):
-        detail = f"the body is larger than {request.client_max_size} bytes; send less"
+        detail = f"the body is larger than {MAX_BODY} bytes; send less"
     elif isinstance(error, web.HTTPNotFound):
         detail = f"the path {request.path} does not exist; GET {index} lists the paths"
     title = HTTPStatus(error.status).phrase.capitalize()
