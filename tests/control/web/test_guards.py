@@ -44,22 +44,85 @@ def test_with_the_token_everything_is_answered(scheme: str) -> None:
         ({"Origin": "http://127.0.0.1:1"}, "foreign-page"),
         ({"Origin": "http://[bad"}, "foreign-page"),
         ({"Sec-Fetch-Site": "cross-site"}, "foreign-page"),
+        ({"Origin": "http://127.0.0.1:{port}/"}, "foreign-page"),
+        ({"Origin": "http://x@127.0.0.1:{port}"}, "foreign-page"),
+        ({"Origin": "ftp://127.0.0.1:{port}"}, "foreign-page"),
         ({"Sec-Fetch-Site": "same-site"}, "foreign-page"),
+        ({"Sec-Fetch-Site": "Same-Origin"}, "foreign-page"),
         ({"Host": "evil.example"}, "foreign-host"),
         ({"Host": "127.0.0.1.evil.example:8474"}, "foreign-host"),
-        ({"Host": "[bad"}, "foreign-host"),
     ],
 )
 def test_what_a_foreign_page_makes_a_browser_send_is_refused(headers: dict[str, str], code: str) -> None:
     async def scenario() -> None:
         async with serving() as api:
-            answer = await api.ask("POST", "/v1/heal", headers=headers)
+            sent = {name: value.replace("{port}", str(api.port)) for name, value in headers.items()}
+            answer = await api.ask("POST", "/v1/heal", headers=sent)
             assert (answer.status, answer.body["code"]) == (403, code)
 
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST", "[::1]:{port}"])
+@pytest.mark.parametrize(
+    "host",
+    ["[::1].evil.com", "[::1]evil.com", "localhost:evil.com", "evil.com@127.0.0.1", "127.0.0.1:80:80", "127.0.0.1.",
+     "[fe80::1%25lo]", "local%68ost", "[bad", "localhost, evil.com"],
+)  # fmt: skip
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
+def test_a_malformed_host_is_refused_wherever_the_server_listens(host: str, listen: str) -> None:
+    async def scenario() -> None:
+        async with serving(replace(LOOPBACK, listen=Address(listen, 0))) as api:
+            answer = await api.ask("POST", "/v1/heal", headers={"Host": host})
+            assert (answer.status, answer.body["code"]) == (400, "bad-request")
+            assert host not in answer.body["detail"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost:\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\n", 200),
+        (b"GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n", 200),
+        (b"GET http://evil.com/healthz HTTP/1.1\r\nHost: localhost\r\n", 403),
+        (b"GET http://localhost/healthz HTTP/1.1\r\nHost: evil.com\r\n", 403),
+        (b"GET http://a@localhost/healthz HTTP/1.1\r\nHost: localhost\r\n", 400),
+        (b"GET http:///healthz HTTP/1.1\r\nHost: localhost\r\n", 400),
+        (b"CONNECT evil.com:80 HTTP/1.1\r\nHost: localhost\r\n", 403),
+    ],
+)
+def test_the_host_of_the_target_and_of_each_host_field_counts(head: bytes, status: int) -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+            writer.write(head + b"\r\n")
+            async with asyncio.timeout(30):
+                line = await reader.readline()
+            writer.close()
+            assert line.split()[1] == str(status).encode()
+
+    asyncio.run(scenario())
+
+
+def test_two_tokens_are_no_token() -> None:
+    async def scenario() -> None:
+        async with serving(replace(LOOPBACK, token="secret")) as api:
+            reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+            field = b"Authorization: Bearer secret\r\n"
+            writer.write(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n" + field + field + b"\r\n")
+            async with asyncio.timeout(30):
+                assert (await reader.readline()).split()[1] in (b"400", b"401")
+            writer.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:{port}", "localhost:{port}", "localhost.:{port}", "LOCALHOST", "[::1]:{port}"]
+)
 def test_own_pages_and_own_names_are_answered(host: str) -> None:
     async def scenario() -> None:
         async with serving() as api:
