@@ -6,6 +6,7 @@ text is made from them in the thread of `Turns`, one metric family after another
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -20,6 +21,12 @@ __all__ = ["Snapshots", "metrics_routes"]
 
 _EOF = b"# EOF\n"
 """The end of a document in the format OpenMetrics."""
+
+_FORMAT = re.compile(
+    r"\s*[a-z*]+/[a-z*-]+\s*"
+    r"(;\s*(version=[0-9]{1,3}(\.[0-9]{1,3}){0,2}|escaping=[a-z0-9-]+|charset=[A-Za-z0-9-]+|q=[0-9.]+)\s*)*"
+)
+"""A media range as Prometheus sends it."""
 
 
 class Snapshots(Protocol):
@@ -50,7 +57,7 @@ def metrics_routes(registry: Snapshots) -> list[Route]:
     """Return the route /metrics: Prometheus' text format, or OpenMetrics if the scraper accepts it."""
 
     async def show_metrics(request: web.Request) -> web.StreamResponse:
-        encode, media = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        encode, media = choose_encoder(_formats(request))
         turns = turns_of(request)
         families = await registry.snapshot(turns.rest)
         parts = await turns.off_loop(_encoded, encode, families)
@@ -65,7 +72,7 @@ def metrics_routes(registry: Snapshots) -> list[Route]:
 
     async def show_media(request: web.Request) -> web.StreamResponse:
         """Respond to HEAD without collecting: that would query the kernel. So no length is given."""
-        _, media = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        _, media = choose_encoder(_formats(request))
         return headers_only(media)
 
     return [Route(method="GET", path="/metrics", handler=show_metrics, head=show_media)]
@@ -85,3 +92,12 @@ def _encoded(encode: Callable[..., bytes], families: Callable[[], Iterable[Metri
             texts.append(text)
             is_first = False
     return [*texts, end]
+
+
+def _formats(request: web.Request) -> str:
+    """Return the acceptable formats, without those that are malformed: prometheus_client fails on them.
+
+    If none is left, the response has the text format, which every scraper reads.
+    """
+    accepted = ",".join(request.headers.getall(hdrs.ACCEPT, ())).split(",")
+    return ",".join(one for one in accepted if _FORMAT.fullmatch(one))
