@@ -18,6 +18,8 @@ _UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path less its final NUL, unix(7)
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PORT = re.compile(r":[0-9]+$")
 _LIKE_IPV4 = re.compile(r"[0-9.]+")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z._~-]{1,15})?")
+"""The characters of an IPv6 address and of its zone: the name of an interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _unix_path(text: str) -> str:
 
 def _host(host: str, text: str) -> str:
     if host.startswith("[") and host.endswith("]"):
-        if not _is_ip(host[1:-1], ipaddress.IPv6Address):
+        if not _IPV6.fullmatch(host[1:-1]) or not _is_ip(host[1:-1], ipaddress.IPv6Address):
             message = f"{shown(text)} has no IPv6 address in its brackets; use one, such as [::1]:5432"
             raise BadValue("not-an-address", message)
         return host[1:-1]
