@@ -25,6 +25,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, TypeAlias
 
+from chaosproxy.text import escaped
+
 __all__ = [
     "BadValue", "CannotListen", "ChaosproxyError", "Code", "Conflict", "InvalidInput", "MOST_PROBLEMS", "NotFound",
     "Path", "Problem", "Unsupported", "first_of", "listed", "more_problems", "shown",
@@ -116,7 +118,7 @@ def shown(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return repr(value) if len(value) <= _ECHO else f"{value[:_ECHO]!r}… ({len(value)} characters)"
+            return escaped(repr(value) if len(value) <= _ECHO else f"{value[:_ECHO]!r}… ({len(value)} characters)")
         case int():
             return str(value) if value.bit_length() <= 200 else "a number of very many digits"
         case float():
@@ -145,7 +147,7 @@ class Problem:
     def field(self) -> str:
         """Return the path as people write it: `proxies.db.faults.slow.delay`; long or unprintable keys as `shown`."""
         return ".".join(
-            part if isinstance(part, str) and part.isprintable() and len(part) <= _ECHO else shown(part)
+            part if isinstance(part, str) and escaped(part) == part and len(part) <= _ECHO else shown(part)
             for part in self.path
         )
 

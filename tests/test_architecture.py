@@ -14,7 +14,7 @@ LONGEST = 400
 
 RANKS: dict[str, float] = {
     "chaosproxy.errors": 0, "chaosproxy.events": 0, "chaosproxy.seed": 0,
-    "chaosproxy.tallies": 0, "chaosproxy.units": 0, "chaosproxy.tasks": 0,
+    "chaosproxy.tallies": 0, "chaosproxy.text": 0, "chaosproxy.units": 0, "chaosproxy.tasks": 0,
     "chaosproxy.certs": 0, "chaosproxy.endings": 0,
     "chaosproxy.declare": 1,
     "chaosproxy.faults": 2,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chaosproxy.cli.exits import BadInput
-from chaosproxy.cli.printing import print_json
+from chaosproxy.cli.printing import print_json, print_text
 
 if TYPE_CHECKING:
     from chaosproxy.certs import Made
@@ -42,7 +42,7 @@ def certs(names: tuple[str, ...], directory: Path, days: int, as_json: bool) -> 
     if as_json:
         print_json(_as_data(made))
     else:
-        click.echo(_in_words(made))
+        print_text(_in_words(made))
 
 
 def _as_data(made: Made) -> dict[str, object]:

@@ -9,7 +9,7 @@ import click
 
 from chaosproxy.cli.exits import BAD_INPUT, BadInput, described
 from chaosproxy.cli.files import InvalidFile, load_file
-from chaosproxy.cli.printing import print_json
+from chaosproxy.cli.printing import print_json, print_text
 from chaosproxy.model import Config
 from chaosproxy.seed import Seed
 
@@ -43,7 +43,7 @@ def _result(path: Path, quiet: bool) -> dict[str, object]:
         return {"file": str(path), "ok": False, "problems": _problems(bad)}
     if not quiet:
         faults = sum(len(proxy.faults) for proxy in config.proxies)
-        click.echo(f"{path}: OK, {_counted(len(config.proxies), 'prox', 'y', 'ies')}, {_counted(faults, 'fault')}")
+        print_text(f"{path}: OK, {_counted(len(config.proxies), 'prox', 'y', 'ies')}, {_counted(faults, 'fault')}")
     return {"file": str(path), "ok": True, "problems": []}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from chaosproxy.cli.exits import BadInput, CannotReach, Described
+from chaosproxy.text import escaped
 
 __all__ = ["DEFAULT_URL", "Client", "Response"]
 
@@ -119,7 +120,7 @@ def _refusal(method: str, target: str, status: int, problem: object, has_token: 
         message = "does not accept this token; use another" if has_token else "requires a token; use"
         return BadInput(f"the server {message} --token, or set CHAOSPROXY_TOKEN", code=code)
     errors: list[Described] = [
-        {key: str(error.get(key) or "") for key in ("path", "code", "message")}
+        {key: escaped(str(error.get(key) or "")) for key in ("path", "code", "message")}
         for error in problem.get("errors") or ()
         if isinstance(error, Mapping)
     ]
@@ -128,4 +129,5 @@ def _refusal(method: str, target: str, status: int, problem: object, has_token: 
     if status == 409:
         errors = []
     headline = problem.get("title") if errors else problem.get("detail") or problem.get("title")
-    return BadInput(str(headline or f"the server refused {method} {target} with status {status}"), errors, code)
+    message = str(headline or f"the server refused {method} {target} with status {status}")
+    return BadInput(escaped(message), errors, code)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from chaosproxy.cli.exits import BadInput
-from chaosproxy.cli.printing import print_json, print_table
+from chaosproxy.cli.printing import print_json, print_table, print_text
 from chaosproxy.declare import (
     Choice,
     Duration,
@@ -140,11 +140,11 @@ def faults(fault_type: str | None, as_json: bool) -> None:
     if as_json:
         print_json(_as_data(fault))
         return
-    click.echo(f"{fault.type}: {fault.summary}\n{fault.models}\n")
+    print_text(f"{fault.type}: {fault.summary}\n{fault.models}\n")
     _print_lines(lines_of(fault), none="It has no parameters.")
-    click.echo("\nWhere and how often it acts:")
+    print_text("\nWhere and how often it acts:")
     _print_lines(_placing_lines(fault), none="")
-    click.echo(f"\nExample: {fault.example}")
+    print_text(f"\nExample: {fault.example}")
 
 
 @click.command()
@@ -167,7 +167,7 @@ def _print_lines(lines: Iterable[Line], none: str) -> None:
     if rows:
         print_table(COLUMNS, rows)
     else:
-        click.echo(none)
+        print_text(none)
 
 
 def _as_data(fault: type[Fault]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chaosproxy.cli.printing import print_json
+from chaosproxy.cli.printing import print_json, print_text
 
 __all__ = ["doctor"]
 
@@ -25,6 +25,6 @@ def doctor(as_json: bool) -> None:
         return
     for one in found:
         if one.available:
-            click.echo(f"yes  {one.name}: {one.purpose}")
+            print_text(f"yes  {one.name}: {one.purpose}")
         else:
-            click.echo(f"no   {one.name}: {one.purpose}; {one.lacking}. To get it: {one.remedy}")
+            print_text(f"no   {one.name}: {one.purpose}; {one.lacking}. To get it: {one.remedy}")

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import click
 
-from chaosproxy.cli.printing import print_json
+from chaosproxy.cli.printing import print_json, print_text
 from chaosproxy.errors import Code, Problem
 
 __all__ = [
@@ -57,7 +57,7 @@ class _Failure(click.ClickException):
     def show_text(self) -> None:
         """Print one `error:` line, and below it each problem on an indented line."""
         lines = [": ".join(part for part in (one["path"], one["message"]) if part) for one in self.described]
-        click.echo("\n  ".join([f"error: {self.message}", *lines]), err=True)
+        print_text("\n  ".join([f"error: {self.message}", *lines]), err=True)
 
 
 class VerdictFailed(_Failure):

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from chaosproxy.cli.exits import CANNOT_START, BadInput, described
+from chaosproxy.cli.printing import print_text
 from chaosproxy.model import Config
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ class InvalidFile(BadInput):
 
     def show_text(self) -> None:
         """Print each problem from the start of a line, so that editors can jump to its place."""
-        click.echo(f"error: {self.message}", err=True)
+        print_text(f"error: {self.message}", err=True)
         for problem in self.problems:
-            click.echo(str(problem), err=True)
+            print_text(str(problem), err=True)
 
 
 class UnsupportedFile(InvalidFile):

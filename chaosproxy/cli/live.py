@@ -21,7 +21,7 @@ from chaosproxy.cli.assignments import read_assignments
 from chaosproxy.cli.client import DEFAULT_URL, Client
 from chaosproxy.cli.describe import complete_type, known_type
 from chaosproxy.cli.exits import BadInput, described
-from chaosproxy.cli.printing import print_json, print_table
+from chaosproxy.cli.printing import print_json, print_table, print_text
 from chaosproxy.declare import Param, Problems, TextOrJson, nearest, params_of
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import read_fault
@@ -57,15 +57,15 @@ def status(client: Client, as_json: bool) -> None:
         print_json(now)
         return
     proxies: list[Json] = now["proxies"]
-    click.echo(f"chaosproxy {now['version']} on {now['loop']}, seed {now['seed']}, up {now['uptime_s']:.0f} s")
+    print_text(f"chaosproxy {now['version']} on {now['loop']}, seed {now['seed']}, up {now['uptime_s']:.0f} s")
     lacking = [one["name"] for one in now["capabilities"] if not one["available"]]
     if lacking:
-        click.echo(f"not available on this machine: {', '.join(lacking)} (`chaosproxy doctor` explains)")
+        print_text(f"not available on this machine: {', '.join(lacking)} (`chaosproxy doctor` explains)")
     show_visibility(next(_invisible(now), {}))
     if now["partitions"]:
         _show_partitions(client.get("partitions").body["partitions"])
     if not proxies:
-        click.echo("no proxies")
+        print_text("no proxies")
         return
     print_table(
         ("proxy", "listen", "upstream", "made by", "connections", "bytes up", "bytes down", "faults"),
@@ -97,7 +97,7 @@ def _show_partitions(partitions: Iterable[Json]) -> None:
         on = ", ".join(part["proxy"] for part in one["proxies"]) or "no proxy"
         rows.append((one["id"], cuts, one["effective_mode"] or "-", on, _origin(one), heals))
     print_table(("partition", "cuts", "mode", "on", "made by", "ends"), rows)
-    click.echo()
+    print_text()
 
 
 def cut_line(cut: Iterable[list[str]]) -> str:
@@ -150,11 +150,11 @@ def inject(
         return
     placed = [{"proxy": target, "fault": response.body}] if selector is None else response.body["faults"]
     verb = "changed" if response.status == 200 else "injected"
-    click.echo(f"{verb} {_fault_line(placed[0]['fault'])} on {', '.join(one['proxy'] for one in placed)}")
+    print_text(f"{verb} {_fault_line(placed[0]['fault'])} on {', '.join(one['proxy'] for one in placed)}")
     for line in _mode_lines(placed):
-        click.echo(line)
+        print_text(line)
     show_visibility(next((one["fault"] for one in placed if one["fault"].get("attempts_reason")), {}))
-    click.echo(f"heal it with: {heal_command(client, target, response.body['name'])}")
+    print_text(f"heal it with: {heal_command(client, target, response.body['name'])}")
 
 
 def selector_of(target: str, client: Client) -> Json | None:
@@ -192,7 +192,7 @@ def _mode_lines(placed: Iterable[Json]) -> list[str]:
 def show_visibility(response: Json) -> None:
     """Print the reason if connection attempts that a fault hides are not visible."""
     if response.get("attempts_reason"):
-        click.echo(f"connection attempts are not visible: {response['attempts_reason']}")
+        print_text(f"connection attempts are not visible: {response['attempts_reason']}")
 
 
 def _invisible(status: Json) -> Iterator[Json]:
@@ -271,15 +271,15 @@ def heal(target: str | None, fault: str | None, partition: str | None, client: C
         print_json(healed)
         return
     for id in healed["partitions"]:
-        click.echo(f"healed partition {id}")
+        print_text(f"healed partition {id}")
     for one in healed["removed"]:
-        click.echo(f"healed {one['fault']} ({one['type']}) on {one['proxy']}")
+        print_text(f"healed {one['fault']} ({one['type']}) on {one['proxy']}")
     if not healed["removed"] and not healed["partitions"]:
-        click.echo("there was nothing to heal")
+        print_text("there was nothing to heal")
     if target is not None and selector is None:
         for id in client.get("proxies", target).body["partitions"]:
             remedy = f"chaosproxy heal --partition {shlex.quote(id)}{url_option(client)}"
-            click.echo(f"partition {id} still cuts {target}; heal it with: {remedy}")
+            print_text(f"partition {id} still cuts {target}; heal it with: {remedy}")
 
 
 def _acting_lines(proxy: Json) -> list[str]:

@@ -11,7 +11,7 @@ import click
 from chaosproxy.cli.client import Client
 from chaosproxy.cli.exits import BadInput, described
 from chaosproxy.cli.live import cut_line, heal_command, show_visibility, talks_to_server, url_option
-from chaosproxy.cli.printing import print_json
+from chaosproxy.cli.printing import print_json, print_text
 from chaosproxy.declare import Problems, nearest
 from chaosproxy.errors import listed
 from chaosproxy.model import read_partition
@@ -71,11 +71,11 @@ def partition(
     if as_json:
         print_json(made)
         return
-    click.echo(f"cut {cut_line(made['cut'])}, on {_counted(made['proxies'])}, as {made['id']}")
+    print_text(f"cut {cut_line(made['cut'])}, on {_counted(made['proxies'])}, as {made['id']}")
     if made["mode_reason"]:
-        click.echo(f"mode {made['effective_mode']}: {made['mode_reason']}")
+        print_text(f"mode {made['effective_mode']}: {made['mode_reason']}")
     show_visibility(made)
-    click.echo(f"heal it with: chaosproxy heal --partition {shlex.quote(made['id'])}{url_option(client)}")
+    print_text(f"heal it with: chaosproxy heal --partition {shlex.quote(made['id'])}{url_option(client)}")
 
 
 _as = click.option("--as", "kind", type=click.Choice(["node", "proxy"]), help="Whether NAME is a node or a proxy.")
@@ -116,10 +116,10 @@ def nodes(client: Client, as_json: bool) -> None:
         print_json(found)
         return
     if not found["nodes"]:
-        click.echo("no proxy names a node; add `from` and `to` to proxies")
+        print_text("no proxy names a node; add `from` and `to` to proxies")
         return
     for line in draw_matrix(found["nodes"], found["reach"]):
-        click.echo(line)
+        print_text(line)
 
 
 def draw_matrix(found: Iterable[Mapping[str, Any]], reach: Mapping[str, Mapping[str, bool | None]]) -> list[str]:
@@ -154,10 +154,10 @@ def _do(verb: str, name: str, body: Json, kind: str | None, client: Client, as_j
         print_json(done)
         return
     until = f"for {done['ttl']}" if done["ttl"] else "until healed"
-    click.echo(f"{'crashed' if verb == 'crash' else 'paused'} {where} {name} {until}: {', '.join(done['proxies'])}")
+    print_text(f"{'crashed' if verb == 'crash' else 'paused'} {where} {name} {until}: {', '.join(done['proxies'])}")
     show_visibility(done)
     target = f"node:{name}" if where == "node" else name
-    click.echo(f"heal it with: {heal_command(client, target, done['fault'])}")
+    print_text(f"heal it with: {heal_command(client, target, done['fault'])}")
 
 
 def _kind_of(name: str, client: Client) -> str:

@@ -1,19 +1,39 @@
-"""Print results: tables for people, JSON for programs."""
+"""Print results: text and tables for people, JSON for programs.
+
+Everything that a command prints goes through this module, since it may contain text from elsewhere: names, paths, and
+messages of a server. Characters that a terminal obeys or hides are escaped.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
 import click
 
-__all__ = ["print_json", "print_table"]
+from chaosproxy.text import escaped
+
+__all__ = ["print_json", "print_table", "print_text"]
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7e]")
+
+
+def print_text(text: str = "", *, err: bool = False) -> None:
+    """Print lines on stdout, or on stderr."""
+    click.echo(escaped(text, keep="\n"), err=err)
 
 
 def print_json(value: object, *, err: bool = False) -> None:
     """Print `value` as indented JSON on stdout, or on stderr."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False), err=err)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(_NOT_ASCII.sub(_in_json, text), err=err)
+
+
+def _in_json(match: re.Match[str]) -> str:
+    char = match[0]
+    return char if escaped(char) == char else json.dumps(char)[1:-1]
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
@@ -26,7 +46,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(escaped(cell, keep="\n")) for cell in row))
     # A pipe has no width at which to wrap lines.
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     with console.capture() as captured:

@@ -20,6 +20,7 @@ from typing import Any
 from chaosproxy.declare import Kind, Text
 from chaosproxy.errors import BadValue, shown
 from chaosproxy.http.patterns import Memo, normal_path, split_target, wire
+from chaosproxy.text import escaped
 
 __all__ = ["OTHER", "RouteTemplate", "Routes", "duplicates"]
 
@@ -42,7 +43,7 @@ class RouteTemplate(Kind):
             raise BadValue("malformed", f"{shown(template)} does not begin with /; use a path such as /users/{{id}}")
         if "?" in template:
             raise BadValue("malformed", f"{shown(template)} has a `?`, which ends a path; use the path alone")
-        if not template.isprintable():
+        if escaped(template) != template:
             message = f"{shown(template)} has characters that cannot be printed; use their encoded form, such as %00"
             raise BadValue("malformed", message)
         _check_segments(template)

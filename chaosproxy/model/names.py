@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from chaosproxy.declare import Problems
-from chaosproxy.errors import Code, Path, shown
+from dataclasses import dataclass
 
-__all__ = ["LONGEST", "LONGEST_NODE", "RESERVED", "read_name"]
+from chaosproxy.declare import Problems, Text
+from chaosproxy.errors import BadValue, Code, Path, shown
+from chaosproxy.text import escaped
+
+__all__ = ["LONGEST", "LONGEST_NODE", "RESERVED", "NodeName", "read_name"]
 
 LONGEST = 200
 """The most characters in the name of a proxy, a fault or a partition."""
@@ -31,8 +34,26 @@ def read_name(name: object, problems: Problems, path: Path) -> None:
         wrong = f"begins with {RESERVED!r}, which is reserved for the faults of partitions; use another name"
     elif name in (".", ".."):
         wrong = "means a directory in a URL; use another name"
-    elif not name.isprintable() or name != name.strip():
-        wrong = "has control characters, or spaces at an end; use printable text without them"
+    elif not _is_one_line(name):
+        wrong = _NOT_ONE_LINE
     else:
         return
     problems.add(path or ("name",), code, f"the name {shown(name)} {wrong}", at_key=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeName(Text):
+    """The name of a node or of a service, which metrics and logs show too."""
+
+    def read(self, value: object) -> str:
+        name = Text.read(self, value)
+        if not _is_one_line(name):
+            raise BadValue("invalid-name", f"the name {shown(name)} {_NOT_ONE_LINE}")
+        return name
+
+
+_NOT_ONE_LINE = "has control characters, or spaces at an end; use printable text without them"
+
+
+def _is_one_line(name: str) -> bool:
+    return escaped(name) == name == name.strip()

@@ -14,7 +14,6 @@ from chaosproxy.declare import (
     Problems,
     Size,
     Struct,
-    Text,
     Whole,
     param,
     read_struct,
@@ -25,7 +24,7 @@ from chaosproxy.http.caller import CallerFaults
 from chaosproxy.http.routes import RouteTemplate, duplicates
 from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
-from chaosproxy.model.names import LONGEST, LONGEST_NODE, read_name
+from chaosproxy.model.names import LONGEST, LONGEST_NODE, NodeName, read_name
 from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 
 __all__ = ["MOST_FAULTS", "ProxySpec", "read_proxy", "write_proxy"]
@@ -33,7 +32,7 @@ __all__ = ["MOST_FAULTS", "ProxySpec", "read_proxy", "write_proxy"]
 MOST_FAULTS = 200
 """The most faults of one proxy."""
 MOST_ROUTES = 500
-_NODE = Text(LONGEST_NODE, shortest=1)
+_NODE = NodeName(LONGEST_NODE, shortest=1)
 """The name of a node."""
 
 
@@ -50,7 +49,7 @@ class ProxySpec:
     from_node: str | None = param(_NODE, "node of the clients", default=None, name="from", example="app")
     to_node: str | None = param(_NODE, "node of the server", default=None, name="to", example="db-primary")
     service: str | None = param(
-        Text(LONGEST, shortest=1), "proxies of one service are alternatives", default=None, example="db"
+        NodeName(LONGEST, shortest=1), "proxies of one service are alternatives", default=None, example="db"
     )
     enabled: bool = param(Flag(), "false closes the listener", default=True, example="false")
     connect_timeout: float = param(

@@ -31,6 +31,7 @@ from chaosproxy.events import (
     TlsFailed,
 )
 from chaosproxy.observe.writer import LineWriter
+from chaosproxy.text import escaped
 
 __all__ = ["EventLog", "JsonFormatter", "LogFormat", "LogHandler", "TextFormatter", "start_logging"]
 
@@ -115,9 +116,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         pairs = [f"{key}={_text(value)}" for key, value in _fields_of(record).items()]
-        message = _one_line(record.getMessage())
+        message = escaped(record.getMessage())
         line = " ".join([_moment(record), record.levelname, message, *pairs])
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if record.exc_info:
+            line += "\n" + escaped(self.formatException(record.exc_info), keep="\n")
+        return line
 
 
 class JsonFormatter(logging.Formatter):
@@ -202,8 +205,5 @@ def _text(value: Value) -> str:
         return f"{value:.6f}".rstrip("0").rstrip(".")
     if not isinstance(value, str):
         return json.dumps(value)
-    return value if value and value.isprintable() and not set(value) & set(' "=') else json.dumps(value)
-
-
-def _one_line(message: str) -> str:
-    return message if message.isprintable() else json.dumps(message)[1:-1]
+    plain = value and escaped(value) == value and not set(value) & set(' "=')
+    return value if plain else json.dumps(value)

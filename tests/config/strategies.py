@@ -41,13 +41,14 @@ from chaosproxy.model import (
 from chaosproxy.model.address import ListenAddress, UpstreamAddress
 from chaosproxy.model.fault import DIRECTION_OF
 from chaosproxy.model.hosts import HostPattern
-from chaosproxy.model.names import RESERVED
+from chaosproxy.model.names import RESERVED, NodeName
 from chaosproxy.model.partition import Layout, Names, Topology
 from chaosproxy.model.proxy import HTTP_ONLY
 from chaosproxy.model.sni import SniMatch
 from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 from chaosproxy.model.topology import NAMES_A_NODE, TOPOLOGIES
 from chaosproxy.model.types import FAULT_TYPES
+from chaosproxy.text import escaped
 
 S = TypeVar("S")
 
@@ -72,7 +73,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampl
     ]
 )
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Z"]), min_size=1, max_size=12).filter(
-    lambda name: not name.startswith(RESERVED) and name not in (".", "..")
+    lambda name: not name.startswith(RESERVED) and name not in (".", "..") and escaped(name) == name
 )
 PATHS = TEXT.filter(bool)
 SERVERS = st.sampled_from(["api.test", "10.0.0.1", "::1"])
@@ -115,6 +116,8 @@ def values(kind: Kind) -> st.SearchStrategy[object]:
             return st.booleans()
         case Choice(words):
             return st.sampled_from(words)
+        case NodeName():
+            return NAMES
         case Text(_, shortest):
             return TEXT.filter(lambda text: len(text) >= shortest)
         case ListOf(RouteTemplate() as item):

@@ -26,6 +26,7 @@ from chaosproxy.errors import (
     Unsupported,
     first_of,
 )
+from chaosproxy.text import escaped
 
 __all__ = ["Refused", "http_problem", "note_begun", "problem_response", "problem_responses"]
 
@@ -82,15 +83,15 @@ def problem_response(
     errors: Iterable[Problem] = (),
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """Return a problem document; `errors` are the invalid fields."""
+    """Return a problem document; `errors` are the invalid fields. Clients show its texts, so these are escaped."""
     body: dict[str, object] = {
         "type": f"urn:chaosproxy:problem:{code}",
         "title": title,
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": escaped(detail),
     }
-    if fields := [{"path": one.field, "code": one.code, "message": one.message} for one in errors]:
+    if fields := [{"path": one.field, "code": one.code, "message": escaped(one.message)} for one in errors]:
         body["errors"] = fields
     return web.Response(
         status=status, text=json.dumps(body), content_type="application/problem+json", headers=dict(headers or {})
