@@ -88,8 +88,12 @@ class Kind:
         return type(self).__name__.lower()
 
 
-def _quantity_schema(unit: str) -> dict[str, Any]:
-    return {"type": "string", "pattern": rf"^\s*{units.NUMBER}\s*({unit})\s*$"}
+def _quantity_schema(unit: str, *, above_zero: bool = False) -> dict[str, Any]:
+    return {"type": "string", "pattern": rf"^{_ABOVE_ZERO * above_zero}\s*{units.NUMBER}\s*({unit})\s*$"}
+
+
+_ABOVE_ZERO = "(?=[^1-9]*[1-9])"
+"""Looks ahead for a digit other than 0: no unit has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,8 @@ class Duration(Kind):
 
     def schema(self) -> dict[str, Any]:
         sign = "[-+]?" if self.signed else ""
-        return {"type": "string", "pattern": rf"^\s*{sign}({units.NUMBER}\s*(ns|us|µs|ms|s|m|h)\s*)+$"}
+        least = _ABOVE_ZERO * self.above_zero
+        return {"type": "string", "pattern": rf"^{least}\s*{sign}({units.NUMBER}\s*(ns|us|[µμ]s|ms|s|m|h)\s*)+$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ class Size(Kind):
         return units.format_size(int(value))  # type: ignore[call-overload]  # read() made it an int
 
     def schema(self) -> dict[str, Any]:
-        return _quantity_schema("B|kB|KB|MB|GB|KiB|MiB|GiB")
+        return _quantity_schema("B|kB|KB|MB|GB|KiB|MiB|GiB", above_zero=self.minimum > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ class Rate(Kind):
         return units.format_rate(float(value))  # type: ignore[arg-type]  # read() made it a float
 
     def schema(self) -> dict[str, Any]:
-        return _quantity_schema("(B|kB|KB|MB|GB|KiB|MiB|GiB|bit|kbit|Kbit|Mbit|Gbit)/s")
+        return _quantity_schema("(B|kB|KB|MB|GB|KiB|MiB|GiB|bit|kbit|Kbit|Mbit|Gbit)/s", above_zero=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ _PORT = re.compile(r":[0-9]+$")
 _LIKE_IPV4 = re.compile(r"[0-9.]+")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z._~-]{1,15})?")
 """The characters of an IPv6 address and of its zone: the name of an interface."""
+_PATTERN = rf"^(unix:.+|({_HOST_NAME.pattern}|\[{_IPV6.pattern}\]):[0-9]{{1,5}})$"
+"""For the schema: every address matches it, and so do some texts that are none, such as `256.0.0.1:1`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class _AddressKind(Kind):
         return str(value)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "description": "host:port, [::1]:port or unix:/path"}
+        return {"type": "string", "pattern": _PATTERN, "description": "host:port, [::1]:port or unix:/path"}
 
     def __str__(self) -> str:
         return "address"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from chaosproxy.declare import Problems, Text
 from chaosproxy.errors import BadValue, Code, Path, shown
 from chaosproxy.text import escaped
 
-__all__ = ["LONGEST", "LONGEST_NODE", "RESERVED", "NodeName", "read_name"]
+__all__ = ["LONGEST", "LONGEST_NODE", "PATTERN", "RESERVED", "NodeName", "read_name"]
 
 LONGEST = 200
 """The most characters in the name of a proxy, a fault or a partition."""
 LONGEST_NODE = 190
 """The most characters in the name of a node, which is part of the name of a fault such as `crash:app`."""
+PATTERN = r"^[^\s\x00-\x1f\x7f-\xa0]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\xa0])?$"
+"""For schemas: every name matches it, and so do some that have other characters that are not shown."""
 RESERVED = "partition:"
 """The prefix of the fault that a partition puts on a proxy, in metrics and logs."""
 
@@ -50,6 +53,9 @@ class NodeName(Text):
         if not _is_one_line(name):
             raise BadValue("invalid-name", f"the name {shown(name)} {_NOT_ONE_LINE}")
         return name
+
+    def schema(self) -> dict[str, Any]:
+        return {**Text.schema(self), "pattern": PATTERN}
 
 
 _NOT_ONE_LINE = "has control characters, or spaces at an end; use printable text without them"

@@ -77,7 +77,7 @@ ROUTES = (
     ),
     Route(
         method="PUT", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.put_fault,
-        summary="Add a fault (201) or replace it (200).", takes="Fault", gives={200: "Fault", 201: "Fault"},
+        summary="Add a fault (201) or replace it (200).", takes="NamedFault", gives={200: "Fault", 201: "Fault"},
         refuses=(404, 409),
     ),
     Route(

@@ -21,7 +21,7 @@ from chaosproxy.errors import Code
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import placement_schema
-from chaosproxy.model.names import LONGEST
+from chaosproxy.model.names import LONGEST, PATTERN
 from chaosproxy.model.proxy import MOST_FAULTS
 from chaosproxy.model.types import FAULT_TYPES
 
@@ -34,7 +34,8 @@ CODE: Json = {"enum": list(get_args(Code))}
 HOW: Json = {"enum": list(get_args(How))}
 COUNT: Json = {"type": "integer", "minimum": 0}
 SECONDS: Json = {"type": "number", "minimum": 0}
-NAME: Json = {"type": "string", "minLength": 1, "maxLength": LONGEST}
+NAME: Json = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": PATTERN}
+FIXED_NAME: Json = {**NAME, "readOnly": True, "description": "as in the path, or as the key; may be left out"}
 
 
 def _nullable(schema: Json) -> Json:
@@ -100,6 +101,10 @@ def components() -> dict[str, Json]:
                 "propertyName": "type",
                 "mapping": {kind: reference(_title(kind))["$ref"] for kind in FAULT_TYPES},
             },
+        },
+        "NamedFault": {
+            "description": "a fault whose name is in the path or is its key",
+            "allOf": [reference("Fault"), {"properties": {"name": FIXED_NAME}}],
         },
         "FaultList": _page(faults=_list(reference("Fault"))),
         **{_title(kind): fault_schema(kind) for kind in FAULT_TYPES},
@@ -195,11 +200,12 @@ def _with_selectors(schema: Json) -> Json:
 
 
 def _proxy(required: Iterable[str]) -> Json:
-    faults = [_list(reference("Fault"), MOST_FAULTS), _map(reference("Fault"), MOST_FAULTS)]
+    named = _map(reference("NamedFault"), MOST_FAULTS) | {"propertyNames": NAME}
+    faults = [_list(reference("Fault"), MOST_FAULTS), named]
     if not required:  # in a merge patch a fault may be given in part, and null removes it
         faults[1] = _map({"type": ["object", "null"]}, 2 * MOST_FAULTS)  # as many to remove as to add
     properties = {
-        "name": NAME,
+        "name": NAME if required else FIXED_NAME,
         **_optional_nullable(struct_schema(ProxySpec)),
         "connections": {**COUNT, "readOnly": True},
         "partitions": {**_list(TEXT), "readOnly": True},

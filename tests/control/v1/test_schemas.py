@@ -1,0 +1,78 @@
+"""The schemas of requests refuse what the server refuses, as far as a schema can say it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaosproxy.control.v1.openapi import openapi_document
+from chaosproxy.declare import Duration, Kind, Problems, Rate, Size
+from chaosproxy.errors import BadValue
+from chaosproxy.model import names
+from chaosproxy.model.address import ListenAddress
+from chaosproxy.model.names import NodeName
+
+DOCUMENT = openapi_document()
+PROXY = {"name": "db", "listen": "127.0.0.1:0", "upstream": "db:5432"}
+
+
+def fits(body: object, schema: str) -> bool:
+    whole = {"$ref": f"#/components/schemas/{schema}", "components": DOCUMENT["components"]}
+    return jsonschema.Draft202012Validator(whole).is_valid(body)
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ("PauseRequest", {"for": "1ns"}, {"for": "0ns"}),
+        ("CrashRequest", {"down": "0h1ms"}, {"down": "0h0ms"}),
+        ("Proxy", {**PROXY, "queue": "4KiB"}, {**PROXY, "queue": "0B"}),
+        ("Proxy", {**PROXY, "listen": "[::1]:0"}, {**PROXY, "listen": "::1:0"}),
+        ("Proxy", {**PROXY, "upstream": "unix:/run/x"}, {**PROXY, "upstream": "http://db:80"}),
+        ("Proxy", {**PROXY, "name": "ü 1"}, {**PROXY, "name": "\x1b[31m"}),
+        ("Proxy", {**PROXY, "from": "app"}, {**PROXY, "from": " app"}),
+        ("Proxy", {**PROXY, "faults": {"a": {"type": "stall"}}}, {**PROXY, "faults": {"": {"type": "stall"}}}),
+        ("NamedFault", {"type": "bandwidth", "rate": "1B/s"}, {"type": "bandwidth", "rate": "0B/s"}),
+    ],
+)
+def test_a_schema_says_what_is_checked(schema: str, good: object, bad: object) -> None:
+    assert (fits(good, schema), fits(bad, schema)) == (True, False)
+
+
+def test_a_name_that_stands_elsewhere_cannot_be_set() -> None:
+    """Read-only: clients made from the document do not send it."""
+    operations = DOCUMENT["paths"]["/v1/proxies/{proxy}/faults/{fault}"]
+    body = operations["put"]["requestBody"]["content"]["application/json"]["schema"]
+    schemas = DOCUMENT["components"]["schemas"]
+    assert body == {"$ref": "#/components/schemas/NamedFault"}
+    assert schemas["NamedFault"]["allOf"][1]["properties"]["name"]["readOnly"] is True
+    assert schemas["ProxyPatch"]["properties"]["name"]["readOnly"] is True
+    assert "readOnly" not in schemas["Proxy"]["properties"]["name"]
+
+
+TEXTS = st.text(max_size=8) | st.text(st.sampled_from("0123456789.smhnuµμ kKMiGB/bt[]:a-%\n\t"), max_size=12)
+KINDS = st.sampled_from([
+    Duration(above_zero=True), Duration(), Duration(signed=True), Size(minimum=1024), Size(), Rate(), ListenAddress(),
+    NodeName(20, shortest=1),
+])  # fmt: skip
+
+
+@given(KINDS, TEXTS)
+def test_what_is_read_fits_the_schema(kind: Kind, text: str) -> None:
+    try:
+        kind.read(text)
+    except BadValue:
+        return
+    assert jsonschema.Draft202012Validator(kind.schema()).is_valid(text)
+
+
+@given(st.text(max_size=8))
+def test_each_name_fits_the_schema(name: str) -> None:
+    problems = Problems()
+    names.read_name(name, problems, ())
+    schema: dict[str, Any] = DOCUMENT["components"]["schemas"]["Proxy"]["properties"]["name"]
+    assert len(problems) or jsonschema.Draft202012Validator(schema).is_valid(name)
