@@ -35,9 +35,8 @@ def test_the_lost_answer_makes_two_orders_unless_there_is_a_key(
             ]
             with urllib.request.urlopen(f"http://{HOST}:{shop}/orders", timeout=60.0) as answer:
                 assert len(json.load(answer)) == orders, "as the shop itself says"
-            touched = [line for line in chaos.log.splitlines() if " message_touched " in line]
-            assert len(touched) == 1
-            assert touched[0].endswith(
+            [touched] = chaos.logged(" message_touched ")
+            assert touched.rstrip().endswith(
                 "proxy=shop fault=lost-response type=http_drop_response connection=1 exchange=1 method=POST "
                 "path=/orders suppressed=0"
             )

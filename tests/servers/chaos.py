@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers.processes import HOST
+from tests.servers.processes import HOST, wait_until
 
 __all__ = ["ApiError", "ChaosproxyServer", "chaosproxy_command", "serving"]
 
@@ -54,6 +54,14 @@ class ChaosproxyServer:
     @property
     def log(self) -> str:
         return self._log.read_text()
+
+    def logged(self, text: str, count: int = 1) -> list[str]:
+        """The lines of the log that hold a text, once there are so many: chaosproxy writes them a little later."""
+        wait_until(lambda: len(self._whole_lines(text)) >= count, ANSWER_SECONDS, f"{count} lines say {text!r}")
+        return self._whole_lines(text)
+
+    def _whole_lines(self, text: str) -> list[str]:
+        return [line for line in self.log.splitlines(keepends=True) if text in line and line.endswith("\n")]
 
     # Any: JSON.
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
