@@ -35,6 +35,8 @@ __all__ = [
     "FaultChanged",
     "FaultExpired",
     "FaultRemoved",
+    "ListenFailed",
+    "ListenRecovered",
     "LoopStalled",
     "MessageTouched",
     "Met",
@@ -303,6 +305,23 @@ class ProxyRemoved(ProxyEvent):
 
     kind: ClassVar[str] = "proxy_removed"
     by: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ListenFailed(ProxyEvent):
+    """The proxy cannot listen again on an address after it has refused clients; it tries until it can."""
+
+    kind: ClassVar[str] = "listen_failed"
+    listen: str
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ListenRecovered(ProxyEvent):
+    """The proxy listens again on an address that it had lost."""
+
+    kind: ClassVar[str] = "listen_recovered"
+    listen: str
 
 
 @dataclass(slots=True, kw_only=True)

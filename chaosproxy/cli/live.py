@@ -72,7 +72,7 @@ def status(client: Client, as_json: bool) -> None:
         (
             (
                 proxy["name"],
-                proxy["listen"] if proxy["enabled"] else "disabled",
+                _listen(proxy),
                 proxy["upstream"],
                 _origin(proxy),
                 str(proxy["connections"]),
@@ -84,6 +84,14 @@ def status(client: Client, as_json: bool) -> None:
         ),
         right=("connections", "bytes up", "bytes down"),
     )
+
+
+def _listen(proxy: Json) -> str:
+    """Return the address of a proxy, and whether it is in use."""
+    listen = str(proxy["listen"])
+    if not proxy["enabled"]:
+        return f"{listen} (disabled)"
+    return listen if proxy["listening"] else f"{listen} (not listening: {proxy['listening_reason']})"
 
 
 def _show_partitions(partitions: Iterable[Json]) -> None:

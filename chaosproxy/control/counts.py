@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
+from chaosproxy.control.listeners import reason_not_listening
 from chaosproxy.faults.base import Direction
 from chaosproxy.net.attempts import SharedTap
 from chaosproxy.net.proxy import Proxy
@@ -52,6 +53,8 @@ class ProxyCounts:
 
     name: str
     protocol: str
+    is_listening: bool
+    """True if clients can use its address, faults aside."""
     opened: int
     attempts: Mapping[str, int]
     """Connection attempts that a fault refused, left unanswered or reset, by result."""
@@ -108,6 +111,7 @@ def proxy_counts(proxy: Proxy) -> ProxyCounts:
     return ProxyCounts(
         name=proxy.spec.name,
         protocol=proxy.spec.protocol,
+        is_listening=not reason_not_listening(proxy),
         opened=tally.opened,
         attempts=dict(tally.attempts),
         syn_retransmits=tally.syn_retransmits,

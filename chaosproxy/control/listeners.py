@@ -1,29 +1,131 @@
-"""Bind the listener of a proxy for a change that may still fail."""
+"""Bind the listener of a proxy for a change that may still fail, and report the proxies that do not listen.
+
+A proxy keeps its listener while it exists, so that its port stays the same, and stays bound. A change
+needs another listener only if it changes the address. The address is bound before anything else
+changes, and everything is undone if the change fails:
+
+    enabled                 the address is bound and listens; clients wait in its backlog
+    enabled again           the present listener listens again
+    disabled                the address is held; if the system refuses that, the proxy has no listener
+    overlaps its present    the present listener releases its address first, and binds it again if the change fails
+"""
 
 from __future__ import annotations
 
+import logging
+import posixpath
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 
-from chaosproxy.errors import CannotListen
+from chaosproxy.errors import CannotListen, Problem
+from chaosproxy.model.address import Address
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
 
-__all__ = ["bound_for"]
+__all__ = ["bound_for", "has_moved", "listening_problems", "needs_binding", "real_address", "reason_not_listening"]
+
+logger = logging.getLogger(__name__)
 
 
-async def bound_for(spec: ProxySpec, proxy: Proxy, undo: ExitStack, *path: str) -> Listener | None:
-    """Bind and return a listener for `spec`, which `undo` closes; None if the proxy is disabled.
+def has_moved(before: ProxySpec, after: ProxySpec) -> bool:
+    """Return whether a change needs another listener."""
+    return (before.listen, before.ipv6only) != (after.listen, after.ipv6only)
 
-    Clients wait in its backlog until the proxy uses it.
+
+def needs_binding(before: ProxySpec, after: ProxySpec) -> bool:
+    """Return whether an address must be bound before the change from one to the other."""
+    return has_moved(before, after) or (after.enabled and not before.enabled)
+
+
+async def bound_for(
+    spec: ProxySpec, proxy: Proxy, running: Mapping[str, Proxy], undo: ExitStack, *path: str
+) -> Listener | None:
+    """Return a listener for `spec`, bound as `undo` can undo; None if the address of a disabled proxy is refused.
+
+    `proxy` is new, or runs and will be changed to `spec`. Clients wait in the backlog until it uses the listener.
 
     :raises CannotListen: with the field that has the address; `path` is the proxy's place in the input.
     """
-    if not spec.enabled:
-        return None
+    present = proxy.listener
     try:
-        listener = await proxy.bind(spec.listen)
+        _check_path(spec, running)
+        if present is not None and not has_moved(proxy.spec, spec):
+            present.secure()
+            undo.callback(present.hold)
+            return present
+        listener = await _bind(spec, proxy, undo)
     except CannotListen as error:
-        raise CannotListen(str(error), error.code, [error.at(*path, "listen")]) from error
+        if not spec.enabled:
+            logger.warning("the address of the disabled proxy %s cannot be kept for it: %s", spec.name, error)
+            return None
+        message = f"{error}{_user_of(spec, running, error)}"
+        raise CannotListen(message, error.code, [Problem((*path, "listen"), error.code, message)]) from error
     undo.callback(listener.close)
     return listener
+
+
+async def _bind(spec: ProxySpec, proxy: Proxy, undo: ExitStack) -> Listener:
+    present, address = proxy.listener, spec.listen
+    if present is not None and address == proxy.spec.listen:  # only ipv6only differs, so the port stays
+        address = real_address(proxy)
+    try:
+        return await proxy.bind(address, spec.ipv6only, spec.enabled)
+    except CannotListen as error:
+        if error.code != "address-in-use" or present is None or address.port != real_address(proxy).port:
+            raise
+    present.release()
+    undo.callback(proxy.use_listener, present)
+    return await proxy.bind(address, spec.ipv6only, spec.enabled)
+
+
+def real_address(proxy: Proxy) -> Address:
+    """Return the desired listen address, with the port that the kernel has chosen for port 0, also while disabled."""
+    listen = proxy.spec.listen
+    if listen.is_unix or proxy.listener is None:
+        return listen
+    return replace(listen, port=proxy.listener.addresses[0].port)
+
+
+def _check_path(spec: ProxySpec, running: Mapping[str, Proxy]) -> None:
+    """Check that no other proxy has the path of a unix socket.
+
+    The system cannot tell the file of a proxy that refuses clients from one that is left over from a crash.
+
+    :raises CannotListen: another proxy has it.
+    """
+    if spec.listen.is_unix:
+        path = posixpath.normpath(spec.listen.host)
+        for name, other in running.items():
+            listen = other.spec.listen
+            if name != spec.name and listen.is_unix and posixpath.normpath(listen.host) == path:
+                raise CannotListen(f"cannot listen on {spec.listen}: the path is in use", "address-in-use")
+
+
+def _user_of(spec: ProxySpec, running: Mapping[str, Proxy], error: CannotListen) -> str:
+    """Return the proxy that uses the port of `spec`, as a part of the message for `error`."""
+    if error.code != "address-in-use":
+        return ""
+    for name, other in running.items():
+        if name != spec.name and other.listener is not None and real_address(other).port == spec.listen.port:
+            off = "" if other.spec.enabled else ", which is disabled and keeps it"
+            return f" (the proxy {name!r} has {real_address(other)}{off})"
+    return ""
+
+
+def reason_not_listening(proxy: Proxy) -> str:
+    """Return the reason why a proxy does not listen; empty if it does, or if a fault refuses its clients."""
+    if not proxy.spec.enabled:
+        return "disabled"
+    return "; ".join(map(str, proxy.listener.missing.values())) if proxy.listener is not None else "not bound"
+
+
+def listening_problems(proxies: Iterable[Proxy]) -> list[Problem]:
+    """Return a problem for each address on which one of these proxies cannot listen, although it is enabled."""
+    return [
+        reason.at("proxies", proxy.spec.name, "listen")
+        for proxy in proxies
+        if proxy.spec.enabled and proxy.listener is not None
+        for reason in proxy.listener.missing.values()
+    ]

@@ -208,20 +208,20 @@ async def heal_on(
 ) -> list[tuple[str, FaultSpec]]:
     """Remove every fault of these proxies, or those of one name; return each with the name of its proxy.
 
-    It calls `rest` after each fault, which may wait. Faults that others have removed meanwhile are skipped.
+    It calls `rest` after each proxy, which may wait. Faults that others have removed meanwhile are skipped.
 
     :raises NotFound: no proxy of these has a fault of that name.
     """
     if fault is not None and not any(proxy.spec.fault(fault) for proxy in proxies):
         return supervisor.faults.heal(proxies, fault, by)  # raises the error
     removed = []
-    # From the last fault to the first: data that one releases then passes through no fault that is removed next.
-    for proxy in reversed(proxies):
-        for one in reversed(proxy.spec.faults):
-            if fault in (one.name, None) and supervisor.runs(proxy) and proxy.spec.fault(one.name) is one:
-                removed.append((proxy.spec.name, supervisor.faults.remove(proxy, one.name, by)))
-                await rest()
-    return removed[::-1]
+    for proxy in proxies:
+        if supervisor.runs(proxy):
+            with proxy.changing():  # all at once: data that one releases passes through no other of them
+                gone = [one.name for one in proxy.spec.faults if fault in (one.name, None)]
+                removed += [(proxy.spec.name, supervisor.faults.remove(proxy, name, by)) for name in gone]
+        await rest()
+    return removed
 
 
 @contextmanager

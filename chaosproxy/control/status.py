@@ -9,10 +9,11 @@ for metrics are in `control.counts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import get_args
 
+from chaosproxy.control.listeners import real_address, reason_not_listening
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import ActivePartition
 from chaosproxy.endings import How
@@ -30,7 +31,7 @@ from chaosproxy.tallies import Side
 
 __all__ = [
     "ConnectionStatus", "FaultStatus", "PartStatus", "PartitionStatus", "ProxyStatus", "SideStatus", "Status",
-    "bound_address", "connection_status", "fault_status", "partition_status", "proxy_status",
+    "connection_status", "fault_status", "partition_status", "proxy_status",
 ]  # fmt: skip
 
 
@@ -53,8 +54,12 @@ class ProxyStatus:
     """A proxy, its faults and its traffic."""
 
     spec: ProxySpec
+    listen: Address
+    """The address for clients: the desired one, with the port that the kernel has chosen if port 0 was given."""
     listening_on: tuple[Address, ...]
-    """Every bound address with its real port; empty if the proxy is disabled."""
+    """Every address that clients can use, with its real port; empty if the proxy is disabled."""
+    not_listening: str
+    """The reason why the proxy does not listen; empty if it does, or if a fault refuses its clients."""
     connections: int
     bytes_upstream: int
     bytes_downstream: int
@@ -64,11 +69,6 @@ class ProxyStatus:
     """The ids of the partitions that cut it."""
     faults: tuple[FaultStatus, ...]
     origin: Origin
-
-    @property
-    def listen(self) -> Address:
-        """The address for clients: the desired one, with the bound port if port 0 was given."""
-        return bound_address(self.spec, self.listening_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +150,13 @@ class Status:
     capabilities: tuple[Capability, ...]
 
 
-def bound_address(spec: ProxySpec, listening_on: Sequence[Address]) -> Address:
-    """Return the desired listen address, with its real port once it is bound."""
-    if not listening_on or spec.listen.is_unix:
-        return spec.listen
-    return Address(spec.listen.host, listening_on[0].port)
-
-
 def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]) -> ProxyStatus:
     """Return the status of a proxy; `of_fault` returns the origin of a fault by its name."""
     return ProxyStatus(
         spec=proxy.spec,
+        listen=real_address(proxy),
         listening_on=tuple(proxy.listening_on),
+        not_listening=reason_not_listening(proxy),
         connections=len(proxy.connections),
         bytes_upstream=proxy.bytes("upstream"),
         bytes_downstream=proxy.bytes("downstream"),

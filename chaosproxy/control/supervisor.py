@@ -25,7 +25,7 @@ from functools import partial
 
 from chaosproxy.control.counts import Counts, ProxyCounts, counts_of, proxy_counts
 from chaosproxy.control.faults import Faults
-from chaosproxy.control.listeners import bound_for
+from chaosproxy.control.listeners import bound_for, has_moved, needs_binding, real_address, reason_not_listening
 from chaosproxy.control.off_loop import preflight_off_loop, preflight_proxy_off_loop
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
@@ -142,9 +142,10 @@ class Supervisor:
             raise NotFound(f"no proxy is called {name[:100]!r}{nearest(name, self._proxies)}; {has}")
         return self._proxies[name]
 
-    def waiting_for(self) -> list[str]:
-        """Return the enabled proxies that are not bound; a proxy whose fault refuses clients counts as bound."""
-        return [proxy.spec.name for proxy in self.proxies() if proxy.spec.enabled and not proxy.is_listening]
+    def waiting_for(self) -> dict[str, str]:
+        """Return the enabled proxies that do not listen, with the reasons; one whose fault refuses clients listens."""
+        enabled = [proxy for proxy in self.proxies() if proxy.spec.enabled]
+        return {proxy.spec.name: reason for proxy in enabled if (reason := reason_not_listening(proxy))}
 
     async def apply(self, wanted: Config | Prepared, by: str) -> None:
         """Apply a whole configuration, or change nothing. TLS endpoints that are already prepared are used as they are.
@@ -164,12 +165,11 @@ class Supervisor:
             started: list[Proxy] = []
             with contextlib.ExitStack() as undo:
                 for one in map(prepared.proxy, steps.change):
-                    if self._must_move(one.spec):
-                        proxy = self._proxies[one.spec.name]
-                        listeners[one.spec.name] = await bound_for(one.spec, proxy, undo, "proxies", one.spec.name)
+                    if needs_binding((proxy := self._proxies[one.spec.name]).spec, one.spec):
+                        listeners[one.spec.name] = await self._bound(one.spec, proxy, undo, "proxies", one.spec.name)
                 for one in map(prepared.proxy, steps.start):
                     started.append(self._make(one, undo))
-                    listeners[one.spec.name] = await bound_for(one.spec, started[-1], undo, "proxies", one.spec.name)
+                    listeners[one.spec.name] = await self._bound(one.spec, started[-1], undo, "proxies", one.spec.name)
                 # Again, since faults and partitions may have been added meanwhile.
                 steps, after, present = self._plan(config, by, prepared.tls)
                 prepared = granted(preflight(after, self.seed, self.kernel, present))
@@ -201,7 +201,7 @@ class Supervisor:
             prepared = await self._prepare_proxy(spec, None)
             with contextlib.ExitStack() as undo:
                 proxy = self._make(prepared, undo)
-                listener = await bound_for(spec, proxy, undo)
+                listener = await self._bound(spec, proxy, undo)
                 self._preflight_proxy(spec, prepared.tls)  # again: a partition may have been added
                 undo.pop_all()
             return self._add(proxy, listener, by)
@@ -217,7 +217,7 @@ class Supervisor:
         errors are passed on. Faults that are added during this call stay, even if `merge` returns others.
 
         A new listen address or upstream applies to new connections; open ones continue.
-        `enabled: false` closes the listener and every connection.
+        `enabled: false` closes every connection, and refuses new ones.
 
         :raises NotFound: no proxy has this name, or it was removed during this call.
         :raises CannotListen: the new address could not be bound.
@@ -234,7 +234,7 @@ class Supervisor:
             faults = replace(faults, remove=tuple(one for one in faults.remove if one in known))
             prepared = await self._prepare_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
-                listener = await bound_for(spec, proxy, undo) if self._must_move(spec) else None
+                listener = await self._bound(spec, proxy, undo) if needs_binding(proxy.spec, spec) else None
                 # Again, since partitions and faults may have been added or removed meanwhile.
                 after = faults.carried_out(self._owned_faults(proxy), by)
                 after_spec = replace(spec, faults=tuple(one.spec for one in after.values()))
@@ -284,10 +284,8 @@ class Supervisor:
         undo.callback(proxy.close)
         return proxy
 
-    def _must_move(self, spec: ProxySpec) -> bool:
-        """Return whether the change to `spec` needs a new listener."""
-        proxy = self._proxies[spec.name]
-        return spec.enabled and (not proxy.spec.enabled or spec.listen != proxy.spec.listen)
+    async def _bound(self, spec: ProxySpec, proxy: Proxy, undo: contextlib.ExitStack, *path: str) -> Listener | None:
+        return await bound_for(spec, proxy, self._proxies, undo, *path)
 
     def _add(self, proxy: Proxy, listener: Listener | None, by: str) -> Proxy:
         spec = proxy.spec
@@ -295,8 +293,7 @@ class Supervisor:
         self._origins[spec.name] = Origin(by, self._clock())
         self.partitions.arrange(proxy)  # before the first client: it must find the cut
         proxy.use_listener(listener)
-        listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
-        self._publish(ProxyAdded, proxy=spec.name, listen=listen, upstream=str(spec.upstream), by=by)
+        self._publish(ProxyAdded, proxy=spec.name, listen=str(real_address(proxy)), upstream=str(spec.upstream), by=by)
         self.faults.begun(proxy, by)
         return proxy
 
@@ -304,6 +301,8 @@ class Supervisor:
         spec = prepared.spec
         proxy = self._proxies[spec.name]
         before = proxy.spec
+        if has_moved(before, spec):
+            proxy.use_listener(None)
         with proxy.changing():
             for name in faults.remove:
                 if proxy.spec.fault(name) is not None:
@@ -316,11 +315,10 @@ class Supervisor:
             proxy.apply_settings(prepared.modes)
         if listener is not None:
             proxy.use_listener(listener)
-        elif not spec.enabled and before.enabled:
-            proxy.close()
+        if not spec.enabled and before.enabled:
+            proxy.close(keep_port=True)
         if replace(before, faults=()) != replace(spec, faults=()):
-            listen = ", ".join(map(str, proxy.listening_on)) or str(spec.listen)
-            upstream = str(spec.upstream)
+            listen, upstream = str(real_address(proxy)), str(spec.upstream)
             self._publish(ProxyChanged, proxy=spec.name, listen=listen, upstream=upstream, enabled=spec.enabled, by=by)
 
     def _remove(self, name: str, by: str) -> None:
@@ -365,6 +363,8 @@ class Supervisor:
 
     def heal(self, by: str, proxy: str | None = None, fault: str | None = None) -> list[tuple[str, FaultSpec]]:
         """Remove every fault and partition, or the faults of one proxy or name; return each with its proxy's name.
+
+        A proxy that cannot listen again is in `waiting_for` until it can.
 
         :raises NotFound: the proxy or the fault does not exist.
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import posixpath
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from chaosproxy.declare import Kind
 from chaosproxy.errors import BadValue, shown
 
-__all__ = ["Address", "ListenAddress", "Places", "UpstreamAddress", "join_address", "parse_address"]
+__all__ = ["Address", "ListenAddress", "UpstreamAddress", "is_ipv4", "join_address", "parse_address"]
 
 _EXAMPLE = "127.0.0.1:5432, [::1]:5432 or unix:/run/app.sock"
 _UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path less its final NUL, unix(7)
@@ -116,47 +115,13 @@ def _is_ip(text: str, of: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Addre
     return True
 
 
-class Places:
-    """Addresses that are taken, to find two listeners on one address.
-
-    `localhost` is 127.0.0.1 and ::1. 0.0.0.0 and [::] conflict with every host on their port.
-    Port 0 conflicts with nothing.
-    """
-
-    def __init__(self) -> None:
-        self._taken: dict[int | None, dict[str, str]] = {}
-
-    def take(self, address: Address, name: str) -> str | None:
-        """Take an address for `name`; return the name that has it already, if any."""
-        if address.port == 0:
-            return None
-        there = self._taken.setdefault(address.port, {})
-        hosts = _hosts(address)
-        if not address.is_unix and there and (_ANY in hosts or _ANY in there):
-            return there.get(_ANY) or next(iter(there.values()))
-        for host in hosts:
-            if host in there:
-                return there[host]
-        there.update(dict.fromkeys(hosts, name))
-        return None
-
-
-_ANY = "any"
-
-
-def _hosts(address: Address) -> tuple[str, ...]:
-    if address.is_unix:
-        return (posixpath.normpath(address.host),)
-    host = address.host.lower().rstrip(".")
-    if host == "localhost":
-        return ("127.0.0.1", "::1")
+def is_ipv4(host: str) -> bool:
+    """Return whether a host is an IPv4 address, also one in the notation of IPv6: `::ffff:192.0.2.1`."""
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:
-        return (f"name {host}",)
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return (_ANY,) if ip.is_unspecified else (str(ip),)
+        return False
+    return ip.version == 4 or ip.ipv4_mapped is not None
 
 
 @dataclass(frozen=True, slots=True)

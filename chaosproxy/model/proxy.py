@@ -22,7 +22,7 @@ from chaosproxy.declare import (
 from chaosproxy.errors import Path, shown
 from chaosproxy.http.caller import CallerFaults
 from chaosproxy.http.routes import RouteTemplate, duplicates
-from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress
+from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress, is_ipv4
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
 from chaosproxy.model.names import LONGEST, LONGEST_NODE, NodeName, read_name
 from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
@@ -45,13 +45,17 @@ class ProxySpec:
     listen: Address = param(
         ListenAddress(), "address for clients; port 0 picks a free port", example="127.0.0.1:15432"
     )
+    ipv6only: bool = param(
+        Flag(), "true accepts IPv6 clients alone; [::] accepts IPv4 clients too without it", default=False,
+        example="true",
+    )  # fmt: skip
     upstream: Address = param(UpstreamAddress(), "the real server; it may start later", example="127.0.0.1:5432")
     from_node: str | None = param(_NODE, "node of the clients", default=None, name="from", example="app")
     to_node: str | None = param(_NODE, "node of the server", default=None, name="to", example="db-primary")
     service: str | None = param(
         NodeName(LONGEST, shortest=1), "proxies of one service are alternatives", default=None, example="db"
     )
-    enabled: bool = param(Flag(), "false closes the listener", default=True, example="false")
+    enabled: bool = param(Flag(), "false refuses clients, and keeps the port", default=True, example="false")
     connect_timeout: float = param(
         Duration(above_zero=True), "time limit for connecting to the upstream", default=10.0, example="10s"
     )
@@ -112,6 +116,9 @@ def read_proxy(data: object, name: str, problems: Problems, path: Path = ()) -> 
 
 
 def _check_ends(spec: ProxySpec, problems: Problems, path: Path) -> None:
+    if spec.ipv6only and (spec.listen.is_unix or is_ipv4(spec.listen.host)):
+        message = f"{spec.listen} accepts no IPv6 clients; remove it, or listen on an address such as [::]:5432"
+        problems.add((*path, "ipv6only"), "not-applicable", message, at_key=True)
     if spec.listen == spec.upstream:
         message = f"{spec.upstream} is the address for clients, too, so the proxy would connect to itself; use another"
         problems.add((*path, "upstream"), "invalid-together", message)

@@ -14,7 +14,7 @@ from typing import Any
 
 from chaosproxy.declare import ListOf, Problems, Struct, Whole, param, read_struct, write_struct
 from chaosproxy.errors import Path, shown
-from chaosproxy.model.address import Address, ListenAddress, Places
+from chaosproxy.model.address import Address, ListenAddress
 from chaosproxy.model.control import ControlSpec
 from chaosproxy.model.hosts import HostPattern
 from chaosproxy.model.partition import (
@@ -28,6 +28,7 @@ from chaosproxy.model.partition import (
     unknown_nodes,
     write_partition,
 )
+from chaosproxy.model.places import Places
 from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
 from chaosproxy.seed import Seed
 
@@ -128,7 +129,8 @@ def _read_proxies(data: object, control: object, problems: Problems, path: Path)
         if proxy is not None:
             found.append(proxy)
         listen = _listen_of(one)
-        if listen is not None and (holder := places.take(listen, name)) is not None:
+        ipv6only = isinstance(one, Mapping) and one.get("ipv6only") is True
+        if listen is not None and (holder := places.take(listen, name, ipv6only)) is not None:
             by = "the control API" if holder == _CONTROL else f"the proxy {shown(holder)}"
             message = f"{listen} is already used by {by}; use another port"
             problems.add((*path, name, "listen"), "address-in-use", message)

@@ -55,7 +55,7 @@ class Listening(Protocol):
     """The bound sockets of a proxy."""
 
     @property
-    def addresses(self) -> Sequence[Address]: ...
+    def reached_at(self) -> Sequence[Address]: ...
     def is_filler(self, client: tuple[str, int]) -> bool: ...
 
 
@@ -242,7 +242,7 @@ class Attempts:
         """Note the fault that keeps clients from these sockets from now on; None if no fault does."""
         if listening is None:
             hiding = None
-        addresses = () if listening is None else listening.addresses
+        addresses = () if listening is None else listening.reached_at
         self._tap.watch(self, [one for one in addresses if not one.is_unix], hiding is not None)
         self._hiding, self._listening = hiding, listening
 

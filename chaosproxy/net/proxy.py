@@ -24,7 +24,8 @@ from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import replace
 
 from chaosproxy.endings import Ending, How
-from chaosproxy.events import Bus
+from chaosproxy.errors import CannotListen
+from chaosproxy.events import Bus, ListenFailed, ListenRecovered
 from chaosproxy.faults.base import Direction
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
@@ -88,7 +89,8 @@ class Proxy:
         self.faults = ActiveFaults()
         self._seed = seed
         self._tasks = tasks
-        self._listener: Listener | None = None
+        self.listener: Listener | None = None
+        """None if the address of a disabled proxy could not be bound. Only `use_listener` sets it."""
         own = replace(spec, faults=())
         self._changing = 0
         """The number of `changing` blocks that the caller is in."""
@@ -126,27 +128,32 @@ class Proxy:
 
     @property
     def listening_on(self) -> list[Address]:
-        """The addresses that it is bound to, with real port numbers; empty if it is disabled."""
-        return [] if self._listener is None else self._listener.listening_on
+        """The addresses that clients can use, with real port numbers; empty if it is disabled."""
+        return [] if self.listener is None or not self.spec.enabled else self.listener.listening_on
 
-    @property
-    def is_listening(self) -> bool:
-        """True if it is bound to all its addresses."""
-        return self._listener is not None and not self._listener.missing
-
-    async def bind(self, address: Address) -> Listener:
+    async def bind(self, address: Address, ipv6only: bool, listening: bool) -> Listener:
         """Return a listener that passes its clients to this proxy, from `use_listener` on.
 
         :raises CannotListen: with the system's reason.
         """
-        return await Listener.bind(address, self._accepted)
+        return await Listener.bind(
+            address, self._accepted, self.scheduler,
+            changed=self._address_changed, ipv6only=ipv6only, listening=listening,
+        )  # fmt: skip
 
     def use_listener(self, listener: Listener | None) -> None:
         """Replace the listener, begin to accept its clients, and close the one before."""
-        if self._listener is not None and self._listener is not listener:
-            self._listener.close()
-        self._listener = listener
+        if self.listener is not None and self.listener is not listener:
+            self.listener.close()
+        self.listener = listener
         self._update_admission()
+
+    def _address_changed(self, address: Address, reason: CannotListen | None) -> None:
+        now, listen = self.scheduler.clock(), str(address)
+        if reason is None:
+            self.publish(ListenRecovered(proxy=self.name, at=now, listen=listen))
+        else:
+            self.publish(ListenFailed(proxy=self.name, at=now, listen=listen, reason=str(reason)))
 
     def _accepted(self, client: socket.socket, address: object) -> None:
         self._accepted_clients += 1
@@ -160,7 +167,7 @@ class Proxy:
         self.tally.opened += 1
         connection = Connection(self, ordinal, address)
         self._registry.add(connection)
-        connection.start(client, is_delayed, None if self._listener is None else self._listener.inherited)
+        connection.start(client, is_delayed, None if self.listener is None else self.listener.inherited)
 
     def _packet_seen(self, kind: PacketKind, source: tuple[str, int], _port: int, _at: float) -> None:
         """Note the end of a client whose packets a filter drops."""
@@ -172,13 +179,15 @@ class Proxy:
 
     def _update_admission(self) -> None:
         """Set the listener's reply to new clients, as the active faults say."""
-        if self._listener is None:
+        if self.listener is None or not self.spec.enabled:
             self.attempts.hide(None, None)
+            if self.listener is not None:
+                self.listener.hold()
             return
         reply, drops = self.faults.admission()
         self.attempts.catch_up()
-        self._listener.set_reply(reply, losing(drops) if drops else None)
-        self.attempts.hide(self.faults.hiding(reply), self._listener)
+        self.listener.set_reply(reply, losing(drops) if drops else None)
+        self.attempts.hide(self.faults.hiding(reply), self.listener)
 
     # ── the owner of its connections ──────────────────────────────────────────────────
 
@@ -338,9 +347,9 @@ class Proxy:
         """Close or reset every connection, for the operator."""
         self._registry.end_all(Ending("operator", "reset" if how == "reset" else "closed"))
 
-    def close(self) -> None:
-        """Stop listening, and close every connection."""
-        self.use_listener(None)
+    def close(self, keep_port: bool = False) -> None:
+        """Stop listening, and close every connection. `keep_port` keeps the address of a disabled proxy bound."""
+        self.use_listener(self.listener if keep_port else None)
         self.attempts.close()
         self.end_connections("close")
         self.http.close()

@@ -84,6 +84,7 @@ class Collector:
         """Yield every metric family of these counts."""
         proxies = counts.proxies
         yield self._build_info()
+        yield from _listening(proxies)
         yield from _connections(proxies)
         yield from _attempts(counts)
         yield from _tls(proxies)
@@ -176,6 +177,17 @@ def make_registry(
     `watchdog` measures the lag of the loop, `log` writes the log of this process; None if there is none.
     """
     return Registry(Collector(source, pauses, loop_name, watchdog, log))
+
+
+def _listening(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "chaosproxy_listening",
+        "1 if clients can use the proxy's address, faults aside; 0 if it is disabled or cannot listen.",
+        labels=("proxy",),
+    )
+    for proxy in proxies:
+        family.add_metric((proxy.name,), proxy.is_listening)
+    yield family
 
 
 def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:

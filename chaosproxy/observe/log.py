@@ -26,6 +26,7 @@ from chaosproxy.events import (
     ConnectionClosed,
     DialFailed,
     Event,
+    ListenFailed,
     LoopStalled,
     MessageTouched,
     TlsFailed,
@@ -105,7 +106,7 @@ def _write(event: Event) -> None:
     level = logging.INFO
     if isinstance(event, DialFailed | TlsFailed | LoopStalled):
         level = logging.WARNING
-    elif isinstance(event, ConnectionClosed) and event.cause == "bug":
+    elif isinstance(event, ListenFailed) or isinstance(event, ConnectionClosed) and event.cause == "bug":
         level = logging.ERROR
     values = {field.name: getattr(event, field.name) for field in fields(event) if field.name != "at"}
     logger.log(level, event.kind, extra={"fields": values})

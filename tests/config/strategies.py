@@ -38,7 +38,7 @@ from chaosproxy.model import (
     PolicySpec,
     ProxySpec,
 )
-from chaosproxy.model.address import ListenAddress, UpstreamAddress
+from chaosproxy.model.address import ListenAddress, UpstreamAddress, is_ipv4
 from chaosproxy.model.fault import DIRECTION_OF
 from chaosproxy.model.hosts import HostPattern
 from chaosproxy.model.names import RESERVED, NodeName
@@ -175,7 +175,12 @@ def proxies() -> st.SearchStrategy[ProxySpec]:
         listen_tls=st.none() | structs(ListenTls, cert=PATHS, key=PATHS, client_ca=PATHS, alpn=ALPN),
         upstream_tls=st.none() | structs(UpstreamTls, ca=st.none() | PATHS, server_name=SERVERS, cert=PATHS, key=PATHS),
     )
-    return specs.map(_of_its_protocol).filter(_is_right)
+    return specs.map(_of_its_protocol).map(_of_its_address).filter(_is_right)
+
+
+def _of_its_address(spec: ProxySpec) -> ProxySpec:
+    """Only an address that may be of IPv6 is for IPv6 alone."""
+    return replace(spec, ipv6only=spec.ipv6only and not (spec.listen.is_unix or is_ipv4(spec.listen.host)))
 
 
 def _of_its_protocol(spec: ProxySpec) -> ProxySpec:

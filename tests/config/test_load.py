@@ -14,6 +14,7 @@ ENVIRONMENT = {"TOKEN": "s3cret", "DIGITS": "007", "SHARE": "0.25", "EMPTY": "",
 
 PROXY = "version: 1\nproxies:\n  db:\n    listen: 127.0.0.1:15432\n    upstream: 127.0.0.1:5432\n"
 FAULT = PROXY + "    faults:\n      slow: "
+ON_EVERY = "version: 1\nproxies:\n  a: {listen: \"[::]:80\", upstream: a:1}\n"
 DB, SLOW, DARK = "proxies.db", "proxies.db.faults.slow", "partitions.dark"
 NODES = PROXY + "    from: app\n    to: db-primary\npartitions:\n  dark: "
 RESERVED_ID = NODES.replace("dark", "partition:x") + "{from: app, to: db-primary}"
@@ -114,6 +115,13 @@ ONE_MISTAKE = [
     ("itself upstream", PROXY.replace(":5432", ":15432"), f"5:15 {DB}.upstream invalid-together"),
     ("empty node", PROXY + '    from: ""', f"6:11 {DB}.from empty"),
     ("control's port", PROXY + "control: {listen: localhost:15432}\n", f"4:13 {DB}.listen address-in-use"),
+    ("control on every address", PROXY + 'control: {listen: "[::]:15432"}\n', f"4:13 {DB}.listen address-in-use"),
+    ("overlap", ON_EVERY + "  b: {listen: 0.0.0.0:80, upstream: a:1}\n", "4:15 proxies.b.listen address-in-use"),
+    ("specific", ON_EVERY + "  b: {listen: 127.0.0.1:80, upstream: a:1}\n", "4:15 proxies.b.listen address-in-use"),
+    ("IPv4 alone", PROXY + "    ipv6only: true\n", f"6:5 {DB}.ipv6only not-applicable"),
+    ("path alone", PROXY.replace("127.0.0.1:15432", "unix:/a") + "    ipv6only: true\n",
+     f"6:5 {DB}.ipv6only not-applicable"),
+    ("ipv6only as text", PROXY + "    ipv6only: no\n", f"6:15 {DB}.ipv6only wrong-type"),
     ("empty name", 'version: 1\nproxies:\n  "": {listen: a:1, upstream: a:2}', "3:3 proxies. empty"),
     ("line in a name", PROXY.replace("db:", '"a\\nb":'), "3:3 proxies.'a\\nb' invalid-name"),
     ("port too large", PROXY.replace(":5432", ":65536"), f"5:15 {DB}.upstream out-of-range"),

@@ -20,11 +20,11 @@ class Resolving:
         self._continued = asyncio.Event()
         monkeypatch.setattr(listener, "bind_all", self._bind_all)
 
-    async def _bind_all(self, address: Address) -> list[socket.socket]:
+    async def _bind_all(self, address: Address, **how: bool) -> list[socket.socket]:
         if address.host == "localhost":
             self.begun.set()
             await self._continued.wait()
-        return await bind_all(address)
+        return await bind_all(address, **how)
 
     def go_on(self) -> None:
         self._continued.set()

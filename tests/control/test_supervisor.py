@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
 
 import pytest
@@ -78,6 +79,54 @@ def test_disabling_closes_and_enabling_serves_again() -> None:
         again = await stage.connect(running)
         await send(again, b"x")
         assert await receive(await stage.accept(listener), 1) == b"x"
+
+    run(LOOP, scenario)
+
+
+def test_a_proxy_that_is_enabled_by_a_change_that_fails_stays_off() -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await stage.proxy_to("127.0.0.1:9", enabled=False)
+        assert running.listener is not None
+        where = "127.0.0.1", running.listener.addresses[0].port
+        taken = stage.listener().getsockname()[1]
+        blocked = proxy("blocked", listen=f"127.0.0.1:{taken}", upstream="127.0.0.1:9")
+        enabled = replace(running.spec, enabled=True)
+        with pytest.raises(CannotListen):
+            await stage.supervisor.apply(Config(proxies=(enabled, blocked)), "test")
+        client = stage.keep(socket.socket())
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.get_running_loop().sock_connect(client, where)
+        await stage.supervisor.apply(Config(proxies=(enabled,)), "test")
+        assert [one.port for one in running.listening_on] == [where[1]]
+
+    run(LOOP, scenario)
+
+
+def test_a_move_over_its_own_address_with_a_fault_loses_no_address() -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await stage.proxy_to("127.0.0.1:9", faults={"down": {"type": "refuse"}})
+        assert running.listener is not None
+        everywhere = Address("0.0.0.0", running.listener.addresses[0].port)
+        slow = (fault("slow", type="latency", delay="1ms"),)
+        await stage.supervisor.change_proxy(replace(running.spec, listen=everywhere, faults=slow), "test")
+        assert running.listening_on == [everywhere]
+        assert not [one for one in stage.events if one.kind == "listen_failed"]
+
+    run(LOOP, scenario)
+
+
+def test_a_disabled_proxy_may_have_an_address_that_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(stage: Stage) -> None:
+        taken = Address(*stage.listener().getsockname())
+        running = await stage.proxy_to("127.0.0.1:9", enabled=False)
+        assert running.listener is not None
+        before = running.listener.addresses[0]
+        await stage.supervisor.change_proxy(replace(running.spec, listen=taken), "test")
+        assert f"the address of the disabled proxy proxy cannot be kept for it: cannot listen on {taken}" in caplog.text
+        with pytest.raises(CannotListen) as caught:
+            await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+        assert [one.path for one in caught.value.problems] == [("listen",)]
+        await stage.supervisor.add_proxy(proxy("other", listen=str(before), upstream="127.0.0.1:9"), "test")
 
     run(LOOP, scenario)
 

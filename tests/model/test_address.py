@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosproxy.errors import BadValue
-from chaosproxy.model.address import Address, Places, UpstreamAddress, parse_address
+from chaosproxy.model.address import Address, UpstreamAddress, parse_address
+from chaosproxy.model.places import Places
 from tests.refused import code_of
 
 
@@ -86,6 +87,46 @@ def test_a_place_is_taken_once() -> None:
     assert places.take(Address("0.0.0.0", 81), "e") is None
     assert places.take(Address("db", 81), "f") == "e"
     assert [places.take(Address("127.0.0.1", 0), name) for name in "gh"] == [None, None]
+
+
+EVERY_V4, EVERY, DB = "0.0.0.0:80", "[::]:80", "db:80"
+ALONE = f"{EVERY} alone"
+"""All of IPv6 without IPv4."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [
+        (EVERY, EVERY_V4, True),
+        (EVERY, "127.0.0.1:80", True),
+        (EVERY, "[::1]:80", True),
+        (EVERY, "[::ffff:192.0.2.1]:80", True),
+        (EVERY, DB, True),
+        (EVERY, "[::0]:80", True),
+        (EVERY, "127.0.0.1:81", False),
+        (EVERY, "unix:/run/a", False),
+        (ALONE, EVERY, True),
+        (ALONE, "[::1]:80", True),
+        (ALONE, "localhost:80", True),
+        (ALONE, DB, True),
+        (ALONE, EVERY_V4, False),
+        (ALONE, "127.0.0.1:80", False),
+        (EVERY_V4, "10.0.0.1:80", True),
+        (EVERY_V4, "[::ffff:10.0.0.1]:80", True),
+        (EVERY_V4, "localhost:80", True),
+        (EVERY_V4, DB, True),
+        (EVERY_V4, "[::1]:80", False),
+        ("localhost:80", "[::1]:80", True),
+        ("localhost:80 alone", "127.0.0.1:80", False),
+        ("unix:/run/a", "unix:/run/b/../a", True),
+    ],
+)
+def test_addresses_that_overlap_are_found_in_either_order(first: str, second: str, overlap: bool) -> None:
+    for one, other in ((first, second), (second, first)):
+        places = Places()
+        for text, holder in ((one, None), (other, "" if overlap else None)):
+            address, _, alone = text.partition(" ")
+            assert places.take(parse_address(address, 1), "", bool(alone)) == holder
 
 
 @pytest.mark.parametrize(

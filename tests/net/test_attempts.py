@@ -276,7 +276,7 @@ def test_a_syn_that_two_interfaces_show_is_neither_a_second_attempt_nor_sent_aga
         scheduler = Scheduler(lambda: 0.0, lambda fire: LoopTimer(fire, asyncio.get_running_loop(), lambda: 0.0))
         tally = ProxyTally()
         attempts = Attempts("proxy", tally, Bus(), scheduler, SharedTap(lacking, lambda: 0.0))
-        listener = await Listener.bind(Address("127.0.0.1", 0), lambda *_: None)
+        listener = await Listener.bind(Address("127.0.0.1", 0), lambda *_: None, scheduler)
         attempts.hide(Hiding("unanswered", "dark"), listener)
         for at, retransmits in ((5.0, 0), (5.002, 0), (6.0, 1), (6.001, 1), (8.0, 2)):
             attempts.on_arrival(Packet("syn", ("192.0.2.7", 40000), ("127.0.0.1", 5432), 7, at))

@@ -17,11 +17,12 @@ from aiohttp import web
 from chaosproxy.control.off_loop import read_files_for
 from chaosproxy.control.selection import SELECTORS, add_on, heal_on, read_selection, selected_names
 from chaosproxy.control.v1.context import BY, Api
+from chaosproxy.control.v1.healing import healed, removing
 from chaosproxy.control.v1.parsing import fault_from, new_fault
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import fault_view, faults_view
 from chaosproxy.control.web.body import read_object, read_optional_object, read_query
-from chaosproxy.control.web.rendering import PAGE, Lazy, json_response, list_response, page_of, read_page
+from chaosproxy.control.web.rendering import PAGE, json_response, list_response, page_of, read_page
 from chaosproxy.control.web.turns import parsed, turns_of
 from chaosproxy.declare import Problems, nearest
 from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem
@@ -158,9 +159,8 @@ async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
 
 async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    proxy = api.supervisor.proxy(request.match_info["proxy"])
-    api.supervisor.faults.remove(proxy, request.match_info["fault"], BY)
-    return web.Response(status=204)
+    proxy, fault = api.supervisor.proxy(request.match_info["proxy"]), request.match_info["fault"]
+    return removing([proxy], "the fault", lambda: api.supervisor.faults.remove(proxy, fault, BY))
 
 
 async def heal(api: Api, request: web.Request) -> web.StreamResponse:
@@ -189,13 +189,14 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
         message = f"cannot be combined with {', '.join(SELECTORS)}; use one of these four"
         raise InvalidInput([Problem(("proxy",), "invalid-together", message)])
     supervisor, turns = api.supervisor, turns_of(request)
+    every = supervisor.proxies()
     if partition is not None:
-        gone = [supervisor.partitions.remove(partition, BY).spec.id]
-        return await _healed(request, [], gone)
-    proxies, gone = supervisor.proxies(), []
+        cut = [one for one in every if partition in one.partitions]
+        return await healed(request, cut, [], [supervisor.partitions.remove(partition, BY).spec.id])
+    proxies, gone = every, []
     if selection is not None:
         names = await turns.off_loop(selected_names, selection, api.specs())
-        proxies = [one for one in proxies if one.spec.name in names]
+        proxies = [one for one in every if one.spec.name in names]
     elif proxy is not None:
         proxies = [supervisor.proxy(proxy)]
     elif fault is None:
@@ -203,14 +204,7 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
             if supervisor.partitions.has(one):
                 gone.append(supervisor.partitions.remove(one.spec.id, BY).spec.id)
             await turns.rest()
-    return await _healed(request, await heal_on(supervisor, proxies, fault, BY, turns.rest), gone)
-
-
-async def _healed(
-    request: web.Request, removed: list[tuple[str, FaultSpec]], partitions: list[str]
-) -> web.StreamResponse:
-    faults = Lazy({"proxy": where, "fault": gone.name, "type": gone.type} for where, gone in removed)
-    return await json_response(request, {"removed": faults, "partitions": partitions})
+    return await healed(request, proxies, await heal_on(supervisor, proxies, fault, BY, turns.rest), gone)
 
 
 async def _created(api: Api, request: web.Request, proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from chaosproxy.control.status import bound_address
 from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
 from chaosproxy.errors import BadValue, InvalidInput, Path, Problem, shown
 from chaosproxy.model import (
@@ -39,7 +38,7 @@ __all__ = [
 
 Json = dict[str, object]
 ORIGIN = ("by", "since", "age_s")
-READ_ONLY = ("connections", "partitions", *ORIGIN)
+READ_ONLY = ("connections", "listening", "listening_reason", "partitions", *ORIGIN)
 READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", "attempts_visible", "attempts_reason", *ORIGIN)
 READ_ONLY_OF_PARTITION = (
     *READ_ONLY_OF_FAULT, "cut", "cut_more", "proxies", "proxies_more", "is_cut", "heals_after_s",
@@ -57,8 +56,10 @@ def new_proxy(body: Json) -> ProxySpec:
     return _read(body, _checked_name(body.get("name", _STAND_IN), problems), problems)
 
 
-def merged_proxy(spec: ProxySpec, listening_on: Sequence[Address], patch: Json) -> ProxySpec:
+def merged_proxy(spec: ProxySpec, listen: Address, patch: Json) -> ProxySpec:
     """Return the proxy after a PATCH: `patch` merged into its present settings `spec` (RFC 7396).
+
+    `listen` is its listen address with its real port.
 
     A mapping of faults is merged by name: null removes a fault, and a fault whose type changes keeps no
     settings. A list of faults replaces all of them. A listen address equal to the bound one changes
@@ -68,7 +69,7 @@ def merged_proxy(spec: ProxySpec, listening_on: Sequence[Address], patch: Json) 
     """
     present = write_proxy(spec)
     wanted = {key: value for key, value in {**present, **patch}.items() if key not in READ_ONLY}
-    if wanted.get("listen") == str(bound_address(spec, listening_on)):
+    if wanted.get("listen") == str(listen):
         wanted["listen"] = str(spec.listen)
     for key in [param.name for param in params_of(ProxySpec) if isinstance(param.kind, Struct)]:
         if isinstance(before := present.get(key), dict) and isinstance(change := patch.get(key), dict):

@@ -11,6 +11,7 @@ from chaosproxy.control.partitions import ActivePartition
 from chaosproxy.control.preflight import granted, preflight_cut
 from chaosproxy.control.status import partition_status
 from chaosproxy.control.v1.context import BY, Api
+from chaosproxy.control.v1.healing import removing
 from chaosproxy.control.v1.parsing import partition_from
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import partition_view
@@ -59,8 +60,9 @@ async def show_partition(api: Api, request: web.Request) -> web.StreamResponse:
 
 async def remove_partition(api: Api, request: web.Request) -> web.StreamResponse:
     read_query(request)
-    api.supervisor.partitions.remove(request.match_info["partition"], BY)
-    return web.Response(status=204)
+    supervisor, id = api.supervisor, request.match_info["partition"]
+    cut = [proxy for proxy in supervisor.proxies() if id in proxy.partitions]
+    return removing(cut, "the partition", lambda: supervisor.partitions.remove(id, BY))
 
 
 def _view(api: Api, active: ActivePartition) -> Json:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from chaosproxy.control.listeners import real_address
 from chaosproxy.control.policy import forbidden
 from chaosproxy.control.status import connection_status
 from chaosproxy.control.v1.context import BY, Api
@@ -127,9 +128,9 @@ async def close_connection(api: Api, request: web.Request) -> web.StreamResponse
     return web.Response(status=204)
 
 
-def _settings(proxy: Proxy) -> tuple[ProxySpec, tuple[Address, ...]]:
-    """Return the settings of a proxy and its bound addresses, with which a patch is merged."""
-    return proxy.spec, tuple(proxy.listening_on)
+def _settings(proxy: Proxy) -> tuple[ProxySpec, Address]:
+    """Return the settings of a proxy that a patch is merged into, as plain values."""
+    return proxy.spec, real_address(proxy)
 
 
 def _view(api: Api, proxy: Proxy) -> Json:

@@ -82,7 +82,7 @@ ROUTES = (
     ),
     Route(
         method="DELETE", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.remove_fault,
-        summary="Remove a fault and release everything that it holds.", gives={204: None}, refuses=(404,),
+        summary="Remove a fault and release everything that it holds.", gives={204: None}, refuses=(404, 409),
     ),
     Route(
         method="POST", path="/v1/faults", handler=faults.add_faults,
@@ -92,7 +92,7 @@ ROUTES = (
     Route(
         method="POST", path="/v1/heal", handler=faults.heal,
         summary="Remove every fault and partition, or the faults of some proxies, or one partition.",
-        takes="HealRequest", needs_body=False, gives={200: "HealResponse"}, refuses=(404,), query=faults.HEALED,
+        takes="HealRequest", needs_body=False, gives={200: "HealResponse"}, refuses=(404, 409), query=faults.HEALED,
     ),
     Route(
         method="GET", path="/v1/partitions", handler=partitions.list_partitions,
@@ -109,7 +109,7 @@ ROUTES = (
     ),
     Route(
         method="DELETE", path="/v1/partitions/{partition}", handler=partitions.remove_partition,
-        summary="Heal a partition; proxies that others cut stay cut.", gives={204: None}, refuses=(404,),
+        summary="Heal a partition; proxies that others cut stay cut.", gives={204: None}, refuses=(404, 409),
     ),
     Route(
         method="GET", path="/v1/nodes", handler=nodes.show_nodes,

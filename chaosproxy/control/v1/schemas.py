@@ -64,6 +64,7 @@ def _and_perhaps(optional: Json, schema: Json) -> Json:
 CAPABILITY = _object(
     name=TEXT, available={"type": "boolean"}, purpose=TEXT, lacking=_nullable(TEXT), remedy=_nullable(TEXT)
 )
+REMOVED = _object(proxy=TEXT, fault=TEXT, type=TEXT)
 _MODE_FOUND: Json = {
     "effective_mode": {"enum": ["packet", "stream", "mixed", None], "readOnly": True},
     "mode_reason": {**_nullable(TEXT), "readOnly": True},
@@ -75,6 +76,11 @@ _VISIBILITY: Json = {
 }
 """Whether connection attempts that a fault hides are visible, and the reason if they are not."""
 
+_LISTENING: Json = {
+    "listening": {"type": "boolean", "readOnly": True},
+    "listening_reason": {**_nullable(TEXT), "readOnly": True},
+}
+"""Whether clients can use the address of a proxy, faults aside, and the reason if they cannot."""
 
 _ORIGIN: Json = {
     "by": {**TEXT, "readOnly": True},
@@ -124,9 +130,7 @@ def components() -> dict[str, Json]:
             "properties": {"proxy": _nullable(TEXT), "fault": _nullable(TEXT), "partition": _nullable(TEXT)},
             "additionalProperties": False,
         }),
-        "HealResponse": _object(
-            removed=_list(_object(proxy=TEXT, fault=TEXT, type=TEXT)), partitions=_list(TEXT)
-        ),
+        "HealResponse": _object(removed=_list(REMOVED), partitions=_list(TEXT)),
         "PartitionRequest": _partition("request"),
         "Partition": _partition("response"),
         "PartitionList": _page(partitions=_list(reference("Partition"))),
@@ -159,18 +163,20 @@ def components() -> dict[str, Json]:
                 _object(
                     name=TEXT, protocol=TEXT, listen=TEXT, listening_on=_list(TEXT), upstream=TEXT,
                     enabled={"type": "boolean"}, connections=COUNT, faults=_list(reference("Fault")),
-                    bytes_upstream=COUNT, bytes_downstream=COUNT, partitions=_list(TEXT), **_ORIGIN,
+                    bytes_upstream=COUNT, bytes_downstream=COUNT, partitions=_list(TEXT), **_LISTENING, **_ORIGIN,
                 )
             ),
         ),
         "Health": _object(status=TEXT),
-        "Readiness": _object(status=TEXT, waiting_for=_list(TEXT)),
+        "Readiness": _object(status=TEXT, waiting_for=_list(TEXT), reasons=_map(TEXT)),
         "Problem": {
             "type": "object",
-            "description": "RFC 9457 problem details; `code` is for programs, `errors` lists the fields that are wrong",
+            "description": "RFC 9457 problem details; `code` is for programs, `errors` lists the wrong fields; "
+            "`removed` and `partitions` are the results of a heal after which a proxy cannot listen again",
             "properties": {
                 "type": TEXT, "title": TEXT, "status": {"type": "integer"}, "code": CODE, "detail": TEXT,
                 "errors": _list(_object(path=TEXT, code=CODE, message=TEXT)),
+                "removed": _list(REMOVED), "partitions": _list(TEXT),
             },
             "required": ["type", "title", "status", "code", "detail"],
         },
@@ -207,6 +213,7 @@ def _proxy(required: Iterable[str]) -> Json:
     properties = {
         "name": NAME if required else FIXED_NAME,
         **_optional_nullable(struct_schema(ProxySpec)),
+        **_LISTENING,
         "connections": {**COUNT, "readOnly": True},
         "partitions": {**_list(TEXT), "readOnly": True},
         **_ORIGIN,

@@ -60,6 +60,7 @@ def proxy_view(proxy: ProxyStatus, wall: WallClock) -> Json:
         "name": spec.name,
         **settings,
         "listen": str(proxy.listen),
+        **_listening(proxy),
         "connections": proxy.connections,
         "partitions": list(proxy.partitions),
         "faults": Lazy(fault_view(fault, wall) for fault in proxy.faults),
@@ -199,6 +200,7 @@ def proxy_status_view(proxy: ProxyStatus, wall: WallClock) -> Json:
         "protocol": spec.protocol,
         "listen": str(proxy.listen),
         "listening_on": [str(address) for address in proxy.listening_on],
+        **_listening(proxy),
         "upstream": str(spec.upstream),
         "enabled": spec.enabled,
         "connections": proxy.connections,
@@ -208,6 +210,11 @@ def proxy_status_view(proxy: ProxyStatus, wall: WallClock) -> Json:
         "faults": Lazy(fault_view(fault, wall) for fault in proxy.faults),
         **origin_view(proxy.origin, wall),
     }
+
+
+def _listening(proxy: ProxyStatus) -> Json:
+    """Return whether clients can use the proxy's address, faults aside, and the reason if they cannot."""
+    return {"listening": not proxy.not_listening, "listening_reason": proxy.not_listening or None}
 
 
 def _visibility(obstacles: Iterable[str]) -> Json:

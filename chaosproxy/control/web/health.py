@@ -1,8 +1,8 @@
-"""The routes /healthz (the process responds) and /readyz (every listener is bound)."""
+"""The routes /healthz (the process responds) and /readyz (every enabled proxy listens)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -14,16 +14,16 @@ OPEN_PATHS = ("/healthz", "/readyz")
 """Paths that need no token, since probes send none."""
 
 
-def health_routes(waiting_for: Callable[[], Sequence[str]]) -> list[Route]:
-    """Return both routes; `waiting_for` returns the names of proxies that are not bound yet."""
+def health_routes(waiting_for: Callable[[], Mapping[str, str]]) -> list[Route]:
+    """Return both routes; `waiting_for` returns the proxies that shall listen and do not, with the reasons."""
 
     async def show_health(_request: web.Request) -> web.StreamResponse:
         return web.json_response({"status": "alive"})
 
     async def show_readiness(_request: web.Request) -> web.StreamResponse:
-        waiting = list(waiting_for())
-        status = "not ready" if waiting else "ready"
-        return web.json_response({"status": status, "waiting_for": waiting}, status=503 if waiting else 200)
+        reasons = dict(waiting_for())
+        state = {"status": "not ready" if reasons else "ready", "waiting_for": list(reasons), "reasons": reasons}
+        return web.json_response(state, status=503 if reasons else 200)
 
     alive, ready = OPEN_PATHS
     return [

@@ -82,8 +82,12 @@ def problem_response(
     detail: str,
     errors: Iterable[Problem] = (),
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> web.Response:
-    """Return a problem document; `errors` are the invalid fields. Clients show its texts, so these are escaped."""
+    """Return a problem document; `errors` are the invalid fields, `more` are members of this kind of problem.
+
+    Clients show its texts, so these are escaped.
+    """
     body: dict[str, object] = {
         "type": f"urn:chaosproxy:problem:{code}",
         "title": title,
@@ -93,6 +97,7 @@ def problem_response(
     }
     if fields := [{"path": one.field, "code": one.code, "message": escaped(one.message)} for one in errors]:
         body["errors"] = fields
+    body |= more or {}
     return web.Response(
         status=status, text=json.dumps(body), content_type="application/problem+json", headers=dict(headers or {})
     )

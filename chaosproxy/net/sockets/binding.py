@@ -1,9 +1,18 @@
-"""Bind listening sockets, hold a port without listening, bind it again, and name addresses."""
+"""Bind listening sockets, hold a port without listening, bind it again, and name addresses.
+
+A port is held by a bound socket that does not listen: the kernel refuses clients, and as long as the
+socket does not allow SO_REUSEADDR, no other socket can be bound to the port. `start_listening` allows it
+again: accepted sockets inherit it, and while one is open, the port can be held only if it has the option.
+
+`[::]` also accepts IPv4 clients, as in most servers, unless `ipv6only` is given. Every other IPv6
+address accepts IPv6 alone, so that a name such as `localhost` gets one socket per family.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -14,12 +23,14 @@ from chaosproxy.model.address import Address, join_address
 from chaosproxy.net.sockets.names import look_up
 
 __all__ = [
-    "BACKLOG", "SocketFile", "bind_again", "bind_all", "bound_address", "hold_port", "is_refused_half_close",
-    "peer_name",
+    "BACKLOG", "SocketFile", "bind_again", "bind_all", "bound_address", "client_of", "hold", "hold_port",
+    "is_dual_stack", "is_refused_half_close", "peer_name", "start_listening",
 ]  # fmt: skip
 
 BACKLOG = 4096
 _NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
+_UNIX = getattr(socket, "AF_UNIX", None)
+_MAPPED = "::ffff:"
 
 
 def is_refused_half_close(context: Mapping[str, object]) -> bool:
@@ -32,22 +43,27 @@ def is_refused_half_close(context: Mapping[str, object]) -> bool:
     return "handle" in context and isinstance(error, OSError) and error.errno == errno.ENOTCONN
 
 
-async def bind_all(address: Address) -> list[socket.socket]:
-    """Return listening sockets for an address: one, or one per address family if its name has several.
+async def bind_all(address: Address, *, ipv6only: bool = False, listening: bool = True) -> list[socket.socket]:
+    """Return sockets bound to an address: one, or one per address family if its name has several.
+
+    They listen, or hold the address without listening. `ipv6only` leaves out IPv4.
 
     :raises CannotListen: with the system's reason; nothing stays bound.
     """
     if address.is_unix:
-        return [_bind_unix(address.host)]
+        return [_bind_unix(address.host, listening)]
     try:
         infos = await look_up(address.host, address.port, socket.AI_PASSIVE)
     except OSError as error:
         message = f"cannot listen on {address}: {address.host} does not resolve ({error.strerror})"
         raise CannotListen(message, "unknown-host") from error
-    targets = list(dict.fromkeys((family, where) for family, _, _, _, where in infos))
+    found = ((family, where) for family, _, _, _, where in infos if family == socket.AF_INET6 or not ipv6only)
+    targets = list(dict.fromkeys(found))
+    if not targets:
+        raise CannotListen(f"cannot listen on {address}: {address.host} has no IPv6 address", "unknown-host")
     for _ in range(8):  # the kernel chooses a port for the first family, which may be in use in the second
         try:
-            return _bind_tcp(address, targets)
+            return _bind_tcp(address, targets, ipv6only, listening)
         except CannotListen as error:
             cause = error.__cause__
             if address.port or len(targets) < 2 or not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
@@ -55,19 +71,21 @@ async def bind_all(address: Address) -> list[socket.socket]:
     raise CannotListen(f"cannot listen on {address}: no port is free in both address families", "address-in-use")
 
 
-def _bind_tcp(address: Address, targets: Sequence[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
+def _bind_tcp(
+    address: Address, targets: Sequence[tuple[int, tuple[object, ...]]], ipv6only: bool, listening: bool
+) -> list[socket.socket]:
     bound: list[socket.socket] = []
     refused: OSError | None = None
     port = address.port
     for family, where in targets:
         try:
-            sock = _new_socket(family)
+            sock = _new_socket(family, is_dual_stack(str(where[0]), ipv6only))
         except OSError as error:
             refused = error
             continue
         try:
             sock.bind((where[0], port, *where[2:]))
-            sock.listen(BACKLOG)
+            _begin(sock, listening)
         except OSError as error:
             sock.close()
             if error.errno in _NO_SUCH_FAMILY and len(targets) > 1:
@@ -84,25 +102,61 @@ def _bind_tcp(address: Address, targets: Sequence[tuple[int, tuple[object, ...]]
     return bound
 
 
-def _new_socket(family: int) -> socket.socket:
+def is_dual_stack(host: str, ipv6only: bool) -> bool:
+    """Return whether a socket bound to this IP address accepts IPv4 clients although it is an IPv6 socket."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return isinstance(ip, ipaddress.IPv6Address) and (ip.ipv4_mapped is not None or ip.is_unspecified and not ipv6only)
+
+
+def _new_socket(family: int, dual_stack: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
-    if family == getattr(socket, "AF_UNIX", None):
+    if family == _UNIX:
         return sock
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Accepted sockets inherit the option. uvloop sets it on every socket, asyncio only on those that it connects.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
     return sock
 
 
-def _bind_unix(path: str) -> socket.socket:
+def _begin(sock: socket.socket, listening: bool) -> None:
+    if listening:
+        start_listening(sock)
+    else:
+        hold(sock)
+
+
+def start_listening(sock: socket.socket) -> None:
+    """Listen on a bound socket.
+
+    :raises OSError: with the system's reason; the socket holds its port as before.
+    """
+    if sock.family != _UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.listen(BACKLOG)
+    except OSError:
+        hold(sock)
+        raise
+
+
+def hold(sock: socket.socket) -> None:
+    """Let no other socket be bound to the port of a bound socket that does not listen."""
+    if sock.family != _UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+
+def _bind_unix(path: str, listening: bool) -> socket.socket:
     sock = _new_socket(socket.AF_UNIX)
     try:
         _remove_dead_socket(path)
         sock.bind(path)
-        sock.listen(BACKLOG)
+        _begin(sock, listening)
     except OSError as error:
         sock.close()
         raise CannotListen.because(Address(path), error) from error
@@ -126,34 +180,37 @@ def _remove_dead_socket(path: str) -> None:
 
 
 def hold_port(listening: socket.socket) -> socket.socket | None:
-    """Close a listening socket and bind its port again without listening: clients are refused, and the port is kept.
+    """Close a listening socket and bind its port again without listening: clients are refused, and the port is held.
 
-    Return None if the port cannot be bound, or for a unix socket, which needs no holding.
+    Return None if the port cannot be bound, or for a unix socket, whose file holds the path.
     """
     family, where = listening.family, listening.getsockname()
+    dual_stack = family == socket.AF_INET6 and not listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
     listening.close()
-    if family == getattr(socket, "AF_UNIX", None):
+    if family == _UNIX:
         return None
     try:
-        return _bound(family, where)
+        return _held(family, where, dual_stack)
     except OSError:
         return None
 
 
-def bind_again(address: Address) -> socket.socket:
-    """Return a socket that is bound to an address of a former listening socket, and does not listen yet.
+def bind_again(address: Address, ipv6only: bool) -> socket.socket:
+    """Return a socket that holds the address of a former listening socket, and does not listen yet.
 
     :raises OSError: with the system's reason; nothing stays bound.
     """
     if address.is_unix:
-        return _bound(socket.AF_UNIX, address.host)
-    return _bound(socket.AF_INET6 if ":" in address.host else socket.AF_INET, (address.host, address.port))
+        return _held(socket.AF_UNIX, address.host)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return _held(family, (address.host, address.port), is_dual_stack(address.host, ipv6only))
 
 
-def _bound(family: int, where: object) -> socket.socket:
-    sock = _new_socket(family)
+def _held(family: int, where: object, dual_stack: bool = False) -> socket.socket:
+    sock = _new_socket(family, dual_stack)
     try:
         sock.bind(where)  # type: ignore[arg-type]  # an address of this family
+        hold(sock)
     except OSError:
         sock.close()
         raise
@@ -168,9 +225,14 @@ class SocketFile:
         self._path = path
         self._created = _file_at(path)
 
+    @property
+    def exists(self) -> bool:
+        """False if the file is gone, or another one has taken its path."""
+        return self._created is not None and _file_at(self._path) == self._created
+
     def delete(self) -> None:
         """Delete the file, unless it is gone, another one has taken its path, or the system refuses to delete it."""
-        if self._created is not None and _file_at(self._path) == self._created:
+        if self.exists:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
@@ -187,9 +249,16 @@ def _file_at(path: str) -> tuple[int, int, int] | None:
 def bound_address(sock: socket.socket) -> Address:
     """Return the address that a socket is bound to."""
     name = sock.getsockname()
-    if sock.family == getattr(socket, "AF_UNIX", None):
+    if sock.family == _UNIX:
         return Address(name)
     return Address(name[0], name[1])
+
+
+def client_of(address: object) -> object:
+    """Return an accepted client's address; one of IPv4 on an IPv6 socket, `::ffff:192.0.2.1`, as that of IPv4."""
+    if isinstance(address, tuple) and address[0].startswith(_MAPPED) and "." in address[0]:
+        return address[0].removeprefix(_MAPPED), address[1]
+    return address
 
 
 def peer_name(address: object) -> str:

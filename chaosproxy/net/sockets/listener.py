@@ -13,13 +13,14 @@ Internally, silence is `full` (keep the backlog full) without a filter, and `acc
 filter decides which packets arrive. A backlog is kept full by a connection from this process, a filler;
 fillers are recognised by their address when they are accepted, and closed.
 
+`net.sockets.ports` has the sockets, and keeps their addresses bound while the proxy refuses clients or is
+disabled (`hold`).
+
 Invariants:
-- Between refusing and listening the port stays bound, so that no other process can take it.
 - Open connections are not affected by any change.
 - Its first reply is `hold`: no client is accepted before the proxy has set the reply that its faults require.
-- A filter is attached before the socket listens again, so that no client arrives without it.
-- The end of `refuse` does not fail. An address on which it cannot listen again is logged, is in
-  `missing`, and is tried every _RETRY seconds.
+- The end of `refuse` does not fail. An address on which it cannot listen again is in `missing`, and is
+  tried until it can.
 - At most _BATCH clients are accepted per wake-up. If descriptors run out, accepting pauses for
   _RETRY seconds, and clients wait in the backlog.
 """
@@ -30,7 +31,8 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from chaosproxy.errors import CannotListen
@@ -38,17 +40,19 @@ from chaosproxy.faults.base import Reply
 from chaosproxy.model.address import Address
 from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.sockopts import attach, detach
-from chaosproxy.net.sockets.binding import BACKLOG, SocketFile, bind_again, bind_all, bound_address, hold_port
+from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, client_of, is_dual_stack
+from chaosproxy.net.sockets.ports import Changed, Ports
+from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Listener"]
 
 Accepted = Callable[[socket.socket, object], None]
-"""A callback that takes over an accepted socket; the second argument is `accept()`'s address of the client."""
+"""A callback that takes over an accepted socket; the second argument is the client's address (`client_of`)."""
 
 _BATCH = 16
 """Accepts per wake-up (about 2 ms with the work that follows), so that a flood of clients starves no connection."""
 _RETRY = 0.25
-"""Seconds after which it accepts again when no descriptor was free, and binds again when an address was taken."""
+"""Seconds after which it accepts again when no descriptor was free."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 _UNIX = getattr(socket, "AF_UNIX", None)
@@ -60,14 +64,14 @@ logger = logging.getLogger(__name__)
 class Listener:
     """The bound sockets of one proxy, and their reply to new clients."""
 
-    def __init__(self, sockets: list[socket.socket], accepted: Accepted) -> None:
+    def __init__(self, ports: Ports, accepted: Accepted, ipv6only: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._accepted = accepted
-        self._sockets = sockets
-        """The listening sockets."""
-        self._held: dict[Address, socket.socket] = {}
-        """Bound sockets that do not listen, because clients are refused or the system refuses to listen."""
-        self._reply: _State = "hold"
+        self._ports = ports
+        ports.prepare = lambda sock: _filter(sock, self._program)
+        ports.resumed = self._begin
+        self._sockets = ports.listening
+        self._reply: _State = "hold" if ports.listening else "refuse"
         self._program: Program | None = None
         """The filter on the listening sockets."""
         self.inherited: Program | None = None
@@ -78,19 +82,34 @@ class Listener:
         """The addresses of fillers that may still be in a backlog, and are not clients."""
         self._out_of_descriptors = False
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
-        self.addresses: list[Address] = [bound_address(sock) for sock in sockets]
-        self.missing: list[Address] = []
-        """The addresses on which it must listen again, and cannot yet."""
-        self._listening_again: asyncio.TimerHandle | None = None
-        self._files = {one: SocketFile(one.host) for one in self.addresses if one.is_unix}
+        self.addresses: Sequence[Address] = ports.addresses
+        """Every address, with its real port; a port that the kernel has chosen stays."""
+        also = [replace(one, host="0.0.0.0") for one in self.addresses if is_dual_stack(one.host, ipv6only)]
+        self.reached_at: Sequence[Address] = [*self.addresses, *also]
+        """The addresses whose packets arrive at its sockets: `[::]` receives those of IPv4 too."""
 
     @classmethod
-    async def bind(cls, address: Address, accepted: Accepted) -> Listener:
-        """Listen on `address`; clients wait in the backlog until `set_reply`.
+    async def bind(
+        cls,
+        address: Address,
+        accepted: Accepted,
+        scheduler: Scheduler,
+        *,
+        changed: Changed | None = None,
+        ipv6only: bool = False,
+        listening: bool = True,
+    ) -> Listener:
+        """Listen on `address`; clients wait in the backlog until `set_reply`. Without `listening`, refuse them.
+
+        `changed` is called when an address cannot be listened on again, and when it can.
 
         :raises CannotListen: with the system's reason.
         """
-        return cls(await bind_all(address), accepted)
+        sockets = await bind_all(address, ipv6only=ipv6only, listening=listening)
+        ports = Ports(sockets, listening, ipv6only, scheduler)
+        if changed is not None:
+            ports.changed = changed
+        return cls(ports, accepted, ipv6only)
 
     def set_reply(self, reply: Reply, program: Program | None = None) -> None:
         """Change the reply to new clients, and the filter for the packets of new clients.
@@ -111,9 +130,14 @@ class Listener:
         if program is not None:
             self.inherited = program
         if self._reply == "refuse":
-            self._listen_again()
+            self._ports.listen()
         if state != self._reply:
             self._change(state)
+
+    @property
+    def missing(self) -> Mapping[Address, CannotListen]:
+        """The addresses on which it must listen again and cannot yet, with the reasons."""
+        return self._ports.lost
 
     @property
     def listening_on(self) -> list[Address]:
@@ -125,65 +149,35 @@ class Listener:
         return any(isinstance(one, tuple) and one[:2] == client for one in self._filler_addresses)
 
     def _refuse(self) -> None:
-        """Close the listening sockets, and keep the ports bound."""
-        if self._reply == "refuse":
-            return
+        """Refuse clients with RST, and keep the ports bound."""
         for sock in self._sockets:
             self._accept_all(sock)
+        self.hold()
+
+    def hold(self) -> None:
+        """Stop listening, and keep the ports bound, until the next `set_reply`."""
         self._stop_accepting()
-        self._stop_listening_again()
         self._close_fillers()
-        for sock in self._sockets:
-            address = bound_address(sock)
-            if (holder := hold_port(sock)) is not None:
-                self._held[address] = holder
-        self._sockets = []
+        self._ports.stop()
         self._filler_addresses.clear()  # their connections were closed with the backlogs
         self._reply, self._program, self.inherited = "refuse", None, None
 
-    def _listen_again(self) -> None:
-        """Listen on every address that has no listening socket; set a timer if that fails for one."""
-        listening = {bound_address(sock) for sock in self._sockets}
-        before, self.missing = self.missing, []
-        for address in self.addresses:
-            if address not in listening:
-                try:
-                    self._listen_on(address)
-                except OSError as error:
-                    self.missing.append(address)
-                    if address not in before:
-                        reason = CannotListen.because(address, error)
-                        logger.error("%s; trying again every %g s until it succeeds", reason, _RETRY)
-        if self.missing:
-            self._listening_again = self._loop.call_later(_RETRY, self._retry_listening)
+    def secure(self) -> None:
+        """Listen again after `hold`; clients wait in the backlog until `set_reply`.
 
-    def _listen_on(self, address: Address) -> None:
-        """Listen on one address again.
-
-        :raises OSError: with the system's reason; a socket that was bound stays bound.
+        :raises CannotListen: the system refuses an address; the ports are kept as before.
         """
-        if address not in self._held:
-            if address in self._files:
-                self._files[address].delete()
-            self._held[address] = bind_again(address)
-            if address in self._files:
-                self._files[address] = SocketFile(address.host)
-        sock = self._held[address]
-        _filter(sock, self._program)  # before it listens, so that no client arrives without it
-        sock.listen(BACKLOG)
-        self._sockets.append(self._held.pop(address))
+        self._ports.secure()
+        self._reply = "hold"
 
-    def _retry_listening(self) -> None:
-        listening = len(self._sockets)
-        self._listen_again()
-        for sock in self._sockets[listening:]:
-            logger.warning("listening again on %s", bound_address(sock))
-            self._begin(sock)
+    def release(self) -> None:
+        """Stop listening, and release the ports; the next `set_reply` binds them again."""
+        self.hold()
+        self._ports.close()
 
-    def _stop_listening_again(self) -> None:
-        self.missing = []
-        if self._listening_again is not None:
-            self._listening_again.cancel()
+    def retry(self) -> None:
+        """Try now to listen on the missing addresses."""
+        self._ports.retry()
 
     def _change(self, state: _State) -> None:
         self._stop_accepting()
@@ -234,14 +228,8 @@ class Listener:
     def close(self) -> None:
         """Stop listening, and release the ports."""
         self._stop_accepting()
-        self._stop_listening_again()
         self._close_fillers()
-        for sock in (*self._sockets, *self._held.values()):
-            sock.close()
-        self._sockets = []
-        self._held.clear()
-        for file in self._files.values():
-            file.delete()
+        self._ports.close()
 
     def _start_accepting(self, sock: socket.socket) -> None:
         self._retries.pop(sock, None)
@@ -282,7 +270,7 @@ class Listener:
             client.close()
             return
         client.setblocking(False)
-        self._accepted(client, address)
+        self._accepted(client, client_of(address))
 
     def _accept_all(self, sock: socket.socket) -> None:
         """Accept all clients in the backlog before the kernel resets them, which would not reveal their addresses."""
