@@ -25,7 +25,7 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
 from chaosproxy.control.web import ControlTally, health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, Config
-from chaosproxy.net.sockets.binding import is_refused_half_close
+from chaosproxy.net.sockets.binding import bound, bound_address, is_refused_half_close
 from chaosproxy.observe import ControlCollector, EventLog, GcPauses, LogHandler, Registry, Watchdog, make_registry
 from chaosproxy.seed import Seed
 
@@ -107,8 +107,9 @@ async def _control_api(
         control=config.control,
         index=INDEX,
     )
-    async with listening(app, config.control.listen, config.control.limits, tally) as address:
-        yield address
+    listen = config.control.listen
+    async with bound(listen, "for the control API") as sockets, listening(app, sockets, config.control.limits, tally):
+        yield listen if listen.is_unix else replace(listen, port=bound_address(sockets[0]).port)
 
 
 async def serve(

@@ -256,6 +256,9 @@ _LISTEN_ADVICE: dict[Code | None, str] = {
 }
 
 
+_PATH_ADVICE = "; choose another path, stop the program that uses it, or delete the file if none does"
+
+
 class CannotListen(ChaosproxyError):
     """An address could not be bound; the message gives the reason."""
 
@@ -267,4 +270,6 @@ class CannotListen(ChaosproxyError):
         code = _LISTEN_CODES.get(error.errno)
         # asyncio puts a text of its own, with the address once more, in place of the system's.
         reason = os.strerror(error.errno) if error.errno and code else error.strerror or error
-        return cls(f"cannot listen on {address}: {reason}{_LISTEN_ADVICE.get(code, '')}", code)
+        is_path = code == "address-in-use" and str(address).startswith("unix:")
+        advice = _PATH_ADVICE if is_path else _LISTEN_ADVICE.get(code, "")
+        return cls(f"cannot listen on {address}: {reason}{advice}", code)

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,48 @@ def test_all_parts_answer_while_it_runs_and_none_after(loop_name: LoopName) -> N
         for address in (here.control, bound):
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(address.host, address.port)
+
+    run_on(loop_name, story())
+
+
+@pytest.mark.parametrize("taken", ["", "by a server", "by a file"])
+def test_the_path_of_the_control_api_is_deleted_only_if_it_is_its_own(
+    loop_name: LoopName, tmp_path: Path, taken: str
+) -> None:
+    path = tmp_path / "control"
+    config = replace(CONFIG, control=ControlSpec(listen=Address(str(path))))
+
+    async def story() -> None:
+        async with running(config, loop_name):
+            own = path.stat().st_ino
+            with pytest.raises(CannotListen) as refused:
+                async with running(config, loop_name):
+                    pass
+            assert refused.value.code == "address-in-use"
+            assert path.stat().st_ino == own, "the server that is running keeps its path"
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200")
+            writer.close()
+            await writer.wait_closed()
+            if taken:
+                path.unlink()
+            if taken == "by a server":
+                other.bind(str(path))
+            elif taken == "by a file":
+                path.write_text("not a socket")
+
+    with socket.socket(socket.AF_UNIX) as other:
+        run_on(loop_name, story())
+        assert path.exists() is bool(taken)
+
+
+def test_the_control_api_on_every_address_takes_both_families(loop_name: LoopName) -> None:
+    async def story() -> None:
+        async with running(replace(CONFIG, control=ControlSpec(listen=Address("::", 0))), loop_name) as here:
+            for host in ("127.0.0.1", "::1"):
+                status = await get(replace(here, control=replace(here.control, host=host)), "/v1/status")
+                assert json.loads(status)["loop"] == loop_name
 
     run_on(loop_name, story())
 

@@ -187,6 +187,12 @@ def test_an_address_that_cannot_be_bound(number: int, message: str) -> None:
     assert str(CannotListen.because("10.0.0.1:80", OSError(number, "x"))) == f"cannot listen on 10.0.0.1:80: {message}"
 
 
+def test_a_path_that_is_taken() -> None:
+    error = CannotListen.because("unix:/run/app.sock", OSError(errno.EADDRINUSE, "x"))
+    advice = "choose another path, stop the program that uses it, or delete the file if none does"
+    assert str(error) == f"cannot listen on unix:/run/app.sock: Address already in use; {advice}"
+
+
 def test_a_name_for_a_certificate(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^'a b' cannot be in a certificate; use a host name, "):
         make_certs(tmp_path, ["a b"], 30)

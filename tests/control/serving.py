@@ -27,6 +27,7 @@ from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.web import Route, health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, ControlSpec, PolicySpec
 from chaosproxy.net.kernel.capabilities import Capabilities
+from chaosproxy.net.sockets.binding import bound
 from chaosproxy.observe import GcPauses, make_registry
 from chaosproxy.seed import Seed
 from tests.net.clockwork import Clockwork
@@ -104,10 +105,9 @@ async def serving(
     sets = (v1_routes(program), health_routes(supervisor.waiting_for), metrics_routes(registry), beside)
     app = make_app(*sets, control=control, index=INDEX)
     try:
-        async with listening(app, LOOPBACK.listen) as address:
+        async with bound(LOOPBACK.listen, "for the control API") as sockets, listening(app, sockets):
             async with aiohttp.ClientSession(skip_auto_headers=("Content-Type",)) as session:
-                assert address.port is not None
-                yield Api(supervisor, session, address.port)
+                yield Api(supervisor, session, sockets[0].getsockname()[1])
     finally:
         await supervisor.close()
 

@@ -16,14 +16,14 @@ import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address, join_address
 from chaosproxy.net.sockets.names import look_up
 
 __all__ = [
-    "BACKLOG", "SocketFile", "bind_again", "bind_all", "bound_address", "client_of", "hold", "hold_port",
+    "BACKLOG", "SocketFile", "bind_again", "bind_all", "bound", "bound_address", "client_of", "hold", "hold_port",
     "is_dual_stack", "is_refused_half_close", "peer_name", "start_listening",
 ]  # fmt: skip
 
@@ -244,6 +244,28 @@ def _file_at(path: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns  # nothing writes to a socket's file later
+
+
+@contextlib.asynccontextmanager
+async def bound(address: Address, purpose: str) -> AsyncIterator[list[socket.socket]]:
+    """Listen on an address until the block ends; then delete the file of a unix socket that was bound here.
+
+    :raises CannotListen: with the purpose of the address, such as `for the control API`.
+    """
+    try:
+        sockets = await bind_all(address)
+    except CannotListen as error:
+        if isinstance(error.__cause__, OSError):
+            raise CannotListen.because(f"{address} {purpose}", error.__cause__) from error
+        raise
+    file = SocketFile(address.host) if address.is_unix else None
+    try:
+        yield sockets
+    finally:
+        for sock in sockets:
+            sock.close()
+        if file is not None:
+            file.delete()
 
 
 def bound_address(sock: socket.socket) -> Address:
