@@ -347,6 +347,22 @@ def test_a_proxy_at_a_path_refuses_clients_while_it_is_disabled_and_keeps_the_pa
     play(scenario)
 
 
+def test_a_path_that_cannot_be_listened_on_leaves_no_file(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: socket.socket) -> None:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    async def scenario(stage: Stage) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(binding, "start_listening", fail)
+            with pytest.raises(CannotListen, match="No buffer space"):
+                await stage.proxy_to("127.0.0.1:9", listen=f"unix:{tmp_path}/sock")
+        assert list(tmp_path.iterdir()) == []
+
+    play(scenario)
+
+
 def test_a_socket_in_a_directory_without_write_access_is_removed_without_error(
     play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

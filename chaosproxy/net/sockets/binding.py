@@ -152,13 +152,16 @@ def hold(sock: socket.socket) -> None:
 
 
 def _bind_unix(path: str, listening: bool) -> socket.socket:
-    sock = _new_socket(socket.AF_UNIX)
+    sock, file = _new_socket(socket.AF_UNIX), None
     try:
         _remove_dead_socket(path)
         sock.bind(path)
+        file = SocketFile(path)
         _begin(sock, listening)
     except OSError as error:
         sock.close()
+        if file is not None:
+            file.delete()
         raise CannotListen.because(Address(path), error) from error
     return sock
 
