@@ -87,11 +87,10 @@ def status(client: Client, as_json: bool) -> None:
 
 
 def _listen(proxy: Json) -> str:
-    """Return the address of a proxy, and whether it is in use."""
-    listen = str(proxy["listen"])
+    """Return the address of a proxy, or the reason why it does not listen."""
     if not proxy["enabled"]:
-        return f"{listen} (disabled)"
-    return listen if proxy["listening"] else f"{listen} (not listening: {proxy['listening_reason']})"
+        return f"{proxy['listen']} (disabled)"
+    return str(proxy["listen"] if proxy["listening"] else proxy["listening_reason"])
 
 
 def _show_partitions(partitions: Iterable[Json]) -> None:

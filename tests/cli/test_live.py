@@ -22,6 +22,7 @@ from tests.servers.chaos import ChaosproxyServer, serving
 
 CONFIG = """\
 version: 1
+policy: {listen: [127.0.0.1, "unix:/*"]}
 proxies:
   db: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1}
   web: {listen: 127.0.0.1:0, upstream: 127.0.0.1:1, protocol: http, faults: {slow: {type: latency, delay: 10ms}}}
@@ -75,6 +76,25 @@ def test_status_shows_partitions_also_those_that_cut_no_proxy(server: Chaosproxy
     rows = {line.split()[0]: line for line in run(server, "status").stdout.splitlines() if line}
     assert re.search(r"dark +app → store +stream +wire +rest, \d+m?s ago +in (1h|59m) *$", rows["dark"])
     assert re.search(r"empty +app ⇄ other +- +no proxy +rest, \d+m?s ago +when healed *$", rows["empty"])
+
+
+def test_a_proxy_that_does_not_listen_is_shown_by_heal_and_status(server: ChaosproxyServer, tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    server.call("PATCH", "/v1/proxies/db", {"enabled": False})
+    server.call("POST", "/v1/proxies", {"name": "lost", "listen": f"unix:{path}", "upstream": "127.0.0.1:1"})
+    server.inject("lost", "down", type="refuse")
+    path.unlink()
+    path.write_text("not a socket")
+    result = run(server, "heal")
+    assert result.exit_code == 2
+    assert "removed 2 faults and 0 partitions, but cannot listen again yet" in result.stderr
+    assert f"proxies.lost.listen: cannot listen on unix:{path}: Address already in use" in result.stderr
+    rows = {line.split()[0]: line for line in run(server, "status").stdout.splitlines()[2:]}
+    assert re.search(r"127\.0\.0\.1:\d+ \(disabled\)", rows["db"])
+    assert "cannot listen on" in rows["lost"]
+    path.unlink()
+    assert run(server, "heal").exit_code == 0
+    server.call("PATCH", "/v1/proxies/db", {"enabled": True})
 
 
 def test_status_as_json_is_what_the_server_says(server: ChaosproxyServer) -> None:

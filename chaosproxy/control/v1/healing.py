@@ -54,7 +54,7 @@ def removing(proxies: Iterable[Proxy], what: str, remove: Callable[[], object]) 
 
 def _detail(done: str, problems: Sequence[Problem]) -> str:
     listed = "; ".join(map(str, problems))
-    return f"{done}; not listening again yet, which is tried until it succeeds: {listed}"
+    return f"{done}, but cannot listen again yet; chaosproxy tries until it succeeds: {listed}"
 
 
 def _count(things: Sequence[object], noun: str) -> str:
