@@ -15,10 +15,11 @@ __all__ = ["Refuse"]
 class Refuse(Fault):
     """Makes connecting fail with ECONNREFUSED: the listening socket is closed while the fault is on.
 
-    It is opened again on the same port when the fault is removed. `existing` decides about the
-    connections that are open when the fault begins. With a `probability`, or with `skip`, `count` or
-    `nth`, the socket stays open: a client that the fault selects is accepted and reset at once. Clients
-    that try to connect meanwhile are counted (`chaosproxy_connection_attempts_total`).
+    Its port stays bound meanwhile, so that no other program can take it, and it listens again when the
+    fault is removed. `existing` decides about the connections that are open when the fault begins. With
+    a `probability`, or with `skip`, `count` or `nth`, the socket stays open: a client that the fault
+    selects is accepted and reset at once. Clients that try to connect meanwhile are counted
+    (`chaosproxy_connection_attempts_total`).
     """
 
     type: ClassVar[str] = "refuse"
