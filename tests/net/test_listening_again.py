@@ -363,6 +363,38 @@ def test_a_path_that_cannot_be_listened_on_leaves_no_file(
     play(scenario)
 
 
+@pytest.mark.parametrize("end", ["heal", "remove"])
+def test_its_own_file_is_recognised_whatever_its_times_are(play: Play, tmp_path: Path, end: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        path = tmp_path / "sock"
+        await stage.proxy_to("127.0.0.1:9", listen=f"unix:{path}")
+        if end == "heal":
+            stage.supervisor.put_fault("proxy", DOWN, "test")
+        os.utime(path, ns=(1, 1))
+        stage.supervisor.heal("test")
+        assert connects(path)
+        assert stage.supervisor.waiting_for() == {}
+        await stage.supervisor.remove_proxy("proxy", "test")
+        assert not path.exists()
+
+    play(scenario)
+
+
+def test_a_file_is_not_taken_for_its_own_because_of_its_inode_and_times(play: Play, tmp_path: Path) -> None:
+    async def scenario(stage: Stage) -> None:
+        path = tmp_path / "sock"
+        await stage.proxy_to("127.0.0.1:9", listen=f"unix:{path}")
+        stage.supervisor.put_fault("proxy", DOWN, "test")
+        before = path.stat()
+        path.unlink()
+        path.write_text("not a socket")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        await stage.supervisor.remove_proxy("proxy", "test")
+        assert path.read_text() == "not a socket"
+
+    play(scenario)
+
+
 def test_a_socket_in_a_directory_without_write_access_is_removed_without_error(
     play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

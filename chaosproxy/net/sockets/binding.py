@@ -31,6 +31,8 @@ BACKLOG = 4096
 _NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 _UNIX = getattr(socket, "AF_UNIX", None)
 _MAPPED = "::ffff:"
+_O_PATH = getattr(os, "O_PATH", 0)
+"""Linux: a descriptor that only refers to a file, also to one that cannot be opened."""
 
 
 def is_refused_half_close(context: Mapping[str, object]) -> bool:
@@ -152,16 +154,17 @@ def hold(sock: socket.socket) -> None:
 
 
 def _bind_unix(path: str, listening: bool) -> socket.socket:
-    sock, file = _new_socket(socket.AF_UNIX), None
+    sock, is_bound = _new_socket(socket.AF_UNIX), False
     try:
         _remove_dead_socket(path)
         sock.bind(path)
-        file = SocketFile(path)
+        is_bound = True
         _begin(sock, listening)
     except OSError as error:
         sock.close()
-        if file is not None:
-            file.delete()
+        if is_bound:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         raise CannotListen.because(Address(path), error) from error
     return sock
 
@@ -221,17 +224,30 @@ def _held(family: int, where: object, dual_stack: bool = False) -> socket.socket
 
 
 class SocketFile:
-    """The file of a bound unix socket. It is deleted only while it is still the one that the socket has created."""
+    """The file of a bound unix socket. It is deleted only while it is still the one that the socket has created.
+
+    A descriptor (O_PATH) keeps the file's inode from being used for another file, also after the file was deleted
+    and the socket closed. So the device and the inode identify the file, whatever is done to its times.
+    """
 
     def __init__(self, path: str) -> None:
         """Create it directly after the socket is bound to `path`."""
         self._path = path
-        self._created = _file_at(path)
+        self._descriptor: int | None = None
+        self._created: tuple[int, ...] | None = None
+        with contextlib.suppress(OSError):  # it is gone already, or no descriptor is free
+            if _O_PATH:
+                self._descriptor = os.open(path, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):
+            self._created = self._identity(os.lstat(path) if self._descriptor is None else os.fstat(self._descriptor))
 
     @property
     def exists(self) -> bool:
         """False if the file is gone, or another one has taken its path."""
-        return self._created is not None and _file_at(self._path) == self._created
+        try:
+            return self._identity(os.lstat(self._path)) == self._created
+        except OSError:
+            return False
 
     def delete(self) -> None:
         """Delete the file, unless it is gone, another one has taken its path, or the system refuses to delete it."""
@@ -239,14 +255,18 @@ class SocketFile:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
+    def close(self) -> None:
+        """Forget the file; `exists` is false from then on."""
+        self._created = None
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
-def _file_at(path: str) -> tuple[int, int, int] | None:
-    """Return what identifies a file: a later one may have its inode number, but not its time of creation too."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns  # nothing writes to a socket's file later
+    def _identity(self, found: os.stat_result) -> tuple[int, ...]:
+        """Return what identifies a file. Without a descriptor, another one may get its inode, but not its time."""
+        if self._descriptor is None:
+            return found.st_dev, found.st_ino, found.st_mtime_ns
+        return found.st_dev, found.st_ino
 
 
 @contextlib.asynccontextmanager
@@ -269,6 +289,7 @@ async def bound(address: Address, purpose: str) -> AsyncIterator[list[socket.soc
             sock.close()
         if file is not None:
             file.delete()
+            file.close()
 
 
 def bound_address(sock: socket.socket) -> Address:

@@ -122,6 +122,7 @@ class Ports:
         self._held.clear()
         for file in self._files.values():
             file.delete()
+            file.close()
 
     def _silent(self) -> list[Address]:
         """Return the addresses on which nothing listens."""
@@ -155,6 +156,7 @@ class Ports:
                 replaced.close()
         self._held[address] = bind_again(address, self._ipv6only)
         if address.is_unix:
+            self._files[address].close()
             self._files[address] = SocketFile(address.host)
 
     def _give_up(self) -> None:
