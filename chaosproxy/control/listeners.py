@@ -77,6 +77,7 @@ async def _bind(spec: ProxySpec, proxy: Proxy, undo: ExitStack) -> Listener:
             raise
     present.release()
     undo.callback(proxy.use_listener, present)
+    undo.callback(present.restore)
     return await proxy.bind(address, spec.ipv6only, spec.enabled)
 
 

@@ -10,9 +10,11 @@ import pytest
 
 from chaosproxy.errors import CannotListen, Conflict, NotFound
 from chaosproxy.model import Address, Config
+from chaosproxy.net.sockets import listener
+from chaosproxy.net.sockets.binding import bind_all
 from tests.control.resolving import Resolving
 from tests.net.building import fault, proxy
-from tests.net.harness import Stage, address_of, receive, run, send
+from tests.net.harness import Stage, address_of, receive, run, send, turns
 
 LOOP = "uvloop"
 
@@ -68,17 +70,17 @@ def test_a_change_that_fails_leaves_the_proxy_as_it_was() -> None:
 
 def test_disabling_closes_and_enabling_serves_again() -> None:
     async def scenario(stage: Stage) -> None:
-        listener = stage.listener()
-        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}")
+        upstream = stage.listener()
+        running = await stage.proxy_to(f"127.0.0.1:{upstream.getsockname()[1]}")
         client = await stage.connect(running)
-        await stage.accept(listener)
+        await stage.accept(upstream)
         await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
         assert running.listening_on == []
         assert await receive(client, 1) == b""
         await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
         again = await stage.connect(running)
         await send(again, b"x")
-        assert await receive(await stage.accept(listener), 1) == b"x"
+        assert await receive(await stage.accept(upstream), 1) == b"x"
 
     run(LOOP, scenario)
 
@@ -110,6 +112,42 @@ def test_a_move_over_its_own_address_with_a_fault_loses_no_address() -> None:
         slow = (fault("slow", type="latency", delay="1ms"),)
         await stage.supervisor.change_proxy(replace(running.spec, listen=everywhere, faults=slow), "test")
         assert running.listening_on == [everywhere]
+        assert not [one for one in stage.events if one.kind == "listen_failed"]
+
+    run(LOOP, scenario)
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_fault_that_is_added_during_a_move_over_its_own_address(
+    monkeypatch: pytest.MonkeyPatch, succeeds: bool
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        running = await stage.proxy_to("127.0.0.1:9")
+        before = running.listening_on
+        calls: list[Address] = []
+
+        async def bind(address: Address, **how: bool) -> list[socket.socket]:
+            calls.append(address)
+            if len(calls) == 2:  # the proxy has released its address
+                stage.supervisor.put_fault("proxy", fault("slow", type="latency", delay="1ms"), "test")
+                await turns()
+                if not succeeds:
+                    raise CannotListen("no", "address-in-use")
+            return await bind_all(address, **how)
+
+        monkeypatch.setattr(listener, "bind_all", bind)
+        everywhere = replace(before[0], host="0.0.0.0")
+        change = stage.supervisor.merge_proxy("proxy", lambda one: replace(one.spec, listen=everywhere), "test")
+        if succeeds:
+            await change
+        else:
+            with pytest.raises(CannotListen):
+                await change
+        assert len(calls) == 2
+        assert running.listening_on == ([everywhere] if succeeds else before)
+        await stage.connect(running)
+        await stage.event("dial_failed")
+        assert [one.name for one in running.spec.faults] == ["slow"]
         assert not [one for one in stage.events if one.kind == "listen_failed"]
 
     run(LOOP, scenario)

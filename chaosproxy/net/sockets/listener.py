@@ -81,6 +81,7 @@ class Listener:
         self._filler_addresses: set[object] = set()
         """The addresses of fillers that may still be in a backlog, and are not clients."""
         self._out_of_descriptors = False
+        self._is_released = False
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
         self.addresses: Sequence[Address] = ports.addresses
         """Every address, with its real port; a port that the kernel has chosen stays."""
@@ -117,6 +118,8 @@ class Listener:
         `silence` without a program keeps the backlog full. A unix socket has no packets: there,
         silence is `hold`. If an address cannot be bound again after `refuse`, it is `missing` until it can.
         """
+        if self._is_released:
+            return
         state: _State = reply
         if reply == "silence":
             state = "full" if program is None else "accept"
@@ -156,6 +159,8 @@ class Listener:
 
     def hold(self) -> None:
         """Stop listening, and keep the ports bound, until the next `set_reply`."""
+        if self._is_released:
+            return
         self._stop_accepting()
         self._close_fillers()
         self._ports.stop()
@@ -171,9 +176,14 @@ class Listener:
         self._reply = "hold"
 
     def release(self) -> None:
-        """Stop listening, and release the ports; the next `set_reply` binds them again."""
+        """Stop listening, and release the ports until `restore`. Meanwhile the reply cannot be changed."""
         self.hold()
         self._ports.close()
+        self._is_released = True
+
+    def restore(self) -> None:
+        """Let the next `set_reply` bind the ports again."""
+        self._is_released = False
 
     def retry(self) -> None:
         """Try now to listen on the missing addresses."""
