@@ -7,14 +7,15 @@ changes, and everything is undone if the change fails:
     enabled                 the address is bound and listens; clients wait in its backlog
     enabled again           the present listener listens again
     disabled                the address is held; if the system refuses that, the proxy has no listener
-    overlaps its present    the present listener releases its address first, and binds it again if the change fails
+    overlaps its present    the present listener releases its address first, and binds it again if the change fails;
+                            so do the listeners of proxies that the same change moves or removes
 """
 
 from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -40,22 +41,28 @@ def needs_binding(before: ProxySpec, after: ProxySpec) -> bool:
 
 
 async def bound_for(
-    spec: ProxySpec, proxy: Proxy, running: Mapping[str, Proxy], undo: ExitStack, *path: str
+    spec: ProxySpec,
+    proxy: Proxy,
+    running: Mapping[str, Proxy],
+    leaving: Sequence[Proxy],
+    undo: ExitStack,
+    path: tuple[str, ...] = (),
 ) -> Listener | None:
     """Return a listener for `spec`, bound as `undo` can undo; None if the address of a disabled proxy is refused.
 
     `proxy` is new, or runs and will be changed to `spec`. Clients wait in the backlog until it uses the listener.
+    `leaving` are the proxies that the change moves to another address, or removes.
 
     :raises CannotListen: with the field that has the address; `path` is the proxy's place in the input.
     """
     present = proxy.listener
     try:
-        _check_path(spec, running)
+        _check_path(spec, running, leaving)
         if present is not None and not has_moved(proxy.spec, spec):
             present.secure()
             undo.callback(present.hold)
             return present
-        listener = await _bind(spec, proxy, undo)
+        listener = await _bind(spec, proxy, leaving, undo)
     except CannotListen as error:
         if not spec.enabled:
             logger.warning("the address of the disabled proxy %s cannot be kept for it: %s", spec.name, error)
@@ -66,18 +73,21 @@ async def bound_for(
     return listener
 
 
-async def _bind(spec: ProxySpec, proxy: Proxy, undo: ExitStack) -> Listener:
-    present, address = proxy.listener, spec.listen
-    if present is not None and address == proxy.spec.listen:  # only ipv6only differs, so the port stays
+async def _bind(spec: ProxySpec, proxy: Proxy, leaving: Sequence[Proxy], undo: ExitStack) -> Listener:
+    address = spec.listen
+    if proxy.listener is not None and address == proxy.spec.listen:  # only ipv6only differs, so the port stays
         address = real_address(proxy)
     try:
         return await proxy.bind(address, spec.ipv6only, spec.enabled)
     except CannotListen as error:
-        if error.code != "address-in-use" or present is None or address.port != real_address(proxy).port:
+        in_the_way = [one for one in (proxy, *leaving) if one.listener and real_address(one).port == address.port]
+        if error.code != "address-in-use" or not in_the_way:
             raise
-    present.release()
-    undo.callback(proxy.use_listener, present)
-    undo.callback(present.restore)
+    for one in in_the_way:
+        assert one.listener is not None
+        one.listener.release()
+        undo.callback(one.use_listener, one.listener)
+        undo.callback(one.listener.restore)
     return await proxy.bind(address, spec.ipv6only, spec.enabled)
 
 
@@ -89,7 +99,7 @@ def real_address(proxy: Proxy) -> Address:
     return replace(listen, port=proxy.listener.addresses[0].port)
 
 
-def _check_path(spec: ProxySpec, running: Mapping[str, Proxy]) -> None:
+def _check_path(spec: ProxySpec, running: Mapping[str, Proxy], leaving: Sequence[Proxy]) -> None:
     """Check that no other proxy has the path of a unix socket.
 
     The system cannot tell the file of a proxy that refuses clients from one that is left over from a crash.
@@ -100,7 +110,8 @@ def _check_path(spec: ProxySpec, running: Mapping[str, Proxy]) -> None:
         path = posixpath.normpath(spec.listen.host)
         for name, other in running.items():
             listen = other.spec.listen
-            if name != spec.name and listen.is_unix and posixpath.normpath(listen.host) == path:
+            same = listen.is_unix and posixpath.normpath(listen.host) == path
+            if same and name != spec.name and other not in leaving:
                 raise CannotListen(f"cannot listen on {spec.listen}: the path is in use", "address-in-use")
 
 

@@ -162,14 +162,15 @@ class Supervisor:
             steps, after, present = self._plan(config, by, made)
             prepared = granted(await preflight_off_loop(after, self.seed, self.kernel, present))
             listeners: dict[str, Listener | None] = {}
-            started: list[Proxy] = []
+            changed = [(self._proxies[name], prepared.proxy(name).spec) for name in steps.change]
+            leaving = [proxy for proxy, spec in changed if has_moved(proxy.spec, spec)]
+            leaving += map(self.proxy, steps.proxies.remove)
             with contextlib.ExitStack() as undo:
-                for one in map(prepared.proxy, steps.change):
-                    if needs_binding((proxy := self._proxies[one.spec.name]).spec, one.spec):
-                        listeners[one.spec.name] = await self._bound(one.spec, proxy, undo, "proxies", one.spec.name)
-                for one in map(prepared.proxy, steps.start):
-                    started.append(self._make(one, undo))
-                    listeners[one.spec.name] = await self._bound(one.spec, started[-1], undo, "proxies", one.spec.name)
+                started = [self._make(prepared.proxy(name), undo) for name in steps.start]
+                new = [(proxy, proxy.spec) for proxy in started]
+                for proxy, spec in [*((one, to) for one, to in changed if needs_binding(one.spec, to)), *new]:
+                    path = ("proxies", spec.name)
+                    listeners[spec.name] = await bound_for(spec, proxy, self._proxies, leaving, undo, path)
                 # Again, since faults and partitions may have been added meanwhile.
                 steps, after, present = self._plan(config, by, prepared.tls)
                 prepared = granted(preflight(after, self.seed, self.kernel, present))
@@ -201,7 +202,7 @@ class Supervisor:
             prepared = await self._prepare_proxy(spec, None)
             with contextlib.ExitStack() as undo:
                 proxy = self._make(prepared, undo)
-                listener = await self._bound(spec, proxy, undo)
+                listener = await bound_for(spec, proxy, self._proxies, (), undo)
                 self._preflight_proxy(spec, prepared.tls)  # again: a partition may have been added
                 undo.pop_all()
             return self._add(proxy, listener, by)
@@ -234,7 +235,8 @@ class Supervisor:
             faults = replace(faults, remove=tuple(one for one in faults.remove if one in known))
             prepared = await self._prepare_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
-                listener = await self._bound(spec, proxy, undo) if needs_binding(proxy.spec, spec) else None
+                binds = needs_binding(proxy.spec, spec)
+                listener = await bound_for(spec, proxy, self._proxies, (), undo) if binds else None
                 # Again, since partitions and faults may have been added or removed meanwhile.
                 after = faults.carried_out(self._owned_faults(proxy), by)
                 after_spec = replace(spec, faults=tuple(one.spec for one in after.values()))
@@ -283,9 +285,6 @@ class Supervisor:
         )  # fmt: skip
         undo.callback(proxy.close)
         return proxy
-
-    async def _bound(self, spec: ProxySpec, proxy: Proxy, undo: contextlib.ExitStack, *path: str) -> Listener | None:
-        return await bound_for(spec, proxy, self._proxies, undo, *path)
 
     def _add(self, proxy: Proxy, listener: Listener | None, by: str) -> Proxy:
         spec = proxy.spec

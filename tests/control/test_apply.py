@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,43 @@ def test_what_rest_made_stays_unless_the_file_names_it() -> None:
 
         await supervisor.apply(Config(), FILE)
         assert made(supervisor) == {}
+
+    run(LOOP, scenario)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_addresses_that_a_configuration_frees_can_be_used_in_it(enabled: bool, succeeds: bool, tmp_path: Path) -> None:
+    """One proxy is renamed, two swap their ports, and two their paths."""
+
+    async def scenario(stage: Stage) -> None:
+        supervisor = stage.supervisor
+        ports = [f"127.0.0.1:{free_address()[1]}" for _ in range(3)]
+        paths = [f"unix:{tmp_path}/{name}" for name in "pq"]
+        before = dict(zip("abcpq", (*ports, *paths), strict=True))
+        after = {"new": ports[0], "b": ports[2], "c": ports[1], "p": paths[1], "q": paths[0]}
+
+        def config(listen: dict[str, str], enabled: bool) -> Config:
+            made = (proxy(name, listen=one, upstream="127.0.0.1:9", enabled=enabled) for name, one in listen.items())
+            return Config(proxies=tuple(made))
+
+        def listening() -> dict[str, str]:
+            return {one.spec.name: str(one.listening_on[0]) for one in supervisor.proxies() if one.listening_on}
+
+        await supervisor.apply(config(before, enabled), FILE)
+        if not succeeds:
+            blocked = f"127.0.0.1:{stage.listener().getsockname()[1]}"
+            with pytest.raises(CannotListen) as refused:
+                await supervisor.apply(config({**after, "blocked": blocked}, True), FILE)
+            assert [one.path for one in refused.value.problems] == [("proxies", "blocked", "listen")]
+            assert listening() == (before if enabled else {})
+        await supervisor.apply(config(after if succeeds else before, True), FILE)
+        assert listening() == (after if succeeds else before)
+        assert not [one for one in stage.events if one.kind == "listen_failed"]
+        for one in supervisor.proxies():
+            address = one.listening_on[0]
+            with socket.socket(socket.AF_UNIX if address.is_unix else socket.AF_INET) as client:
+                client.connect(address.host if address.is_unix else (address.host, address.port))
 
     run(LOOP, scenario)
 
