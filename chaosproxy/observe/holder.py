@@ -102,8 +102,9 @@ def _described(frame: FrameType) -> Frame:
             fault = value.key
         elif isinstance(value, ActiveFault):
             fault = value.name
-        else:
-            proxy = proxy or _proxy_of(value)
+        elif not proxy:
+            proxy = _proxy_of(value)
+            fault = fault or _only_fault(value)
     return Frame(code.co_qualname, _short(code.co_filename), frame.f_lineno, request, proxy, fault)
 
 
@@ -116,6 +117,13 @@ def _proxy_of(value: object) -> str:
     pipe = getattr(value, "out", value)  # a reader has the pipe that it feeds
     connection = pipe.ends if isinstance(pipe, Pipe) else pipe
     return connection.owner.name if isinstance(connection, Connection) else ""
+
+
+def _only_fault(value: object) -> str:
+    """Return the name of the fault that acts on a pipe, if there is one alone."""
+    chain = value.chain if isinstance(value, Pipe) else None
+    names = [] if chain is None else [link.key for link in chain.links if isinstance(link.key, str)]
+    return names[0] if len(names) == 1 else ""
 
 
 def _short(file: str) -> str:

@@ -17,6 +17,7 @@ wakes ten times a second, and samples only while the loop is held. Heartbeats an
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import threading
 import time
@@ -42,6 +43,8 @@ _LATE = THRESHOLD / 2
 _BETWEEN = 0.02
 """Seconds between two samples of a stall that has just begun."""
 _COLLECTION = Holder("garbage collection", "")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,11 @@ class Watchdog:
             if late < _LATE:
                 wakes_at = due + _LATE
                 continue
-            holder = holder_of(describe(sys._current_frames().get(watched)))
+            try:
+                holder = holder_of(describe(sys._current_frames().get(watched)))
+            except Exception:  # an object that its own thread changes meanwhile must not end the watch
+                logger.exception("the holder of the loop could not be named")
+                holder = Holder(None, "")
             samples = self._samples
             if samples and samples[-1].due != due:  # of a stall that was too short to be reported
                 samples.clear()

@@ -83,6 +83,7 @@ def test_the_arguments_of_a_function_name_its_proxy_fault_and_request() -> None:
             assert isinstance(request, web.BaseRequest)
             subjects = [running, connection, connection.upstream, connection.downstream]
             assert [here(one).proxy for one in subjects] == ["db"] * 4
+            assert [here(one).fault for one in subjects] == ["", "", "", "slow"], "it acts on one direction alone"
             assert isinstance(running, Proxy)
             assert here(connection.upstream.source.get_protocol()).proxy == "db"  # type: ignore[union-attr]
             assert [here(link).fault, here(running.active_fault("slow")).fault] == ["slow", "slow"]
