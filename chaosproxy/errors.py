@@ -57,6 +57,7 @@ Code: TypeAlias = Literal[
     "not-applicable",
     "invalid-together",
     "immutable",
+    "upstream-loop",
     # a whole
     "no-effect",
     "more-problems",

@@ -108,6 +108,9 @@ FILES: list[tuple[Code, str, str]] = [
     # names and nodes
     ("invalid-name", "version: 1\nproxies: {partition:x: {listen: a:1, upstream: a:2}}", "proxies.partition:x: the "
      "name 'partition:x' begins with 'partition:', which is reserved for the faults of partitions; use another name"),
+    ("upstream-loop", PROXY.format("").replace("127.0.0.1:5432", "localhost:15432"),
+     "proxies.db.upstream: localhost:15432 leads back to the proxy itself (db -> db); use the address of the server "
+     "behind it"),
     ("address-in-use", NODES + "  b: {listen: localhost:15432, upstream: a:1}\n",
      "proxies.b.listen: localhost:15432 is already used by the proxy 'db'; use another port"),
     ("unknown-node", partition("from: ap, to: db-primary"),

@@ -5,7 +5,7 @@ Without TLS files it runs at once, in the same turn of the loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from chaosproxy.control.preflight import (
@@ -17,6 +17,7 @@ from chaosproxy.control.preflight import (
     preflight_proxy,
 )
 from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.loops import Ends
 from chaosproxy.model.partition import PartitionSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
@@ -39,10 +40,14 @@ async def preflight_off_loop(
 
 
 async def preflight_proxy_off_loop(
-    spec: ProxySpec, kernel: Capabilities, tls: ProxyTls | None, cuts: Iterable[tuple[PartitionSpec, Cut]]
+    spec: ProxySpec,
+    kernel: Capabilities,
+    tls: ProxyTls | None,
+    cuts: Iterable[tuple[PartitionSpec, Cut]],
+    ends: Mapping[str, Ends],
 ) -> PreparedProxy | Refusal:
     """Prepare one proxy and its faults, as `preflight_proxy` does."""
-    run = partial(preflight_proxy, spec, kernel, tls, cuts)
+    run = partial(preflight_proxy, spec, kernel, tls, cuts, ends)
     return await in_thread(run) if _has_files(spec) else run()
 
 

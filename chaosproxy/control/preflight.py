@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from chaosproxy.errors import ChaosproxyError, InvalidInput, Problem, Unsupported
+from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
+from chaosproxy.model.loops import Ends, loop_problem, loop_through, loops
 from chaosproxy.model.partition import PartitionSpec, check_effect, cut_by, faults_of, is_drawn, nodes_of, written
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
@@ -125,6 +127,8 @@ class Present:
     """The endpoints, by the proxy's name; one is used again if the proxy's settings for it have not changed."""
     cuts: Sequence[tuple[PartitionSpec, Cut]] = ()
     """The partitions that continue: the proxies between their nodes must support the modes they require."""
+    listening: Mapping[str, Sequence[Address]] = field(default_factory=dict)
+    """The bound addresses of proxies with port 0, by the proxy's name."""
 
 
 def granted(found: Ready | Refusal) -> Ready:
@@ -154,6 +158,10 @@ def preflight(
             found.add(prepared, "proxies", spec.name)
         else:
             proxies.append(prepared)
+    ends = {one.name: Ends(present.listening.get(one.name, (one.listen,)), one.upstream) for one in config.proxies}
+    for loop in loops(ends):
+        problem = loop_problem(loop, ends[loop[0]].upstream)
+        found.invalid.append(problem.under("proxies", loop[0]))
     cuts = []
     for partition in config.partitions:
         if seed is None and is_drawn(partition):
@@ -173,9 +181,15 @@ def preflight_proxy(
     kernel: Capabilities,
     tls: ProxyTls | None = None,
     cuts: Iterable[tuple[PartitionSpec, Cut]] = (),
+    ends: Mapping[str, Ends] | None = None,
 ) -> PreparedProxy | Refusal:
-    """Prepare one proxy and its faults; `tls` is its present endpoint, `cuts` the partitions that continue."""
+    """Prepare one proxy and its faults; `tls` is its present endpoint, `cuts` the partitions that continue.
+
+    `ends` are the addresses of all proxies after the change; without them, no loop is looked for.
+    """
     found = _Findings()
+    if ends is not None and (loop := loop_through(spec.name, ends)):
+        found.invalid.append(loop_problem(loop, spec.upstream))
     try:
         tls = ProxyTls.of(spec, tls)
     except InvalidInput as invalid:

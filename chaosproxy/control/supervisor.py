@@ -25,7 +25,15 @@ from functools import partial
 
 from chaosproxy.control.counts import Counts, ProxyCounts, counts_of, proxy_counts
 from chaosproxy.control.faults import Faults
-from chaosproxy.control.listeners import bound_for, has_moved, needs_binding, real_address, reason_not_listening
+from chaosproxy.control.listeners import (
+    bound_for,
+    drawn_ports,
+    ends_after,
+    has_moved,
+    needs_binding,
+    real_address,
+    reason_not_listening,
+)
 from chaosproxy.control.off_loop import preflight_off_loop, preflight_proxy_off_loop
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
@@ -108,7 +116,7 @@ class Supervisor:
         proxies = self.proxies()
         partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
         return Status(
-            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all()
+            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all(),
         )
 
     def proxy_status(self, proxy: Proxy) -> ProxyStatus:
@@ -203,7 +211,7 @@ class Supervisor:
             with contextlib.ExitStack() as undo:
                 proxy = self._make(prepared, undo)
                 listener = await bound_for(spec, proxy, self._proxies, (), undo)
-                self._preflight_proxy(spec, prepared.tls)  # again: a partition may have been added
+                self._preflight_proxy(spec, prepared.tls, listener)  # again: a partition may have been added
                 undo.pop_all()
             return self._add(proxy, listener, by)
 
@@ -240,7 +248,7 @@ class Supervisor:
                 # Again, since partitions and faults may have been added or removed meanwhile.
                 after = faults.carried_out(self._owned_faults(proxy), by)
                 after_spec = replace(spec, faults=tuple(one.spec for one in after.values()))
-                prepared = self._preflight_proxy(after_spec, prepared.tls)
+                prepared = self._preflight_proxy(after_spec, prepared.tls, listener)
                 undo.pop_all()
             self._change(prepared, faults, listener, by)
             return proxy
@@ -259,7 +267,7 @@ class Supervisor:
         now = self._desired()
         steps = plan(now, config, by)
         running = {name: proxy.tls for name, proxy in self._proxies.items() if proxy.tls is not None}
-        present = Present({**running, **made}, self.partitions.cuts(steps.partitions))
+        present = Present({**running, **made}, self.partitions.cuts(steps.partitions), drawn_ports(self.proxies()))
         return steps, replace(config, proxies=steps.outcome(now).specs()), present
 
     def _desired(self) -> Desired:
@@ -272,11 +280,13 @@ class Supervisor:
     def _owned_faults(self, proxy: Proxy) -> dict[str, Owned[FaultSpec]]:
         return {one.name: Owned(one, self.faults.origin(proxy, one.name).by) for one in proxy.spec.faults}
 
-    def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
-        return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts()))
+    def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None, bound: Listener | None = None) -> PreparedProxy:
+        ends = ends_after(spec, self.proxies(), bound)
+        return granted(preflight_proxy(spec, self.kernel, tls, self.partitions.cuts(), ends))
 
     async def _prepare_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
-        return granted(await preflight_proxy_off_loop(spec, self.kernel, tls, self.partitions.cuts()))
+        ends = ends_after(spec, self.proxies())
+        return granted(await preflight_proxy_off_loop(spec, self.kernel, tls, self.partitions.cuts(), ends))
 
     def _make(self, prepared: PreparedProxy, undo: contextlib.ExitStack) -> Proxy:
         proxy = Proxy(

@@ -24,6 +24,7 @@ from chaosproxy.http.caller import CallerFaults
 from chaosproxy.http.routes import RouteTemplate, duplicates
 from chaosproxy.model.address import Address, ListenAddress, UpstreamAddress, is_ipv4
 from chaosproxy.model.fault import FaultSpec, read_fault, write_fault
+from chaosproxy.model.loops import Ends, loop_problem, loop_through
 from chaosproxy.model.names import LONGEST, LONGEST_NODE, NodeName, read_name
 from chaosproxy.model.tls import ListenTls, UpstreamTls, check_tls
 
@@ -119,9 +120,9 @@ def _check_ends(spec: ProxySpec, problems: Problems, path: Path) -> None:
     if spec.ipv6only and (spec.listen.is_unix or is_ipv4(spec.listen.host)):
         message = f"{spec.listen} accepts no IPv6 clients; remove it, or listen on an address such as [::]:5432"
         problems.add((*path, "ipv6only"), "not-applicable", message, at_key=True)
-    if spec.listen == spec.upstream:
-        message = f"{spec.upstream} is the address for clients, too, so the proxy would connect to itself; use another"
-        problems.add((*path, "upstream"), "invalid-together", message)
+    if loop := loop_through(spec.name, {spec.name: Ends((spec.listen,), spec.upstream)}):
+        problem = loop_problem(loop, spec.upstream)
+        problems.add((*path, *problem.path), problem.code, problem.message)
 
 
 def _check_http(spec: ProxySpec, given: Mapping[str, object], problems: Problems, path: Path) -> None:

@@ -112,7 +112,7 @@ ONE_MISTAKE = [
     ("proxies as list", "version: 1\nproxies:\n  - a", "2:1 proxies wrong-type"),
     ("empty proxy", "version: 1\nproxies:\n  db:", f"3:6 {DB} wrong-type"),
     ("no listen", "version: 1\nproxies:\n  db: {upstream: a:1}", f"3:7 {DB}.listen missing"),
-    ("itself upstream", PROXY.replace(":5432", ":15432"), f"5:15 {DB}.upstream invalid-together"),
+    ("itself upstream", PROXY.replace(":5432", ":15432"), f"5:15 {DB}.upstream upstream-loop"),
     ("empty node", PROXY + '    from: ""', f"6:11 {DB}.from empty"),
     ("control's port", PROXY + "control: {listen: localhost:15432}\n", f"4:13 {DB}.listen address-in-use"),
     ("control on every address", PROXY + 'control: {listen: "[::]:15432"}\n', f"4:13 {DB}.listen address-in-use"),

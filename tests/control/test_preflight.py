@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from chaosproxy.app import running
+from chaosproxy.cli import main
 from chaosproxy.cli.files import load_file
 from chaosproxy.config import dump
 from chaosproxy.control.preflight import Prepared, Refusal, preflight
 from chaosproxy.declare import Problems
-from chaosproxy.errors import CannotListen, Problem
+from chaosproxy.errors import CannotListen, InvalidInput, Problem
 from chaosproxy.model import Address, Config, ProxySpec
 from chaosproxy.model.settings import read_config
 from chaosproxy.model.tls import ListenTls, UpstreamTls
 from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.net.tls import endpoint
 from chaosproxy.seed import Seed
+from tests.control.resolving import free_address
 from tests.control.serving import LOOPBACK, serving
 from tests.net.building import fault, proxy
 from tests.net.harness import Stage, open_descriptors, run
@@ -310,3 +314,69 @@ def test_what_is_unsupported_is_answered_with_its_field() -> None:
             assert refused.body["code"] == "unsupported-mode"
 
     asyncio.run(scenario())
+
+
+def through(**proxies: str) -> Config:
+    """A configuration of proxies by name, each as `listen > upstream`."""
+    ends = {name: dict(zip(("listen", "upstream"), text.split(" > "), strict=True)) for name, text in proxies.items()}
+    problems = Problems()
+    found = read_config({"version": 1, "proxies": ends}, problems)
+    problems.raise_if_any()
+    assert found is not None
+    return found
+
+
+def test_proxies_that_lead_back_are_refused_and_a_chain_is_not() -> None:
+    chain = {"front": "127.0.0.1:1 > 127.0.0.1:2", "web": "127.0.0.1:2 > localhost:3"}
+    assert isinstance(preflight(through(**chain, api="127.0.0.1:3 > 127.0.0.1:9"), None, ALL), Prepared)
+    refused = preflight(through(**chain, api="0.0.0.0:3 > 127.0.0.1:2"), None, ALL)
+    assert isinstance(refused, Refusal)
+    assert places(refused.invalid) == ["proxies.web.upstream upstream-loop"]
+
+
+def test_check_shows_a_loop_at_the_upstream_that_makes_it(tmp_path: Path) -> None:
+    file = tmp_path / "loop.yaml"
+    file.write_text(dump(through(web="127.0.0.1:2 > localhost:3", api="127.0.0.1:3 > 127.0.0.1:2")))
+    shown = CliRunner().invoke(main, ["check", str(file)])
+    assert shown.exit_code == 2
+    assert f"{file}:5:15: proxies.web.upstream: localhost:3 leads back to the proxy itself (web -> api -> web)" in (
+        shown.stderr
+    )
+
+
+def test_a_change_that_closes_a_loop_is_refused_and_changes_nothing() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            web = await api.supervisor.add_proxy(proxy("web", upstream="127.0.0.1:9"), "rest")
+            there = str(web.listening_on[0])
+            body = {"name": "api", "listen": "127.0.0.1:0", "upstream": there}
+            answer = await api.ask("POST", "/v1/proxies", body)
+            assert answer.status == 201, "a chain is legal"
+            back = {"upstream": answer.body["listen"]}
+            for change in (back, {**back, "enabled": False}):
+                refused = await api.ask("PATCH", "/v1/proxies/web", change)
+                assert (refused.status, refused.wrong) == (400, {"upstream": "upstream-loop"})
+            assert "web -> api -> web" in refused.body["detail"]
+            assert (web.spec.upstream, web.spec.enabled) == (Address("127.0.0.1", 9), True)
+            third = {"name": "third", "listen": "127.0.0.1:0", "upstream": there}
+            assert (await api.ask("POST", "/v1/proxies", third)).status == 201, "two chains may have one end"
+
+    asyncio.run(scenario())
+
+
+def test_a_port_that_is_drawn_and_closes_a_loop_is_refused() -> None:
+    async def scenario(stage: Stage) -> None:
+        host, port = free_address()
+        await stage.supervisor.add_proxy(proxy("web", upstream=f"{host}:{port}"), "test")
+        [there] = stage.supervisor.proxy("web").listening_on
+        with pytest.raises(InvalidInput) as refused:
+            await stage.supervisor.add_proxy(proxy("api", listen=f"{host}:{port}", upstream=str(there)), "test")
+        assert places(refused.value.problems) == ["upstream upstream-loop"]
+        with pytest.raises(InvalidInput) as refused:
+            wanted = proxy("web", upstream=f"{host}:{port}"), proxy("api", listen=f"{host}:{port}", upstream=str(there))
+            await stage.supervisor.apply(Config(proxies=wanted), "test")
+        assert places(refused.value.problems) == ["proxies.web.upstream upstream-loop"]
+        with socket.socket() as taken:  # no proxy listens there
+            taken.bind((host, port))
+
+    run("asyncio", scenario)
