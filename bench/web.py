@@ -37,7 +37,7 @@ HEADS: Mapping[str, Mapping[str, int | bool]] = {
     "15 fields, none alike": {"fields": 13, "serial": True},
 }
 """The load repeats its requests, like polls, and HTTP mode recognises them; not in the last case, where all differ."""
-_SPARE_CONNECTIONS = 200
+_SPARE_CONNECTIONS = 500
 _UPLOAD = 2**30
 _PIECE = 2**20
 

@@ -25,6 +25,7 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
 from chaosproxy.control.web import ControlTally, health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, Config
+from chaosproxy.net.kernel.descriptors import raise_file_limit
 from chaosproxy.net.sockets.binding import bound, bound_address, is_refused_half_close
 from chaosproxy.observe import ControlCollector, EventLog, GcPauses, LogHandler, Registry, Watchdog, make_registry
 from chaosproxy.seed import Seed
@@ -121,7 +122,7 @@ async def serve(
     """
     stop = asyncio.Event()
     _on_signals(stop.set)
-    _raise_descriptor_limit()
+    raise_file_limit()
     async with running(wanted, loop_name, log=log) as here:
         settle_garbage_collection()
         announce(here)
@@ -200,18 +201,3 @@ def _on_signals(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(
             signal.SIGHUP, logger.warning, "SIGHUP: this version cannot reload; restart to read the file again"
         )
-
-
-def _raise_descriptor_limit() -> None:
-    """Raise the limit of open files as far as the system allows, since a connection needs two."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:  # macOS refuses "unlimited" here
-        logger.info("the limit of open files stays at %d: %s", soft, error)

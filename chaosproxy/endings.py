@@ -69,6 +69,8 @@ def describe(ending: Ending, then: Ending | None = None) -> str:
             if ending.how == "tls":
                 return f"{ending.error} (fault {ending.fault})"
             return f"{verb} by fault {ending.fault}" + (" during the TLS handshake" if ending.during else "")
+        case "operator" if ending.during == "dial" and ending.error:
+            return ending.error
         case "operator":
             return f"{verb} by {ending.error or 'the operator'}"
         case "bug":

@@ -53,6 +53,7 @@ __all__ = [
     "ProxyRemoved",
     "ServerEnded",
     "TlsFailed",
+    "TooManyConnections",
 ]
 
 Met = Literal["refused", "unanswered", "reset"]
@@ -104,6 +105,19 @@ class ConnectionAttempt(ProxyEvent):
     fault: str
     suppressed: int
     """Attempts before this one with the same fault and result, without an event of their own."""
+
+
+@dataclass(slots=True, kw_only=True)
+class TooManyConnections(ProxyEvent):
+    """A client was reset at once, because no descriptors were free for it; published once per second at most."""
+
+    kind: ClassVar[str] = "too_many_connections"
+    client: str
+    """The client's address and port."""
+    most: int
+    """The most connections that can be open in the process."""
+    suppressed: int
+    """Clients reset before this one without an event of their own."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,6 +191,8 @@ class DialFailed(ProxyEvent):
     connection: int
     upstream: str
     reason: str
+    code: str = ""
+    """A code of `errors.Code`, if the reason has one; else empty."""
     after_s: float
 
 

@@ -102,6 +102,7 @@ class ProxyTally:
     __slots__ = (
         "attempts", "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
         "dropped_upstream", "not_framed", "opened", "routes", "syn_retransmits", "tls_handshakes", "tls_seconds",
+        "too_many",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -111,6 +112,8 @@ class ProxyTally:
         """Connection attempts that a fault refused, left unanswered or reset, by result."""
         self.syn_retransmits = 0
         """SYNs retransmitted by clients that a fault leaves unanswered."""
+        self.too_many = 0
+        """Clients reset at once because no descriptors were free for them."""
         self.closed: Counter[str] = Counter()
         """Connections ended, by cause."""
         self.dial_failures = 0

@@ -59,6 +59,8 @@ class ProxyCounts:
     attempts: Mapping[str, int]
     """Connection attempts that a fault refused, left unanswered or reset, by result."""
     syn_retransmits: int
+    too_many: int
+    """Clients reset at once because no descriptors were free for them."""
     connections: int
     half_ended: int
     closed: Mapping[str, int]
@@ -115,6 +117,7 @@ def proxy_counts(proxy: Proxy) -> ProxyCounts:
         opened=tally.opened,
         attempts=dict(tally.attempts),
         syn_retransmits=tally.syn_retransmits,
+        too_many=tally.too_many,
         connections=len(proxy.connections),
         half_ended=proxy.half_ended(),
         closed=dict(tally.closed),

@@ -24,6 +24,7 @@ from chaosproxy.model.partition import PartitionSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.topology import Cut, Pair
 from chaosproxy.net.kernel.capabilities import Capability
+from chaosproxy.net.limits import Limit
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.stream.arrivals import SideEnd
 from chaosproxy.net.stream.connection import Connection
@@ -148,6 +149,7 @@ class Status:
     proxies: tuple[ProxyStatus, ...]
     partitions: tuple[PartitionStatus, ...]
     capabilities: tuple[Capability, ...]
+    limits: tuple[Limit, ...] = ()
 
 
 def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]) -> ProxyStatus:

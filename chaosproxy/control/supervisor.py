@@ -55,8 +55,10 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.settings import Config
 from chaosproxy.net.attempts import SharedTap
+from chaosproxy.net.intake import SharedIntake
 from chaosproxy.net.kernel.capabilities import Capabilities, probe
 from chaosproxy.net.kernel.hangups import Hangups
+from chaosproxy.net.limits import Limit, limits_of
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.timer.scheduler import Clock, MakeTimer, Scheduler, best_timer
@@ -93,6 +95,7 @@ class Supervisor:
         self._hangups = Hangups()
         self.tap = SharedTap(self._kernel.tap, clock)
         self._tasks = TaskOwner("chaosproxy")
+        self._intake = SharedIntake(clock)
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
         self._origins: dict[str, Origin] = {}
@@ -117,7 +120,12 @@ class Supervisor:
         partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
         return Status(
             self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all(),
+            self.limits(),
         )
+
+    def limits(self) -> tuple[Limit, ...]:
+        """Return the limits of this process that clients can meet."""
+        return tuple(limits_of(self._intake.descriptors))
 
     def proxy_status(self, proxy: Proxy) -> ProxyStatus:
         return proxy_status(proxy, self._origins[proxy.spec.name], partial(self.faults.origin, proxy))
@@ -292,6 +300,7 @@ class Supervisor:
         proxy = Proxy(
             prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self._scheduler,
             hangups=self._hangups, tap=self.tap, tasks=self._tasks, kernel=self._kernel,
+            intake=self._intake,
         )  # fmt: skip
         undo.callback(proxy.close)
         return proxy

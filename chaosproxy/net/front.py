@@ -27,11 +27,14 @@ from chaosproxy.endings import Cause, Ending
 from chaosproxy.errors import InvalidInput
 from chaosproxy.events import ClientHello, Event, TlsFailed
 from chaosproxy.faults.base import Handshake
+from chaosproxy.model.address import is_literal
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.net.intake import SharedIntake
 from chaosproxy.net.kernel.sockopts import reset_socket
 from chaosproxy.net.placement.active_fault import ActiveFault
 from chaosproxy.net.placement.active_faults import ActiveFaults
 from chaosproxy.net.sockets.dial import DialError, dial
+from chaosproxy.net.sockets.hops import MakeSocket
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.timer.alarm import Alarm
 from chaosproxy.net.timer.scheduler import Scheduler
@@ -58,6 +61,7 @@ class Front:
         tally: ProxyTally,
         scheduler: Scheduler,
         publish: Callable[[Event], None],
+        intake: SharedIntake,
     ) -> None:
         self.spec = spec
         """The settings for new connections."""
@@ -67,6 +71,7 @@ class Front:
         self._tally = tally
         self._scheduler = scheduler
         self._publish = publish
+        self._hops, self._descriptors = intake.hops, intake.descriptors
         self._waiting: set[asyncio.Event] = set()
         """An event for each client whose handshake a fault stalls, or which a fault delays."""
 
@@ -290,23 +295,46 @@ class Front:
         :raises DialError: with the reason.
         """
         started = self._scheduler.clock()
+        spec, hops = self.spec, self._hops
+        upstream = spec.upstream
+        make_socket = hops.sockets_of(connection) if hops.may_reach(upstream) else None
+        races = upstream.port is not None and not is_literal(upstream.host)  # a name may have several addresses
+        self._descriptors.free -= races
         try:
             if self.tls is None:  # as `dial_for` does, without its coroutine and callbacks: every connection pays them
-                spec = self.spec
-                await dial(spec.upstream, spec.connect_timeout, self._scheduler, connection.downstream.reader)
+                reader = connection.downstream.reader
+                await dial(upstream, spec.connect_timeout, self._scheduler, reader, make_socket)
             else:
                 on_broken = partial(self._publish_broken, connection, "server")
-                await self.dial_for(connection.downstream.reader, connection.alpn, on_broken)
-        except DialError:
-            self._tally.dial_failures += 1
-            raise
+                await self.dial_for(connection.downstream.reader, connection.alpn, on_broken, make_socket)
+        finally:
+            self._descriptors.free += races
         self._tally.dial.add(self._scheduler.clock() - started)
+
+    async def dial_copy(self, make_protocol: Callable[[], asyncio.Protocol], sender: object) -> None:
+        """Connect to the upstream for a copy of a request of the connection `sender`.
+
+        :raises DialError: with the reason.
+        """
+        if not isinstance(sender, Connection) or not self._hops.may_reach(self.spec.upstream):
+            await self.dial_for(make_protocol)
+            return
+        holder = object()  # the connection may be over before its copy is dialled
+        try:
+            await self.dial_for(make_protocol, make_socket=self._hops.sockets_of(sender, holder))
+        finally:
+            self._hops.forget(holder)
+
+    def count_dial_failure(self) -> None:
+        """Count a dial that has failed; the client is reset next."""
+        self._tally.dial_failures += 1
 
     async def dial_for(
         self,
         make_protocol: Callable[[], asyncio.Protocol],
         alpn: str | None = None,
         on_broken: Callable[[str], None] = lambda reason: None,
+        make_socket: MakeSocket | None = None,
     ) -> None:
         """Connect to the upstream; the protocol that `make_protocol` returns gets its transport.
 
@@ -316,7 +344,7 @@ class Front:
         :raises DialError: with the reason.
         """
         spec, tls, clock = self.spec, self.tls, self._scheduler.clock
-        reach = partial(dial, spec.upstream, spec.connect_timeout, self._scheduler)
+        reach = partial(dial, spec.upstream, spec.connect_timeout, self._scheduler, make_socket=make_socket)
         if tls is None or not tls.originates:
             await reach(make_protocol)
             return

@@ -34,6 +34,7 @@ from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.front import Front
 from chaosproxy.net.http.copies import Copies
 from chaosproxy.net.http.service import HttpService
+from chaosproxy.net.intake import Intake, SharedIntake
 from chaosproxy.net.kernel.bpf import losing
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.kernel.hangups import Hangups
@@ -74,6 +75,7 @@ class Proxy:
         tap: SharedTap,
         tasks: TaskOwner,
         kernel: Capabilities,
+        intake: SharedIntake,
     ) -> None:
         """`control.preflight` has made `tls`, and `modes` by fault name, for this spec."""
         self.name = spec.name
@@ -98,8 +100,9 @@ class Proxy:
         """True if faults have changed in such a block, and the connections do not know yet."""
         self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
         self.attempts.on_packet = self._packet_seen
-        self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish)
-        copies = Copies(spec.name, tasks, self._front.dial_for)
+        self._intake = Intake(spec.name, self.tally, bus, scheduler, intake, self.connections)
+        self._front = Front(own, tls, self.faults, self.tally, scheduler, bus.publish, intake)
+        copies = Copies(spec.name, tasks, self._front.dial_copy, intake.descriptors)
         self.http = HttpService(spec.name, self.tally, scheduler.clock, bus.publish, copies)
         """The state of HTTP mode; unused if the proxy's protocol is tcp."""
         self.http.configure(spec)
@@ -107,6 +110,7 @@ class Proxy:
         self.publish = bus.publish
         self.attach_client = self._front.attach_client
         self.dial = self._front.dial
+        self.count_dial_failure = self._front.count_dial_failure
         for fault in spec.faults:
             self.put_fault(fault, modes[fault.name])
 
@@ -146,6 +150,7 @@ class Proxy:
         if self.listener is not None and self.listener is not listener:
             self.listener.close()
         self.listener = listener
+        self._intake.listen(() if listener is None else listener.addresses)
         self._update_admission()
 
     def _address_changed(self, address: Address, reason: CannotListen | None) -> None:
@@ -156,6 +161,9 @@ class Proxy:
             self.publish(ListenFailed(proxy=self.name, at=now, listen=listen, reason=str(reason)))
 
     def _accepted(self, client: socket.socket, address: object) -> None:
+        came_from = self._intake.admit(self, client, address)
+        if came_from is False:
+            return
         self._accepted_clients += 1
         ordinal = self._accepted_clients
         refused_by, is_delayed = self.faults.admit(ordinal)
@@ -166,6 +174,7 @@ class Proxy:
             return
         self.tally.opened += 1
         connection = Connection(self, ordinal, address)
+        self._intake.begin(connection, came_from)
         self._registry.add(connection)
         connection.start(client, is_delayed, None if self.listener is None else self.listener.inherited)
 
@@ -195,6 +204,10 @@ class Proxy:
     def queue(self) -> int:
         return self._front.spec.queue
 
+    @property
+    def upstream(self) -> Address:
+        return self._front.spec.upstream
+
     def make_pipes(self, connection: Connection) -> tuple[Pipe, Pipe]:
         if self.spec.protocol == "http":
             return self.http.make_pipes(connection)
@@ -221,6 +234,7 @@ class Proxy:
     def forget(self, connection: Connection) -> None:
         self._registry.remove(connection)
         self.faults.forget(connection.ordinal)
+        self._intake.forget(connection)
         tally, up, down = self.tally, connection.upstream, connection.downstream
         tally.closed[connection.cause] += 1
         tally.bytes_upstream += up.bytes
@@ -351,6 +365,7 @@ class Proxy:
         """Stop listening, and close every connection. `keep_port` keeps the address of a disabled proxy bound."""
         self.use_listener(self.listener if keep_port else None)
         self.attempts.close()
+        self._intake.close()
         self.end_connections("close")
         self.http.close()
 

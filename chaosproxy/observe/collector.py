@@ -204,15 +204,21 @@ def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     failures = CounterMetricFamily(
         "chaosproxy_dial_failures", "Failed attempts to connect to the upstream.", labels=("proxy",)
     )
+    too_many = CounterMetricFamily(
+        "chaosproxy_too_many_connections",
+        "Clients reset at once because no descriptors were free for them.",
+        labels=("proxy",),
+    )
     for proxy in proxies:
         name = proxy.name
+        too_many.add_metric((name,), proxy.too_many)
         open_now.add_metric((name,), proxy.connections)
         opened.add_metric((name,), proxy.opened)
         half_ended.add_metric((name,), proxy.half_ended)
         failures.add_metric((name,), proxy.dial_failures)
         for cause in dict.fromkeys((*CAUSES, *proxy.closed)):
             closed.add_metric((name, cause), proxy.closed.get(cause, 0))
-    yield from (open_now, opened, closed, half_ended, failures)
+    yield from (open_now, opened, closed, half_ended, failures, too_many)
     yield histogram(
         "chaosproxy_dial_seconds",
         "Time taken to connect to the upstream.",

@@ -30,6 +30,7 @@ from chaosproxy.events import (
     LoopStalled,
     MessageTouched,
     TlsFailed,
+    TooManyConnections,
 )
 from chaosproxy.observe.writer import LineWriter
 from chaosproxy.text import escaped
@@ -39,7 +40,7 @@ __all__ = ["EventLog", "JsonFormatter", "LogFormat", "LogHandler", "TextFormatte
 LogFormat = Literal["text", "json"]
 Value = str | int | float | bool | None
 
-_WITH_TOTALS = (ConnectionAttempt, MessageTouched)
+_WITH_TOTALS = (ConnectionAttempt, MessageTouched, TooManyConnections)
 """Events that stand for `suppressed` further ones."""
 
 logger = logging.getLogger("chaosproxy.events")
@@ -104,7 +105,7 @@ class _Quota:
 
 def _write(event: Event) -> None:
     level = logging.INFO
-    if isinstance(event, DialFailed | TlsFailed | LoopStalled):
+    if isinstance(event, DialFailed | TlsFailed | LoopStalled | TooManyConnections):
         level = logging.WARNING
     elif isinstance(event, ListenFailed) or isinstance(event, ConnectionClosed) and event.cause == "bug":
         level = logging.ERROR

@@ -213,5 +213,5 @@ class World:
     def caller_link(self, conversation: Conversation, connection: int, before: Link | None) -> Link | None:
         return None
 
-    def send_copies(self, copies: Iterable[bytes]) -> None:
+    def send_copies(self, copies: Iterable[bytes], sender: object) -> None:
         self.copies += copies

@@ -342,5 +342,5 @@ def test_copies_beyond_the_limit_are_not_sent_and_that_is_told_once(
     with caplog.at_level(logging.WARNING, "chaosproxy.net.http.copies"):
         run(loop_name, scenario)
     assert [record.getMessage() for record in caplog.records] == [
-        "proxy: 1 copies of requests are under way; further ones are not sent until one has ended"
+        "proxy: further copies of requests are not sent for now: 1 are under way"
     ]

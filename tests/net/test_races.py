@@ -70,7 +70,7 @@ def test_a_copy_that_times_out_as_it_connects_leaves_nothing(loop_name: str, mon
             pass_deadlines(running)
 
         monkeypatch.setattr(copies._Copy, "connection_made", made)
-        running.http.send_copies([GET])
+        running.http.send_copies([GET], None)
         sent = running.http._copies
         assert len(sent._open) == 1
         await until(lambda: not sent._open)

@@ -158,7 +158,8 @@ def components() -> dict[str, Json]:
         "ConnectionList": _page(connections=_list(reference("Connection"))),
         "Status": _page(
             version=TEXT, seed={"type": "integer"}, uptime_s=SECONDS, loop=TEXT, connections=COUNT, faults=COUNT,
-            capabilities=_list(CAPABILITY), partitions=_list(TEXT),
+            capabilities=_list(CAPABILITY), limits=_list(_object(name=TEXT, value=_nullable(COUNT), meaning=TEXT)),
+            partitions=_list(TEXT),
             proxies=_list(
                 _object(
                     name=TEXT, protocol=TEXT, listen=TEXT, listening_on=_list(TEXT), upstream=TEXT,

@@ -10,6 +10,7 @@ from chaosproxy.http.context import HttpContext
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
+from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.sockets.dial import DialError
 from chaosproxy.tallies import ProxyTally
 from chaosproxy.tasks import TaskOwner
@@ -28,40 +29,54 @@ class Copies:
     """The copies of one proxy that are under way."""
 
     def __init__(
-        self, name: str, tasks: TaskOwner, dial: Callable[[Callable[[], asyncio.Protocol]], Awaitable[None]]
+        self,
+        name: str,
+        tasks: TaskOwner,
+        dial: Callable[[Callable[[], asyncio.Protocol], object], Awaitable[None]],
+        descriptors: Descriptors,
     ) -> None:
-        """Take `dial`, which connects to the proxy's upstream, or raises DialError."""
+        """Take `dial`, which connects to the proxy's upstream for a connection, or raises DialError."""
         self._name = name
         self._tasks = tasks
         self._connect = dial
+        self._descriptors = descriptors
         self._open: set[_Copy] = set()
         """Strong references, kept until each connection is gone: see net.stream.connection."""
         self._count = 0
         self._is_full = False
 
-    def send(self, request: bytes) -> None:
-        """Send a request to the upstream on a separate connection, unless too many copies are under way."""
-        if len(self._open) >= _MOST:
+    def send(self, request: bytes, sender: object) -> None:
+        """Send a request of the connection `sender` to the upstream on a separate connection.
+
+        It is not sent if too many copies are under way, or if descriptors are scarce: connections come first.
+        """
+        if len(self._open) >= _MOST or self._descriptors.free <= self._descriptors.scarce:
             if not self._is_full:
-                message = "%s: %d copies of requests are under way; further ones are not sent until one has ended"
-                logger.warning(message, self._name, _MOST)
+                why = f"{_MOST} are under way" if len(self._open) >= _MOST else "descriptors are scarce"
+                logger.warning("%s: further copies of requests are not sent for now: %s", self._name, why)
             self._is_full = True
             return
         self._is_full = False
         self._count += 1
-        copy = _Copy(request, self._open)
+        copy = _Copy(request, self._forget)
         self._open.add(copy)
-        self._tasks.start(self._dial(copy), f"copy-{self._count}")
+        self._descriptors.free -= 1
+        self._tasks.start(self._dial(copy, sender), f"copy-{self._count}")
 
-    async def _dial(self, copy: _Copy) -> None:
+    async def _dial(self, copy: _Copy, sender: object) -> None:
         try:
-            await self._connect(lambda: copy)
+            await self._connect(lambda: copy, sender)
         except DialError as error:
             copy.drop()
             logger.warning("a copy of a request did not reach %s: %s", error.upstream, error.reason)
         except BaseException:
             copy.drop()
             raise
+
+    def _forget(self, copy: _Copy) -> None:
+        if copy in self._open:
+            self._open.remove(copy)
+            self._descriptors.free += 1
 
     def close(self) -> None:
         """Abort the copies under way."""
@@ -72,9 +87,9 @@ class Copies:
 class _Copy(asyncio.Protocol):
     """The protocol of one copy: it writes the request, and reads until the response is complete."""
 
-    def __init__(self, request: bytes, registry: set[_Copy]) -> None:
+    def __init__(self, request: bytes, gone: Callable[[_Copy], None]) -> None:
         self._request = request
-        self._registry = registry
+        self._gone = gone
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._conversation = Conversation(HttpContext(ProxyTally(), lambda reason: None))
@@ -108,7 +123,7 @@ class _Copy(asyncio.Protocol):
             self._transport.abort()
 
     def _forget(self) -> None:
-        self._registry.discard(self)
+        self._gone(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -63,8 +63,8 @@ class Service(Protocol):
     def caller_link(self, conversation: Conversation, connection: int, before: Link | None) -> Link | None:
         """Return the link that applies the faults that requests ask for; `before` is the current one."""
 
-    def send_copies(self, copies: Iterable[bytes]) -> None:
-        """Send each request to the server once more."""
+    def send_copies(self, copies: Iterable[bytes], sender: object) -> None:
+        """Send each request of the connection `sender` to the server once more."""
 
 
 class HttpPipe(Pipe):
@@ -228,7 +228,7 @@ class HttpPipe(Pipe):
             case EndAt():
                 downstream.end_at(effect, now)
             case SendCopies(request, copies):
-                self._service.send_copies([request] * copies)
+                self._service.send_copies([request] * copies, upstream.ends)
             case PauseClient():
                 upstream.pause(_OUTSTANDING)
             case ResumeClient():

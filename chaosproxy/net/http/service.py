@@ -158,10 +158,10 @@ class HttpService:
         """Return the counts of the faults that requests ask for, if the proxy allows them."""
         return {CALLER: self._caller_tally} if self._caller.headers else {}
 
-    def send_copies(self, copies: Iterable[bytes]) -> None:
-        """Send each request to the server once more."""
+    def send_copies(self, copies: Iterable[bytes], sender: object) -> None:
+        """Send each request of the connection `sender` to the server once more."""
         for copy in copies:
-            self._copies.send(copy)
+            self._copies.send(copy, sender)
 
     def close(self) -> None:
         """Abort the copies under way."""

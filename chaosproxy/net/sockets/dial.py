@@ -11,8 +11,10 @@ from collections.abc import Callable
 import aiohappyeyeballs
 
 from chaosproxy.endings import Cause, Ending, How
-from chaosproxy.model.address import Address
-from chaosproxy.net.sockets.names import is_literal, look_up
+from chaosproxy.errors import Code
+from chaosproxy.model.address import Address, is_literal
+from chaosproxy.net.sockets.hops import MakeSocket, plain_socket
+from chaosproxy.net.sockets.names import look_up
 from chaosproxy.net.timer.deadline import Deadline
 from chaosproxy.net.timer.scheduler import Scheduler
 
@@ -29,25 +31,36 @@ _BY_SERVER = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT}
 class DialError(Exception):
     """The connection to the upstream failed."""
 
-    def __init__(self, upstream: Address, reason: str, by: Cause = "network", how: How = "timeout") -> None:
+    def __init__(
+        self, upstream: Address, reason: str, by: Cause = "network", how: How = "timeout", code: Code | None = None
+    ) -> None:
+        """`code` is given if chaosproxy itself has ended the dial; the reason is then a sentence of its own."""
         super().__init__(reason)
         self.upstream = str(upstream)
         self.reason = reason
         """The reason, in words."""
-        self.ending = Ending(by, how, error=f"upstream {upstream} not reached: {reason}", during="dial")
+        self.code = code or ""
+        error = reason if code else f"upstream {upstream} not reached: {reason}"
+        self.ending = Ending(by, how, error=error, during="dial")
         """The ending of the connection that needed the upstream."""
 
 
 async def dial(
-    address: Address, within: float, scheduler: Scheduler, make_protocol: Callable[[], asyncio.Protocol]
+    address: Address,
+    within: float,
+    scheduler: Scheduler,
+    make_protocol: Callable[[], asyncio.Protocol],
+    make_socket: MakeSocket | None = None,
 ) -> None:
     """Connect to `address`; the protocol that `make_protocol` returns gets the transport.
+
+    `make_socket` makes the sockets to dial with; without it, the loop makes them.
 
     :raises DialError: refused, not resolved, unreachable, or no response within `within` seconds.
     """
     deadline = Deadline(scheduler, within)
     try:
-        await _connect(address, make_protocol)
+        await _connect(address, make_protocol, make_socket)
     except asyncio.CancelledError as error:
         if deadline.alone_cancelled:
             raise DialError(address, f"no response within {within:g} s") from error
@@ -61,20 +74,49 @@ async def dial(
         deadline.close()
 
 
-async def _connect(address: Address, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+async def _connect(
+    address: Address, make_protocol: Callable[[], asyncio.Protocol], make_socket: MakeSocket | None
+) -> None:
     loop = asyncio.get_running_loop()
-    if address.port is None:  # a unix socket
-        await loop.create_unix_connection(make_protocol, address.host)
-        return
-    if is_literal(address.host):
-        await loop.create_connection(make_protocol, address.host, address.port)
+    if address.port is None or is_literal(address.host):
+        if make_socket is not None:
+            await _connect_with(make_socket, address, make_protocol)
+        elif address.port is None:  # a unix socket
+            await loop.create_unix_connection(make_protocol, address.host)
+        else:
+            await loop.create_connection(make_protocol, address.host, address.port)
         return
     infos = await look_up(address.host, address.port)
     sock = await aiohappyeyeballs.start_connection(
-        infos, happy_eyeballs_delay=_ATTEMPT_DELAY, interleave=1, loop=loop
+        infos,
+        happy_eyeballs_delay=_ATTEMPT_DELAY,
+        interleave=1,
+        loop=loop,
+        socket_factory=None if make_socket is None else lambda info: make_socket(info[0]),
     )
+    if make_socket is not None:
+        sock = plain_socket(sock)
     try:
         await loop.create_connection(make_protocol, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _connect_with(
+    make_socket: MakeSocket, address: Address, make_protocol: Callable[[], asyncio.Protocol]
+) -> None:
+    """Connect a socket of `make_socket` to an IP address or a unix socket."""
+    loop = asyncio.get_running_loop()
+    unix = address.port is None
+    sock = make_socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    try:
+        await loop.sock_connect(sock, address.host if unix else (address.host, address.port))
+        sock = plain_socket(sock)
+        if unix:
+            await loop.create_unix_connection(make_protocol, sock=sock)
+        else:
+            await loop.create_connection(make_protocol, sock=sock)
     except BaseException:
         sock.close()
         raise

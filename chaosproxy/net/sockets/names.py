@@ -9,15 +9,14 @@ looked up, and all callers of that time share the result.
 from __future__ import annotations
 
 import asyncio
-import functools
-import ipaddress
 import socket
 from functools import partial
 from typing import TypeAlias
 
+from chaosproxy.model.address import is_literal
 from chaosproxy.tasks import in_thread
 
-__all__ = ["AddressInfo", "is_literal", "look_up"]
+__all__ = ["AddressInfo", "look_up"]
 
 AddressInfo: TypeAlias = tuple[
     socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
@@ -52,13 +51,3 @@ def _end(key: _Key, lookup: asyncio.Future[list[AddressInfo]]) -> None:
     del _pending[key]
     if not lookup.cancelled():
         lookup.exception()  # taken note of, also if every caller was cancelled
-
-
-@functools.lru_cache(maxsize=1024)
-def is_literal(host: str) -> bool:
-    """Return whether a host is an IP address, which is not looked up."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

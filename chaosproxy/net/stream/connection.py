@@ -53,13 +53,16 @@ class Connection:
 
     __slots__ = (
         "_beginning", "_client", "_dialling", "_ending", "_sockets", "_unpublished", "accepted_at", "alpn", "arrivals",
-        "client_key", "delayed_by", "downstream", "ordinal", "owner", "scheduled_at", "scheduler", "sni", "upstream",
+        "came_from", "client_key", "delayed_by", "downstream", "ordinal", "owner", "scheduled_at", "scheduler", "sni",
+        "upstream",
     )  # fmt: skip
 
     def __init__(self, owner: Owner[Connection, Pipe], ordinal: int, client: object) -> None:
         self.owner = owner
         self.ordinal = ordinal
         """The connection's number on its proxy, from 1."""
+        self.came_from: Connection | None = None
+        """The connection of this process that has dialled its client's socket; None for any other client."""
         self._client = client
         self.client_key: object = client[:2] if isinstance(client, tuple) else client
         """The client's address and port, without the additions of IPv6; meaningless for a unix socket."""
@@ -123,7 +126,7 @@ class Connection:
         except DialError as error:
             self._dialling = None
             self._drop_new_socket()  # of a time-out at the moment of success
-            self._fail_dial(error, clock() - started)
+            self.fail_dial(error, clock() - started)
             return
         except asyncio.CancelledError:
             self._drop_new_socket()
@@ -142,18 +145,22 @@ class Connection:
             abort_with_reset(made)
             self._forget_side(self.downstream)  # uvloop may have closed it without calling the protocol
 
-    def _fail_dial(self, error: DialError, after_s: float) -> None:
+    def fail_dial(self, error: DialError, after_s: float) -> None:
+        """Reset the connection because its dial has failed, and publish that unless the dial had succeeded before."""
         now, owner = self.scheduler.clock(), self.owner
-        owner.publish(
-            DialFailed(
-                proxy=owner.name,
-                at=now,
-                connection=self.ordinal,
-                upstream=error.upstream,
-                reason=error.reason,
-                after_s=after_s,
+        if self._beginning:
+            owner.count_dial_failure()
+            owner.publish(
+                DialFailed(
+                    proxy=owner.name,
+                    at=now,
+                    connection=self.ordinal,
+                    upstream=error.upstream,
+                    reason=error.reason,
+                    code=error.code,
+                    after_s=after_s,
+                )
             )
-        )
         self.reset(error.ending)
 
     def source_made(self, pipe: Pipe, transport: asyncio.Transport) -> None:

@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from chaosproxy.endings import Ending, How
 from chaosproxy.events import Event
+from chaosproxy.model.address import Address
 from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Ends", "HangupWatch", "MakeReader", "Owner", "Readers"]
@@ -104,6 +105,10 @@ class Owner(Protocol[C, P]):
         """Bytes that one pipe may hold."""
 
     @property
+    def upstream(self) -> Address:
+        """The address that it dials."""
+
+    @property
     def scheduler(self) -> Scheduler: ...
     @property
     def hangups(self) -> HangupWatch: ...
@@ -125,6 +130,9 @@ class Owner(Protocol[C, P]):
 
         :raises DialError: with the reason.
         """
+
+    def count_dial_failure(self) -> None:
+        """Count a dial that has failed; the client is reset next."""
 
     def pass_end(self, pipe: P) -> None:
         """Prepare the transports of `pipe` for an end-of-stream, which is forwarded next."""

@@ -59,6 +59,7 @@ class StandIn:
     """The owner of connections, which implements the Protocol of a connection's owner."""
 
     name = "proxy"
+    upstream = Address("server", 1)
 
     def __init__(self, loop: VirtualLoop, queue: int) -> None:
         self.queue = queue
@@ -70,6 +71,7 @@ class StandIn:
         self.faults: dict[str, Placed] = {}
         self.wrap: Callable[[str, Direction, Stage], Stage] = lambda name, direction, stage: stage
         self.tasks = TaskOwner("stand-in")
+        self.dial_failures = 0
 
     def make_pipes(self, connection: Connection) -> tuple[Pipe, Pipe]:
         upstream = Pipe(connection, "upstream", min(DIAL_QUEUE, self.queue), STREAM_READERS)
@@ -104,6 +106,9 @@ class StandIn:
         line = self.lines[connection.ordinal]
         await connect(line.server, connection.downstream.reader, line.reached)
         await line.ready
+
+    def count_dial_failure(self) -> None:
+        self.dial_failures += 1
 
     def pass_end(self, pipe: Pipe) -> None:
         self.lines[cast(Connection, pipe.ends).ordinal].passed.append(pipe.direction)

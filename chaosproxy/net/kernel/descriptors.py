@@ -1,0 +1,133 @@
+"""The limit of open files of this process, and the part of it that connections may use.
+
+A connection needs two descriptors: its client's socket and its upstream's. Both are counted when the client is
+accepted, so the later dials find theirs. The rest of the limit is a reserve for the control API, for accepting,
+for name lookups and for files. A client that arrives when the part for connections is used up is reset at once:
+in the backlog it would wait for a descriptor without an end, and hold the reserve down. A flood on one proxy does
+not use up everything: the last eighth is for proxies that have less than an equal share of all connections.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["PER_CONNECTION", "RESERVE", "Descriptors", "FileLimit", "file_limit", "raise_file_limit"]
+
+RESERVE = 640
+"""Descriptors that connections do not use, if the limit is high; under a low limit, a quarter of it."""
+_CONTROL_SHARE = 0.8
+"""The share of the reserve for connections to the control API; the rest is for accepting, look-ups and files."""
+_SCARCE = 8
+"""Descriptors are scarce when only one in this many is free."""
+PER_CONNECTION = 2
+"""The sockets to the client and to the upstream."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimit:
+    """RLIMIT_NOFILE; `sys.maxsize` stands for no limit."""
+
+    soft: int
+    hard: int
+
+    @property
+    def reserve(self) -> int:
+        """Descriptors that connections do not use."""
+        return min(RESERVE, self.soft // 4)
+
+    @property
+    def room(self) -> int:
+        """Descriptors for everything that is not the reserve's."""
+        return self.soft - self.reserve
+
+    @property
+    def control_connections(self) -> int:
+        """Connections to the control API that the reserve has room for."""
+        return int(self.reserve * _CONTROL_SHARE)
+
+
+class Descriptors:
+    """Counts the descriptors that are free for connections."""
+
+    def __init__(self, read_limit: Callable[[], FileLimit] | None = None, others: int | None = None) -> None:
+        """`others` are descriptors that are open already; if it is None, they are counted."""
+        self._read_limit = read_limit or file_limit
+        self.limit = self._read_limit()
+        self._room = self.limit.room - (_open_now() if others is None else others)
+        self.free = self._room
+        """The descriptors that new connections may take; it may be negative after the limit was lowered."""
+        self.scarce = 0
+        """While no more than these are free, they are for proxies with less than an equal share of all connections."""
+        self._proxies = 0
+        self._changed()
+
+    @property
+    def most_connections(self) -> int:
+        """The most connections that can be open at once."""
+        return max(0, self._room // PER_CONNECTION)
+
+    def listen(self, sockets: int, proxies: int) -> None:
+        """Take descriptors for the listening sockets of more proxies; negative numbers release them."""
+        self._proxies += proxies
+        self._room -= sockets
+        self.free -= sockets
+        self._changed()
+
+    def has_room(self, connections: int) -> bool:
+        """Return whether a proxy with that many connections can have one more. It is needed if descriptors are scarce.
+
+        The limit is read again, since it may have been raised.
+        """
+        limit = self._read_limit()
+        more = limit.room - self.limit.room
+        self.limit = limit
+        self._room += more
+        self.free += more
+        self._changed()
+        if self.free <= self.scarce and connections >= max(1, self.most_connections // max(1, self._proxies)):
+            return False
+        return self.free >= PER_CONNECTION
+
+    def _changed(self) -> None:
+        self.scarce = max(PER_CONNECTION - 1, self._room // _SCARCE)
+
+
+def file_limit() -> FileLimit:
+    """Return the limit of open files of this process."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return FileLimit(sys.maxsize, sys.maxsize)
+    soft, hard = (
+        sys.maxsize if one == resource.RLIM_INFINITY else one for one in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    return FileLimit(soft, hard)
+
+
+def raise_file_limit() -> None:
+    """Raise the limit of open files as far as the system allows."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:  # macOS refuses "unlimited" here
+        logger.info("the limit of open files stays at %d: %s", soft, error)
+
+
+def _open_now() -> int:
+    """Count the open descriptors of this process; return an estimate where the system does not list them."""
+    try:
+        return len(os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"))
+    except OSError:
+        return 32
