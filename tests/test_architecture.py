@@ -29,6 +29,7 @@ RANKS: dict[str, float] = {
     "chaosproxy.control.plan": 6, "chaosproxy.control.supervisor": 6, "chaosproxy.control.policy": 6,
     "chaosproxy.control.partitions": 6, "chaosproxy.control.nodes": 6, "chaosproxy.control.selection": 6,
     "chaosproxy.control.preflight": 6, "chaosproxy.control.faults": 6,
+    "chaosproxy.control.close": 6, "chaosproxy.control.desired": 6,
     "chaosproxy.control.status": 6, "chaosproxy.control.counts": 6, "chaosproxy.control.origin": 6,
     "chaosproxy.control.wall": 6, "chaosproxy.control.listeners": 6,
     "chaosproxy.control.off_loop": 6,

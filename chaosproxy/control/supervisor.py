@@ -23,7 +23,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from chaosproxy.control.close import end_all
 from chaosproxy.control.counts import Counts, ProxyCounts, counts_of, proxy_counts
+from chaosproxy.control.desired import desired, owned_faults
 from chaosproxy.control.faults import Faults
 from chaosproxy.control.listeners import (
     bound_for,
@@ -33,11 +35,11 @@ from chaosproxy.control.listeners import (
     needs_binding,
     real_address,
     reason_not_listening,
-)
+)  # fmt: skip
 from chaosproxy.control.off_loop import preflight_off_loop, preflight_proxy_off_loop
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
-from chaosproxy.control.plan import Changes, Desired, Owned, Plan, changes_of, plan
+from chaosproxy.control.plan import Changes, Plan, changes_of, plan
 from chaosproxy.control.preflight import (
     Prepared,
     PreparedFault,
@@ -68,8 +70,6 @@ from chaosproxy.tasks import TaskOwner
 
 __all__ = ["Supervisor"]
 
-_CLOSE_TIMEOUT = 1.0
-"""Seconds that `close` waits for connections to end before it aborts them."""
 
 
 class Supervisor:
@@ -119,8 +119,7 @@ class Supervisor:
         proxies = self.proxies()
         partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
         return Status(
-            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all(),
-            self.limits(),
+            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all(), self.limits()
         )
 
     def limits(self) -> tuple[Limit, ...]:
@@ -247,14 +246,14 @@ class Supervisor:
             if self.proxy(name) is not proxy:
                 raise NotFound(f"the proxy {name!r} was removed before its change; another one has the name now")
             spec = merge(proxy)
-            faults = changes_of(self._owned_faults(proxy), {one.name: one for one in spec.faults}, None)
+            faults = changes_of(owned_faults(proxy, self.faults), {one.name: one for one in spec.faults}, None)
             faults = replace(faults, remove=tuple(one for one in faults.remove if one in known))
             prepared = await self._prepare_proxy(spec, proxy.tls)
             with contextlib.ExitStack() as undo:
                 binds = needs_binding(proxy.spec, spec)
                 listener = await bound_for(spec, proxy, self._proxies, (), undo) if binds else None
                 # Again, since partitions and faults may have been added or removed meanwhile.
-                after = faults.carried_out(self._owned_faults(proxy), by)
+                after = faults.carried_out(owned_faults(proxy, self.faults), by)
                 after_spec = replace(spec, faults=tuple(one.spec for one in after.values()))
                 prepared = self._preflight_proxy(after_spec, prepared.tls, listener)
                 undo.pop_all()
@@ -272,21 +271,11 @@ class Supervisor:
 
     def _plan(self, config: Config, by: str, made: Mapping[str, ProxyTls]) -> tuple[Plan, Config, Present]:
         """Plan the steps of `apply`; return also the desired state after them, and the objects that stay."""
-        now = self._desired()
+        now = desired(self.proxies(), self._origins, self.faults, self.partitions)
         steps = plan(now, config, by)
         running = {name: proxy.tls for name, proxy in self._proxies.items() if proxy.tls is not None}
         present = Present({**running, **made}, self.partitions.cuts(steps.partitions), drawn_ports(self.proxies()))
         return steps, replace(config, proxies=steps.outcome(now).specs()), present
-
-    def _desired(self) -> Desired:
-        return Desired(
-            {name: Owned(replace(one.spec, faults=()), self._origins[name].by) for name, one in self._proxies.items()},
-            {name: self._owned_faults(proxy) for name, proxy in self._proxies.items()},
-            {one.spec.id: Owned(one.spec, one.by) for one in self.partitions.all()},
-        )
-
-    def _owned_faults(self, proxy: Proxy) -> dict[str, Owned[FaultSpec]]:
-        return {one.name: Owned(one, self.faults.origin(proxy, one.name).by) for one in proxy.spec.faults}
 
     def _preflight_proxy(self, spec: ProxySpec, tls: ProxyTls | None, bound: Listener | None = None) -> PreparedProxy:
         ends = ends_after(spec, self.proxies(), bound)
@@ -299,8 +288,7 @@ class Supervisor:
     def _make(self, prepared: PreparedProxy, undo: contextlib.ExitStack) -> Proxy:
         proxy = Proxy(
             prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self._scheduler,
-            hangups=self._hangups, tap=self.tap, tasks=self._tasks, kernel=self._kernel,
-            intake=self._intake,
+            hangups=self._hangups, tap=self.tap, tasks=self._tasks, kernel=self._kernel, intake=self._intake,
         )  # fmt: skip
         undo.callback(proxy.close)
         return proxy
@@ -405,24 +393,11 @@ class Supervisor:
             self.partitions.close()
             for name in list(self._proxies):
                 self._remove(name, "shutdown")
-            await self._until_ended(ending)
-            for proxy in ending:
-                for connection in list(proxy.connections.values()):
-                    connection.abort()
+            await end_all(ending, self.bus)
             await self._tasks.end()
             await asyncio.sleep(0)
             self._scheduler.close()
             self._hangups.close()
-
-    async def _until_ended(self, proxies: list[Proxy]) -> None:
-        one_closed = asyncio.Event()
-        unsubscribe = self.bus.subscribe(lambda event: one_closed.set())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
-                while any(proxy.connections for proxy in proxies):
-                    one_closed.clear()
-                    await one_closed.wait()
-        unsubscribe()
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:
         self.bus.publish(event(at=self._clock(), **facts))

@@ -239,12 +239,13 @@ def test_a_change_that_fails_on_a_later_proxy_restores_the_fault_of_an_earlier_o
 def test_a_fault_that_another_heals_meanwhile_is_not_healed_twice() -> None:
     async def scenario(api: Api) -> None:
         supervisor = api.supervisor
-        interrupt = interrupted(1, lambda: supervisor.remove_fault("a", "x", "test"))
+        interrupt = interrupted(1, lambda: supervisor.remove_fault("b", "x", "test"))
         removed = await heal_on(supervisor, supervisor.proxies(), None, "test", interrupt)
-        assert [(where, one.name) for where, one in removed] == [("a", "y"), ("b", "x")]
+        assert [(where, one.name) for where, one in removed] == [("a", "x"), ("a", "y"), ("b", "y")]
         assert placed(api) == []
 
-    run(scenario, off("a", faults={"x": LATENCY, "y": LATENCY}), off("b", faults={"x": LATENCY}))
+    both = {"x": LATENCY, "y": LATENCY}
+    run(scenario, off("a", faults=both), off("b", faults=both))
 
 
 def test_names_that_requests_choose_at_the_same_time_differ() -> None:

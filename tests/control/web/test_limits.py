@@ -17,6 +17,7 @@ from aiohttp import web
 from chaosproxy.control.web import ControlTally, Route, listening, make_app
 from chaosproxy.control.web.body import read_object
 from chaosproxy.model import Address, ControlLimits
+from chaosproxy.net.sockets.binding import bound, bound_address
 from tests.control.serving import LOOPBACK
 from tests.net.harness import LOOPS
 
@@ -81,8 +82,9 @@ async def serving(limits: ControlLimits, address: Address = LOOPBACK.listen) -> 
         Route(method="GET", path="/large", handler=large), Route(method="GET", path="/stream", handler=stream),
     ]  # fmt: skip
     tally = ControlTally()
-    async with listening(make_app(routes, control=LOOPBACK, index="/"), address, limits, tally) as bound:
-        yield Server(tally, bound, streaming, go_on)
+    app = make_app(routes, control=LOOPBACK, index="/")
+    async with bound(address, "for the control API") as sockets, listening(app, sockets, limits, tally):
+        yield Server(tally, bound_address(sockets[0]), streaming, go_on)
     assert tally.connections == 0, "every connection is closed at the end"
 
 

@@ -1,0 +1,35 @@
+"""The fields that all events share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+__all__ = [
+    "Event",
+    "PartitionEvent",
+    "ProxyEvent",
+]
+
+
+@dataclass(slots=True, kw_only=True)
+class Event:
+    """Something that has happened."""
+
+    kind: ClassVar[str] = "event"
+    at: float = field(default=0.0)
+    """Seconds on the data plane's clock."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ProxyEvent(Event):
+    """Something that has happened to one proxy."""
+
+    proxy: str
+
+
+@dataclass(slots=True, kw_only=True)
+class PartitionEvent(Event):
+    """Something that has happened to one partition."""
+
+    partition: str
