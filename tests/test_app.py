@@ -8,13 +8,14 @@ import gc
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chaosproxy.app import LoopName, Running, choose_loop, run_on, running, settle_garbage_collection
+from chaosproxy.app import LoopName, Running, choose_loop, prefer_loop, run_on, running, settle_garbage_collection
 from chaosproxy.errors import CannotListen
 from chaosproxy.model import Address, Config, ControlSpec, ProxySpec
 
@@ -147,6 +148,15 @@ def test_start_up_leaves_little_for_a_full_collection_to_look_at() -> None:
     assert gc.get_freeze_count() > 10_000
     assert len(gc.get_objects()) < 5_000
     assert gc.get_threshold()[2] >= 1_000
+
+
+def test_a_thread_that_computes_keeps_the_interpreter_for_a_short_time() -> None:
+    before = sys.getswitchinterval()
+    try:
+        prefer_loop()
+        assert sys.getswitchinterval() <= 0.001
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_an_end_of_stream_refused_by_a_peer_that_has_reset_is_not_logged_and_all_else_is(

@@ -71,7 +71,6 @@ from chaosproxy.tasks import TaskOwner
 __all__ = ["Supervisor"]
 
 
-
 class Supervisor:
     """The proxies, faults and partitions of one process. Create it inside a running loop."""
 
@@ -96,6 +95,7 @@ class Supervisor:
         self.tap = SharedTap(self._kernel.tap, clock)
         self._tasks = TaskOwner("chaosproxy")
         self._intake = SharedIntake(clock)
+        self.descriptors = self._intake.descriptors
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
         self._origins: dict[str, Origin] = {}
@@ -119,12 +119,8 @@ class Supervisor:
         proxies = self.proxies()
         partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
         return Status(
-            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all(), self.limits()
+            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all(), self.descriptors.limits()
         )
-
-    def limits(self) -> tuple[Limit, ...]:
-        """Return the limits of this process that clients can meet."""
-        return tuple(limits_of(self._intake.descriptors))
 
     def proxy_status(self, proxy: Proxy) -> ProxyStatus:
         return proxy_status(proxy, self._origins[proxy.spec.name], partial(self.faults.origin, proxy))
