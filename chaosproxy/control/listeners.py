@@ -21,15 +21,11 @@ from dataclasses import replace
 
 from chaosproxy.errors import CannotListen, Problem
 from chaosproxy.model.address import Address
-from chaosproxy.model.loops import Ends
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
 
-__all__ = [
-    "bound_for", "drawn_ports", "ends_after", "has_moved", "listening_problems", "needs_binding", "real_address",
-    "reason_not_listening",
-]  # fmt: skip
+__all__ = ["bound_for", "has_moved", "listening_problems", "needs_binding", "real_address", "reason_not_listening"]
 
 logger = logging.getLogger(__name__)
 
@@ -145,17 +141,3 @@ def listening_problems(proxies: Iterable[Proxy]) -> list[Problem]:
         if proxy.spec.enabled and proxy.listener is not None
         for reason in proxy.listener.missing.values()
     ]
-
-
-def drawn_ports(proxies: Iterable[Proxy]) -> dict[str, Sequence[Address]]:
-    """Return the addresses of the proxies that listen on port 0, by name."""
-    return {one.name: one.listener.addresses for one in proxies if one.spec.listen.port == 0 and one.listener}
-
-
-def ends_after(spec: ProxySpec, proxies: Iterable[Proxy], listener: Listener | None = None) -> dict[str, Ends]:
-    """Return the addresses of `proxies` by name, with one changed to `spec`; `listener` was bound for it."""
-    running = list(proxies)
-    drawn = drawn_ports(running)
-    ends = {one.name: Ends(drawn.get(one.name, (one.spec.listen,)), one.spec.upstream) for one in running}
-    kept = ends[spec.name].listen if spec.name in ends and spec.listen.port == 0 else (spec.listen,)
-    return {**ends, spec.name: Ends(kept if listener is None else listener.addresses, spec.upstream)}

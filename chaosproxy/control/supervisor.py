@@ -26,16 +26,9 @@ from functools import partial
 from chaosproxy.control.close import end_all
 from chaosproxy.control.counts import Counts, ProxyCounts, counts_of, proxy_counts
 from chaosproxy.control.desired import desired, owned_faults
+from chaosproxy.control.ends import drawn_ports, ends_after
 from chaosproxy.control.faults import Faults
-from chaosproxy.control.listeners import (
-    bound_for,
-    drawn_ports,
-    ends_after,
-    has_moved,
-    needs_binding,
-    real_address,
-    reason_not_listening,
-)  # fmt: skip
+from chaosproxy.control.listeners import bound_for, has_moved, needs_binding, real_address, reason_not_listening
 from chaosproxy.control.off_loop import preflight_off_loop, preflight_proxy_off_loop
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
@@ -60,7 +53,6 @@ from chaosproxy.net.attempts import SharedTap
 from chaosproxy.net.intake import SharedIntake
 from chaosproxy.net.kernel.capabilities import Capabilities, probe
 from chaosproxy.net.kernel.hangups import Hangups
-from chaosproxy.net.limits import Limit, limits_of
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.timer.scheduler import Clock, MakeTimer, Scheduler, best_timer
@@ -95,7 +87,8 @@ class Supervisor:
         self.tap = SharedTap(self._kernel.tap, clock)
         self._tasks = TaskOwner("chaosproxy")
         self._intake = SharedIntake(clock)
-        self.descriptors = self._intake.descriptors
+        self.limits = self._intake.limits
+        """Returns the limits of this process that clients can meet."""
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
         self._origins: dict[str, Origin] = {}
@@ -118,9 +111,8 @@ class Supervisor:
         """Return the state of everything that runs, as a plain value."""
         proxies = self.proxies()
         partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
-        return Status(
-            self.seed.value, tuple(map(self.proxy_status, proxies)), partitions, self.kernel.all(), self.descriptors.limits()
-        )
+        found = tuple(map(self.proxy_status, proxies))
+        return Status(self.seed.value, found, partitions, self.kernel.all(), self._intake.limits())
 
     def proxy_status(self, proxy: Proxy) -> ProxyStatus:
         return proxy_status(proxy, self._origins[proxy.spec.name], partial(self.faults.origin, proxy))

@@ -1,7 +1,6 @@
 """Addresses: `host:port`, `[::1]:port`, `unix:/path`.
 
     parse_address   text ─▶ Address, or a BadValue for the user
-    hosts_of        the hosts of an address in one spelling, to compare addresses without looking up names
     Places          finds two listeners on one address
 
 The kinds at the end read addresses from YAML and JSON; they differ in whether port 0 is allowed.
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import posixpath
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +18,7 @@ from chaosproxy.declare import Kind
 from chaosproxy.errors import BadValue, shown
 
 __all__ = [
-    "ANY_HOST", "Address", "ListenAddress", "UpstreamAddress", "hosts_of", "is_ipv4", "is_literal", "join_address",
-    "parse_address",
+    "Address", "ListenAddress", "UpstreamAddress", "is_ipv4", "is_literal", "join_address", "parse_address",
 ]  # fmt: skip
 
 _EXAMPLE = "127.0.0.1:5432, [::1]:5432 or unix:/run/app.sock"
@@ -144,25 +141,6 @@ def is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-ANY_HOST = "any"
-
-
-def hosts_of(address: Address) -> tuple[str, ...]:
-    """Return the hosts on which a listener has an address, in one spelling; ANY_HOST for every interface."""
-    if address.is_unix:
-        return (posixpath.normpath(address.host),)
-    host = address.host.lower().rstrip(".")
-    if host == "localhost":
-        return ("127.0.0.1", "::1")
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return (f"name {host}",)
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return (ANY_HOST,) if ip.is_unspecified else (str(ip),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ change at any time. Loops behind other names are found when a connection comes b
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chaosproxy.errors import Problem
-from chaosproxy.model.address import ANY_HOST, Address, hosts_of
+from chaosproxy.model.address import Address
 
 __all__ = ["Ends", "loop_problem", "loop_through", "loops"]
 
@@ -25,6 +26,8 @@ class Ends:
     listen: Sequence[Address]
     """The addresses for clients; port 0 leads nowhere."""
     upstream: Address
+    ipv6only: bool = False
+    """True if a listener on [::] takes no IPv4."""
 
 
 def loops(proxies: Mapping[str, Ends]) -> Iterator[tuple[str, ...]]:
@@ -57,14 +60,14 @@ class _Leads:
 
     def __init__(self, proxies: Mapping[str, Ends]) -> None:
         self._proxies = proxies
-        self._listeners: dict[int | None, list[tuple[str, Address]]] = {}
+        self._listeners: dict[int | None, list[tuple[str, str, bool]]] = {}
         """The listeners on each port; those on unix sockets under None."""
         self._hosts: dict[int | None, dict[str, str]] = {}
         """The proxy on each host of a port, for the ports that were looked up so far."""
         for name, ends in proxies.items():
             for address in ends.listen:
                 if address.port != 0:
-                    self._listeners.setdefault(address.port, []).append((name, address))
+                    self._listeners.setdefault(address.port, []).append((name, address.host, ends.ipv6only))
 
     def of(self, name: str) -> list[str]:
         """Return the proxies that this proxy leads to."""
@@ -72,11 +75,16 @@ class _Leads:
         if upstream.port not in self._listeners:
             return []
         there = self._on_port(upstream.port)
-        return list(dict.fromkeys(there[host] for host in _reached(upstream) if host in there))
+        hosts = (posixpath.normpath(upstream.host),) if upstream.is_unix else _reached(upstream.host)
+        return list(dict.fromkeys(there[host] for host in hosts if host in there))
 
     def _on_port(self, port: int | None) -> dict[str, str]:
         if port not in self._hosts:
-            self._hosts[port] = {host: name for name, one in self._listeners[port] for host in hosts_of(one)}
+            self._hosts[port] = {
+                key: name
+                for name, host, ipv6only in self._listeners[port]
+                for key in ([posixpath.normpath(host)] if port is None else _listened(host, ipv6only))
+            }
         return self._hosts[port]
 
     def walk(self, first: str, done: set[str], back_to: str | None = None) -> tuple[str, ...] | None:
@@ -102,18 +110,43 @@ class _Leads:
         return None
 
 
-def _reached(upstream: Address) -> Iterable[str]:
-    """Return the hosts that a dial to `upstream` certainly reaches, and ANY_HOST if they are on every machine."""
-    hosts = hosts_of(upstream)
-    if upstream.is_unix:
-        return hosts
-    if ANY_HOST in hosts:  # the kernel takes it for the loopback address
-        return ("127.0.0.1", "::1", ANY_HOST)
-    return (*hosts, ANY_HOST) if any(map(_is_loopback, hosts)) else hosts
+def _listened(host: str, ipv6only: bool) -> tuple[str, ...]:
+    """Return the hosts under which a listener is found; _ANY and _ANY6 stand for every interface."""
+    host = host.lower().rstrip(".")
+    if host == "localhost":
+        return ("127.0.0.1", "::1")
+    match _ip(host):
+        case None:
+            return (host,)
+        case ipaddress.IPv4Address(is_unspecified=True):
+            return (_ANY,)
+        case ipaddress.IPv6Address(is_unspecified=True):
+            return (_ANY6,) if ipv6only else (_ANY, _ANY6)
+        case ip:
+            return (str(ip),)
 
 
-def _is_loopback(host: str) -> bool:
+def _reached(host: str) -> tuple[str, ...]:
+    """Return the hosts of listeners that a dial to `host` certainly reaches."""
+    host = host.lower().rstrip(".")
+    if host == "localhost":
+        return ("127.0.0.1", "::1", _ANY, _ANY6)
+    match _ip(host):
+        case None:
+            return (host,)
+        case ipaddress.IPv4Address() as ip:
+            ip = ipaddress.IPv4Address("127.0.0.1") if ip.is_unspecified else ip  # so does the kernel
+            return (str(ip), _ANY) if ip.is_loopback else (str(ip),)
+        case ip:
+            return ("::1", _ANY6) if ip.is_unspecified or ip.is_loopback else (str(ip),)
+
+
+_ANY, _ANY6 = "any IPv4", "any IPv6"
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ip = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip

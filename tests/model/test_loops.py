@@ -26,6 +26,9 @@ def ends(**proxies: str) -> dict[str, Ends]:
         ("[::1]:80", "[::]:80"),
         ("0.0.0.0:80", "127.0.0.2:80"),
         ("[::]:80", "[::1]:80"),
+        ("[::]:80", "127.0.0.1:80"),
+        ("[::]:80", "0.0.0.0:80"),
+        ("localhost:80", "0.0.0.0:80"),
         ("127.0.0.1:80", "[::ffff:127.0.0.1]:80"),
         ("db:80", "DB.:80"),
         ("unix:/run/a.sock", "unix:/run/../run/a.sock"),
@@ -44,6 +47,9 @@ def test_one_address_in_two_spellings_is_a_loop(listen: str, upstream: str) -> N
         ("127.0.0.1:80", "127.0.0.2:80"),
         ("127.0.0.1:80", "[::1]:80"),
         ("0.0.0.0:80", "10.0.0.1:80"),
+        ("0.0.0.0:80", "[::1]:80"),
+        ("0.0.0.0:80", "[::]:80"),
+        ("127.0.0.1:80", "[::]:80"),
         ("127.0.0.1:80", "db:80"),
         ("127.0.0.1:0", "127.0.0.1:80"),
         ("10.0.0.1:80", "0.0.0.0:80"),
@@ -52,6 +58,12 @@ def test_one_address_in_two_spellings_is_a_loop(listen: str, upstream: str) -> N
 )
 def test_another_address_is_none_or_not_known_to_be_one(listen: str, upstream: str) -> None:
     assert list(loops(ends(web=f"{listen} > {upstream}"))) == []
+
+
+def test_a_listener_without_ipv4_is_not_reached_over_it() -> None:
+    address = Address("::", 80)
+    for host, found in (("127.0.0.1", []), ("0.0.0.0", []), ("::1", [("web",)]), ("localhost", [("web",)])):
+        assert list(loops({"web": Ends((address,), Address(host, 80), ipv6only=True)})) == found
 
 
 def test_a_chain_is_legal_and_a_loop_at_its_end_is_found_once() -> None:
