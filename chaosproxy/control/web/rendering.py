@@ -128,10 +128,17 @@ def pieces(value: object) -> Iterator[str]:
                 yield from pieces(one)
             yield "]"
         case dict() if any(isinstance(one, Lazy | Encoded) for one in value.values()):
-            yield "{"
-            for count, (key, one) in enumerate(value.items()):
-                yield f"{', ' if count else ''}{json.dumps(key)}: "
+            before, plain = "{", {}
+            for key, one in value.items():
+                if not isinstance(one, Lazy | Encoded):
+                    plain[key] = one
+                    continue
+                if plain:
+                    yield f"{before}{json.dumps(plain)[1:-1]}"
+                    before, plain = ", ", {}
+                yield f"{before}{json.dumps(key)}: "
                 yield from pieces(one)
-            yield "}"
+                before = ", "
+            yield f"{before}{json.dumps(plain)[1:-1]}}}" if plain else "}"
         case _:
             yield json.dumps(value)
