@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +41,18 @@ def param(
 
 def params_of(struct: type[Any]) -> tuple[Param, ...]:
     """Return the declared parameters of a struct, in order. (Any: dataclasses have no common base.)"""
-    found = []
+    found = _KNOWN.get(struct)
+    if found is None:
+        found = _KNOWN[struct] = tuple(_declared(struct))
+    return found
+
+
+_KNOWN: dict[type[Any], tuple[Param, ...]] = {}
+"""The parameters of each struct that was asked for: to find them takes as long as to read a small struct."""
+
+
+def _declared(struct: type[Any]) -> Iterator[Param]:
     for field in dataclasses.fields(struct):
         if "param" in field.metadata:
             kind, meaning, example, name = field.metadata["param"]
-            found.append(Param(name or field.name, field.name, kind, meaning, example, field.default))
-    return tuple(found)
+            yield Param(name or field.name, field.name, kind, meaning, example, field.default)
