@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from chaosproxy.declare import Problems
 from chaosproxy.model import (
     Config,
+    ControlLimits,
     FaultSpec,
     PartitionSpec,
     ProxySpec,
@@ -132,3 +133,19 @@ def test_a_host_pattern(text: str) -> None:
 )  # fmt: skip
 def test_what_names_no_hosts(text: object) -> None:
     assert code_of(HostPattern().read, text) == "malformed"
+
+
+def test_the_limits_of_the_control_api_are_read() -> None:
+    problems = Problems()
+    limits = {"connections": 3, "connections_per_address": 2, "head_timeout": "1s", "idle_timeout": "2m"}
+    config = read_config({"version": 1, "control": {"limits": limits}}, problems)
+    assert config is not None
+    assert config.control.limits == ControlLimits(
+        connections=3, connections_per_address=2, head_timeout=1.0, idle_timeout=120.0
+    )
+    wrong = {"connections": 0, "body_timeout": "0s", "send_timeout": 5, "sendtimeout": "5s"}
+    assert read_config({"version": 1, "control": {"limits": wrong}}, problems) is None
+    assert [(problem.path[-1], problem.code) for problem in problems] == [
+        ("connections", "out-of-range"), ("body_timeout", "out-of-range"), ("send_timeout", "unit-missing"),
+        ("sendtimeout", "unknown-key"),
+    ]  # fmt: skip

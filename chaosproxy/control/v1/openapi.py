@@ -14,6 +14,8 @@ __all__ = ["openapi_document"]
 
 ALWAYS_REFUSED = (400, 401, 403)
 """Status codes that any route may respond with: invalid input, a missing token, a foreign page or policy."""
+_PARAMETERS: dict[str, Json] = {"how": {"enum": ["close", "reset"]}}
+"""Schemas of parameters that are not any text."""
 WITH_BODY_REFUSED = (413, 415)
 """Status codes that any route with a body may respond with."""
 
@@ -90,5 +92,5 @@ def _path_parameters(path: str) -> list[Json]:
 
 
 def _parameter(name: str, where: str) -> Json:
-    parameter = {"name": name, "in": where, "required": where == "path", "schema": {"type": "string"}}
+    parameter = {"name": name, "in": where, "required": where == "path", "schema": _PARAMETERS.get(name, {"type": "string"})}
     return parameter | (PAGING[name] if where == "query" and name in PAGING else {})

@@ -190,7 +190,7 @@ def fault_schema(kind: str) -> Json:
     properties = {
         "type": {"const": kind},
         "name": NAME,
-        **{name: _nullable(schema) for name, schema in placement.items()},
+        **{name: _nullable(_exact_in_json(schema)) for name, schema in placement.items()},
         **_optional_nullable(parameters),
         **(_MODE_FOUND if "mode" in parameters["properties"] else {}),
         **(_VISIBILITY if FAULT_TYPES[kind].admission is not Fault.admission else {}),
@@ -258,7 +258,18 @@ def _map(items: Json, most: int | None = None) -> Json:
 def _optional_nullable(struct: Json) -> Json:
     """Return the properties of a struct; those that are not required may be null."""
     required = struct["required"]
-    return {name: one if name in required else _nullable(one) for name, one in struct["properties"].items()}
+    properties = {name: _exact_in_json(one) for name, one in struct["properties"].items()}
+    return {name: one if name in required else _nullable(one) for name, one in properties.items()}
+
+
+def _exact_in_json(schema: Any) -> Any:
+    """Return the schema with a maximum for each whole number, above which I-JSON has gaps (RFC 7493 section 2.2)."""
+    if isinstance(schema, list):
+        return [_exact_in_json(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    most = {"maximum": 2**53} if schema.get("type") == "integer" and "maximum" not in schema else {}
+    return {**{key: _exact_in_json(one) for key, one in schema.items()}, **most}
 
 
 def _title(kind: str) -> str:

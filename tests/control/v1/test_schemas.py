@@ -36,6 +36,8 @@ def fits(body: object, schema: str) -> bool:
         ("Proxy", {**PROXY, "name": "ü 1"}, {**PROXY, "name": "\x1b[31m"}),
         ("Proxy", {**PROXY, "from": "app"}, {**PROXY, "from": " app"}),
         ("Proxy", {**PROXY, "faults": {"a": {"type": "stall"}}}, {**PROXY, "faults": {"": {"type": "stall"}}}),
+        ("Fault", {"type": "stall", "nth": 2**53}, {"type": "stall", "nth": 2**53 + 1}),
+        ("Proxy", {**PROXY, "pipeline_limit": 2**53}, {**PROXY, "pipeline_limit": 2**53 + 1}),
         ("NamedFault", {"type": "bandwidth", "rate": "1B/s"}, {"type": "bandwidth", "rate": "0B/s"}),
     ],
 )
@@ -52,6 +54,12 @@ def test_a_name_that_stands_elsewhere_cannot_be_set() -> None:
     assert schemas["NamedFault"]["allOf"][1]["properties"]["name"]["readOnly"] is True
     assert schemas["ProxyPatch"]["properties"]["name"]["readOnly"] is True
     assert "readOnly" not in schemas["Proxy"]["properties"]["name"]
+
+
+def test_a_parameter_with_few_words_lists_them() -> None:
+    parameters = DOCUMENT["paths"]["/v1/connections/{connection}"]["delete"]["parameters"]
+    [how] = [one["schema"] for one in parameters if one["name"] == "how"]
+    assert how == {"enum": ["close", "reset"]}
 
 
 TEXTS = st.text(max_size=8) | st.text(st.sampled_from("0123456789.smhnuµμ kKMiGB/bt[]:a-%\n\t"), max_size=12)
