@@ -160,6 +160,8 @@ class ControlConnection(web.RequestHandler):
             return
         self._is_admitted = True
         self._socket = cast(asyncio.Transport, transport)
+        # Without a buffer below the limit, a response has ended only when the kernel has all of it.
+        self._socket.set_write_buffer_limits(high=0)
         super().connection_made(transport)
         self._expect("head_timeout")
 
@@ -211,8 +213,6 @@ class ControlConnection(web.RequestHandler):
             resp = http_problem(request, resp)
         done = await super().finish_response(request, resp, start_time)
         self._is_responding = False
-        if self._socket is not None and self._socket.get_write_buffer_size():
-            self._watch_sending()
         if self._body is None or self._body.is_eof():
             self._end_request()
         return done
