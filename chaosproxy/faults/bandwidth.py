@@ -19,6 +19,8 @@ PACED_FROM, PACED_TO = 100e6, 400e6
 a third of the CPU: eight streams of 200 MB/s on one core were 4 % short, 13 % with the bucket. Above, pacing is off by
 1 to 4 % on loopback. Below, the bucket is cheap, and does not send ten unpaced segments first (docs/performance.md)."""
 _SMALLEST_SLICE, _LARGEST_SLICE = 1448, 65536  # the data of an Ethernet TCP segment; the most that one read returns
+_LONGEST_SLICE_SECONDS = 0.05
+"""A piece leaves when there is credit for its last byte, so at a low rate a whole segment would arrive as one burst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +29,19 @@ class Bandwidth(Fault):
 
     The link is a token bucket (the virtual scheduling form of ITU-T I.371). The bucket holds at
     most `burst` bytes of credit and starts full. Data leaves when there is credit for its last
-    byte, in pieces of about 2 ms, 1448 to 65536 bytes each.
+    byte, in pieces of about 2 ms, 1448 to 65536 bytes each. Below 29 kB/s a piece is 50 ms of the
+    rate, at least one byte: at 1 kB/s 50 bytes leave every 50 ms. `chunk` sets another size. Large
+    chunks make bursts with pauses, as on a link with large frames. Small ones cost CPU per piece.
 
     With `shared` all connections of the proxy use one link for each direction. They take turns
     piece by piece, so connections that always have data to send get equal shares.
 
     In mode `packet` the kernel paces the data that it sends to the receiver (Linux,
-    SO_MAX_PACING_RATE). That costs almost nothing and needs no privilege, but it supports
-    neither `burst` nor `shared`, and sends the first ten segments of a connection at once. Mode
-    `auto` uses pacing from 100 to 400 MB/s, where a few connections with token buckets would
-    need a whole core and miss the rate. At other rates the bucket is more exact.
+    SO_MAX_PACING_RATE). That costs almost nothing and needs no privilege, but it supports none of
+    `burst`, `shared` and `chunk`. It sends whole segments, the first ten of a connection at once,
+    so it is too coarse for low rates. Mode `auto` uses pacing from 100 to 400 MB/s, where a few
+    connections with token buckets would need a whole core and miss the rate. At other rates the
+    bucket is more exact.
     """
 
     type: ClassVar[str] = "bandwidth"
@@ -48,18 +53,21 @@ class Bandwidth(Fault):
     rate: float = param(Rate(), "bytes per second that pass", example="1MB/s")
     burst: int = param(Size(), "bytes that pass at once after a pause", default=0, example="64KiB")
     shared: bool = param(Flag(), "one limit for all connections together", default=False, example="true")
-
+    chunk: int | None = param(
+        Size(minimum=1), "the most bytes that leave together; default: 2 ms to 50 ms of the rate", default=None,
+        example="256B",
+    )  # fmt: skip
     mode: str = param(MODE, "packet: pacing in the kernel; stream: a token bucket", default="auto", example="stream")
 
     def check(self) -> Iterable[Problem]:
-        for name in ("burst", "shared"):
+        for name in ("burst", "shared", "chunk"):
             if self.mode == "packet" and getattr(self, name):
                 message = "not supported in mode packet; remove it, or use mode: stream"
                 yield Problem((name,), "invalid-together", message)
 
     def why_stream(self) -> str:
-        if self.burst or self.shared:
-            return "the kernel's pacing supports neither burst nor shared"
+        if self.burst or self.shared or self.chunk is not None:
+            return "the kernel's pacing supports none of burst, shared and chunk"
         if not PACED_FROM <= self.rate <= PACED_TO:
             return "at this rate the token bucket is more exact than the kernel's pacing"
         return ""
@@ -72,7 +80,7 @@ class Bandwidth(Fault):
             return None
         bucket = opening.common if self.shared else _Bucket(self.rate, self.burst)
         assert isinstance(bucket, _Bucket)
-        return _Meter(bucket, opening.now)
+        return _Meter(bucket, opening.now, self.chunk or _slice_of(self.rate))
 
     def common(self) -> _Bucket | None:
         return _Bucket(self.rate, self.burst) if self.shared else None
@@ -105,12 +113,18 @@ class _Bucket:
         self.paid_at = max(self.paid_at, now - min(credit / self.rate, self.burst_seconds))
 
 
+def _slice_of(rate: float) -> int:
+    """Return the bytes of one piece at this rate."""
+    about = min(max(rate * _SLICE_SECONDS, _SMALLEST_SLICE), _LARGEST_SLICE)
+    return max(1, int(min(about, rate * _LONGEST_SLICE_SECONDS)))
+
+
 class _Meter(Stage):
-    def __init__(self, bucket: _Bucket, now: float) -> None:
+    def __init__(self, bucket: _Bucket, now: float, quantum: int) -> None:
         self._bucket = bucket
         self._opened = now
         bucket.begin(now)
-        self.quantum = int(min(max(bucket.rate * _SLICE_SECONDS, _SMALLEST_SLICE), _LARGEST_SLICE))
+        self.quantum = quantum
 
     def on_step(self, step: Step) -> tuple[Step]:
         # One reservation at a time: the chain passes the next piece when this one has left, so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -30,7 +31,7 @@ def test_a_burst_passes_at_once_and_comes_back_with_time() -> None:
 
 
 def test_the_end_of_the_stream_costs_nothing_and_stays_behind() -> None:
-    wire = Wire(it=Bandwidth(rate=100.0)).send(Send(0.0, b"x" * 50), HalfClose(0.0)).wait_until(9.0)
+    wire = Wire(it=Bandwidth(rate=100.0, chunk=50)).send(Send(0.0, b"x" * 50), HalfClose(0.0)).wait_until(9.0)
     assert wire.arrived() == [(0.5, b"x" * 50), (0.5, "HalfClose")]
 
 
@@ -40,9 +41,29 @@ def test_no_credit_from_before_it_was_opened() -> None:
     assert [step.due for step in play(meter, *sent)] == pytest.approx([10.0, 10.0, 10.5])
 
 
-@pytest.mark.parametrize(("rate", "quantum"), [(1e3, 1448), (1e6, 2000), (10e6, 20_000), (1e9, 65_536)])
-def test_data_travels_in_pieces_of_two_milliseconds(rate: float, quantum: int) -> None:
+@pytest.mark.parametrize(
+    ("rate", "quantum"),
+    [(1.0, 1), (20.0, 1), (100.0, 5), (1e3, 50), (15e3, 750), (29e3, 1448), (1e6, 2000), (10e6, 20_000), (1e9, 65_536)],
+)
+def test_data_travels_in_pieces_of_two_milliseconds_or_a_segment_and_never_more_than_fifty(
+    rate: float, quantum: int
+) -> None:
     assert opened(Bandwidth(rate=rate)).quantum == quantum
+
+
+@pytest.mark.parametrize("chunk", [1, 256, 100_000])
+def test_a_chosen_chunk_is_the_size_of_every_piece(chunk: int) -> None:
+    wire = Wire(it=Bandwidth(rate=1e6, chunk=chunk)).send(Send(0.0, bytes(3 * chunk))).wait_until(9.0)
+    assert {len(data) for _, data in wire.arrived()} == {chunk}
+    assert [at for at, _ in wire.arrived()] == pytest.approx([chunk * n / 1e6 for n in (1, 2, 3)])
+
+
+@pytest.mark.parametrize("rate", [1.0, 100.0, 1e3, 14_999.0, 28e3, 1e6])
+def test_at_any_rate_a_byte_moves_within_fifty_milliseconds_or_its_own_time(rate: float) -> None:
+    wire = Wire(it=Bandwidth(rate=rate)).send(Send(0.0, bytes(int(rate) * 5))).wait_until(5.0)
+    times = [0.0, *(at for at, _ in wire.arrived())]
+    assert max(after - before for before, after in itertools.pairwise(times)) <= max(0.05, 1 / rate) + 1e-9
+    assert len(wire.bytes) == int(rate) * 5
 
 
 def test_a_long_chunk_trickles() -> None:
@@ -53,14 +74,14 @@ def test_a_long_chunk_trickles() -> None:
 
 
 def test_a_changed_rate_holds_for_what_is_queued() -> None:
-    wire = Wire(it=Bandwidth(rate=1.0)).send(Send(0.0, b"x" * 1000)).wait_until(5.0)
-    wire.set(it=Bandwidth(rate=1000.0))
+    wire = Wire(it=Bandwidth(rate=1.0, chunk=1000)).send(Send(0.0, b"x" * 1000)).wait_until(5.0)
+    wire.set(it=Bandwidth(rate=1000.0, chunk=1000))
     assert wire.wait_until(99.0).arrived() == [(6.0, b"x" * 1000)]
 
 
 def test_changing_the_rate_gives_no_new_burst() -> None:
-    wire = Wire(it=Bandwidth(rate=1000.0, burst=1000)).send(Send(0.0, b"x" * 1000)).wait_until(0.0)
-    wire.set(it=Bandwidth(rate=2000.0, burst=1000))
+    wire = Wire(it=Bandwidth(rate=1000.0, burst=1000, chunk=1000)).send(Send(0.0, b"x" * 1000)).wait_until(0.0)
+    wire.set(it=Bandwidth(rate=2000.0, burst=1000, chunk=1000))
     wire.send(Send(0.25, b"y" * 1000)).wait_until(99.0)
     assert wire.arrived() == [(0.0, b"x" * 1000), (0.5, b"y" * 1000)]
 
@@ -125,12 +146,16 @@ def test_a_changed_shared_limit_carries_on_on_all_connections() -> None:
 
 
 def test_it_reads_as_users_write_it() -> None:
-    spec = read({"type": "bandwidth", "rate": "8Mbit/s", "burst": "64KiB", "shared": True})
-    assert spec.settings == Bandwidth(rate=1e6, burst=65_536, shared=True)
+    spec = read({"type": "bandwidth", "rate": "8Mbit/s", "burst": "64KiB", "shared": True, "chunk": "256B"})
+    assert spec.settings == Bandwidth(rate=1e6, burst=65_536, shared=True, chunk=256)
 
 
 def test_a_rate_of_nothing_is_refused() -> None:
     assert wrong({"type": "bandwidth", "rate": "0B/s"}) == [("rate", "out-of-range")]
+
+
+def test_a_chunk_of_nothing_is_refused() -> None:
+    assert wrong({"type": "bandwidth", "rate": "1kB/s", "chunk": "0B"}) == [("chunk", "out-of-range")]
 
 
 @pytest.mark.parametrize(("mode", "pacing"), [("packet", 2e8), ("auto", None), ("stream", None)])
@@ -149,6 +174,7 @@ def test_either_the_kernel_keeps_the_rate_or_a_bucket(mode: str, pacing: float |
         (Bandwidth(rate=401e6), "more exact"),
         (Bandwidth(rate=200e6, burst=1), "burst"),
         (Bandwidth(rate=200e6, shared=True), "shared"),
+        (Bandwidth(rate=200e6, chunk=1448), "chunk"),
     ],
 )
 def test_auto_means_the_kernel_where_it_is_the_better(fault: Bandwidth, words: str) -> None:
@@ -156,7 +182,7 @@ def test_auto_means_the_kernel_where_it_is_the_better(fault: Bandwidth, words: s
     assert bool(words) == bool(fault.why_stream())
 
 
-@pytest.mark.parametrize("given", [{"burst": "64KiB"}, {"shared": True}])
+@pytest.mark.parametrize("given", [{"burst": "64KiB"}, {"shared": True}, {"chunk": "1448B"}])
 def test_what_the_kernel_does_not_know_is_refused_in_mode_packet(given: dict[str, object]) -> None:
     in_kernel = wrong({"type": "bandwidth", "rate": "1MB/s", "mode": "packet", **given})
     assert in_kernel == [(field, "invalid-together") for field in given]

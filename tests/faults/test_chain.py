@@ -99,7 +99,7 @@ def test_what_a_change_lets_go_has_left_no_earlier_than_the_change() -> None:
 
 def test_changed_to_another_type_under_the_same_name() -> None:
     wire = Wire(it=Stall()).send(Send(0.0, b"x" * 1000), Send(0.0, b"y" * 1000)).wait_until(5.0)
-    wire.set(it=Bandwidth(rate=1000.0))
+    wire.set(it=Bandwidth(rate=1000.0, chunk=1000))
     assert [(at, len(data)) for at, data in wire.wait_until(99.0).arrived()] == [(6.0, 1000), (7.0, 1000)]
 
 

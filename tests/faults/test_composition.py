@@ -20,7 +20,7 @@ def test_latencies_add_up() -> None:
 
 def test_latency_then_bandwidth_then_slicer() -> None:
     # 100 ms of latency; 1000 bytes at 1000 B/s take a second; then four pieces, 10 ms before each.
-    wire = Wire(late=Latency(delay=0.1), link=Bandwidth(rate=1000.0), cut=Slicer(size=250, gap=0.01))
+    wire = Wire(late=Latency(delay=0.1), link=Bandwidth(rate=1000.0, chunk=1000), cut=Slicer(size=250, gap=0.01))
     wire.send(Send(0.0, b"x" * 1000), HalfClose(0.0)).wait_until(9.0)
     assert [at for at, _ in wire.arrived()] == pytest.approx([1.11, 1.12, 1.13, 1.14, 1.14])
     assert wire.bytes == b"x" * 1000
@@ -28,13 +28,13 @@ def test_latency_then_bandwidth_then_slicer() -> None:
 
 def test_in_another_order_each_acts_on_what_the_one_before_lets_go() -> None:
     # The pieces come 10 ms apart, and the link takes 250 ms for each, one after the other.
-    wire = Wire(cut=Slicer(size=250, gap=0.01), late=Latency(delay=0.1), link=Bandwidth(rate=1000.0))
+    wire = Wire(cut=Slicer(size=250, gap=0.01), late=Latency(delay=0.1), link=Bandwidth(rate=1000.0, chunk=1000))
     wire.send(Send(0.0, b"x" * 1000)).wait_until(9.0)
     assert [at for at, _ in wire.arrived()] == pytest.approx([0.36, 0.61, 0.86, 1.11])
 
 
 def test_latency_does_not_slow_a_stream_down() -> None:
-    wire = Wire(late=Latency(delay=1.0), link=Bandwidth(rate=1000.0))
+    wire = Wire(late=Latency(delay=1.0), link=Bandwidth(rate=1000.0, chunk=1000))
     wire.send(*(Send(0.1 * n, b"x" * 100) for n in range(10))).wait_until(9.0)
     assert [at for at, _ in wire.arrived()] == pytest.approx([1.1 + 0.1 * n for n in range(10)])
 

@@ -92,5 +92,6 @@ def _path_parameters(path: str) -> list[Json]:
 
 
 def _parameter(name: str, where: str) -> Json:
-    parameter = {"name": name, "in": where, "required": where == "path", "schema": _PARAMETERS.get(name, {"type": "string"})}
+    schema = _PARAMETERS.get(name, {"type": "string"})
+    parameter = {"name": name, "in": where, "required": where == "path", "schema": schema}
     return parameter | (PAGING[name] if where == "query" and name in PAGING else {})

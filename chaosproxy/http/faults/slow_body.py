@@ -14,14 +14,15 @@ from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 __all__ = ["HttpSlowBody"]
 
 _TICK = 0.02
-"""Seconds between two pieces of a slow body, unless pieces of _LEAST bytes take longer."""
-_LEAST = 16
-"""Bytes of the smallest piece."""
+"""Seconds between two pieces of a slow body, unless one byte takes longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSlowBody(MessageFault):
-    """Lets a body pass at `rate` bytes per second; its head passes at once."""
+    """Lets a body pass at `rate` bytes per second; its head passes at once.
+
+    The body leaves in pieces of 20 ms of the rate, at least one byte each.
+    """
 
     type: ClassVar[str] = "http_slow_body"
     summary: ClassVar[str] = "lets bodies pass at a limited rate"
@@ -42,7 +43,7 @@ class _Trickling(MessageStage):
     def __init__(self, rate: float, opening: MessageOpening, on: MessageKind) -> None:
         super().__init__(opening, on)
         self._rate = rate
-        self.quantum = max(_LEAST, int(rate * _TICK))
+        self.quantum = max(1, int(rate * _TICK))
         self._free_at = 0.0
 
     def cuts(self, step: Send) -> bool:

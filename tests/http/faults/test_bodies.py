@@ -81,9 +81,23 @@ def test_a_request_is_cut_upstream() -> None:
 
 def test_a_slow_body_takes_its_time_and_its_head_none() -> None:
     raw = OK[:-10].replace(b"10", b"40") + bytes(40)
-    assert told(answered(HttpSlowBody(rate=16.0), raw, 1.0)) == [
-        (1.0, raw[:-40]), (2.0, bytes(16)), (3.0, bytes(16)), (3.5, bytes(8)),
+    assert told(answered(HttpSlowBody(rate=800.0), raw, 1.0)) == [
+        (1.0, raw[:-40]), (1.02, bytes(16)), (1.04, bytes(16)), (1.05, bytes(8)),
     ]  # fmt: skip
+
+
+def test_a_very_slow_body_moves_byte_by_byte() -> None:
+    steps = answered(HttpSlowBody(rate=10.0), OK, 1.0)
+    assert [(step.due, len(content([step]))) for step in steps[1:]] == [
+        (pytest.approx(1 + n / 10), 1) for n in range(1, 11)
+    ]
+
+
+def test_a_large_read_makes_a_bounded_number_of_pieces() -> None:
+    raw = OK[:-10].replace(b"10", b"262144") + bytes(2**18)
+    steps = answered(HttpSlowBody(rate=1.0), raw, 1.0)
+    assert len(steps) == 1 + 2**14
+    assert content(steps) == raw
 
 
 def test_the_rate_holds_across_pieces_and_chunks() -> None:

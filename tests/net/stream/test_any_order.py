@@ -58,10 +58,10 @@ QUEUE = 4096
 MOST_WORDS = 400
 
 LOSSLESS = (
-    Latency(delay=0.1), Latency(delay=1.0, jitter=0.9), Bandwidth(rate=2000.0), Bandwidth(rate=1e6, burst=1000),
-    Stall(), Stall(hold=0.5), Stall(hold=0.5, every=2.0), Pause(), Slicer(size=WORD), Slicer(size=5 * WORD, gap=0.05),
-    SlowClose(delay=1.0), PacketLoss(rate=0.5, mode="stream"), LimitData(size=16 * WORD, then="stall"),
-    LimitTime(time=1.0, then="stall"),
+    Latency(delay=0.1), Latency(delay=1.0, jitter=0.9), Bandwidth(rate=2000.0, chunk=12 * WORD),
+    Bandwidth(rate=1e6, burst=1000), Stall(), Stall(hold=0.5), Stall(hold=0.5, every=2.0), Pause(), Slicer(size=WORD),
+    Slicer(size=5 * WORD, gap=0.05), SlowClose(delay=1.0), PacketLoss(rate=0.5, mode="stream"),
+    LimitData(size=16 * WORD, then="stall"), LimitTime(time=1.0, then="stall"),
 )  # fmt: skip
 LOSSY = (
     Blackhole(), Corrupt(rate=0.1), LimitData(size=16 * WORD, then="close"), LimitData(size=0, then="reset"),

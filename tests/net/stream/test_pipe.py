@@ -75,7 +75,7 @@ def test_a_fault_of_another_type_takes_over_what_the_first_holds(flavour: Flavou
         scene.put("it", Stall(), "upstream")
         line.client.send(b"x" * 2000)
         scene.advance(1.0)
-        scene.put("it", Bandwidth(rate=1448.0), "upstream")
+        scene.put("it", Bandwidth(rate=1448.0, chunk=1448), "upstream")
         scene.advance(1.0)
         assert len(line.server_got()) == 1448
         scene.advance(552 / 1448)
