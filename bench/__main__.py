@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import faults, kernel, speed, throughput, tls, web
+from bench import faults, kernel, queue, speed, throughput, tls, web
 from bench.machine import describe, raise_file_limit
 from bench.peers import Chaosproxy, Haproxy, Nginx, Peer, Socat, find
 from bench.processes import BenchError
@@ -29,6 +29,7 @@ SCENARIOS: dict[str, Callable[[Session], Section]] = {
     "latency": faults.latency,
     "bandwidth": faults.bandwidth,
     "throughput": throughput.throughput,
+    "queue": queue.queue,
     "partitions": kernel.partitions,
     "pacing": kernel.pacing,
 }

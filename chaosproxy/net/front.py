@@ -33,7 +33,7 @@ from chaosproxy.net.intake import SharedIntake
 from chaosproxy.net.kernel.sockopts import reset_socket
 from chaosproxy.net.placement.active_fault import ActiveFault
 from chaosproxy.net.placement.active_faults import ActiveFaults
-from chaosproxy.net.sockets.dial import DialError, dial
+from chaosproxy.net.sockets.dial import DialError, dial, sized
 from chaosproxy.net.sockets.hops import MakeSocket
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.timer.alarm import Alarm
@@ -302,6 +302,7 @@ class Front:
         self._descriptors.free -= races
         try:
             if self.tls is None:  # as `dial_for` does, without its coroutine and callbacks: every connection pays them
+                make_socket = sized(make_socket, self._faults.sizes("downstream", spec.queue))
                 reader = connection.downstream.reader
                 await dial(upstream, spec.connect_timeout, self._scheduler, reader, make_socket)
             else:
@@ -344,6 +345,7 @@ class Front:
         :raises DialError: with the reason.
         """
         spec, tls, clock = self.spec, self.tls, self._scheduler.clock
+        make_socket = sized(make_socket, self._faults.sizes("downstream", spec.queue))
         reach = partial(dial, spec.upstream, spec.connect_timeout, self._scheduler, make_socket=make_socket)
         if tls is None or not tls.originates:
             await reach(make_protocol)

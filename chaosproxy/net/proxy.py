@@ -195,6 +195,7 @@ class Proxy:
             return
         reply, drops = self.faults.admission()
         self.attempts.catch_up()
+        self.listener.size_clients(self.faults.sizes("upstream", self.queue))
         self.listener.set_reply(reply, losing(drops) if drops else None)
         self.attempts.hide(self.faults.hiding(reply), self.listener)
 

@@ -77,8 +77,8 @@ RATHER_NOT = [
     ({"type": "packet_loss", "rate": "2%", "correlation": "25%"}, "no memory for correlation"),
     ({"type": "bandwidth", "rate": "99MB/s"}, "more exact than the kernel's pacing"),
     ({"type": "bandwidth", "rate": "401MB/s"}, "more exact than the kernel's pacing"),
-    (FAST | {"burst": "64KiB"}, "neither burst nor shared"),
-    (FAST | {"shared": True}, "neither burst nor shared"),
+    (FAST | {"burst": "64KiB"}, "none of burst, shared and chunk"),
+    (FAST | {"shared": True}, "none of burst, shared and chunk"),
     (CUT | {"fail_fast": True}, "fail_fast drops no packets"),
 ]
 """Cases in which auto resolves to stream on any machine, with the reason."""

@@ -19,8 +19,8 @@ from chaosproxy.net.kernel.bpf import Program, encode
 from chaosproxy.tallies import TcpInfo
 
 __all__ = [
-    "Options", "abort_with_reset", "attach", "borrow_socket", "detach", "dropped", "limit_pacing", "read_tcp_info",
-    "reset_on_exit", "reset_socket", "set_keepalive", "tcp_info", "tcp_socket",
+    "Options", "abort_with_reset", "attach", "borrow_socket", "detach", "dropped", "limit_pacing", "pace",
+    "read_tcp_info", "reset_on_exit", "reset_socket", "set_keepalive", "tcp_info", "tcp_socket",
 ]  # fmt: skip
 
 # Python's socket module lacks some of them. The numbers of asm-generic/socket.h hold on every architecture that Python
@@ -119,6 +119,14 @@ def limit_pacing(sock: Options, rate: float | None) -> None:
     """
     value = _NO_PACING if rate is None else min(max(1, round(rate)), _NO_PACING - 1)
     sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("Q", value))
+
+
+def pace(transport: asyncio.BaseTransport, rate: float | None) -> None:
+    """Limit the TCP socket of a transport as `limit_pacing` does, if it is open."""
+    sock = tcp_socket(transport)
+    if sock is not None:
+        with contextlib.suppress(OSError):  # the socket is closing
+            limit_pacing(sock, rate)
 
 
 _BACKOFF, _UNACKED, _RTT, _RETRANSMITS = ("=B", 4), ("=I", 24), ("=I", 68), ("=I", 100)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chaosproxy.events import Met
-from chaosproxy.faults.base import Admission, Direction, Loss, Opening
+from chaosproxy.faults.base import Admission, Direction, Fault, Loss, Opening
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.exchange import Exchange
@@ -136,6 +136,11 @@ class ActiveFault:
             opening.make_dice, opening.now, opening.common, messages.conversation, self.spec.name, on, self.since,
             lambda exchange: messages.choose(self, exchange, on),
         )  # fmt: skip
+
+    def holds(self, direction: Direction) -> bool:
+        """Return whether it has a stage in the pipes of that direction, which may hold bytes."""
+        in_chain = type(self.resolved.settings).open is not Fault.open and self.resolved.mode != "packet"
+        return in_chain and self.acts(direction)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from chaosproxy.events import Met
 from chaosproxy.faults.base import Admission, Direction, Drop, Loss, Reply
 from chaosproxy.faults.chain import Link
+from chaosproxy.net.kernel.buffers import UNSIZED_FROM
 from chaosproxy.net.kernel.filter import Named
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
 from chaosproxy.net.stream.connection import Connection
@@ -140,6 +141,10 @@ class ActiveFaults:
     def touching(self, connection: Connection) -> list[ActiveFault]:
         """Return the faults that touch a connection."""
         return [one for one in self._all if one.matches_sni(connection.sni) and one.touches(connection.ordinal)]
+
+    def sizes(self, direction: Direction, queue: int) -> int | None:
+        """Return `queue` if the buffers of new connections in that direction are sized to it; None if they are not."""
+        return queue if queue < UNSIZED_FROM and any(fault.holds(direction) for fault in self) else None
 
     def severs(self, direction: Direction) -> bool:
         """Return whether nothing passes in that direction, on any connection."""

@@ -7,18 +7,20 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import aiohappyeyeballs
 
 from chaosproxy.endings import Cause, Ending, How
 from chaosproxy.errors import Code
 from chaosproxy.model.address import Address, is_literal
+from chaosproxy.net.kernel.buffers import prepare_socket
 from chaosproxy.net.sockets.hops import MakeSocket, plain_socket
 from chaosproxy.net.sockets.names import look_up
 from chaosproxy.net.timer.deadline import Deadline
 from chaosproxy.net.timer.scheduler import Scheduler
 
-__all__ = ["DialError", "dial"]
+__all__ = ["DialError", "dial", "sized"]
 
 _ATTEMPT_DELAY = 0.25
 """Seconds without a response before the next address is tried too (RFC 8305 §5)."""
@@ -120,6 +122,26 @@ async def _connect_with(
     except BaseException:
         sock.close()
         raise
+
+
+def sized(make_socket: MakeSocket | None, queue: int | None) -> MakeSocket | None:
+    """Return a maker of sockets whose buffers are sized to the queue of the faults that act on what arrives.
+
+    `make_socket` makes the sockets; None for ordinary ones. Without a queue, it is returned as it is.
+    """
+    return make_socket if queue is None else partial(_sized, make_socket or _new_socket, queue)
+
+
+def _sized(make_socket: MakeSocket, queue: int, family: int) -> socket.socket:
+    sock = make_socket(family)
+    prepare_socket(sock, queue)
+    return sock
+
+
+def _new_socket(family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    return sock
 
 
 def _reason(error: OSError) -> str:

@@ -39,6 +39,7 @@ from chaosproxy.errors import CannotListen
 from chaosproxy.faults.base import Reply
 from chaosproxy.model.address import Address
 from chaosproxy.net.kernel.bpf import Program
+from chaosproxy.net.kernel.buffers import prepare_socket
 from chaosproxy.net.kernel.sockopts import attach, detach
 from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, client_of, is_dual_stack
 from chaosproxy.net.sockets.ports import Changed, Ports
@@ -68,7 +69,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._accepted = accepted
         self._ports = ports
-        ports.prepare = lambda sock: _filter(sock, self._program)
+        ports.prepare = self._prepare
         ports.resumed = self._begin
         self._sockets = ports.listening
         self._reply: _State = "hold" if ports.listening else "refuse"
@@ -76,6 +77,8 @@ class Listener:
         """The filter on the listening sockets."""
         self.inherited: Program | None = None
         """The filter that accepted clients may have: the kernel copies it from the listening socket on connect."""
+        self._queue: int | None = None
+        """The queue to which the buffers of new clients are sized; None if they are not."""
         self._fillers: list[socket.socket] = []
         """Connections from this process that keep a backlog full."""
         self._filler_addresses: set[object] = set()
@@ -136,6 +139,19 @@ class Listener:
             self._ports.listen()
         if state != self._reply:
             self._change(state)
+
+    def size_clients(self, queue: int | None) -> None:
+        """Size the buffers of new clients to the queue of the faults that act on them; None: as the system does."""
+        if queue != self._queue:
+            self._queue = queue
+            for sock in self._sockets:
+                prepare_socket(sock, queue)
+
+    def _prepare(self, sock: socket.socket) -> None:
+        """Prepare a socket that listens next, so that no client arrives without its filter and sizes."""
+        if self._queue is not None:
+            prepare_socket(sock, self._queue)
+        _filter(sock, self._program)
 
     @property
     def missing(self) -> Mapping[Address, CannotListen]:

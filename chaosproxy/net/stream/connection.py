@@ -101,7 +101,7 @@ class Connection:
 
         `inherited` is the filter that the accepted socket has from the listening socket.
         """
-        self.upstream.hold()
+        self.upstream.hold(self.owner.queue)
         if inherited is not None:
             self.upstream.inherit(inherited)
         self.owner.arrange(self)

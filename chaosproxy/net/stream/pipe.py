@@ -17,7 +17,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
@@ -26,8 +25,10 @@ from chaosproxy.faults.base import NEVER, Close, Direction, HalfClose, Loss, Res
 from chaosproxy.faults.chain import Chain, Link
 from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.filter import Filter, Named
-from chaosproxy.net.kernel.sockopts import limit_pacing, tcp_socket
+from chaosproxy.net.kernel.sockopts import pace
+from chaosproxy.net.stream.buffers import SizedBuffers
 from chaosproxy.net.stream.ports import Ends, MakeReader, Readers
+from chaosproxy.net.stream.source import BUSY, QUEUE_FULL, SINK_FULL, UNREAD, Source
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.tallies import Side
 
@@ -36,21 +37,17 @@ __all__ = ["DIAL_QUEUE", "Pipe"]
 DIAL_QUEUE = 64 * 1024
 """Bytes that a client may send while its upstream is being dialled."""
 
-_SINK_FULL, _QUEUE_FULL, _UNREAD, _BUSY = 1, 2, 4, 16
-"""Reasons to pause reading: full write buffer of the sink, full queue of the chain, a fault, no time left to work."""
-_BRIEF = _SINK_FULL | _BUSY
-"""Reasons that no fault makes last, so that watching for the socket's end is not worth the system calls."""
 
-
-class Pipe:
+class Pipe(Source):
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_pacing", "_paused", "_reader_class", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "direction",
-        "ended", "ends", "filter", "finished", "limit", "readers", "scheduled_at", "sink", "source",
+        "_buffers", "_pacing", "_reader_class", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "direction", "ends",
+        "filter", "finished", "limit", "readers", "scheduled_at", "sink",
     )  # fmt: skip
 
     def __init__(self, ends: Ends[Pipe], direction: Direction, limit: int, readers: Readers[Pipe]) -> None:
+        super().__init__()
         self.ends: Ends[Pipe] | None = ends
         """The connection; None once it is over."""
         self.direction: Direction = direction
@@ -60,23 +57,20 @@ class Pipe:
         """The classes of readers; a subclass may replace them."""
         self._reader_class: MakeReader[Pipe] | None = None
         """The class of the latest reader; None before the first."""
-        self.source: asyncio.Transport | None = None
-        """None before the socket is connected and after it is gone."""
         self.sink: asyncio.Transport | None = None
         """None before the socket is connected and after it is gone."""
         self.chain: Chain | None = None
         """None if no fault acts on this direction and the sink is connected."""
         self.bytes = 0
         """Bytes received from the source."""
-        self.ended = False
-        """True after the source's end-of-stream has arrived."""
         self.finished = False
         """True after an end-of-stream was forwarded to the sink."""
         self.scheduled_at = NEVER
         self.filter: Filter | None = None
         """None until a fault first drops packets of this direction in the kernel."""
+        self._buffers: SizedBuffers | None = None
+        """None if the queue is so large that the buffers are left to the kernel."""
         self._pacing: float | None = None
-        self._paused = 0
         self._sink_is_full = False
         self._sink_is_gone = False
 
@@ -125,10 +119,10 @@ class Pipe:
                 scheduler.end()
             if due <= now:
                 scheduler.defer(self)
-                self.pause(_BUSY)
+                self.pause(BUSY)
             else:
                 scheduler.schedule(self, due)
-                self.resume(_BUSY)
+                self.resume(BUSY)
         except Exception:
             self._fail()
             return
@@ -140,9 +134,9 @@ class Pipe:
         # The unsent bytes of a sink that is not full do not count: no callback would report that they were sent.
         cost = chain.cost + self._unsent() if chain.blocked else chain.cost
         if cost > self.limit:
-            self.pause(_QUEUE_FULL)
-        elif self._paused & _QUEUE_FULL and cost <= self.limit - self.limit // 16:
-            self.resume(_QUEUE_FULL)
+            self.pause(QUEUE_FULL)
+        elif self._paused & QUEUE_FULL and cost <= self.limit - self.limit // 16:
+            self.resume(QUEUE_FULL)
 
     def on_due(self, now: float) -> None:
         self.advance(now)
@@ -205,15 +199,13 @@ class Pipe:
                 return
             chain = self.chain = Chain(self._leave)
             chain.blocked = self._sink_is_full or (self.sink is None and not self._sink_is_gone)
-            self.resume(_SINK_FULL)  # from now on the chain queues bytes for a full sink
+            self.resume(SINK_FULL)  # from now on the chain queues bytes for a full sink
         elif [*links] == chain.links:
             return
         try:
             chain.arrange(links, now)
-            if any(link.stage.unread for link in links):
-                self.pause(_UNREAD)
-            else:
-                self.resume(_UNREAD)
+            (self.pause if any(link.stage.unread for link in links) else self.resume)(UNREAD)
+            self._size_buffers()
             if links or (self.sink is None and not self._sink_is_gone):
                 self.update_reader()
                 # The work is done in the loop's next turn, so that a change of many connections returns quickly.
@@ -241,17 +233,19 @@ class Pipe:
         """Limit the sink's socket in the kernel to `rate` bytes per second; None removes the limit."""
         if rate != self._pacing:
             self._pacing = rate
-            self._pace_sink()
+            if self.sink is not None:
+                pace(self.sink, rate)
 
-    def _pace_sink(self) -> None:
-        sock = None if self.sink is None else tcp_socket(self.sink)
-        if sock is not None:
-            with contextlib.suppress(OSError):  # the socket is closing
-                limit_pacing(sock, self._pacing)
+    def _size_buffers(self) -> None:
+        """Size the sockets' buffers to the queue while faults hold bytes, and give them back when they do not."""
+        if self._buffers is not None:
+            acts = self.chain is not None and bool(self.chain.links)
+            self._buffers.size(self.source if acts else None, self.sink if acts else None)
 
     def source_made(self, source: asyncio.Transport, now: float) -> None:
         """Set the transport that this direction is read from."""
         self.source = source
+        self._size_buffers()
         self.update_reader()  # the reader was made before the dial, and faults may have changed since
         if self.filter is not None:
             self.filter.attach_to(source, now)
@@ -261,17 +255,22 @@ class Pipe:
     def sink_made(self, sink: asyncio.Transport) -> None:
         """Set the transport that this direction is written to."""
         self.sink = sink
+        self._size_buffers()
         if self._pacing is not None:
-            self._pace_sink()
+            pace(sink, self._pacing)
 
-    def hold(self) -> None:
-        """Hold everything until `flow` is called, while the upstream is being dialled."""
+    def hold(self, limit: int) -> None:
+        """Hold everything until `flow` is called with the same limit, while the upstream is being dialled."""
+        self.limit = min(self.limit, limit)
+        self._buffers = SizedBuffers.of(limit)
         self.chain = Chain(self._leave)
         self.chain.blocked = True
 
     def flow(self, limit: int, now: float) -> None:
         """Release everything that was held while the upstream was being dialled."""
         self.limit = limit
+        self._buffers = self._buffers or SizedBuffers.of(limit)
+        self._size_buffers()
         chain = self.chain
         if chain is None:
             return
@@ -283,9 +282,9 @@ class Pipe:
         self.chain = None
         self._scheduler.schedule(self, NEVER)
         self.update_reader()
-        self.resume(_QUEUE_FULL | _BUSY)
+        self.resume(QUEUE_FULL | BUSY)
         if self._sink_is_full:
-            self.pause(_SINK_FULL)
+            self.pause(SINK_FULL)
 
     # ── readers ───────────────────────────────────────────────────────────────────────
 
@@ -312,7 +311,7 @@ class Pipe:
         """Stop writing, since the sink's write buffer is full."""
         self._sink_is_full = True
         if self.chain is None:
-            self.pause(_SINK_FULL)
+            self.pause(SINK_FULL)
         else:
             self.chain.blocked = True
 
@@ -320,46 +319,18 @@ class Pipe:
         """Continue writing, since the sink's write buffer has room again."""
         self._sink_is_full = False
         if self.chain is None:
-            self.resume(_SINK_FULL)
+            self.resume(SINK_FULL)
         elif self.chain.blocked and self.ends is not None:
             self.chain.blocked = False
             self.advance(self.ends.scheduler.clock())
 
-    def pause(self, reason: int) -> None:
-        """Stop reading from the source, so that TCP slows its sender."""
-        is_paused = self._paused
-        self._paused |= reason
-        if not is_paused:
-            self._pause_source()
-        elif not reason & _BRIEF:
-            self._watch_hangup()
+    def _watch(self, source: asyncio.Transport) -> None:
+        if self.ends is not None:
+            self.ends.watch_hangup(self, source)
 
-    def _pause_source(self) -> None:
-        if self._paused and self.source is not None and not self.ended and not self.source.is_closing():
-            with contextlib.suppress(RuntimeError):  # see `resume`
-                self.source.pause_reading()
-            self._watch_hangup()
-
-    def _watch_hangup(self) -> None:
-        if self._paused & ~_BRIEF and not self.ended and self.source is not None and self.ends is not None:
-            self.ends.watch_hangup(self, self.source)
-
-    def resume(self, reason: int) -> None:
-        """Remove a reason to pause; resume reading if none is left."""
-        if not self._paused & reason:
-            return
-        self._paused &= ~reason
-        if not self._paused & ~_BRIEF and self.ends is not None:
+    def _forget(self) -> None:
+        if self.ends is not None:
             self.ends.forget_hangup(self)
-        if not self._paused and self.source is not None and not self.ended and not self.source.is_closing():
-            # uvloop closes the socket of a dial that is cancelled at the moment it succeeds. is_closing() stays False,
-            # and connection_lost may come a turn later. A change of faults in that turn must not fail halfway.
-            with contextlib.suppress(RuntimeError):
-                self.source.resume_reading()
-
-    @property
-    def is_paused(self) -> bool:
-        return self._paused != 0
 
     def _unsent(self) -> int:
         """Return the bytes in the write buffer of the sink."""
@@ -375,6 +346,7 @@ class Pipe:
             self.chain.clear()
             self.chain = None
             self._scheduler.schedule(self, NEVER)
+        self._size_buffers()
         if self.source is not None and not self.source.is_closing():  # nothing more is read from a closing socket
             self.update_reader()
         self.resume(self._paused)
@@ -389,7 +361,7 @@ class Pipe:
             self.ends.scheduler.schedule(self, NEVER)
             if self._paused:
                 self.ends.forget_hangup(self)
-        self.chain = self.ends = self.source = self.sink = None
+        self.chain = self.ends = self.source = self.sink = self._buffers = None
 
     @property
     def _scheduler(self) -> Scheduler:
