@@ -67,7 +67,8 @@ FILES: list[tuple[Code, str, str]] = [
     ("unknown-value", proxy("protocol: htp"),
      "proxies.db.protocol: 'htp' is not known (did you mean 'http'?); use one of: tcp, http"),
     ("unit-missing", fault("type: latency, delay: 100"),
-     "proxies.db.faults.slow.delay: 100 has no unit; use a duration with a unit, such as 20ms"),
+     "proxies.db.faults.slow.delay: 100 has no unit; use a duration with a unit, such as 20ms "
+     "(Toxiproxy's 100 is 100ms here)"),
     ("unknown-unit", fault("type: latency, delay: 1 day"),
      "proxies.db.faults.slow.delay: '1 day' has the unknown unit 'day'; use one of: h, m, s, ms, us, ns"),
     ("not-a-duration", fault("type: latency, delay: soon"),

@@ -23,7 +23,7 @@ from chaosproxy.declare import (
     Struct,
     TextOrJson,
     Whole,
-    nearest,
+    key_hint,
     params_of,
 )
 from chaosproxy.errors import Path
@@ -57,7 +57,7 @@ def _kind_at(path: tuple[str, ...], known: Mapping[str, Kind], problems: Problem
     head, *rest = path
     if head not in known:
         exists = f"known: {', '.join(known)}" if known else "there are no parameters"
-        problems.add(path, "unknown-key", f"unknown parameter{nearest(head, known)}; {exists}")
+        problems.add(path, "unknown-key", f"unknown parameter{key_hint(head, known)}; {exists}")
         return None
     kind = known[head]
     for depth, name in enumerate(rest, start=1):
@@ -65,7 +65,7 @@ def _kind_at(path: tuple[str, ...], known: Mapping[str, Kind], problems: Problem
             case Struct(of):
                 inner = {param.name: param.kind for param in params_of(of)}
                 if name not in inner:
-                    message = f"unknown parameter{nearest(name, inner)}; known: {', '.join(inner)}"
+                    message = f"unknown parameter{key_hint(name, inner)}; known: {', '.join(inner)}"
                     problems.add(path, "unknown-key", message)
                     return None
                 kind = inner[name]

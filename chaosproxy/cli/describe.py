@@ -25,9 +25,9 @@ from chaosproxy.declare import (
     Size,
     Struct,
     Whole,
-    nearest,
     params_of,
     struct_schema,
+    type_hint,
     write_struct,
 )
 from chaosproxy.declare.kinds import LARGEST_WHOLE
@@ -109,10 +109,10 @@ def default(param: Param) -> str:
 def known_type(name: str) -> type[Fault]:
     """Return the fault type of that name.
 
-    :raises BadInput: no type has that name; the message suggests the nearest.
+    :raises BadInput: no type has that name; the message suggests the nearest, or ours for that of another tool.
     """
     if name not in FAULT_TYPES:
-        message = f"{name!r} is not a fault type{nearest(name, FAULT_TYPES)}; use one of: {', '.join(FAULT_TYPES)}"
+        message = f"{name!r} is not a fault type{type_hint(name, FAULT_TYPES)}; use one of: {', '.join(FAULT_TYPES)}"
         raise BadInput(message, code="unknown-fault-type")
     return FAULT_TYPES[name]
 

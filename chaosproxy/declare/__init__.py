@@ -6,9 +6,11 @@ declaration come the reader used by YAML, REST and the command line, the JSON Sc
 
     kinds     the types of values: Duration, Size, Rate, Share, Choice, Struct, Names …
     params    `param()` and `params_of()`: a struct's fields
+    foreign   words of other tools, for errors
     reading   read plain data into a struct or a list of Problems; write it back
 """
 
+from chaosproxy.declare.foreign import key_hint, type_hint
 from chaosproxy.declare.kinds import (
     MOST_ITEMS,
     Choice,
@@ -49,12 +51,14 @@ __all__ = [
     "Text",
     "TextOrJson",
     "Whole",
+    "key_hint",
     "nearest",
     "param",
     "params_of",
     "read_struct",
     "struct_schema",
     "too_many",
+    "type_hint",
     "write_struct",
     "write_value",
 ]

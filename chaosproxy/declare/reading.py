@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct, nearest, too_many
+from chaosproxy.declare.foreign import bare_hint, key_hint
+from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct, too_many
 from chaosproxy.declare.params import Param, params_of
 from chaosproxy.errors import MOST_PROBLEMS, BadValue, Code, InvalidInput, Path, Problem, more_problems, shown
 
@@ -67,12 +68,14 @@ def read_struct(
     path: Path = (),
     *,
     also_known: Iterable[str] = (),
+    bare_hints: bool = False,
     **given: object,
 ) -> S | None:
     """Read a `struct` from a mapping; if anything is wrong, note every problem and return None.
 
     `also_known` are keys that another reader reads; they are suggested after an unknown key.
     `given` are fields that do not come from the data. An explicit null means the default.
+    With `bare_hints`, the error for a number without a unit says what it means in another tool.
     """
     if not isinstance(data, Mapping):
         problems.add(path, "wrong-type", f"{shown(data)} is not a mapping; use one, such as {_example(struct)}")
@@ -86,7 +89,7 @@ def read_struct(
             if key not in also_known:
                 _unknown(key, [*params, *also_known], problems, path)
         elif value is not None or param.required:
-            values[param.attribute] = _read(param.kind, value, problems, (*path, param.name))
+            values[param.attribute] = _read(param.kind, value, problems, (*path, param.name), bare_hints)
     for param in params.values():
         if param.required and param.name not in data:
             problems.add((*path, param.name), "missing", _missing(param))
@@ -94,7 +97,7 @@ def read_struct(
 
 
 def _unknown(key: object, known: list[str], problems: Problems, path: Path) -> None:
-    hint = "" if problems.full else nearest(key, known)
+    hint = "" if problems.full else key_hint(key, known)
     message = f"unknown key{hint}; known keys: {', '.join(known)}"
     problems.add((*path, _step(key)), "unknown-key", message, at_key=True)
 
@@ -117,7 +120,7 @@ def _step(key: object) -> str:
     return key if isinstance(key, str) else shown(key)
 
 
-def _read(kind: Kind, value: object, problems: Problems, path: Path) -> object:
+def _read(kind: Kind, value: object, problems: Problems, path: Path, bare_hints: bool = False) -> object:
     if isinstance(kind, Struct):
         return read_struct(kind.of, value, problems, path)
     if isinstance(kind, ListOf):
@@ -127,11 +130,12 @@ def _read(kind: Kind, value: object, problems: Problems, path: Path) -> object:
     try:
         return kind.read(value)
     except BadValue as bad:
-        return _note(bad, problems, path)
+        hint = bare_hint(kind, path[-1], value) if bare_hints and bad.code == "unit-missing" else ""
+        return _note(bad, problems, path, hint)
 
 
-def _note(bad: BadValue, problems: Problems, path: Path) -> object:
-    problems.add(path, bad.code, str(bad))
+def _note(bad: BadValue, problems: Problems, path: Path, hint: str = "") -> object:
+    problems.add(path, bad.code, f"{bad}{hint}")
     return _WRONG
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chaosproxy.declare import Param, Problems, Struct, nearest, params_of, read_struct, struct_schema, write_struct
+from chaosproxy.declare import Param, Problems, Struct, params_of, read_struct, struct_schema, type_hint, write_struct
 from chaosproxy.errors import Path, shown
 from chaosproxy.faults.base import Direction, Fault
 from chaosproxy.http.match import Match, read_match
@@ -72,7 +72,8 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     placement_names = [param.name for param in params_of(Placement)]
     own = {key: value for key, value in data.items() if key not in ("type", "match", *placement_names)}
     active = {key: value for key, value in data.items() if key in placement_names}
-    settings = read_struct(settings_type, own, problems, path, also_known=("type", "match", *placement_names))
+    known = ("type", "match", *placement_names)
+    settings = read_struct(settings_type, own, problems, path, also_known=known, bare_hints=True)
     placement = read_struct(Placement, active, problems, path)
     if settings_type.at_listener and (placement is None or not placement.touches_all):
         for parameter in SELECTS:
@@ -156,6 +157,6 @@ def _read_type(data: object, problems: Problems, path: Path) -> type[Fault] | No
     if isinstance(given, str) and given in FAULT_TYPES:
         return FAULT_TYPES[given]
     known = ", ".join(FAULT_TYPES)
-    message = f"{shown(given)} is not a fault type{nearest(given, FAULT_TYPES)}; use one of: {known}"
+    message = f"{shown(given)} is not a fault type{type_hint(given, FAULT_TYPES)}; use one of: {known}"
     problems.add((*path, "type"), "unknown-fault-type", message)
     return None
