@@ -14,6 +14,7 @@ from chaosproxy.control.listeners import reason_not_listening
 from chaosproxy.faults.base import Direction
 from chaosproxy.net.attempts import SharedTap
 from chaosproxy.net.proxy import Proxy
+from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.tallies import FaultTally, Histogram, RouteTally, Side, TcpInfo
 
 __all__ = ["Counts", "FaultCounts", "ProxyCounts", "RouteCounts", "counts_of", "proxy_counts"]
@@ -97,13 +98,21 @@ class Counts:
     """True if connection attempts that faults hide are visible on this machine."""
     missed: int
     """Packets of connection attempts that arrived too fast to be counted."""
+    max_held: int
+    """Bytes that faults may hold in the process."""
+    times_full: int
+    """How often they held that many."""
 
 
 def counts_of(
-    proxies: tuple[ProxyCounts, ...], partitions: int, cut: frozenset[tuple[str, str]], tap: SharedTap
+    proxies: tuple[ProxyCounts, ...],
+    partitions: int,
+    cut: frozenset[tuple[str, str]],
+    tap: SharedTap,
+    held: HeldBytes,
 ) -> Counts:
     """Return the counts of the process; `partitions` is the number of partitions, `cut` the pairs cut now."""
-    return Counts(proxies, partitions, cut, tap.capability.available, tap.missed)
+    return Counts(proxies, partitions, cut, tap.capability.available, tap.missed, held.limit, held.times_full)
 
 
 def proxy_counts(proxy: Proxy) -> ProxyCounts:

@@ -55,6 +55,7 @@ from chaosproxy.net.kernel.capabilities import Capabilities, probe
 from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
+from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.timer.scheduler import Clock, MakeTimer, Scheduler, best_timer
 from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.seed import Seed
@@ -84,6 +85,7 @@ class Supervisor:
         self._clock = clock
         self._scheduler = Scheduler(clock, make_timer or best_timer(asyncio.get_running_loop(), clock))
         self._hangups = Hangups()
+        self.held = HeldBytes(self._scheduler, self.bus.publish)
         self.tap = SharedTap(self._kernel.tap, clock)
         self._tasks = TaskOwner("chaosproxy")
         self._intake = SharedIntake(clock)
@@ -123,7 +125,7 @@ class Supervisor:
     def counts(self, taken: tuple[ProxyCounts, ...] | None = None) -> Counts:
         """Return all counts, as a plain value; those of proxies query the kernel, unless they are `taken` already."""
         proxies = tuple(map(proxy_counts, self.proxies())) if taken is None else taken
-        return counts_of(proxies, len(self.partitions.all()), self.partitions.cut_now(), self.tap)
+        return counts_of(proxies, len(self.partitions.all()), self.partitions.cut_now(), self.tap, self.held)
 
     # ── proxies ───────────────────────────────────────────────────────────────────────
 
@@ -178,6 +180,7 @@ class Supervisor:
                 steps, after, present = self._plan(config, by, prepared.tls)
                 prepared = granted(preflight(after, self.seed, self.kernel, present))
                 undo.pop_all()
+            self.held.limit = config.max_held
             self.partitions.retire(steps.partitions, by)
             for name in steps.proxies.remove:
                 self._remove(name, by)
@@ -276,7 +279,8 @@ class Supervisor:
     def _make(self, prepared: PreparedProxy, undo: contextlib.ExitStack) -> Proxy:
         proxy = Proxy(
             prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self._scheduler,
-            hangups=self._hangups, tap=self.tap, tasks=self._tasks, kernel=self._kernel, intake=self._intake,
+            hangups=self._hangups, held=self.held, tap=self.tap, tasks=self._tasks, kernel=self._kernel,
+            intake=self._intake,
         )  # fmt: skip
         undo.callback(proxy.close)
         return proxy

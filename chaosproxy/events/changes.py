@@ -12,6 +12,7 @@ __all__ = [
     "FaultChanged",
     "FaultExpired",
     "FaultRemoved",
+    "HeldLimitReached",
     "ListenFailed",
     "ListenRecovered",
     "LoopStalled",
@@ -172,3 +173,12 @@ class LoopStalled(Event):
     the process itself did not run."""
     where: str
     """The function that ran then, with file and line; empty if it is not known."""
+
+
+@dataclass(slots=True, kw_only=True)
+class HeldLimitReached(Event):
+    """Faults hold `max_held` bytes in the whole process; the pipes that would hold more are not read until it falls."""
+
+    kind: ClassVar[str] = "held_limit_reached"
+    held: int
+    limit: int

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chaosproxy.declare import ListOf, Problems, Struct, Whole, param, read_struct, write_struct
+from chaosproxy.declare import ListOf, Problems, Size, Struct, Whole, param, read_struct, write_struct
 from chaosproxy.errors import Path, shown
 from chaosproxy.model.address import Address, ListenAddress
 from chaosproxy.model.control import ControlSpec
@@ -69,6 +69,9 @@ class Config:
     seed: int | None = param(Whole(), "the same seed makes the same decisions", default=None, example="42")
     control: ControlSpec = param(Struct(ControlSpec), "the control API", default=ControlSpec())
     policy: PolicySpec = param(Struct(PolicySpec), "limits of the control API", default=PolicySpec())
+    max_held: int = param(
+        Size(minimum=2**20), "bytes that faults may hold in the whole process", default=2**30, example="1GiB"
+    )
     proxies: tuple[ProxySpec, ...] = ()
     partitions: tuple[PartitionSpec, ...] = ()
 

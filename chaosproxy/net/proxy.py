@@ -47,6 +47,7 @@ from chaosproxy.net.registry import Registry
 from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.connection import Connection
+from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
 from chaosproxy.net.stream.readers import STREAM_READERS
 from chaosproxy.net.timer.scheduler import Scheduler
@@ -72,6 +73,7 @@ class Proxy:
         bus: Bus,
         scheduler: Scheduler,
         hangups: Hangups,
+        held: HeldBytes,
         tap: SharedTap,
         tasks: TaskOwner,
         kernel: Capabilities,
@@ -84,6 +86,7 @@ class Proxy:
         """Clients accepted so far; each gets this number, also one that a fault resets at once."""
         self.scheduler = scheduler
         self.hangups = hangups
+        self.held_bytes = held
         self.kernel = kernel
         """The features of this machine."""
         self._registry = Registry(scheduler, self.arrange)
@@ -94,10 +97,8 @@ class Proxy:
         self.listener: Listener | None = None
         """None if the address of a disabled proxy could not be bound. Only `use_listener` sets it."""
         own = replace(spec, faults=())
-        self._changing = 0
-        """The number of `changing` blocks that the caller is in."""
-        self._is_changed = False
-        """True if faults have changed in such a block, and the connections do not know yet."""
+        self._changing, self._is_changed = 0, False
+        """The number of `changing` blocks that the caller is in; True if faults have changed in one."""
         self.attempts = Attempts(spec.name, self.tally, bus, scheduler, tap)
         self.attempts.on_packet = self._packet_seen
         self._intake = Intake(spec.name, self.tally, bus, scheduler, intake, self.connections)
@@ -223,8 +224,7 @@ class Proxy:
             pass_truncation(pipe.source, pipe.sink)
 
     def arrange(self, connection: Connection) -> None:
-        up, down = connection.upstream, connection.downstream
-        touching = self.faults.touching(connection)
+        up, down, touching = connection.upstream, connection.downstream, self.faults.touching(connection)
         if not touching and up.is_plain and down.is_plain and not self.http.are_treated(connection):
             return
         now, messages = self.scheduler.clock(), self.http.of(connection)

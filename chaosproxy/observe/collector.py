@@ -90,6 +90,7 @@ class Collector:
         yield from _tls(proxies)
         yield from _bytes(proxies)
         yield from exchange_metrics(proxies)
+        yield from _limit(counts)
         yield from _faults(proxies)
         yield from _partitions(counts)
         yield from _tcp(proxies)
@@ -287,6 +288,15 @@ def _bytes(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
             held.add_metric((proxy.name, direction), proxy.held[direction])
             dropped.add_metric((proxy.name, direction), proxy.dropped[direction])
     yield from (forwarded, held, dropped)
+
+
+def _limit(counts: Counts) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "chaosproxy_max_held_bytes", "Bytes that faults may hold in the whole process.", value=counts.max_held
+    )
+    yield CounterMetricFamily(
+        "chaosproxy_held_limit_reached", "Times at which faults held that many.", value=counts.times_full
+    )
 
 
 def _faults(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:

@@ -26,6 +26,7 @@ from chaosproxy.events import (
     ConnectionClosed,
     DialFailed,
     Event,
+    HeldLimitReached,
     ListenFailed,
     LoopStalled,
     MessageTouched,
@@ -105,7 +106,7 @@ class _Quota:
 
 def _write(event: Event) -> None:
     level = logging.INFO
-    if isinstance(event, DialFailed | TlsFailed | LoopStalled | TooManyConnections):
+    if isinstance(event, DialFailed | TlsFailed | LoopStalled | TooManyConnections | HeldLimitReached):
         level = logging.WARNING
     elif isinstance(event, ListenFailed) or isinstance(event, ConnectionClosed) and event.cause == "bug":
         level = logging.ERROR

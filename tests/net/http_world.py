@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from chaosproxy.endings import Ending
 from chaosproxy.faults.base import NEVER, Direction, Fault, Opening, Stage
@@ -20,7 +20,9 @@ from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 from chaosproxy.net.http.pipe import HttpPipe
 from chaosproxy.net.http.readers import REQUEST_READERS, RESPONSE_READERS
+from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.stream.pipe import Pipe
+from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.tallies import FaultTally, ProxyTally
 from tests.http.recording import RecordedConversation
 
@@ -82,6 +84,7 @@ class World:
         self._due: dict[Direction, float] = {}
         ends: Any = self
         requests, responses = Requests(self.conversation), Responses(self.conversation)
+        self.held = HeldBytes(cast(Scheduler, self), lambda event: None)
         self.upstream = HttpPipe(ends, "upstream", 2**20, REQUEST_READERS, requests, self, 1)
         self.downstream = HttpPipe(ends, "downstream", 2**20, RESPONSE_READERS, responses, self, 1)
         self.upstream.source = self.downstream.sink = self.client

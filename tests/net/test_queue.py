@@ -12,6 +12,9 @@ import sys
 
 import pytest
 
+from chaosproxy.events import HeldLimitReached
+from chaosproxy.faults.chain import CHUNK_COST
+from chaosproxy.model import Config
 from chaosproxy.model.address import Address
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.kernel.buffers import UNSIZED_FROM, prepare_socket, segment_of, share_of
@@ -166,6 +169,31 @@ def test_new_connections_are_prepared_only_while_a_fault_acts(loop_name: str) ->
 
 def with_upstream(running: Proxy, port: int) -> ProxySpec:
     return dataclasses.replace(running.spec, upstream=Address("127.0.0.1", port))
+
+
+def test_the_limit_of_the_process_pauses_senders_and_loses_nothing(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        limit, size = 2**20, 2**22
+        await stage.supervisor.apply(Config(max_held=limit), "test")
+        listener = stage.listener()
+        faults = {"slow": {**FOR_HOURS, "direction": "upstream"}}
+        running = await stage.proxy_to(f"127.0.0.1:{listener.getsockname()[1]}", faults=faults)
+        first = await stage.connect(running)
+        first_server = await stage.accept(listener)
+        second = await stage.connect(running)
+        second_server = await stage.accept(listener)
+        sending = asyncio.gather(send(first, b"1" * size), send(second, b"2" * size))
+        told = await stage.event("held_limit_reached")
+        assert isinstance(told, HeldLimitReached) and told.limit == limit
+        held = stage.supervisor.held
+        assert limit < held.total <= limit + 2 * (2**18 + CHUNK_COST)
+        assert stage.supervisor.counts().times_full == 1
+        stage.supervisor.remove_fault("proxy", "slow", "test")
+        got = await asyncio.gather(receive(first_server, size), receive(second_server, size), sending)
+        assert got[:2] == [b"1" * size, b"2" * size]
+        assert held.total == 0
+
+    run(loop_name, scenario)
 
 
 @pytest.mark.parametrize(("queue", "segment"), [(4096, 536), (8192, 1024), (65_536, 1460), (2**20, 1460)])

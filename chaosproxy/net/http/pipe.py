@@ -188,7 +188,7 @@ class HttpPipe(Pipe):
     def end_of_stream(self) -> None:
         if self.ends is None:
             return
-        now = self._scheduler.clock()
+        now = self._live.scheduler.clock()
         if not self._is_framed:
             self.stream.stream_ended(now)
         super().end_of_stream()

@@ -53,8 +53,8 @@ class Connection:
 
     __slots__ = (
         "_beginning", "_client", "_dialling", "_ending", "_sockets", "_unpublished", "accepted_at", "alpn", "arrivals",
-        "came_from", "client_key", "delayed_by", "downstream", "ordinal", "owner", "scheduled_at", "scheduler", "sni",
-        "upstream",
+        "came_from", "client_key", "delayed_by", "downstream", "held", "ordinal", "owner", "scheduled_at", "scheduler",
+        "sni", "upstream",
     )  # fmt: skip
 
     def __init__(self, owner: Owner[Connection, Pipe], ordinal: int, client: object) -> None:
@@ -66,7 +66,7 @@ class Connection:
         self._client = client
         self.client_key: object = client[:2] if isinstance(client, tuple) else client
         """The client's address and port, without the additions of IPv6; meaningless for a unix socket."""
-        self.scheduler = owner.scheduler
+        self.scheduler, self.held = owner.scheduler, owner.held_bytes
         self.scheduled_at = NEVER
         self.accepted_at = self.scheduler.clock()
         self.upstream, self.downstream = owner.make_pipes(self)

@@ -29,7 +29,6 @@ from chaosproxy.net.kernel.sockopts import pace
 from chaosproxy.net.stream.buffers import SizedBuffers
 from chaosproxy.net.stream.ports import Ends, MakeReader, Readers
 from chaosproxy.net.stream.source import BUSY, QUEUE_FULL, SINK_FULL, UNREAD, Source
-from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.tallies import Side
 
 __all__ = ["DIAL_QUEUE", "Pipe"]
@@ -42,8 +41,8 @@ class Pipe(Source):
     """One direction: from the source's socket, through the faults, to the sink's."""
 
     __slots__ = (
-        "_buffers", "_pacing", "_reader_class", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "direction", "ends",
-        "filter", "finished", "limit", "readers", "scheduled_at", "sink",
+        "_buffers", "_pacing", "_reader_class", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "counted",
+        "direction", "ends", "filter", "finished", "limit", "readers", "scheduled_at", "sink",
     )  # fmt: skip
 
     def __init__(self, ends: Ends[Pipe], direction: Direction, limit: int, readers: Readers[Pipe]) -> None:
@@ -61,8 +60,8 @@ class Pipe(Source):
         """None before the socket is connected and after it is gone."""
         self.chain: Chain | None = None
         """None if no fault acts on this direction and the sink is connected."""
-        self.bytes = 0
-        """Bytes received from the source."""
+        self.bytes = self.counted = 0
+        """Bytes received from the source; bytes counted toward the limit of the process."""
         self.finished = False
         """True after an end-of-stream was forwarded to the sink."""
         self.scheduled_at = NEVER
@@ -71,8 +70,7 @@ class Pipe(Source):
         self._buffers: SizedBuffers | None = None
         """None if the queue is so large that the buffers are left to the kernel."""
         self._pacing: float | None = None
-        self._sink_is_full = False
-        self._sink_is_gone = False
+        self._sink_is_full = self._sink_is_gone = False
 
     @property
     def sender(self) -> Side:
@@ -83,8 +81,7 @@ class Pipe(Source):
 
     def end_of_stream(self) -> None:
         """Send the source's end-of-stream through the chain."""
-        ends = self.ends
-        assert ends is not None
+        ends = self._live
         self.ended = True
         ends.note_end_of_stream(self)
         if self.chain is None:
@@ -98,7 +95,7 @@ class Pipe(Source):
         if self.chain is None:
             self._leave(Reset(0.0))
         else:
-            self.take(Reset(self._scheduler.clock()))
+            self.take(Reset(self._live.scheduler.clock()))
 
     def take(self, step: Step) -> None:
         """Send a step that has just arrived through the chain."""
@@ -131,8 +128,12 @@ class Pipe(Source):
         if not chain.links and not chain.chunks and (self.sink is not None or self._sink_is_gone):
             self._drop_chain()
             return
+        cost = chain.cost
+        if cost != self.counted:
+            ends.held.update(self, cost)
         # The unsent bytes of a sink that is not full do not count: no callback would report that they were sent.
-        cost = chain.cost + self._unsent() if chain.blocked else chain.cost
+        if chain.blocked and self.sink is not None:
+            cost += self.sink.get_write_buffer_size()
         if cost > self.limit:
             self.pause(QUEUE_FULL)
         elif self._paused & QUEUE_FULL and cost <= self.limit - self.limit // 16:
@@ -209,7 +210,7 @@ class Pipe(Source):
             if links or (self.sink is None and not self._sink_is_gone):
                 self.update_reader()
                 # The work is done in the loop's next turn, so that a change of many connections returns quickly.
-                self._scheduler.defer(self)
+                self._live.scheduler.defer(self)
             else:
                 self.advance(now)
         except Exception:  # other connections must get the change nevertheless
@@ -220,14 +221,14 @@ class Pipe(Source):
         if self.filter is None:
             if not losses:
                 return
-            self.filter = Filter(self._scheduler)
+            self.filter = Filter(self._live.scheduler)
             if self.source is not None:
                 self.filter.attach_to(self.source, now)
         self.filter.set_losses(losses, now)
 
     def inherit(self, program: Program) -> None:
         """Take over the filter that the source's socket has inherited from its listening socket."""
-        self.filter = Filter(self._scheduler, program)
+        self.filter = Filter(self._live.scheduler, program)
 
     def set_pacing(self, rate: float | None) -> None:
         """Limit the sink's socket in the kernel to `rate` bytes per second; None removes the limit."""
@@ -280,7 +281,8 @@ class Pipe(Source):
     def _drop_chain(self) -> None:
         """Remove the chain, since no fault is left and it is empty."""
         self.chain = None
-        self._scheduler.schedule(self, NEVER)
+        self._live.held.update(self, 0)
+        self._live.scheduler.schedule(self, NEVER)
         self.update_reader()
         self.resume(QUEUE_FULL | BUSY)
         if self._sink_is_full:
@@ -290,9 +292,8 @@ class Pipe(Source):
 
     def reader(self) -> asyncio.Protocol:
         """Return a new reader for the source's socket, of the class that the pipe needs now."""
-        assert self.ends is not None
         make = self._reader_class = self._needed_reader()
-        return make(self, self.ends.opposite(self))
+        return make(self, self._live.opposite(self))
 
     def update_reader(self) -> None:
         """Replace the reader on the source's socket, if the pipe needs one of another class now."""
@@ -301,9 +302,8 @@ class Pipe(Source):
             source.set_protocol(self.reader())
 
     def _needed_reader(self) -> MakeReader[Pipe]:
-        if self.chain is not None:
-            return self.readers.chained
-        return self.readers.discarding if self.sink is None else self.readers.plain
+        without = self.readers.discarding if self.sink is None else self.readers.plain
+        return without if self.chain is None else self.readers.chained
 
     # ── back-pressure ─────────────────────────────────────────────────────────────────
 
@@ -332,10 +332,6 @@ class Pipe(Source):
         if self.ends is not None:
             self.ends.forget_hangup(self)
 
-    def _unsent(self) -> int:
-        """Return the bytes in the write buffer of the sink."""
-        return 0 if self.sink is None else self.sink.get_write_buffer_size()
-
     # ── end ───────────────────────────────────────────────────────────────────────────
 
     def lose_sink(self) -> None:
@@ -345,7 +341,8 @@ class Pipe(Source):
         if self.chain is not None:
             self.chain.clear()
             self.chain = None
-            self._scheduler.schedule(self, NEVER)
+            self._live.scheduler.schedule(self, NEVER)
+            self._live.held.forget(self)
         self._size_buffers()
         if self.source is not None and not self.source.is_closing():  # nothing more is read from a closing socket
             self.update_reader()
@@ -358,12 +355,13 @@ class Pipe(Source):
         if self.filter is not None:
             self.filter.end()
         if self.ends is not None:
+            self.ends.held.forget(self)
             self.ends.scheduler.schedule(self, NEVER)
             if self._paused:
                 self.ends.forget_hangup(self)
         self.chain = self.ends = self.source = self.sink = self._buffers = None
 
     @property
-    def _scheduler(self) -> Scheduler:
+    def _live(self) -> Ends[Pipe]:
         assert self.ends is not None
-        return self.ends.scheduler
+        return self.ends

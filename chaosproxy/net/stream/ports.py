@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from chaosproxy.endings import Ending, How
 from chaosproxy.events import Event
 from chaosproxy.model.address import Address
+from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Ends", "HangupWatch", "MakeReader", "Owner", "Readers"]
@@ -57,6 +58,8 @@ class Ends(Protocol[P]):
 
     @property
     def scheduler(self) -> Scheduler: ...
+    @property
+    def held(self) -> HeldBytes: ...
 
     def opposite(self, pipe: P) -> P:
         """Return the other direction."""
@@ -112,6 +115,9 @@ class Owner(Protocol[C, P]):
     def scheduler(self) -> Scheduler: ...
     @property
     def hangups(self) -> HangupWatch: ...
+    @property
+    def held_bytes(self) -> HeldBytes:
+        """The bytes that all pipes of the process hold."""
 
     def make_pipes(self, connection: C) -> tuple[P, P]:
         """Return the upstream and the downstream pipe, for the proxy's protocol."""

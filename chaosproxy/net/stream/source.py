@@ -10,7 +10,7 @@ __all__ = ["BUSY", "QUEUE_FULL", "SINK_FULL", "UNREAD", "Source"]
 SINK_FULL, QUEUE_FULL, UNREAD, BUSY = 1, 2, 4, 16
 """Reasons to pause reading: full write buffer of the sink, full queue of the chain, a fault, no time left to work.
 
-8 is a reason of HTTP mode.
+8 is a reason of HTTP mode, 32 that of `held`.
 """
 _BRIEF = SINK_FULL | BUSY
 """Reasons that no fault makes last, so that watching for the socket's end is not worth the system calls."""

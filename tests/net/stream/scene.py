@@ -25,6 +25,7 @@ from chaosproxy.model.address import Address
 from chaosproxy.net.sockets.binding import is_refused_half_close
 from chaosproxy.net.sockets.dial import DialError
 from chaosproxy.net.stream.connection import CLOSE_GRACE, Connection
+from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
 from chaosproxy.net.stream.readers import STREAM_READERS
 from chaosproxy.net.timer.scheduler import LoopTimer, Scheduler
@@ -65,6 +66,7 @@ class StandIn:
         self.queue = queue
         self.scheduler = Scheduler(loop.time, lambda fire: LoopTimer(fire, loop, loop.time))
         self.hangups: VirtualHangups = loop.hangups
+        self.held_bytes = HeldBytes(self.scheduler, lambda event: None)
         self.connections: dict[int, Connection] = {}
         self.lines: dict[int, Line] = {}
         self.events: list[Event] = []
@@ -297,6 +299,7 @@ class Scene:
             check_over(line)
         assert not self.owner.connections, "the registry is not empty"
         assert not self.loop.sockets, "a socket is open"
+        assert not self.owner.held_bytes.total, "bytes of ended pipes are counted"
         assert not len(self.loop.hangups), "a socket is watched for its end"
         assert not asyncio.all_tasks(self.loop)
         assert [repr(one) for one in self.loop.complaints if not is_refused_half_close(one)] == []
