@@ -38,6 +38,8 @@ class Server:
     """Set by the route /stream once its response has begun."""
     go_on: asyncio.Event
     """Lets the route /stream end."""
+    sending: list[asyncio.Transport]
+    """The transport of each request for /full."""
 
     async def connect(self, source: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self.address.is_unix:
@@ -59,6 +61,7 @@ class Server:
 @asynccontextmanager
 async def serving(limits: ControlLimits, address: Address = LOOPBACK.listen) -> AsyncIterator[Server]:
     streaming, go_on = asyncio.Event(), asyncio.Event()
+    sending: list[asyncio.Transport] = []
 
     async def here(request: web.Request) -> web.StreamResponse:
         if request.method == "POST":
@@ -77,14 +80,25 @@ async def serving(limits: ControlLimits, address: Address = LOOPBACK.listen) -> 
         await response.write(b"two")
         return response
 
+    async def full(request: web.Request) -> web.StreamResponse:
+        """Send until the kernel takes no more, so that the end of the response waits in the transport."""
+        response = web.StreamResponse()
+        await response.prepare(request)
+        assert request.transport is not None
+        sending.append(request.transport)
+        while not request.transport.get_write_buffer_size():
+            await response.write(b"x" * 4096)
+        return response
+
     routes = [
+        Route(method="GET", path="/full", handler=full),
         Route(method="GET", path="/here", handler=here), Route(method="POST", path="/here", handler=here),
         Route(method="GET", path="/large", handler=large), Route(method="GET", path="/stream", handler=stream),
     ]  # fmt: skip
     tally = ControlTally()
     app = make_app(routes, control=LOOPBACK, index="/")
     async with bound(address, "for the control API") as sockets, listening(app, sockets, limits, tally):
-        yield Server(tally, bound_address(sockets[0]), streaming, go_on)
+        yield Server(tally, bound_address(sockets[0]), streaming, go_on, sending)
     assert tally.connections == 0, "every connection is closed at the end"
 
 
@@ -227,6 +241,26 @@ def test_a_response_under_way_is_neither_idle_nor_closed_for_another(loop_name: 
             await reader.readuntil(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
             writer.close()
             assert server.tally.limited["connections"] == 1
+
+    play(loop_name, scenario)
+
+
+def test_a_response_whose_end_waits_for_the_client_is_not_idle(loop_name: str) -> None:
+    async def scenario() -> None:
+        async with serving(ControlLimits(connections=1, send_timeout=30.0)) as server:
+            reader, writer = await server.connect()
+            writer.transport.pause_reading()
+            writer.write(GET.replace(b"/here", b"/full"))
+            while not server.sending or not server.sending[0].get_write_buffer_size():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            assert await server.get() == b"", "refused: the only connection is not idle"
+            writer.transport.resume_reading()
+            received = b""
+            while not received.endswith(b"\r\n0\r\n\r\n"):
+                assert (data := await reader.read(2**20))
+                received += data
+            writer.close()
 
     play(loop_name, scenario)
 
