@@ -158,7 +158,8 @@ def preflight(
             found.add(prepared, "proxies", spec.name)
         else:
             proxies.append(prepared)
-    ends = {one.name: Ends(present.listening.get(one.name, (one.listen,)), one.upstream) for one in config.proxies}
+    bound = present.listening
+    ends = {one.name: Ends(bound.get(one.name, (one.listen,)), one.upstream, one.ipv6only) for one in config.proxies}
     for loop in loops(ends):
         problem = loop_problem(loop, ends[loop[0]].upstream)
         found.invalid.append(problem.under("proxies", loop[0]))
