@@ -99,10 +99,11 @@ async def _connect(
     if make_socket is not None:
         sock = plain_socket(sock)
     try:
-        await loop.create_connection(make_protocol, sock=sock)
+        transport, _ = await loop.create_connection(make_protocol, sock=sock)
     except BaseException:
         sock.close()
         raise
+    _leave_to(transport, sock)
 
 
 async def _connect_with(
@@ -113,15 +114,48 @@ async def _connect_with(
     unix = address.port is None
     sock = make_socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     try:
-        await loop.sock_connect(sock, address.host if unix else (address.host, address.port))
+        where = address.host if unix else (address.host, address.port)
+        if not _is_connected_at_once(sock, where):
+            try:
+                await loop.sock_connect(sock, where)
+            except OSError as error:
+                if error.errno != errno.EISCONN:  # it has connected in between
+                    raise
         sock = plain_socket(sock)
         if unix:
-            await loop.create_unix_connection(make_protocol, sock=sock)
+            transport, _ = await loop.create_unix_connection(make_protocol, sock=sock)
         else:
-            await loop.create_connection(make_protocol, sock=sock)
+            transport, _ = await loop.create_connection(make_protocol, sock=sock)
     except BaseException:
         sock.close()
         raise
+    _leave_to(transport, sock)
+
+
+def _leave_to(transport: asyncio.BaseTransport, sock: socket.socket) -> None:
+    """Leave the descriptor of a socket to its transport.
+
+    uvloop attaches the socket to the transport after `connection_made`. If that has closed the transport, libuv has
+    closed the descriptor, and the socket would close the same number again once it is garbage.
+    """
+    is_of_uvloop = not isinstance(transport, asyncio.BaseTransport)
+    if is_of_uvloop and transport.is_closing():
+        sock.detach()
+
+
+def _is_connected_at_once(sock: socket.socket, where: str | tuple[str, int | None]) -> bool:
+    """Begin to connect; return True if that is complete, as with a listener of this machine.
+
+    Waiting for the loop would double the cost of the dial.
+    """
+    try:
+        sock.connect(where)
+    except BlockingIOError:
+        try:
+            sock.getpeername()
+        except OSError:
+            return False
+    return True
 
 
 def sized(make_socket: MakeSocket | None, queue: int | None) -> MakeSocket | None:

@@ -19,6 +19,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import sys
 import time
@@ -30,10 +31,12 @@ from typing import Generic, TypeVar
 from chaosproxy.model.address import Address, is_literal
 from chaosproxy.net.timer.scheduler import Clock
 
-__all__ = ["KEPT", "Hops", "MakeSocket", "plain_socket"]
+__all__ = ["KEPT", "LOCAL_FOR", "Hops", "MakeSocket", "plain_socket"]
 
 KEPT = 2.0
 """Seconds for which the notes of a connection that is over are kept."""
+LOCAL_FOR = 10.0
+"""Seconds for which it is believed whether this machine has an address."""
 
 C = TypeVar("C")
 """The class of connections."""
@@ -53,6 +56,8 @@ class Hops(Generic[C]):
         self._clock = clock
         self._listening: dict[int | None, Counter[str]] = {}
         """The hosts on which proxies listen, by port; the paths of unix sockets under None."""
+        self._local: dict[str, tuple[bool, float]] = {}
+        """Whether this machine has an address, and until when that is believed."""
         self.noted: dict[object, tuple[C, object]] = {}
         """The connection that dials and the holder of the note, by the local address of the socket."""
         self.names: dict[object, list[object]] = {}
@@ -83,7 +88,16 @@ class Hops(Generic[C]):
             return False
         if not is_literal(address.host) or address.host in _ANY:  # a name may be any host, and a path a link
             return True
-        return hosts[address.host.removeprefix(_MAPPED)] > 0 or any(hosts[host] > 0 for host in _ANY)
+        if hosts[address.host.removeprefix(_MAPPED)] > 0:
+            return True
+        return any(hosts[host] > 0 for host in _ANY) and self._is_local(address.host)
+
+    def _is_local(self, host: str) -> bool:
+        """Return whether this machine has an IP address, as of LOCAL_FOR seconds ago."""
+        known = self._local.get(host)
+        if known is None or known[1] <= self._clock():
+            known = self._local[host] = _can_bind(host), self._clock() + LOCAL_FOR
+        return known[0]
 
     def sockets_of(self, connection: C, holder: object = None) -> MakeSocket:
         """Return a function that makes the sockets with which `connection` dials.
@@ -149,6 +163,15 @@ def plain_socket(sock: socket.socket) -> socket.socket:
     asyncio's transports are cyclic garbage. With a note they would keep the connection alive.
     """
     return socket.socket(sock.family, sock.type, sock.proto, sock.detach())
+
+
+def _can_bind(host: str) -> bool:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def _key(name: object) -> object:
