@@ -25,7 +25,7 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
 from chaosproxy.control.web import ControlTally, health_routes, listening, make_app, metrics_routes
 from chaosproxy.model import Address, Config
-from chaosproxy.net.kernel.descriptors import raise_file_limit
+from chaosproxy.net.kernel.descriptors import file_limit, raise_file_limit
 from chaosproxy.net.sockets.binding import bound, bound_address, is_refused_half_close
 from chaosproxy.observe import ControlCollector, EventLog, GcPauses, LogHandler, Registry, Watchdog, make_registry
 from chaosproxy.seed import Seed
@@ -108,8 +108,10 @@ async def _control_api(
         control=config.control,
         index=INDEX,
     )
-    listen = config.control.listen
-    async with bound(listen, "for the control API") as sockets, listening(app, sockets, config.control.limits, tally):
+    listen, limits = config.control.listen, config.control.limits
+    room = file_limit().control_connections  # more would take the descriptors of the data plane
+    limits = replace(limits, connections=min(limits.connections, room))
+    async with bound(listen, "for the control API") as sockets, listening(app, sockets, limits, tally):
         yield listen if listen.is_unix else replace(listen, port=bound_address(sockets[0]).port)
 
 

@@ -1,4 +1,10 @@
-"""Read plain data into a struct, or collect every Problem; write a struct back to plain data."""
+"""Read plain data into a struct, or collect every Problem; write a struct back to plain data.
+
+`read_struct` walks through a mapping with the parameters of a struct (declare.params). Each parameter has a
+Kind (declare.kinds), which reads one value or raises BadValue; this module adds the path to it. Lists, maps
+and structs are read here, since their items have paths of their own. All problems are noted in one
+`Problems`, so a file or a request is told everything at once, up to a limit.
+"""
 
 from __future__ import annotations
 

@@ -160,12 +160,12 @@ def test_ipv6only_can_be_changed_and_keeps_the_port(loop_name: str) -> None:
 def test_a_name_is_listened_on_in_both_families(monkeypatch: pytest.MonkeyPatch, alone: bool, hosts: list[str]) -> None:
     resolve = socket.getaddrinfo
 
-    def localhost(host: str, port: int, *args: int, **settings: int) -> object:
+    def localhost(host: str, port: int, **settings: int) -> object:
         """Resolve localhost to both loopbacks, as on most machines."""
         if host != "localhost":
-            return resolve(host, port, *args, **settings)
+            return resolve(host, port, **settings)
         found = [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
-        return [(family, socket.SOCK_STREAM, 6, "", where) for family, where in found if args[0] in (0, family)]
+        return [(family, socket.SOCK_STREAM, 6, "", where) for family, where in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", localhost)
 
