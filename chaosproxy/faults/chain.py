@@ -222,29 +222,36 @@ class Chain:
         before: dict[Link, list[Link]] = {}
         """The remnants in front of each link that stays or replaces another one."""
         remnants: list[Link] = []
+        unreleased: list[Link] = []
+        """The last of them, which wait for a successor."""
         for link in self._path:
             successor = None if link.is_remnant else fresh.get(link.key)
             if successor is not None:
                 successor.stage.take_over(link.stage)
             stays = in_order and not link.is_remnant and link.key in place
             if stays and successor is None:
-                before[link], remnants = remnants, []
+                before[link], remnants, unreleased = remnants, [], []
                 continue
-            remnants.append(link if link.is_remnant else self._remnant(link))
+            remnant = link if link.is_remnant else self._remnant(link)
+            if remnant is not None:
+                remnants.append(remnant)
+                unreleased.append(remnant)
             if stays and successor is not None:
-                before[successor], remnants = remnants, []
+                before[successor], remnants, unreleased = remnants, [], []
             elif not link.is_remnant or not in_order:
-                for one in remnants:
+                for one in unreleased:
                     one.release(now)
+                unreleased = []
         self.links = list(wanted)
         self._path = [one for link in wanted for one in (*before.get(link, ()), link)] + remnants
 
-    def _remnant(self, link: Link) -> Link:
+    def _remnant(self, link: Link) -> Link | None:
+        """Return the remnant of a link; None if nothing is in it."""
         before = len(link.timed)
         remnant = link.remnant()
         for kept in islice(remnant.timed, before, None):  # the stage had kept them, so they were counted as gone
             self._count(kept, 1)
-        return remnant
+        return remnant if remnant.timed or remnant.waiting else None
 
     def clear(self) -> None:
         """Drop everything: the pipe has ended."""

@@ -233,6 +233,23 @@ def test_all_that_arrives_in_one_turn_has_one_turns_time() -> None:
     assert turns <= 50
 
 
+def test_work_within_other_work_has_no_time_of_its_own() -> None:
+    clock = Clockwork()
+    scheduler = clock.scheduler
+    assert scheduler.begin()
+    clock.now += SHARE / 2
+    assert scheduler.begin()
+    clock.now += SHARE / 4
+    scheduler.end()
+    assert scheduler.has_time()
+    clock.now += SHARE / 2
+    assert not scheduler.has_time()
+    assert not scheduler.begin(), "the inner work is deferred"
+    scheduler.end()
+    assert scheduler.begin(), "there is time for another share in this turn"
+    scheduler.end()
+
+
 def test_deferred_ones_are_served_even_if_others_are_always_due() -> None:
     clock, log = Clockwork(), list[tuple[str, float]]()
 

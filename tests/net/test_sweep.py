@@ -32,6 +32,22 @@ def test_few_are_done_when_start_returns() -> None:
     assert swept.sweep.scheduled_at == NEVER
 
 
+def test_a_start_takes_no_longer_than_a_turn() -> None:
+    swept = Swept()
+    swept.sweep = Sweep(swept.scheduler, swept.act, cpu_clock=swept.clock)
+    swept.sweep.start(range(1000))
+    assert 1 <= len(swept.done) < AT_ONCE + 10
+    swept.done.clear()
+
+    def slow(number: int) -> None:
+        swept.done.append(number)
+        swept.now += TURN
+
+    swept.sweep = Sweep(swept.scheduler, slow, cpu_clock=swept.clock)
+    swept.sweep.start(range(10))
+    assert swept.done == [0]
+
+
 def test_many_are_done_in_slices() -> None:
     swept = Swept()
     swept.sweep.start(range(1000))

@@ -112,8 +112,10 @@ class Pipe(Source):
         scheduler, due = ends.scheduler, now
         try:
             if scheduler.begin():
-                due = chain.advance(now, scheduler.has_time)
-                scheduler.end()
+                try:
+                    due = chain.advance(now, scheduler.has_time)
+                finally:
+                    scheduler.end()
             if due <= now:
                 scheduler.defer(self)
                 self.pause(BUSY)

@@ -83,6 +83,8 @@ class Scheduler:
         """Seconds that pipes have worked in the current window."""
         self._began = 0.0
         self._share_ends = NEVER
+        self._working = 0
+        """The number of `begin` without an `end`."""
         self._timer = make_timer(self._fire)
 
     def schedule(self, timed: Timed, due: float) -> None:
@@ -107,21 +109,32 @@ class Scheduler:
             self._arm(self.clock())
 
     def begin(self) -> bool:
-        """Begin the work of one pipe; return False if it must be deferred instead, since this turn's time is over."""
-        now = self._began = self.clock()
-        if now >= self._window_ends:
-            self._open_window(now)
-        left = TURN - self._worked
-        self._share_ends = now + (left if left < SHARE else SHARE)
-        return left > 0
+        """Begin work; return False if it must be deferred instead, since this turn's time is over.
+
+        Work that begins within other work has no time of its own. If this returns True, call `end`.
+        """
+        now = self.clock()
+        if self._working:
+            has_time = now < self._share_ends
+        else:
+            self._began = now
+            if now >= self._window_ends:
+                self._open_window(now)
+            left = TURN - self._worked
+            self._share_ends = now + (left if left < SHARE else SHARE)
+            has_time = left > 0
+        self._working += has_time
+        return has_time
 
     def has_time(self) -> bool:
-        """Return whether the pipe that has begun may take another step."""
+        """Return whether the work that has begun may take another step."""
         return self.clock() < self._share_ends
 
     def end(self) -> None:
-        """End the work of the pipe that has begun."""
-        self._worked += self.clock() - self._began
+        """End the work that has begun last."""
+        self._working -= 1
+        if not self._working:
+            self._worked += self.clock() - self._began
 
     def close(self) -> None:
         """Cancel all entries, and close the timer."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from chaosproxy.faults.base import NEVER
-from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.timer.scheduler import TURN, Scheduler
 
 __all__ = ["AT_ONCE", "Sweep"]
 
 T = TypeVar("T")
 
 AT_ONCE = 32
-"""The number of objects that are treated before `start` returns (about 1 ms), so that a small change is immediate."""
+"""The most objects that are treated before `start` returns, so that a small change is immediate."""
 
 
 class Sweep(Generic[T]):
@@ -24,18 +25,25 @@ class Sweep(Generic[T]):
     `act` must not raise, and must accept an object that has ended since `start`.
     """
 
-    def __init__(self, scheduler: Scheduler, act: Callable[[T], None]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, act: Callable[[T], None], cpu_clock: Callable[[], float] = time.thread_time
+    ) -> None:
+        """`cpu_clock` limits the work of `start`: unlike a clock of the wall, it does not count that of others."""
         self.scheduled_at = NEVER
         self._scheduler = scheduler
         self._act = act
+        self._cpu_clock = cpu_clock
         self._rest: deque[T] = deque()
         self._waiting: list[asyncio.Future[None]] = []
 
     def start(self, objects: Iterable[T]) -> None:
         """Treat these objects, instead of those that are left from an earlier start."""
         self._rest = deque(objects)
+        ends = self._cpu_clock() + TURN
         for _ in range(min(AT_ONCE, len(self._rest))):
             self._act(self._rest.popleft())
+            if self._cpu_clock() >= ends:
+                break
         self._continue()
 
     @property
@@ -52,9 +60,11 @@ class Sweep(Generic[T]):
 
     def on_due(self, now: float) -> None:
         if self._scheduler.begin():
-            while self._rest and self._scheduler.has_time():
-                self._act(self._rest.popleft())
-            self._scheduler.end()
+            try:
+                while self._rest and self._scheduler.has_time():
+                    self._act(self._rest.popleft())
+            finally:
+                self._scheduler.end()
         self._continue()
 
     def on_bug(self) -> None:
