@@ -297,3 +297,37 @@ def test_what_is_due_in_another_age_stops_no_timer(due: float) -> None:
         scheduler.close()
 
     asyncio.run(play())
+
+
+def test_a_deferred_pipe_gets_its_share_although_others_are_always_due() -> None:
+    clock = Clockwork()
+    scheduler = clock.scheduler
+
+    class Worker:
+        scheduled_at = NEVER
+        steps = 0
+        deferred = False
+
+        def on_due(self, now: float) -> None:
+            if scheduler.begin():
+                while scheduler.has_time():
+                    self.steps += 1
+                    clock.now += SHARE / 5
+                scheduler.end()
+            if self.deferred:
+                scheduler.defer(self)
+            else:
+                scheduler.schedule(self, clock.now)
+
+        def on_bug(self) -> None: ...
+
+    crowd, late = [Worker() for _ in range(50)], Worker()
+    late.deferred = True
+    for one in crowd:
+        scheduler.schedule(one, 0.0)
+    scheduler.defer(late)
+    for turn in range(1, 20):
+        before = clock.now
+        clock.timer.fire()
+        assert clock.now - before <= TURN + 2 * SHARE
+        assert late.steps >= 4 * turn

@@ -157,13 +157,14 @@ class Scheduler:
         now = self.clock()
         self._open_window(now)
         try:
-            # Deferred objects are called last, but at least one in every turn.
+            # Deferred objects are called last, but at least one has its share in every turn.
             while heap and heap[0][0] <= now and self.clock() - now < TURN:
                 due, _, timed = heapq.heappop(heap)
                 if due != timed.scheduled_at:
                     self._stale -= 1
                     continue
                 self._call(timed, now)
+            self._worked = min(self._worked, TURN - SHARE)
             while deferred:
                 timed = deferred.popleft()
                 if timed.scheduled_at == _DEFERRED:
