@@ -51,7 +51,7 @@ class Registry:
     # ── changes ───────────────────────────────────────────────────────────────────────
 
     def arrange_all(self) -> None:
-        """Apply the faults to every connection; a later call replaces an earlier one that is not finished."""
+        """Apply the faults to every connection, as they are when its turn comes."""
         self._arranging.start(self.connections.values())
 
     def end_all(self, ending: Ending) -> None:
@@ -63,7 +63,7 @@ class Registry:
         sweep.start(self.connections.values())
 
     async def settled(self) -> None:
-        """Return when `arrange_all` and `end_all` have treated every connection."""
+        """Return when `arrange_all` and `end_all` have treated every connection, as called so far."""
         for sweep in (self._arranging, *self._endings):
             await sweep.wait()
 

@@ -62,13 +62,45 @@ def test_many_are_done_in_slices() -> None:
     assert fires > 10
 
 
-def test_a_new_start_replaces_the_rest() -> None:
+def test_pipes_that_begin_and_end_in_the_action_do_not_lengthen_a_slice() -> None:
+    swept = Swept()
+
+    def act(number: int) -> None:
+        swept.act(number)
+        swept.scheduler.begin()
+        swept.scheduler.end()
+
+    swept.sweep = Sweep(swept.scheduler, act)
+    swept.sweep.start(range(1000))
+    while not swept.sweep.is_done:
+        before = swept.now
+        swept.timer.fire()
+        assert swept.now - before <= TURN + SHARE
+
+
+def test_a_new_start_treats_first_what_the_earlier_one_has_left() -> None:
     swept = Swept()
     swept.sweep.start(range(100))
-    swept.sweep.start(range(1000, 1100))
+    swept.sweep.start(range(50, 150))
     while not swept.sweep.is_done:
         swept.timer.fire()
-    assert swept.done == [*range(AT_ONCE), *range(1000, 1100)]
+    assert swept.done == [*range(100), *range(100, 150)]
+
+
+def test_each_is_treated_and_each_wait_ends_however_often_it_is_started() -> None:
+    async def play() -> None:
+        swept = Swept()
+        swept.sweep.start(range(1000))
+        waiting = asyncio.ensure_future(swept.sweep.wait())
+        await asyncio.sleep(0)
+        for _ in range(1000 // AT_ONCE):
+            assert not waiting.done()
+            swept.sweep.start(range(1000))
+        await asyncio.wait_for(waiting, 30)
+        assert set(swept.done) == set(range(1000))
+        assert not swept.sweep.is_done
+
+    asyncio.run(play())
 
 
 def test_a_defect_of_one_does_not_keep_the_others_waiting() -> None:

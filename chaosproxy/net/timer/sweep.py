@@ -34,14 +34,17 @@ class Sweep(Generic[T]):
         self._act = act
         self._cpu_clock = cpu_clock
         self._rest: deque[T] = deque()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._treated = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        """Each with the number of treated objects that it waits for."""
 
     def start(self, objects: Iterable[T]) -> None:
-        """Treat these objects, instead of those that are left from an earlier start."""
-        self._rest = deque(objects)
+        """Treat these objects, after those that are left from an earlier start, so that frequent starts starve none."""
+        left = set(self._rest)
+        self._rest.extend(one for one in objects if one not in left)
         ends = self._cpu_clock() + TURN
         for _ in range(min(AT_ONCE, len(self._rest))):
-            self._act(self._rest.popleft())
+            self._treat_next()
             if self._cpu_clock() >= ends:
                 break
         self._continue()
@@ -52,17 +55,17 @@ class Sweep(Generic[T]):
         return not self._rest
 
     async def wait(self) -> None:
-        """Return when every object has been treated."""
+        """Return when every object has been treated that is left now; later starts do not prolong this."""
         if self._rest:
             done = asyncio.get_running_loop().create_future()
-            self._waiting.append(done)
+            self._waiting.append((self._treated + len(self._rest), done))
             await done
 
     def on_due(self, now: float) -> None:
         if self._scheduler.begin():
             try:
                 while self._rest and self._scheduler.has_time():
-                    self._act(self._rest.popleft())
+                    self._treat_next()
             finally:
                 self._scheduler.end()
         self._continue()
@@ -71,12 +74,16 @@ class Sweep(Generic[T]):
         """Go on with the other objects; the scheduler has logged the exception."""
         self._continue()
 
+    def _treat_next(self) -> None:
+        self._treated += 1
+        self._act(self._rest.popleft())
+
     def _continue(self) -> None:
         if self._rest:
             self._scheduler.defer(self)
-            return
-        self._scheduler.schedule(self, NEVER)
-        for done in self._waiting:
+        else:
+            self._scheduler.schedule(self, NEVER)
+        while self._waiting and self._waiting[0][0] <= self._treated:
+            _, done = self._waiting.popleft()
             if not done.done():
                 done.set_result(None)
-        self._waiting.clear()
