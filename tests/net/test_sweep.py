@@ -67,8 +67,8 @@ def test_pipes_that_begin_and_end_in_the_action_do_not_lengthen_a_slice() -> Non
 
     def act(number: int) -> None:
         swept.act(number)
-        swept.scheduler.begin()
-        swept.scheduler.end()
+        if swept.scheduler.begin():
+            swept.scheduler.end()
 
     swept.sweep = Sweep(swept.scheduler, act)
     swept.sweep.start(range(1000))
