@@ -135,7 +135,7 @@ VALUES: list[tuple[Code, Callable[[object], object], object, str]] = [
 
 COMMANDS: list[tuple[Code, str, str]] = [
     ("unreadable-file", "check none.yaml", "cannot read none.yaml: No such file or directory"),
-    ("unwritable-file", "certs --out /dev/null x.test", "cannot write to /dev/null: /dev/null: File exists"),
+    ("unwritable-file", "certs --out /dev/null x.test", "cannot write to /dev/null: File exists"),
     ("malformed", "status --url ftp://x",
      "--url 'ftp://x' is not the URL of a server; use a URL such as http://127.0.0.1:8474"),
     ("no-server", "status --url http://127.0.0.1:1", "no chaosproxy responds at http://127.0.0.1:1 (Connection "

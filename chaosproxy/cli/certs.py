@@ -33,8 +33,8 @@ def certs(names: tuple[str, ...], directory: Path, days: int, as_json: bool) -> 
     try:
         made = make_certs(directory, names, days)
     except OSError as error:
-        reason = f"{error.filename}: {error.strerror or error}"
-        raise BadInput(f"cannot write to {directory}: {reason}", code="unwritable-file") from None
+        message = f"cannot write to {error.filename or directory}: {error.strerror or error}"
+        raise BadInput(message, code="unwritable-file") from None
     except BadName as error:
         raise BadInput(str(error), code="invalid-name") from None
     except ValueError as error:  # the CA in the directory cannot be used

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -34,6 +34,7 @@ from chaosproxy.declare.kinds import LARGEST_WHOLE
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import Placement
 from chaosproxy.model.fault import match_of
+from chaosproxy.model.placement import SELECTS
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.units import format_size
 
@@ -100,7 +101,7 @@ def default(param: Param) -> str:
     """Return the default as YAML writes it; `required` if there is none."""
     if param.required:
         return "required"
-    if param.default is None:
+    if param.default in (None, ()):
         return "-"
     written = write_struct(param.default) if isinstance(param.kind, Struct) else param.kind.write(param.default)
     return {True: "true", False: "false"}[written] if isinstance(written, bool) else str(written)
@@ -156,10 +157,12 @@ def schema() -> None:
 
 
 def _placing_lines(fault: type[Fault]) -> Iterator[Line]:
-    yield from lines_of(Placement)
+    left_out = SELECTS if fault.at_listener else ()
+    yield from (line for line in lines_of(Placement) if line.name not in left_out)
     match = match_of(fault)
     if match is not None and isinstance(match.kind, Struct):
-        yield from lines_of(match.kind.of, "match.")
+        for line in lines_of(match.kind.of, "match."):
+            yield replace(line, default="-")  # a match is optional, so each of its keys is
 
 
 def _print_lines(lines: Iterable[Line], none: str) -> None:

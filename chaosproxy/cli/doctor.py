@@ -12,7 +12,10 @@ __all__ = ["doctor"]
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Show what this machine allows, how to get the rest, and the limits that clients can meet.
+    """Show the available kernel features and the limits of the process.
+
+    For a feature that is not available it says how to enable it. The limits are those that
+    clients can meet.
 
     The check runs here and now, with the privileges of this user; `chaosproxy status` shows what
     a running server is allowed.

@@ -71,7 +71,7 @@ def type_hint(given: object, known: Collection[str]) -> str:
     """Return the hint for an unknown fault type: our word for that of another tool, or else a similar word."""
     if isinstance(given, str) and given.lower() in TYPES:
         tool, ours = TYPES[given.lower()]
-        return f" ({tool}'s {given.lower()} is {ours} here)"
+        return f" (for {tool}'s {given.lower()}, use {ours})"
     return nearest(given, known)
 
 

@@ -22,7 +22,8 @@ from the declarations in `chaosproxy/faults` and `chaosproxy/http/faults`; do no
 Write a fault under its name in a proxy's `faults`, as in each example below, or pass the
 same parameters to the control API or the command line. Every fault also takes the parameters
 of its placement: `direction` (`upstream`, `downstream` or `both`), `probability`, `ttl`,
-`skip`, `count` and `nth`.
+`skip`, `count` and `nth`. `unreachable`, `partition` and `pause` act on the whole port, and take
+only `direction` and `ttl`.
 
 Several faults on one proxy act in the order in which they are given. Each acts on the output
 of the one before it: latencies add up, and a bandwidth limit after a latency queues data when
@@ -69,7 +70,7 @@ def _default(param: Param) -> str:
     """Return the default as YAML writes it. (Any: plain data.)"""
     if param.required:
         return "required"
-    if param.default is None:
+    if param.default in (None, ()):
         return "none"
     written: Any = param.kind.write(param.default)
     return f"`{str(written).lower() if isinstance(written, bool) else written}`"

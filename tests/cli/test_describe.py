@@ -35,7 +35,10 @@ def test_a_type_is_explained_with_parameters_and_example(name: str) -> None:
         explained["schema"]["properties"]
     )
     assert yaml.safe_load(explained["example"])["type"] == name
-    assert "probability" in {parameter["parameter"] for parameter in explained["placement"]}
+    placement = {parameter["parameter"] for parameter in explained["placement"]}
+    assert {"direction", "ttl"} <= placement
+    assert ("probability" in placement) is not FAULT_TYPES[name].at_listener
+    assert all(line["default"] == "-" for line in explained["placement"] if line["parameter"].startswith("match."))
 
 
 def test_units_ranges_and_nested_parameters_are_shown() -> None:

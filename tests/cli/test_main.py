@@ -51,3 +51,9 @@ def test_the_shell_is_offered_fault_types() -> None:
     ended = subprocess.run(command, env={**environment, "COMP_WORDS": "chaosproxy faults s"},
                            capture_output=True, text=True, timeout=60.0, check=False)  # fmt: skip
     assert ended.stdout.splitlines() == ["plain,stall", "plain,slicer", "plain,slow_close", "plain,slow_accept"]
+
+
+def test_the_list_of_commands_shows_each_summary_whole() -> None:
+    listed = CliRunner().invoke(main, ["--help"]).stdout.partition("Commands:")[2]
+    assert all(name in listed for name in main.commands)
+    assert "..." not in listed

@@ -39,12 +39,12 @@ def told(fault: str) -> list[tuple[int, str, str, str]]:
 
 
 TYPE_ROWS = [
-    ("timeout", "Toxiproxy's timeout is `blackhole`, with `limit_time` to end the connection here"),
-    ("reset_peer", "Toxiproxy's reset_peer is `reset` here"),
-    ("loss", "netem's loss is `packet_loss` here"),
-    ("abort", "Envoy's abort is `http_abort` here"),
-    ("delay", "Envoy's delay is `http_delay` for messages, or `latency` for every connection here"),
-    ("ABORT", "Envoy's abort is `http_abort` here"),
+    ("timeout", "for Toxiproxy's timeout, use `blackhole`, with `limit_time` to end the connection"),
+    ("reset_peer", "for Toxiproxy's reset_peer, use `reset`"),
+    ("loss", "for netem's loss, use `packet_loss`"),
+    ("abort", "for Envoy's abort, use `http_abort`"),
+    ("delay", "for Envoy's delay, use `http_delay` for messages, or `latency` for every connection"),
+    ("ABORT", "for Envoy's abort, use `http_abort`"),
     ("latecy", "did you mean 'latency'?"),
 ]
 
