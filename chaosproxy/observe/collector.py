@@ -295,7 +295,7 @@ def _limit(counts: Counts) -> Iterator[Metric]:
         "chaosproxy_max_held_bytes", "Bytes that faults may hold in the whole process.", value=counts.max_held
     )
     yield CounterMetricFamily(
-        "chaosproxy_held_limit_reached", "Times at which faults held that many.", value=counts.times_full
+        "chaosproxy_held_limit_reached", "Number of times that faults reached max_held.", value=counts.times_full
     )
 
 

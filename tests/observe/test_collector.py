@@ -184,7 +184,7 @@ def test_labels_never_hold_an_address_and_the_linter_has_nothing_to_say() -> Non
 def test_the_documentation_lists_every_metric() -> None:
     async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
         text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
-        documented = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+        documented = re.findall(r"^\| `(chaosproxy_\w+)` \|", text, re.MULTILINE)
         assert {name.removesuffix("_total") for name in documented} == set(scrape().families)
 
     with_supervisor(scenario)

@@ -6,14 +6,18 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from chaosproxy import events
 from chaosproxy.events import Bus, ConnectionAttempt, ConnectionClosed, ConnectionOpened, DialFailed, Event
 from chaosproxy.observe import EventLog, start_logging
 from chaosproxy.observe.log import LogFormat
@@ -213,3 +217,19 @@ def test_a_reader_that_does_not_read_delays_nothing_and_learns_the_number_of_dro
     os.close(reading)
     handler.close()
     os.close(writing)
+
+
+def test_the_documentation_lists_every_event_with_its_fields() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    table = text[text.index("\n| event |") :]
+    documented = {
+        event: set(re.findall(r"`(\w+)`", names))
+        for kinds, names in re.findall(r"^\| (`.*?`) \|[^|]*\| (.*) \|$", table, re.MULTILINE)
+        for event in re.findall(r"`(\w+)`", kinds)
+    }
+    published = {
+        kind.kind: {field.name for field in fields(kind)} - {"at"}
+        for name in events.__all__
+        if isinstance(kind := getattr(events, name), type) and issubclass(kind, Event) and kind.kind != Event.kind
+    }
+    assert documented == published
