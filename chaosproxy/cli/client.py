@@ -128,6 +128,6 @@ def _refusal(method: str, target: str, status: int, problem: object, has_token: 
     # wrong input, and the detail of a conflict, which names the proxy itself.
     if status == 409:
         errors = []
-    headline = problem.get("title") if errors else problem.get("detail") or problem.get("title")
+    headline = "the server refused the request" if errors else problem.get("detail") or problem.get("title")
     message = str(headline or f"the server refused {method} {target} with status {status}")
     return BadInput(escaped(message), errors, code)

@@ -222,7 +222,7 @@ def test_what_the_server_refuses_is_shown_field_by_field(server: ChaosproxyServe
     result = run(server, "inject", "db", "http_abort")
     assert (result.exit_code, result.stdout) == (2, "")
     headline, field = result.stderr.splitlines()
-    assert headline == "error: Invalid input"
+    assert headline == "error: the server refused the request"
     assert field.startswith("  type: ")
 
 

@@ -51,5 +51,5 @@ class Complaints:
     def _end_window(self, kind: str) -> None:
         suppressed = self._windows.pop(kind).suppressed
         if suppressed:
-            message = f"control port: {suppressed} more in {WINDOW:g} s: {kind}"
+            message = f"control port: {kind}: suppressed {suppressed} more in {WINDOW:g} s"
             logger.warning(message, extra={"fields": {"suppressed": suppressed}})

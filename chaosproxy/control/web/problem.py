@@ -164,6 +164,8 @@ def http_problem(request: web.BaseRequest, error: web.HTTPException, index: str 
         detail = f"{request.method} is not allowed on {request.path}; use {headers[hdrs.ALLOW]}"
     elif isinstance(error, web.HTTPRequestEntityTooLarge):
         detail = f"the body is larger than {MAX_BODY} bytes; send less"
+    elif isinstance(error, web.HTTPExpectationFailed):
+        detail = "the value of Expect is not known; send 100-continue, or remove the header field"
     elif isinstance(error, web.HTTPNotFound):
         detail = f"the path {request.path} does not exist; GET {index} lists the paths"
     title = HTTPStatus(error.status).phrase.capitalize()

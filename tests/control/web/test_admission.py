@@ -103,9 +103,9 @@ def test_the_first_complaint_of_a_kind_is_a_line_and_the_others_are_a_number(cap
     assert [delay for delay, _, _ in timers.pending] == [WINDOW, WINDOW]
     assert caplog.messages == ["line 0", "another line"]
     timers.fire()
-    assert caplog.messages[2:] == ["control port: 4 more in 10 s: a kind"]
+    assert caplog.messages[2:] == ["control port: a kind: suppressed 4 more in 10 s"]
     complaints.log("a kind", "line 5")
     complaints.log("a kind", "line 6")
     complaints.close()
-    assert caplog.messages[3:] == ["line 5", "control port: 1 more in 10 s: a kind"]
+    assert caplog.messages[3:] == ["line 5", "control port: a kind: suppressed 1 more in 10 s"]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}

@@ -112,6 +112,12 @@ def assert_quiet(raw: Raw, log: pytest.LogCaptureFixture) -> None:
         assert SECRET not in record.getMessage() + str(record.__dict__.get("fields"))
 
 
+def test_an_unknown_expectation_is_a_problem_that_names_the_known_one(raw: Raw) -> None:
+    answer = raw.ask(b"GET /healthz HTTP/1.1\r\n" + HEAD + b"Expect: x\r\n\r\n")
+    assert answer.split()[1] == b"417"
+    assert b"the value of Expect is not known; send 100-continue" in answer
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -148,7 +154,7 @@ def test_the_log_has_one_line_for_many_malformed_requests(caplog: pytest.LogCapt
     finally:
         raw.close()
     assert_quiet(raw, caplog)
-    assert caplog.messages[1:] == ["control port: 9 more in 10 s: malformed request"]
+    assert caplog.messages[1:] == ["control port: malformed request: suppressed 9 more in 10 s"]
 
 
 @pytest.mark.parametrize("path", [b"/v1/proxies", b"/v1/heal", b"/none"])
