@@ -44,24 +44,24 @@ class Faults:
 
         :raises NotFound: the proxy has no fault of that name.
         """
-        return self._origins[proxy.spec.name, self.find(proxy, fault).name]
+        return self._origins[proxy.name, self.find(proxy, fault).name]
 
     def find(self, proxy: Proxy, name: str) -> FaultSpec:
         """Return a fault of a proxy by its name.
 
         :raises NotFound: the proxy has no fault of that name; the message has the nearest one.
         """
-        fault = proxy.spec.fault(name)
-        if fault is None:
+        active = proxy.active_fault(name)
+        if active is None:
             known = [present.name for present in proxy.spec.faults]
             has = f"known faults: {', '.join(known[:20])}" if known else "it has none"
-            of = f"no fault of proxy {proxy.spec.name!r}"
+            of = f"no fault of proxy {proxy.name!r}"
             raise NotFound(f"{of} is called {name[:100]!r}{nearest(name, known)}; {has}")
-        return fault
+        return active.spec
 
     def adopt(self, proxy: Proxy, fault: str, by: str) -> None:
         """Make `by` the maker of a fault, if the fault exists."""
-        where = (proxy.spec.name, fault)
+        where = (proxy.name, fault)
         if where in self._origins:
             self._origins[where] = replace(self._origins[where], by=by)
 
@@ -72,15 +72,15 @@ class Faults:
         :raises InvalidInput: a file that it needs is unusable.
         :raises Unsupported: its type or its mode is not supported on this proxy.
         """
-        if len(proxy.spec.faults) >= MOST_FAULTS and proxy.spec.fault(fault.name) is None:
-            message = f"the proxy {proxy.spec.name!r} has {MOST_FAULTS} faults, which is the most; remove some first"
+        if len(proxy.spec.faults) >= MOST_FAULTS and proxy.active_fault(fault.name) is None:
+            message = f"the proxy {proxy.name!r} has {MOST_FAULTS} faults, which is the most; remove some first"
             raise Conflict(message, "too-large")
         return granted(preflight_fault(fault, proxy.spec, self._kernel, proxy.tls))
 
     def place(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
         """Add a fault, or change the one of that name: its maker stays the same, and its ttl starts again."""
         fault = prepared.spec
-        known = proxy.spec.fault(fault.name) is not None
+        known = proxy.active_fault(fault.name) is not None
         if prepared.tls is not proxy.tls:
             proxy.use_tls(prepared.tls)
         proxy.put_fault(fault, prepared.resolved)
@@ -108,7 +108,7 @@ class Faults:
         :raises NotFound: the proxy has no fault of that name.
         """
         gone = self._take_away(proxy, fault)
-        self._publish(FaultRemoved, proxy=proxy.spec.name, fault=fault, type=gone.type, by=by)
+        self._publish(FaultRemoved, proxy=proxy.name, fault=fault, type=gone.type, by=by)
         return gone
 
     def heal(self, proxies: Sequence[Proxy], fault: str | None, by: str) -> list[tuple[str, FaultSpec]]:
@@ -119,7 +119,7 @@ class Faults:
         found = [(proxy, one) for proxy in proxies for one in proxy.spec.faults if fault in (one.name, None)]
         if fault is not None and not found:
             known = list(dict.fromkeys(one.name for proxy in proxies for one in proxy.spec.faults))
-            where = f" on {proxies[0].spec.name}" if len(proxies) == 1 else ""
+            where = f" on {proxies[0].name}" if len(proxies) == 1 else ""
             has = f"known faults: {', '.join(known[:20])}" if known else "there are none"
             raise NotFound(f"no fault{where} is called {fault[:100]!r}{nearest(fault, known)}; {has}")
         with contextlib.ExitStack() as stack:  # all at once: data that one releases passes through no other of them
@@ -127,7 +127,7 @@ class Faults:
                 stack.enter_context(proxy.changing())
             for proxy, one in found:
                 self.remove(proxy, one.name, by)
-        return [(proxy.spec.name, one) for proxy, one in found]
+        return [(proxy.name, one) for proxy, one in found]
 
     def forget(self, proxy: Proxy) -> None:
         """Drop the origins and alarms of a proxy that is removed."""
@@ -140,11 +140,11 @@ class Faults:
         return proxy.remove_fault(fault)
 
     def _note(self, proxy: Proxy, fault: FaultSpec, by: str) -> None:
-        self._origins.setdefault((proxy.spec.name, fault.name), Origin(by, self._scheduler.clock()))
+        self._origins.setdefault((proxy.name, fault.name), Origin(by, self._scheduler.clock()))
         self._set_end(proxy, fault)
 
     def _forget(self, proxy: Proxy, fault: str) -> None:
-        del self._origins[proxy.spec.name, fault]
+        del self._origins[proxy.name, fault]
         self._cancel_end(proxy, fault)
 
     def _set_end(self, proxy: Proxy, fault: FaultSpec) -> None:
@@ -153,22 +153,22 @@ class Faults:
         if ttl is not None:
             end = Alarm(self._scheduler, partial(self._expire, proxy, fault.name))
             end.set(self._scheduler.clock() + ttl)
-            self._ends[proxy.spec.name, fault.name] = end
+            self._ends[proxy.name, fault.name] = end
 
     def _cancel_end(self, proxy: Proxy, fault: str) -> None:
-        end = self._ends.pop((proxy.spec.name, fault), None)
+        end = self._ends.pop((proxy.name, fault), None)
         if end is not None:
             end.cancel()
 
     def _expire(self, proxy: Proxy, fault: str) -> None:
         gone = self._take_away(proxy, fault)
-        self._publish(FaultExpired, proxy=proxy.spec.name, fault=fault, type=gone.type)
+        self._publish(FaultExpired, proxy=proxy.name, fault=fault, type=gone.type)
 
     def _publish_placed(self, event: Callable[..., Event], proxy: Proxy, fault: FaultSpec, by: str) -> None:
         active = proxy.active_fault(fault.name)
         mode, why = (active.resolved.mode or "", active.resolved.why) if active is not None else ("", "")
         facts = {"fault": fault.name, "type": fault.type, "effective_mode": mode, "mode_reason": why}
-        self._publish(event, proxy=proxy.spec.name, by=by, **facts)
+        self._publish(event, proxy=proxy.name, by=by, **facts)
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:
         self._bus.publish(event(at=self._scheduler.clock(), **facts))

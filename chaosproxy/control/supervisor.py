@@ -303,7 +303,7 @@ class Supervisor:
             proxy.use_listener(None)
         with proxy.changing():
             for name in faults.remove:
-                if proxy.spec.fault(name) is not None:
+                if proxy.active_fault(name) is not None:
                     self.remove_fault(spec.name, name, by)
             proxy.use_tls(prepared.tls)
             proxy.spec = replace(spec, faults=proxy.spec.faults)
@@ -338,7 +338,7 @@ class Supervisor:
         :raises Conflict: the proxy has a fault of that name.
         :raises InvalidInput, Unsupported: as for `put_fault`.
         """
-        if self.proxy(proxy).spec.fault(fault.name) is not None:
+        if self.proxy(proxy).active_fault(fault.name) is not None:
             raise Conflict.name_taken(f"the fault {fault.name!r} on proxy {proxy!r}")
         self.put_fault(proxy, fault, by)
 

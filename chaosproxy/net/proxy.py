@@ -112,12 +112,15 @@ class Proxy:
         self.attach_client = self._front.attach_client
         self.dial = self._front.dial
         self.count_dial_failure = self._front.count_dial_failure
-        for fault in spec.faults:
-            self.put_fault(fault, modes[fault.name])
+        with self.changing():
+            for fault in spec.faults:
+                self.put_fault(fault, modes[fault.name])
 
     @property
     def spec(self) -> ProxySpec:
         """The desired state, faults included."""
+        if self._is_changed:  # made when it is needed, so that many changes make one
+            return replace(self._front.spec, faults=tuple(active.spec for active in self.faults.own.values()))
         return self._front.spec
 
     @spec.setter
@@ -312,8 +315,7 @@ class Proxy:
     def _put(
         self, where: dict[str, ActiveFault], key: str, fault: FaultSpec, resolved: ResolvedMode
     ) -> ActiveFault:
-        now = self.scheduler.clock()
-        active = ActiveFault(fault, resolved, self.spec.name, self._seed, now, where.get(key))
+        active = ActiveFault(fault, resolved, self.name, self._seed, self.scheduler.clock(), where.get(key))
         self.faults.put(where, key, active)
         self._faults_changed()
         admission = active.admission
@@ -329,13 +331,12 @@ class Proxy:
         return gone.spec
 
     def _faults_changed(self) -> None:
-        self.spec = replace(self.spec, faults=tuple(active.spec for active in self.faults.own.values()))
         self._is_changed = True
         if not self._changing:
             self._apply_faults()
 
     def _apply_faults(self) -> None:
-        self._is_changed = False
+        self.spec, self._is_changed = self.spec, False
         self.http.watch(self.faults.own.values())
         self._registry.arrange_all()
         self._front.faults_changed()

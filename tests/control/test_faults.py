@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.events import Event, FaultExpired, FaultRemoved
+from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.seed import Seed
+from tests.cpu import cpu_time
 from tests.net.building import fault, proxy
 from tests.net.clockwork import Clockwork
 
@@ -124,5 +127,40 @@ def test_a_fault_that_is_made_again_has_a_new_maker_and_a_new_time(how: str) -> 
         supervisor.put_fault("db", fault("again", type="stall"), "rest")
         [status] = supervisor.status().proxies[0].faults
         assert status.origin == Origin("rest", 10.0)
+
+    play(scenario)
+
+
+@pytest.mark.slow
+def test_many_changes_of_one_proxys_faults_take_linear_time() -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork, told: list[Event]) -> None:
+        def spec(count: int, delay: str) -> ProxySpec:
+            faults = tuple(fault(f"f{at}", type="latency", delay=delay) for at in range(count))
+            return replace(supervisor.proxy("db").spec, faults=faults)
+
+        async def used_for(count: int) -> float:
+            specs = [spec(count, "1ms"), spec(count, "2ms"), spec(0, "")]
+            with cpu_time() as used:
+                for each in specs:
+                    await supervisor.change_proxy(each, "test")
+            return used.seconds
+
+        await used_for(10)
+        few, many = await used_for(200), await used_for(3_200)
+        assert many < 50 * few, "sixteen times the faults may take about 16 times as long"
+
+    play(scenario)
+
+
+def test_a_proxys_spec_has_each_change_of_its_faults_while_more_follow() -> None:
+    async def scenario(supervisor: Supervisor, time: Clockwork, told: list[Event]) -> None:
+        supervisor.put_fault("db", fault("old", type="stall"), "test")
+        seen: list[list[str]] = []
+        supervisor.bus.subscribe(lambda event: seen.append(names(supervisor)))
+        faults = {"a": {"type": "stall"}, "b": {"type": "stall"}}
+        spec = proxy("db", upstream="127.0.0.1:8", enabled=False, faults=faults)
+        await supervisor.change_proxy(spec, "test")
+        assert seen == [[], ["a"], ["a", "b"], ["a", "b"]]
+        assert supervisor.proxy("db").spec == spec
 
     play(scenario)

@@ -49,12 +49,24 @@ class ActiveFaults:
         """Faults of partitions, by the partition's id; changes of the proxy's own faults do not affect them."""
         self._past: dict[str, FaultTally] = {}
         """The counts of removed faults, by fault name."""
-        self._all: tuple[ActiveFault, ...] = ()
-        self.read_hellos = False
-        """True if a fault acts only on clients that request a server name in TLS."""
+        self._ordered: tuple[ActiveFault, ...] | None = ()
+        """All faults; None from a change until they are needed, so that many changes put them in order once."""
+        self._read_hellos = False
+
+    @property
+    def _all(self) -> tuple[ActiveFault, ...]:
+        if self._ordered is None:
+            self._ordered = (*self.partitions.values(), *self.own.values())
+            self._read_hellos = any(fault.spec.sni is not None for fault in self._ordered)
+        return self._ordered
 
     def __iter__(self) -> Iterator[ActiveFault]:
         return iter(self._all)
+
+    @property
+    def read_hellos(self) -> bool:
+        """True if a fault acts only on clients that request a server name in TLS."""
+        return bool(self._all) and self._read_hellos
 
     # ── adding and removing ───────────────────────────────────────────────────────────
 
@@ -64,18 +76,14 @@ class ActiveFaults:
         if key not in where and name in self._past:
             fault.tally = self._past.pop(name)  # a counter never decreases
         where[key] = fault
-        self._changed()
+        self._ordered = None
 
     def take(self, where: dict[str, ActiveFault], key: str) -> ActiveFault:
         """Remove and return a fault; KeyError if there is none."""
         gone = where.pop(key)
         self._past[gone.spec.name] = gone.tally
-        self._changed()
+        self._ordered = None
         return gone
-
-    def _changed(self) -> None:
-        self._all = (*self.partitions.values(), *self.own.values())
-        self.read_hellos = any(fault.spec.sni is not None for fault in self)
 
     def tallies(self) -> dict[str, FaultTally]:
         """Return the counts of every fault, by name, including removed ones."""
