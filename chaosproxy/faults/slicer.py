@@ -37,17 +37,17 @@ class Slicer(Fault):
             yield Problem(("variation",), "invalid-together", message)
 
     def open(self, opening: Opening) -> Stage:
-        return _Knife(self, opening.dice)
+        return _Knife(self, opening.dice, opening.now)
 
 
 class _Knife(Stage):
     """Lets the chain cut each piece: its quantum is the size of the next one."""
 
-    def __init__(self, settings: Slicer, dice: Dice) -> None:
+    def __init__(self, settings: Slicer, dice: Dice, now: float) -> None:
         self._least, self._most = settings.size - settings.variation, settings.size + settings.variation
         self._gap = settings.gap
         self._dice = dice
-        self._free_at = 0.0
+        self._free_at = now  # data that has arrived before leaves in pieces from now on, and not in a burst
         self.quantum = self._draw()
 
     def on_step(self, step: Step) -> Iterable[Step]:

@@ -40,6 +40,13 @@ def test_a_huge_chunk_is_not_cut_all_at_once() -> None:
     assert 499 <= len(wire.bytes) <= 500
 
 
+def test_a_change_goes_on_from_now_and_lets_no_burst_pass() -> None:
+    wire = Wire(it=Slicer(size=1, gap=1.0)).send(Send(0.0, bytes(1000))).wait_until(100.0)
+    assert len(wire.bytes) == 100
+    wire.set(it=Slicer(size=1, gap=0.5))
+    assert len(wire.wait_until(110.0).bytes) == pytest.approx(120, abs=1)
+
+
 def test_it_reads_as_users_write_it() -> None:
     spec = read({"type": "slicer", "size": "64B", "variation": "32B", "gap": "1ms"})
     assert spec.settings == Slicer(size=64, variation=32, gap=0.001)

@@ -44,7 +44,7 @@ class _Trickling(MessageStage):
         super().__init__(opening, on)
         self._rate = rate
         self.quantum = max(1, int(rate * _TICK))
-        self._free_at = 0.0
+        self._free_at = opening.now
 
     def cuts(self, step: Send) -> bool:
         return isinstance(step, Part) and step.kind == "body" and self.treats(step)

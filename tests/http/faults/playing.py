@@ -45,16 +45,16 @@ class Talk:
         self._seed, self._since = seed, since
         self.stage = self.open(fault)
 
-    def open(self, fault: MessageFault) -> MessageStage:
+    def open(self, fault: MessageFault, now: float = 0.0) -> MessageStage:
         opening = MessageOpening(
-            lambda: random.Random(self._seed), 0.0, fault.common(), self.conversation, "it", self.on, self._since,
+            lambda: random.Random(self._seed), now, fault.common(), self.conversation, "it", self.on, self._since,
             self._choose,
         )  # fmt: skip
         return fault.open_stage(opening)
 
-    def change(self, fault: MessageFault) -> list[Step]:
+    def change(self, fault: MessageFault, now: float = 0.0) -> list[Step]:
         """Other settings; answers what the old stage lets go."""
-        old, self.stage = self.stage, self.open(fault)
+        old, self.stage = self.stage, self.open(fault, now)
         self.stage.take_over(old)
         return [*old.let_go()]
 

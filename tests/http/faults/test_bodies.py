@@ -104,6 +104,14 @@ def test_the_pieces_of_a_large_read_are_made_one_at_a_time() -> None:
     assert talk.stage.cuts(body)
 
 
+def test_a_changed_rate_goes_on_from_the_change_and_lets_no_burst_pass() -> None:
+    talk = Talk(HttpSlowBody(rate=0.1))
+    talk.client(GET)
+    talk.server(OK[:-6])
+    talk.change(HttpSlowBody(rate=10.0), 50.0)
+    assert [step.due for step in talk.server(OK[-6:], 5.0)] == pytest.approx([50 + n / 10 for n in range(1, 7)])
+
+
 def test_the_rate_holds_across_pieces_and_chunks() -> None:
     talk = Talk(HttpSlowBody(rate=10.0))
     talk.client(GET)
