@@ -180,7 +180,7 @@ class Supervisor:
                 steps, after, present = self._plan(config, by, prepared.tls)
                 prepared = granted(preflight(after, self.seed, self.kernel, present))
                 undo.pop_all()
-            self.held.limit = config.max_held
+            self.held.set_limit(config.max_held)
             self.partitions.retire(steps.partitions, by)
             for name in steps.proxies.remove:
                 self._remove(name, by)

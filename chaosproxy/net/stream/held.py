@@ -49,6 +49,12 @@ class HeldBytes:
         self._reported_at = -NEVER
         self._paused: dict[Holder, None] = {}
 
+    def set_limit(self, limit: int) -> None:
+        """Change the limit. Pipes that are paused continue if it leaves room for them."""
+        self.limit = limit
+        if self._paused and self._has_room:
+            self._scheduler.schedule(self, self._scheduler.clock())
+
     def update(self, pipe: Holder, held: int) -> None:
         """Count a pipe with the bytes that it holds now."""
         more = held - pipe.counted
@@ -63,7 +69,7 @@ class HeldBytes:
             self._scheduler.schedule(self, self._scheduler.clock())
 
     def forget(self, pipe: Holder) -> None:
-        """Count a pipe that has ended with nothing."""
+        """Count a pipe that has ended, or that holds nothing any more, with nothing; the caller resumes it."""
         self._paused.pop(pipe, None)
         self.update(pipe, 0)
 
@@ -83,8 +89,9 @@ class HeldBytes:
         for pipe in list(self._paused)[:_RESUMED_AT_ONCE]:
             if not self._has_room:
                 return
-            del self._paused[pipe]
-            pipe.resume(PROCESS_FULL)
+            if pipe in self._paused:  # resuming one may end the wait of another
+                del self._paused[pipe]
+                pipe.resume(PROCESS_FULL)
         if self._paused:
             self._scheduler.defer(self)
 

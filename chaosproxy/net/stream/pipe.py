@@ -27,6 +27,7 @@ from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.filter import Filter, Named
 from chaosproxy.net.kernel.sockopts import pace
 from chaosproxy.net.stream.buffers import SizedBuffers
+from chaosproxy.net.stream.held import PROCESS_FULL
 from chaosproxy.net.stream.ports import Ends, MakeReader, Readers
 from chaosproxy.net.stream.source import BUSY, QUEUE_FULL, SINK_FULL, UNREAD, Source
 from chaosproxy.tallies import Side
@@ -283,10 +284,10 @@ class Pipe(Source):
     def _drop_chain(self) -> None:
         """Remove the chain, since no fault is left and it is empty."""
         self.chain = None
-        self._live.held.update(self, 0)
+        self._live.held.forget(self)
         self._live.scheduler.schedule(self, NEVER)
         self.update_reader()
-        self.resume(QUEUE_FULL | BUSY)
+        self.resume(QUEUE_FULL | BUSY | PROCESS_FULL)
         if self._sink_is_full:
             self.pause(SINK_FULL)
 

@@ -144,3 +144,29 @@ def test_a_connection_that_ends_gives_everything_back(flavour: Flavour) -> None:
         line.server.reset()
         scene.advance(20.0)
         assert scene.owner.held_bytes.total == 0
+
+
+def test_a_healed_connection_no_longer_waits_for_the_limit(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        scene.owner.held_bytes.limit = 8 * 1024
+        scene.put("late", Latency(delay=10.0), "upstream")
+        one, two = scene.open(), scene.open()
+        one.client.send(bytes(8 * 1024))
+        two.client.send(bytes(100))
+        two.client.send(b"unread")
+        assert (one.held, two.held) == ((8 * 1024, 0), (100, 0))
+        scene.owner.faults.clear()
+        scene.inside(lambda: scene.owner.arrange(two.connection))  # not the other one, which still holds too much
+        assert two.server_got() == bytes(100) + b"unread"
+
+
+def test_a_higher_limit_acts_at_once() -> None:
+    desk = Desk()
+    one, two = Pipe(), Pipe()
+    desk.held.update(one, LIMIT)
+    desk.held.update(two, 1)
+    assert two.paused
+    desk.held.set_limit(2 * LIMIT)
+    assert desk.held.scheduled_at == desk.now
+    desk.held.on_due(0.0)
+    assert not two.paused
