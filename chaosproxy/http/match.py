@@ -154,7 +154,7 @@ class Match:
     )
     host: str | None = param(
         HostGlob(),
-        "glob for the host the request is for; its port counts only when one is given here (none sent is 80)",
+        "glob for the host of the request; with a port, the port must match, too (80 if the request has none)",
         default=None,
         example='"*.example.org"',
     )

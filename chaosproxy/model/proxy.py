@@ -47,7 +47,7 @@ class ProxySpec:
         ListenAddress(), "address for clients; port 0 picks a free port", example="127.0.0.1:15432"
     )
     ipv6only: bool = param(
-        Flag(), "true accepts IPv6 clients alone; [::] accepts IPv4 clients too without it", default=False,
+        Flag(), "true: accept IPv6 clients alone; false: [::] accepts IPv4 clients too", default=False,
         example="true",
     )  # fmt: skip
     upstream: Address = param(UpstreamAddress(), "the real server; it may start later", example="127.0.0.1:5432")
@@ -60,7 +60,10 @@ class ProxySpec:
     connect_timeout: float = param(
         Duration(above_zero=True), "time limit for connecting to the upstream", default=10.0, example="10s"
     )
-    queue: int = param(Size(minimum=4096), "bytes that faults may hold per pipe", default=16 * 2**20, example="16MiB")
+    queue: int = param(
+        Size(minimum=4096), "bytes that faults may hold in each direction of a connection",
+        default=16 * 2**20, example="16MiB",
+    )  # fmt: skip
     strict: bool = param(
         Flag(), "http: resets connections that are not HTTP/1; false passes them on", default=False, example="true"
     )
