@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 
 from chaosproxy.faults.base import NEVER, Close, Reset, Send, Stage, Step
 from chaosproxy.tallies import FaultTally
@@ -211,12 +211,14 @@ class Chain:
         A link that stays keeps its steps. A link that is removed releases its steps to the next
         link that stays. A new link with the key of a removed one replaces it, and recomputes the
         times of its steps. Links that change their order release all steps first, since steps
-        further along must stay ahead. No step is moved here, since there may be many.
+        further along must stay ahead; those in front that stay in their places keep theirs.
+        No step is moved here, since there may be many.
         """
         place = {link.key: index for index, link in enumerate(wanted)}
         fresh = {link.key: link for link in wanted if link not in self.links}
         kept = [place[link.key] for link in self.links if link.key in place]
         in_order = kept == sorted(kept)
+        leading = {link for link, _ in takewhile(_are_same, zip(self.links, wanted, strict=False))}
         for link in fresh.values():
             link.left = now  # steps held until now leave now at the earliest
         before: dict[Link, list[Link]] = {}
@@ -228,7 +230,7 @@ class Chain:
             successor = None if link.is_remnant else fresh.get(link.key)
             if successor is not None:
                 successor.stage.take_over(link.stage)
-            stays = in_order and not link.is_remnant and link.key in place
+            stays = (in_order or link in leading) and not link.is_remnant and link.key in place
             if stays and successor is None:
                 before[link], remnants, unreleased = remnants, [], []
                 continue
@@ -347,6 +349,10 @@ class Chain:
             end = leaving[-1]
             self.clear()
             self._leave(end)
+
+
+def _are_same(pair: tuple[Link, Link]) -> bool:
+    return pair[0] is pair[1]
 
 
 def _sign(step: Step, link: Link) -> None:

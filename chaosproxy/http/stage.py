@@ -34,6 +34,12 @@ from chaosproxy.http.responses import Responses
 __all__ = ["Framing", "Gate", "MessageFault", "MessageOpening", "MessageStage"]
 
 
+_SMALLEST_PIECE, _LARGEST_PIECE = 4 * 1024, 32 * 1024
+"""The bytes framed in one step: few at first and while messages or chunks are tiny, which takes about 1 µs per byte."""
+_FEW = 16
+"""The most Parts of one piece after which the next piece may be larger."""
+
+
 @dataclass(frozen=True, slots=True)
 class MessageOpening(Opening):
     """The arguments with which a message fault opens a stage."""
@@ -130,10 +136,9 @@ class MessageStage(Stage):
 class Framing(Stage):
     """The first stage: it cuts the stream into Parts, and inserts the responses that faults send."""
 
-    quantum = 64 * 1024  # bounds the work of message faults on one Part
-
     def __init__(self, stream: Requests | Responses) -> None:
         self._stream = stream
+        self.quantum = _SMALLEST_PIECE
 
     def wake(self, now: float) -> None:
         """Run as soon as possible, and insert an injected response, or a head that need not be kept back."""
@@ -141,7 +146,9 @@ class Framing(Stage):
 
     def on_step(self, step: Step) -> Iterable[Step]:
         if isinstance(step, Send):
-            return self._stream.frame(step.data, step.due)
+            parts = self._stream.frame(step.data, step.due)
+            self.quantum = min(2 * self.quantum, _LARGEST_PIECE) if len(parts) <= _FEW else _SMALLEST_PIECE
+            return parts
         if isinstance(step, HalfClose):
             return (*self._stream.end_of_stream(step.due), step)
         if isinstance(step, Reset) and isinstance(self._stream, Responses):

@@ -123,6 +123,13 @@ def test_swapped_and_changed_at_once() -> None:
     assert wire.send(Send(6.0, b"c")).wait_until(99.0).arrived()[2:] == [(9.0, b"c")]
 
 
+def test_swapped_behind_one_that_stays_in_its_place_which_releases_nothing() -> None:
+    first = Latency(delay=5.0)
+    wire = Wire(first=first, one=Latency(delay=1.0), two=Stall()).send(Send(0.0, b"a"), Send(3.0, b"b"))
+    wire.wait_until(7.0).set(first=first, two=Latency(delay=2.0), one=Latency(delay=1.0))
+    assert wire.wait_until(99.0).arrived() == [(7.0, b"a"), (11.0, b"b")]
+
+
 def test_one_replaced_by_one_of_another_name_releases() -> None:
     wire = Wire(one=Stall()).send(Send(0.0, b"a")).wait_until(1.0)
     wire.set(other=Latency(delay=2.0))

@@ -150,6 +150,55 @@ def test_a_heal_that_releases_very_many_chunks_does_so_in_slices(loop_name: str,
     run(loop_name, scenario)
 
 
+@pytest.mark.parametrize("loop_name", LOOPS)
+def test_changes_while_very_many_small_chunks_are_framed_are_made_in_slices(loop_name: str) -> None:
+    faults = {"m": {"type": "http_delay", "delay": "1ms"}, "s": {"type": "slicer", "size": "4B", **EACH}}
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data = head + b"".join(b"1\r\n%c\r\n" % (97 + number % 26) for number in range(60_000)) + b"0\r\n\r\n"
+
+    async def scenario(stage: Stage) -> None:
+        client, server = await connected(stage, "chunked", protocol="http", faults=faults)
+        proxied = stage.supervisor.proxy("chunked")
+        [connection] = proxied.connections.values()
+        received = asyncio.ensure_future(receive(server, len(data)))
+        sent = asyncio.ensure_future(send(client, data))
+        await until(lambda: proxied.bytes("upstream") > 2**17)
+        async with measured_turns() as turns:
+            for number in range(6):
+                stage.supervisor.put_fault("chunked", fault(f"x{number % 3}", type="http_delay", delay="1ms"), "test")
+                if number == 3:
+                    stage.supervisor.remove_fault("chunked", "m", "test")
+                await asyncio.sleep(0)
+            stage.supervisor.heal("test")
+            assert await received == data
+        await sent
+        assert turns.longest < 0.1
+        await until(lambda: connection.upstream.chain is None and connection.downstream.chain is None)
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.parametrize("loop_name", LOOPS)
+def test_a_client_of_very_many_small_chunks_lets_others_have_their_turn_without_any_fault(loop_name: str) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data = head + b"1\r\nx\r\n" * 400_000 + b"0\r\n\r\n"
+
+    async def scenario(stage: Stage) -> None:
+        client, server = await connected(stage, "chunked", protocol="http")
+        received = 0
+
+        async def drain() -> None:
+            nonlocal received
+            while received < len(data):
+                received += len(await asyncio.get_running_loop().sock_recv(server, 2**20))
+
+        async with measured_turns() as turns:
+            await asyncio.wait_for(asyncio.gather(send(client, data), drain()), 60)
+        assert turns.longest < 0.25
+
+    run(loop_name, scenario)
+
+
 def links(running: Proxy) -> list[int]:
     """The number of faults in the downstream pipe of every connection."""
     chains = [one.downstream.chain for one in running.connections.values()]

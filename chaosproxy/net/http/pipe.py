@@ -11,7 +11,7 @@ proxy as a `Service`.
 Invariants:
 - Bytes are framed only once: in the chain if Framing is there, else on arrival.
 - Framing stays in the chain while a fault treats messages or has unfinished work, and while it holds
-  an injected response. Before the links change, all bytes that wait for Framing are framed.
+  an injected response or bytes that are not framed yet.
 - After an upgrade, or once bytes cannot be framed, the pipes have the readers of plain streams and
   act like any others.
 """
@@ -42,6 +42,8 @@ from chaosproxy.http.stage import Framing, Gate, MessageStage
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.net.stream.ports import Ends, Readers
 from chaosproxy.net.stream.readers import STREAM_READERS
+from chaosproxy.net.stream.source import BUSY
+from chaosproxy.net.timer.scheduler import SHARE
 from chaosproxy.tallies import FaultTally
 
 __all__ = ["HttpPipe", "Service"]
@@ -70,7 +72,7 @@ class Service(Protocol):
 class HttpPipe(Pipe):
     """One direction of a connection in HTTP mode."""
 
-    __slots__ = ("_frame", "_ordinal", "_service", "bypass", "conversation", "stream")
+    __slots__ = ("_frame", "_lingers", "_ordinal", "_service", "bypass", "conversation", "stream")
 
     def __init__(
         self,
@@ -92,6 +94,8 @@ class HttpPipe(Pipe):
         """True if only message faults act, so that messages that none of them treats may bypass the chain."""
         self._frame: tuple[Link, Link] | None = None
         """The links before and behind all message faults; None until the first message fault acts."""
+        self._lingers = False
+        """True if Framing stays in the chain only because it holds something."""
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
@@ -99,13 +103,9 @@ class HttpPipe(Pipe):
         message = [link for link in links if isinstance(link.stage, MessageStage)]
         stream = [link for link in links if not isinstance(link.stage, MessageStage)]
         is_framed = self._is_framed
-        if is_framed:
-            try:
-                self._drain(now)
-            except Exception:
-                self._fail()
-                return
-        if message or self._treats_messages or self._holds_unframed:
+        are_treated = bool(message) or self._treats_messages
+        self._lingers = self._holds_unframed and not are_treated
+        if are_treated or self._lingers:
             self.conversation.unfold()
             before, behind = self._framing()
             links = [before, *self._caller(), *message, behind, *stream]
@@ -152,17 +152,19 @@ class HttpPipe(Pipe):
         """Return True if bytes are framed in the chain."""
         return self.chain is not None and bool(self.chain.links) and isinstance(self.chain.links[0].stage, Framing)
 
-    def _drain(self, now: float) -> None:
-        """Frame all bytes that wait for Framing, as far as it accepts them, since it may be removed."""
-        left = -1
-        while self.chain is not None and self.chain.links and len(self.chain.links[0].waiting) not in (0, left):
-            left = len(self.chain.links[0].waiting)
-            self.chain.advance(now)
-
     @property
     def _holds_unframed(self) -> bool:
-        """Return True if Framing holds an injected response that is not yet due, so that it cannot be removed."""
-        return self._is_framed and self.chain is not None and bool(self.chain.links[0].timed)
+        """Return True if Framing holds an injected response or unframed bytes, so that it cannot be removed."""
+        if self.chain is None or not self._is_framed:
+            return False
+        framing = self.chain.links[0]
+        return bool(framing.timed or framing.waiting)
+
+    def _remove_framing(self, now: float) -> None:
+        """Remove Framing, which has stayed only for what it held, if that has left."""
+        if self.chain is not None and not self._holds_unframed:
+            http = Framing | Gate | MessageStage
+            self.arrange([link for link in self.chain.links if not isinstance(link.stage, http)], now)
 
     # ── bytes and steps ───────────────────────────────────────────────────────────────
 
@@ -181,6 +183,9 @@ class HttpPipe(Pipe):
                 elif self.sink is not None:
                     self.sink.write(data)
             self._react(now)
+            if ends.scheduler.clock() - now > SHARE and self.ends is not None:
+                ends.scheduler.defer(self)  # framing tiny chunks takes longer than reading them
+                self.pause(BUSY)
         except Exception:  # a defect ends this connection and no other
             ends.log_bug()
             self.on_bug()
@@ -198,8 +203,16 @@ class HttpPipe(Pipe):
         self.bypass = False  # a reader that bypasses the chain writes to the sink
         super().lose_sink()
 
+    def on_due(self, now: float) -> None:
+        if self.chain is None:
+            self.resume(BUSY)
+        else:
+            self.advance(now)
+
     def advance(self, now: float) -> None:
         super().advance(now)
+        if self._lingers:
+            self._remove_framing(now)
         self._react(now)
 
     def _leave(self, step: Step) -> None:
