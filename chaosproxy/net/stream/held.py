@@ -33,8 +33,9 @@ class Holder(Protocol):
 class HeldBytes:
     """Counts the bytes that pipes hold, and pauses the pipes that hold more while there are too many.
 
-    A pipe that grows above the limit is paused. All continue when 1/16 of the limit is free. A pipe calls `update`
-    when its chain has changed; pipes without a chain are not involved.
+    A pipe that grows above the limit is paused. All continue when 1/16 of the limit is free. One that holds nothing
+    any more continues before that: its fault has been healed, its dial has ended, or others hold what fills the limit.
+    A pipe calls `update` when its chain has changed; pipes without a chain are not involved.
     """
 
     def __init__(self, scheduler: Scheduler, publish: Callable[[Event], None]) -> None:
@@ -47,7 +48,12 @@ class HeldBytes:
         self._scheduler = scheduler
         self._publish = publish
         self._reported_at = -NEVER
+        self._is_full = False
+        """True from the time at which the limit was reached until 1/16 of it is free."""
         self._paused: dict[Holder, None] = {}
+        """The pipes that wait until there is room."""
+        self._drained: dict[Holder, None] = {}
+        """The pipes that are paused no longer than until the next turn, since they hold nothing."""
 
     def set_limit(self, limit: int) -> None:
         """Change the limit. Pipes that are paused continue if it leaves room for them."""
@@ -61,16 +67,25 @@ class HeldBytes:
         pipe.counted = held
         self.total += more
         if more > 0 and self.total > self.limit:
-            if not self._paused:
+            if not self._is_full:
                 self._note_full()
+            self._drained.pop(pipe, None)
             self._paused[pipe] = None
             pipe.pause(PROCESS_FULL)
-        elif self._paused and self._has_room:
-            self._scheduler.schedule(self, self._scheduler.clock())
+            return
+        if self._has_room:
+            self._is_full = False
+        if self._paused:
+            if not held and pipe in self._paused:
+                del self._paused[pipe]
+                self._drained[pipe] = None
+            if self._has_room or self._drained:
+                self._scheduler.schedule(self, self._scheduler.clock())
 
     def forget(self, pipe: Holder) -> None:
         """Count a pipe that has ended, or that holds nothing any more, with nothing; the caller resumes it."""
         self._paused.pop(pipe, None)
+        self._drained.pop(pipe, None)
         self.update(pipe, 0)
 
     @property
@@ -78,6 +93,7 @@ class HeldBytes:
         return self.total <= self.limit - self.limit // 16
 
     def _note_full(self) -> None:
+        self._is_full = True
         self.times_full += 1
         now = self._scheduler.clock()
         if now - self._reported_at >= _QUIET:
@@ -85,14 +101,18 @@ class HeldBytes:
             self._publish(HeldLimitReached(at=now, held=self.total, limit=self.limit))
 
     def on_due(self, now: float) -> None:
-        """Resume some pipes, while there is room."""
-        for pipe in list(self._paused)[:_RESUMED_AT_ONCE]:
-            if not self._has_room:
+        """Resume some pipes: those that hold nothing, and the others while there is room."""
+        for pipe in [*self._drained, *self._paused][:_RESUMED_AT_ONCE]:
+            if pipe in self._drained:
+                del self._drained[pipe]
+            elif not self._has_room:
                 return
-            if pipe in self._paused:  # resuming one may end the wait of another
+            elif pipe in self._paused:
                 del self._paused[pipe]
-                pipe.resume(PROCESS_FULL)
-        if self._paused:
+            else:
+                continue  # resuming one may end the wait of another
+            pipe.resume(PROCESS_FULL)
+        if self._drained or self._paused:
             self._scheduler.defer(self)
 
     def on_bug(self) -> None:

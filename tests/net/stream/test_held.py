@@ -5,6 +5,7 @@ from __future__ import annotations
 from chaosproxy.events import Event, HeldLimitReached
 from chaosproxy.faults.chain import CHUNK_COST
 from chaosproxy.faults.latency import Latency
+from chaosproxy.faults.stall import Stall
 from chaosproxy.net.stream.held import PROCESS_FULL, HeldBytes
 from chaosproxy.net.timer.scheduler import Scheduler
 from tests.net.stream.scene import Scene
@@ -88,6 +89,25 @@ def test_all_continue_when_a_sixteenth_is_free_some_in_each_turn() -> None:
     assert resumed == [50, 100, 120]
 
 
+def test_a_pipe_that_holds_nothing_continues_while_others_fill_the_limit() -> None:
+    desk = Desk()
+    stalled, late, plain = Pipe(), Pipe(), Pipe()
+    desk.held.update(stalled, LIMIT)
+    for _ in range(3):
+        desk.held.update(late, 9)
+        desk.held.update(plain, 5)
+        desk.held.update(late, 4)
+        desk.held.update(plain, 0)
+        desk.held.on_due(0.0)
+        assert (late.paused, plain.paused) == (PROCESS_FULL, 0)
+    assert desk.held.times_full == 1, "it has been full all the time"
+    desk.held.update(plain, 5)
+    desk.held.update(plain, 0)
+    desk.held.forget(plain)
+    desk.held.on_due(0.0)
+    assert plain.paused == PROCESS_FULL, "nothing is called on a pipe that has ended"
+
+
 def test_a_pipe_that_has_ended_counts_nothing() -> None:
     desk = Desk()
     one, two = Pipe(), Pipe()
@@ -119,6 +139,22 @@ def test_connections_wait_for_each_other_at_the_limit_and_lose_nothing(flavour: 
         scene.advance(10.0)
         assert two.server_got() == data
         assert held.total == 0
+
+
+def test_data_passes_in_portions_while_others_fill_the_limit(flavour: Flavour) -> None:
+    with Scene(flavour) as scene:
+        scene.owner.held_bytes.limit = 1024
+        scene.put("stopped", Stall(), "upstream")
+        line = scene.open()
+        line.client.send(bytes(5000))
+        scene.put("late", Latency(delay=10.0), "downstream")
+        for count in (1, 2, 3):
+            line.server.send(bytes(2000))
+            scene.advance(10.0)
+            assert line.client_got() == bytes(2000), count
+        scene.remove("late")
+        line.server.send(b"soon")
+        assert line.client_got() == b"soon"
 
 
 def test_a_heal_gives_everything_back(flavour: Flavour) -> None:
