@@ -147,7 +147,26 @@ def test_start_up_leaves_little_for_a_full_collection_to_look_at() -> None:
     settle_garbage_collection()
     assert gc.get_freeze_count() > 10_000
     assert len(gc.get_objects()) < 5_000
-    assert gc.get_threshold()[2] >= 1_000
+    young, middle, old = gc.get_threshold()
+    assert young * middle * old >= 50_000_000, "full collections are rare"
+
+
+@pytest.mark.usefixtures("collector_as_it_was")
+def test_no_other_collection_looks_at_many_objects() -> None:
+    settle_garbage_collection()
+    examined: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and info["generation"] < 2:
+            examined.append(sum(len(gc.get_objects(young)) for young in range(info["generation"] + 1)))
+
+    gc.callbacks.append(note)
+    try:
+        made: list[list[int]] = [[] for _ in range(1_000_000)]
+    finally:
+        gc.callbacks.remove(note)
+    assert len(made) == 1_000_000
+    assert examined and max(examined) < 20_000
 
 
 def test_a_thread_that_computes_keeps_the_interpreter_for_a_short_time() -> None:
