@@ -215,7 +215,8 @@ class Chain:
         No step is moved here, since there may be many.
         """
         place = {link.key: index for index, link in enumerate(wanted)}
-        fresh = {link.key: link for link in wanted if link not in self.links}
+        present = set(self.links)
+        fresh = {link.key: link for link in wanted if link not in present}
         kept = [place[link.key] for link in self.links if link.key in place]
         in_order = kept == sorted(kept)
         leading = {link for link, _ in takewhile(_are_same, zip(self.links, wanted, strict=False))}

@@ -18,7 +18,8 @@ from chaosproxy.faults.slicer import Slicer
 from chaosproxy.faults.slow_close import SlowClose
 from chaosproxy.faults.stall import Stall
 from chaosproxy.tallies import FaultTally
-from tests.faults.playing import Wire, content
+from tests.cpu import cpu_time
+from tests.faults.playing import Wire, content, opened
 
 
 def accounts(chain: Chain) -> tuple[int, int]:
@@ -137,6 +138,21 @@ def test_one_replaced_by_one_of_another_name_releases() -> None:
 
 
 # ── the sink, alarms, quanta ─────────────────────────────────────────────────────────────
+
+
+def test_many_links_change_in_linear_time() -> None:
+    def used_for(count: int) -> float:
+        def links() -> list[Link]:
+            return [Link(str(at), opened(Stall()), FaultTally()) for at in range(count)]
+
+        chain, both = Chain(lambda step: None), (links(), links())
+        with cpu_time() as used:
+            for wanted in (both[0], both[1], []):
+                chain.arrange(wanted, 0.0)
+        return used.seconds
+
+    used_for(10)
+    assert used_for(4_000) < 60 * used_for(250), "16 times the links may take about 16 times as long"
 
 
 def test_a_blocked_sink_holds_what_has_passed_every_stage() -> None:
