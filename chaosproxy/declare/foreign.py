@@ -77,7 +77,7 @@ def type_hint(given: object, known: Collection[str]) -> str:
 
 def key_hint(given: object, known: Collection[str]) -> str:
     """Return the hint for an unknown key: our word for that of another tool, or else a similar word."""
-    if given == _BESIDE and "type" in known:
+    if given == _BESIDE and "probability" in known:
         return " (Toxiproxy's attributes stand next to `type` here)"
     if isinstance(given, str) and given in KEYS:
         tool, ours = KEYS[given]

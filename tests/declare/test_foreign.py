@@ -104,10 +104,11 @@ def test_numbers_without_a_unit(fault: str, key: str, ours: str) -> None:
 
 
 def test_the_command_line_says_the_same() -> None:
-    words = ["inject", "db", "latency", "delay=1000", "toxicity=0.5", "--url", "http://127.0.0.1:1"]
+    words = ["inject", "db", "latency", "delay=1000", "toxicity=0.5", "attributes=none", "--url", "http://127.0.0.1:1"]
     output = _line(CliRunner().invoke(main, words).output)
     assert "(Toxiproxy's 1000 is 1000ms here)" in output
     assert "(Toxiproxy's toxicity is `probability` here)" in output
+    assert "(Toxiproxy's attributes stand next to `type` here)" in output
 
 
 def test_the_faults_of_a_proxy_are_toxics_elsewhere() -> None:
