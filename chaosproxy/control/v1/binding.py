@@ -38,9 +38,10 @@ def v1_routes(api: Api) -> Iterator[Route]:
 
 
 async def _settling(handler: Handler, api: Api, request: web.Request) -> web.StreamResponse:
-    response = await handler(api, request)
-    await api.supervisor.settled()
-    return response
+    try:
+        return await handler(api, request)
+    finally:  # a change may also take effect and be refused in part, such as one after which an address is lost
+        await api.supervisor.settled()
 
 
 @cache
