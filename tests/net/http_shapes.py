@@ -148,6 +148,8 @@ class End:
         """The kind of the end, `eof` or `reset`, after it has arrived."""
         self.sent = 0
         """The bytes that this peer has sent, as far as the kernel has accepted them."""
+        self._was_reset = False
+        """True if sending has met a reset: the kernel reports it once, and reading then ends as after a FIN."""
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
@@ -157,7 +159,7 @@ class End:
             while part := await loop.sock_recv(self.sock, 2**20):
                 self.raw += part
                 self._news.set()
-            self.end = "eof"
+            self.end = "reset" if self._was_reset else "eof"
         except OSError:
             self.end = "reset"
         self._news.set()
@@ -181,7 +183,8 @@ class End:
         """Send data; ignore an error, which means that the other peer is gone."""
         try:
             await send(self.sock, data)
-        except OSError:
+        except OSError as error:
+            self._was_reset = isinstance(error, ConnectionResetError)  # after a FIN it would be a BrokenPipeError
             return
         self.sent += len(data)
 
