@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chaosproxy.declare import Choice, Duration, param
 from chaosproxy.errors import Problem
-from chaosproxy.faults.base import Stage, Step
+from chaosproxy.faults.base import Send, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal
 from chaosproxy.faults.spread import DISTRIBUTION, check_spread, spread
 from chaosproxy.http.head import body_length
@@ -82,29 +82,33 @@ class _Spreading(_Holding):
     def on_head(self, head: Part) -> Iterable[Step]:
         assert head.exchange.response is not None
         self._length = body_length(head.exchange.response.fields)
-        self._delay, self._began, self._free_at = self._draw(), head.due, head.due
+        self._begin(head.due)
+        self._free_at = head.due
         return (head,)
 
-    def on_rest(self, part: Part) -> Iterable[Step]:
-        if self._length is None:
-            part.due = max(part.due, self._began + self._delay)
-            return (part,)
-        return tuple(self._in_turn(part, self._length))
+    def _begin(self, began: float) -> None:
+        self._began, self._delay = began, self._draw()
+        if self._length and self._delay:  # every byte arrives within PIECE seconds of its time
+            self.quantum = max(1, int(self._length * PIECE / self._delay))
+        else:
+            self.quantum = Stage.quantum
 
-    def _in_turn(self, part: Part, length: int) -> Iterable[Step]:
-        """Cut a part into pieces, so that every byte arrives within PIECE seconds of its time."""
-        size = max(1, int(length * PIECE / self._delay)) if self._delay else len(part.data)
-        for start in range(0, len(part.data), size):
-            piece = part.with_data(part.data[start : start + size])
-            piece.last = part.last and start + size >= len(part.data)
-            self._free_at = max(part.due, self._free_at) + self._delay * len(piece.data) / length
-            piece.due = self._free_at
-            yield piece
+    def cuts(self, step: Send) -> bool:
+        return isinstance(step, Part) and step.kind == "body" and self.treats(step)
+
+    def on_rest(self, part: Part) -> Iterable[Step]:
+        if not self._length:
+            part.due = max(part.due, self._began + self._delay)
+        else:
+            self._free_at = max(part.due, self._free_at) + self._delay * len(part.data) / self._length
+            part.due = self._free_at
+        return (part,)
 
     def take_over(self, old: Stage) -> None:
         super().take_over(old)
         if isinstance(old, _Spreading):
-            self._length, self._began, self._delay = old._length, old._began, self._draw()
+            self._length = old._length
+            self._begin(old._began)
 
 
 PIECE = 0.01

@@ -6,6 +6,7 @@ import pytest
 
 from chaosproxy.faults.base import HalfClose
 from chaosproxy.http.faults.corrupt import HttpCorrupt
+from chaosproxy.http.faults.delay import HttpDelay
 from chaosproxy.http.faults.reset import HttpReset
 from chaosproxy.http.faults.slow_body import HttpSlowBody
 from chaosproxy.http.faults.truncate import HttpTruncate
@@ -93,15 +94,17 @@ def test_a_very_slow_body_moves_byte_by_byte() -> None:
     ]
 
 
-def test_the_pieces_of_a_large_read_are_made_one_at_a_time() -> None:
-    talk = Talk(HttpSlowBody(rate=100.0))
+@pytest.mark.parametrize("fault", [HttpSlowBody(rate=100.0), HttpDelay(delay=2621.44, on="body")], ids=repr)
+def test_the_pieces_of_a_large_read_are_made_one_at_a_time(fault: MessageFault) -> None:
+    talk = Talk(fault)
     talk.client(GET)
     raw = OK[:-10].replace(b"10", b"262144") + bytes(2**18)
     parts = talk.responses.frame(raw, 1.0)
     body = max(parts, key=lambda part: len(part.data))
     talk.show([one for one in parts if one is not body], "response")
-    assert talk.stage.quantum == 2
     assert talk.stage.cuts(body)
+    assert talk.stage.quantum == (2 if isinstance(fault, HttpSlowBody) else 1)
+    assert len([*talk.stage.on_step(body)]) == 1, "cutting is the work of the chain"
 
 
 def test_a_changed_rate_goes_on_from_the_change_and_lets_no_burst_pass() -> None:
