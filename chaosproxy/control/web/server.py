@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 
+from chaosproxy.control.web.accepting import Acceptor
 from chaosproxy.control.web.admission import ControlTally
 from chaosproxy.control.web.connection import ControlPort
 from chaosproxy.model import ControlLimits
@@ -16,9 +17,6 @@ __all__ = ["listening"]
 
 _SHUTDOWN_S = 1.0
 """Seconds that requests have to complete after the server has stopped."""
-
-_BACKLOG = 128
-"""Connections that wait to be accepted."""
 
 
 @asynccontextmanager
@@ -37,10 +35,9 @@ async def listening(
     assert runner.server is not None
     port = ControlPort(runner.server, limits or ControlLimits(), tally or ControlTally())
     try:
-        with ExitStack() as servers:
+        async with AsyncExitStack() as acceptors:
             for sock in sockets:
-                server = await port.loop.create_server(port, sock=sock, backlog=_BACKLOG)
-                servers.callback(server.close)
+                acceptors.push_async_callback(Acceptor(sock, port).close)
             yield
     finally:
         await runner.cleanup()
