@@ -8,9 +8,10 @@ from aiohttp import web
 
 from chaosproxy.control.web.route import Route
 
-__all__ = ["OPEN_PATHS", "health_routes"]
+__all__ = ["ALIVE_PATH", "OPEN_PATHS", "health_routes"]
 
-OPEN_PATHS = ("/healthz", "/readyz")
+ALIVE_PATH = "/healthz"
+OPEN_PATHS = (ALIVE_PATH, "/readyz")
 """Paths that need no token, since probes send none."""
 
 

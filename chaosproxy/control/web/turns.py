@@ -5,7 +5,8 @@
 
 At most one request continues per iteration of the loop, so that data which arrived meanwhile is forwarded
 between any two turns. Requests continue in the order in which they began to wait. Every other turn is for a
-request that has had none, so that a short request does not wait for many long ones.
+request that has had none, so that a short request does not wait for many long ones. `/healthz` waits for no turn:
+its handler takes some microseconds, and a busy loop may need a second for the turns of the requests before it.
 
 The one thread takes the functions in order. Python switches between it and the loop after the interval of
 `sys.setswitchinterval`, which `app` lowers: the loop never waits longer for the thread.
@@ -22,6 +23,8 @@ from typing import ParamSpec, TypeAlias, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+
+from chaosproxy.control.web.health import ALIVE_PATH
 
 __all__ = ["TURN_S", "Turns", "parsed", "take_turns", "turns_of"]
 
@@ -106,7 +109,7 @@ async def parsed(request: web.Request, parse: Callable[P, R], *args: P.args, **k
 
 
 def take_turns(app: web.Application) -> Middleware:
-    """Give an application its turns; return the middleware that makes each request wait for one."""
+    """Give an application its turns; return the middleware that makes each request but `/healthz` wait for one."""
     turns = app[_TURNS] = Turns()
 
     async def start(_app: web.Application) -> None:
@@ -120,7 +123,8 @@ def take_turns(app: web.Application) -> Middleware:
 
     @web.middleware
     async def take_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
-        await turns.rest(is_new=True)
+        if request.path != ALIVE_PATH:
+            await turns.rest(is_new=True)
         return await handler(request)
 
     return take_turn

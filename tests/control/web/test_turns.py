@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 
-from chaosproxy.control.web.turns import TURN_S, Turns
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from chaosproxy.control.web.turns import TURN_S, Turns, take_turns, turns_of
 
 
 class Time:
@@ -19,6 +22,21 @@ class Time:
 async def iterations(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+class Steps:
+    """Awaits a coroutine; its result is the number of times that the coroutine has waited."""
+
+    def __init__(self, coroutine: Coroutine[object, object, object]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[object, None, int]:
+        waits = 0
+        with contextlib.suppress(StopIteration):
+            while True:
+                yield self._coroutine.send(None)
+                waits += 1
+        return waits
 
 
 def play(scenario: Callable[[Turns, Time, list[str]], Coroutine[object, object, None]]) -> list[str]:
@@ -94,6 +112,26 @@ def test_a_short_request_does_not_wait_for_many_long_ones() -> None:
     x, y = found.index("x"), found.index("y")
     assert 0 < x < 6 and x + 2 == y, "every other turn"
     assert len(found) == 32
+
+
+def test_healthz_waits_for_no_turn() -> None:
+    async def respond(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def has_to_wait(path: str) -> bool:
+        app = web.Application()
+        take_turn = take_turns(app)
+        request = make_mocked_request("GET", path, app=app)
+        turns = turns_of(request)
+        try:
+            await turns.rest()  # begins a turn
+            turns._waiting.append(asyncio.get_running_loop().create_future())
+            return await Steps(take_turn(request, respond)) > 0
+        finally:
+            turns.close()
+
+    waits = {path: asyncio.run(has_to_wait(path)) for path in ("/healthz", "/readyz", "/v1/status")}
+    assert waits == {"/healthz": False, "/readyz": True, "/v1/status": True}
 
 
 def test_a_request_whose_client_has_left_takes_no_turn() -> None:
