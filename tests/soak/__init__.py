@@ -5,7 +5,8 @@
     world     the server under test, its configuration, and its backends
     traffic   checksummed connections, and HTTP clients
     storm     random faults of every type that come and go, and other changes over REST
-    abuse     floods and slow clients on the control port, and malformed requests
+    abuse     floods and slow clients on the control port, malformed and costly requests
+    ear       the reader of the log, which is deaf for most of the time
     sentinel  a process of its own that measures round trips on an untouched proxy, and /healthz
     verdict   what the measurements mean; pure
 """

@@ -15,10 +15,12 @@ import uvloop
 from tests.soak.abuse import abuse
 from tests.soak.storm import heal, storm
 from tests.soak.traffic import checked, http_client, unchecked
-from tests.soak.verdict import Findings, Wait, judge
+from tests.soak.verdict import Findings, judge
 from tests.soak.world import HTTP, LOSSLESS_PROXIES, LOSSY_PROXIES, World, running
 
 CONNECTIONS = 200
+_SHOWN = 20
+"""Broken promises that are printed."""
 
 
 def main() -> int:
@@ -31,8 +33,10 @@ def main() -> int:
         runner.run(_soak(findings, args.seconds, args.seed))
     _print(findings)
     broken = judge(findings)
-    for line in broken:
+    for line in broken[:_SHOWN]:
         print(f"BROKEN: {line}")
+    if len(broken) > _SHOWN:
+        print(f"BROKEN: {len(broken) - _SHOWN} more")
     print("the soak has failed" if broken else "the soak has passed")
     return 1 if broken else 0
 
@@ -41,28 +45,39 @@ async def _soak(findings: Findings, seconds: float, seed: int) -> None:
     async with running(findings, seed) as world:
         findings.idle = world.sample()
         stop = asyncio.Event()
-        tasks = [asyncio.create_task(work, name=work.__qualname__) for work in _work(world, seed, stop)]
+        tasks = {asyncio.create_task(work, name=work.__qualname__) for work in _work(world, seed, stop)}
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0 and world.process.returncode is None:
-            findings.samples.append(world.sample())
+            with contextlib.suppress(OSError):  # it has just ended
+                findings.samples.append(world.sample())
             await asyncio.sleep(min(left, 1.0))
         stop.set()
-        storms = [task for task in tasks if task.get_name() in ("storm", "abuse")]
-        await asyncio.wait(storms, timeout=60)
+        changes = {task for task in tasks if task.get_name() in ("storm", "abuse")}
+        for task in changes:
+            if task.get_name() == "abuse":
+                task.cancel()
+        await _ended(changes, findings, within=40)
         if world.process.returncode is None:
             try:
                 await heal(world)
             except (OSError, TimeoutError, aiohttp.ClientError, AssertionError) as error:
                 findings.damaged.append(f"the last heal failed: {error!r}")
-        _, late = await asyncio.wait(tasks, timeout=150)
-        for task in late:
-            findings.damaged.append(f"{task.get_name()} did not end")
-            task.cancel()
-        for task in set(tasks) - late:
-            if error := task.exception():
-                findings.damaged.append(f"{task.get_name()} failed: {error!r}")
+        await _ended(tasks - changes, findings, within=40)
         if world.process.returncode is None:
             findings.settled = await _settled(world)
+
+
+async def _ended(tasks: set[asyncio.Task[None]], findings: Findings, within: float) -> None:
+    """Wait until tasks have ended, and note those that fail or do not end."""
+    ended, late = await asyncio.wait(tasks, timeout=within)
+    for task in late:
+        findings.damaged.append(f"{task.get_name()} did not end within {within} s")
+        task.cancel()
+    for task in ended:
+        if not task.cancelled() and (error := task.exception()):
+            findings.damaged.append(f"{task.get_name()} failed: {error!r}")
+    if late:
+        await asyncio.wait(late, timeout=5)
 
 
 def _work(world: World, seed: int, stop: asyncio.Event):  # type: ignore[no-untyped-def]  # tests are not type-checked
@@ -85,33 +100,30 @@ async def _settled(world: World):  # type: ignore[no-untyped-def]  # tests are n
 
 
 def _print(found: Findings) -> None:
-    quiet = [one for one in found.waits if one.is_quiet]
+    quiet = found.quiet
     print(f"{found.checked_bytes / 1e6:.0f} MB checked, {found.changes} changes, {found.abused} abusive clients")
     print(f"{len(found.waits)} looks, {len(quiet)} of them on a quiet machine")
-    for what, pick in (("direct", _direct), ("proxied", _proxied), ("/healthz", _health)):
-        seconds = sorted(map(pick, quiet))
+    for what, seconds in (
+        ("direct", [one.before for one in quiet]),
+        ("proxied", [one.by_proxy for one in quiet]),
+        ("proxied, with the machine's part", [one.proxied for one in quiet]),
+        ("/healthz", [one.by_health for one in quiet]),
+        ("/healthz, with the machine's part", [one.health for one in quiet]),
+    ):
         if seconds:
-            p99 = seconds[int(len(seconds) * 0.99)]
+            p99 = sorted(seconds)[int(len(seconds) * 0.99)]
             print(f"{what}: median {statistics.median(seconds) * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, "
-                  f"longest {seconds[-1] * 1e3:.1f} ms")  # fmt: skip
+                  f"longest {max(seconds) * 1e3:.1f} ms")  # fmt: skip
     if found.samples:
         most = max(one.resident for one in found.samples)
         print(f"descriptors: {found.idle.descriptors} before, {max(one.descriptors for one in found.samples)} at most, "
               f"{found.settled.descriptors} after; resident memory: {found.idle.resident / 1e6:.0f} MB before, "
               f"{most / 1e6:.0f} at most, {found.settled.resident / 1e6:.0f} after")  # fmt: skip
-    print(f"{len(found.log.splitlines())} lines of log")
-
-
-def _direct(wait: Wait) -> float:
-    return wait.before
-
-
-def _proxied(wait: Wait) -> float:
-    return wait.proxied
-
-
-def _health(wait: Wait) -> float:
-    return wait.health
+    lines = found.log.splitlines()
+    print(f"{len(lines)} lines of log; {found.most_unread} bytes of it waited for the reader at most")
+    for line in lines:
+        if "loop_stalled" in line or " ERROR " in line:
+            print(line[:400])
 
 
 if __name__ == "__main__":

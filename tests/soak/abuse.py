@@ -1,12 +1,12 @@
-"""Clients of the control port that behave badly: floods, slow ones, ones that do not read, and nonsense."""
+"""Bad clients of the control port: floods, slow ones, ones that do not read, nonsense, costly requests."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from random import Random
 
+from tests.control.hostile_requests import REQUESTS
 from tests.soak.traffic import Stop
 from tests.soak.world import World
 
@@ -24,19 +24,19 @@ _HEADS = (
 
 
 async def abuse(world: World, seed: int, number: int, stop: Stop) -> None:
-    """Be one bad client after the other, until `stop`."""
+    """Be one bad client after the other, until `stop`, from an address of its own."""
     dice = Random(f"abuse {seed} {number}")
-    ways = (_slow, _unread, _nonsense, _large, _crowd)
+    ways = (_slow, _unread, _nonsense, _costly, _costly, _costly, _crowd)
     while not stop.is_set():
         with contextlib.suppress(OSError, TimeoutError, RuntimeError):
             async with asyncio.timeout(dice.uniform(1, 15)):
-                await dice.choice(ways)(world, dice)
+                await dice.choice(ways)(world, dice, f"127.0.0.{number + 2}")
         await asyncio.sleep(dice.uniform(0.01, 0.5))
 
 
 @contextlib.asynccontextmanager
-async def _connected(world: World):  # type: ignore[no-untyped-def]  # tests are not type-checked
-    reader, writer = await asyncio.open_connection("127.0.0.1", world.control)
+async def _connected(world: World, address: str):  # type: ignore[no-untyped-def]  # tests are not type-checked
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.control, local_addr=(address, 0))
     world.findings.abused += 1
     try:
         yield reader, writer
@@ -44,49 +44,46 @@ async def _connected(world: World):  # type: ignore[no-untyped-def]  # tests are
         writer.transport.abort()
 
 
-async def _slow(world: World, dice: Random) -> None:
+async def _slow(world: World, dice: Random, address: str) -> None:
     """Send a request byte by byte."""
-    async with _connected(world) as (_, writer):
+    async with _connected(world, address) as (_, writer):
         for byte in dice.choice(_HEADS):
             writer.write(bytes([byte]))
             await asyncio.sleep(dice.uniform(0.05, 0.5))
 
 
-async def _unread(world: World, dice: Random) -> None:
+async def _unread(world: World, dice: Random, address: str) -> None:
     """Request large answers, and read none of them."""
-    async with _connected(world) as (reader, writer):
+    async with _connected(world, address) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]  # streams have no public way to stop reading
         writer.write(b"GET /v1/openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 200)
         await asyncio.sleep(5)
 
 
-async def _nonsense(world: World, dice: Random) -> None:
+async def _nonsense(world: World, dice: Random, address: str) -> None:
     """Send bytes that are no request, or half of one, and leave."""
-    async with _connected(world) as (_, writer):
+    async with _connected(world, address) as (_, writer):
         head = dice.choice(_HEADS)
         writer.write(head if dice.random() < 0.5 else dice.randbytes(dice.randint(1, 4000)))
         await asyncio.sleep(dice.uniform(0, 1))
 
 
-async def _large(world: World, dice: Random) -> None:
-    """Send a body that is costly to check."""
-    bodies = (
-        {"name": "x", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", "faults": [{}] * 8000},
-        {"groups": [[f"n{number}" for number in range(16000)]]},
-        {"proxies": ["*"] * 100_000, "type": "latency", "delay": "1ms"},
-        {"from": [f"n{number}" for number in range(20000)], "to": ["m"]},
-    )
-    body = json.dumps(dice.choice(bodies)).encode()
-    path = dice.choice(["/v1/proxies", "/v1/partitions", "/v1/faults", "/v1/heal"])
-    async with _connected(world) as (reader, writer):
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
-        writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-        await reader.read(65536)
+async def _costly(world: World, dice: Random, address: str) -> None:
+    """Send a legal request that costs much, and read the response, or leave."""
+    async with _connected(world, address) as (reader, writer):
+        # The proxy that is measured stays untouched.
+        writer.write(dice.choice(REQUESTS).on_the_wire().replace(b'"*"', b'"*-*"'))
+        await writer.drain()
+        if dice.random() < 0.2:
+            await asyncio.sleep(dice.uniform(0, 0.1))
+            return
+        while await reader.read(65536):
+            pass
 
 
-async def _crowd(world: World, dice: Random) -> None:
-    """Open many connections, and say nothing."""
+async def _crowd(world: World, dice: Random, address: str) -> None:
+    """Open many connections, more than the limit of one address at times, and say nothing."""
     async with contextlib.AsyncExitStack() as stack:
-        for _ in range(dice.randint(10, 150)):
-            await stack.enter_async_context(_connected(world))
+        for _ in range(dice.randint(10, 300)):
+            await stack.enter_async_context(_connected(world, address))
         await asyncio.sleep(dice.uniform(0.1, 3))

@@ -1,20 +1,26 @@
 """Measure round trips from a process of its own: direct, through an untouched proxy, and GET /healthz.
 
-It serves an echo backend, prints its port, and reads a line with the ports of the proxy in front of it and of the
-control API. Then it prints one line per look, with seconds: direct, proxied, /healthz, direct. It ends when its
-standard input is closed.
+It serves an echo backend, prints its port, and reads a line: the port of the proxy in front of it, the port of the
+control API, the process ID of the server. Then it prints one line per look, with the fields of `verdict.Wait`. It
+ends when its standard input is closed. If a look fails, it prints `failed:` and the reason, and ends.
+
+A busy machine lets threads wait for a processor. The kernel counts this time (/proc/…/schedstat), for the threads of
+this process and for the server's loop, so that it is not taken for a delay by the server.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from glob import glob
 
 _TIMEOUT_S = 30.0
-_PAUSE_S = 0.02
+_PAUSE_S = 0.01
 _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
@@ -23,11 +29,41 @@ def main() -> None:
     threading.Thread(target=_serve, args=(listener,), daemon=True).start()
     backend = listener.getsockname()[1]
     print(backend, flush=True)
-    proxy, control = map(int, sys.stdin.readline().split())
+    proxy, control, server = map(int, sys.stdin.readline().split())
+    try:
+        _look(backend, proxy, control, server)
+    except (OSError, EOFError) as error:
+        print(f"failed: {error!r}", flush=True)
+        sys.exit(1)
+
+
+def _look(backend: int, proxy: int, control: int, server: int) -> None:
     direct, through = (socket.create_connection(("127.0.0.1", port), _TIMEOUT_S) for port in (backend, proxy))
+    _trip(direct), _trip(through)  # from now on each thread of this process is there
+    queues = [os.open(path, os.O_RDONLY) for path in (*glob("/proc/self/task/*/schedstat"), _schedstat(server))]
     while not select.select([sys.stdin], [], [], _PAUSE_S)[0]:
-        looks = [_trip(direct), _trip(through), _health(control), _trip(direct)]
-        print(" ".join(f"{seconds:.6f}" for seconds in looks), flush=True)
+        before, _ = _timed(lambda: _trip(direct), queues)
+        proxied = _timed(lambda: _trip(through), queues)
+        health = _timed(lambda: _health(control), queues)
+        after, _ = _timed(lambda: _trip(direct), queues)
+        print(*(f"{seconds:.6f}" for seconds in (before, *proxied, *health, after)), flush=True)
+
+
+def _schedstat(process: int) -> str:
+    """Return the path of the statistics of the main thread of a process, which runs the server's loop."""
+    return f"/proc/{process}/task/{process}/schedstat"
+
+
+def _timed(work: Callable[[], None], queues: list[int]) -> tuple[float, float]:
+    """Return the seconds that `work` takes, and those that the threads meanwhile waited for a processor."""
+    queued, began = _queued(queues), time.monotonic()
+    work()
+    took = time.monotonic() - began
+    return took, _queued(queues) - queued
+
+
+def _queued(queues: list[int]) -> float:
+    return sum(int(os.pread(one, 100, 0).split()[1]) for one in queues) / 1e9
 
 
 def _serve(listener: socket.socket) -> None:
@@ -41,24 +77,20 @@ def _echo(client: socket.socket) -> None:
         client.sendall(data)
 
 
-def _trip(sock: socket.socket) -> float:
-    began = time.monotonic()
+def _trip(sock: socket.socket) -> None:
     sock.sendall(b"?")
     if sock.recv(1) != b"?":
-        raise SystemExit("the sentinel's connection was closed")
-    return time.monotonic() - began
+        raise EOFError("the connection through the untouched proxy was closed")
 
 
-def _health(port: int) -> float:
-    began = time.monotonic()
+def _health(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), _TIMEOUT_S) as sock:
         sock.sendall(_REQUEST)
         answer = b""
         while data := sock.recv(65536):
             answer += data
     if not answer.startswith(b"HTTP/1.1 200 "):
-        raise SystemExit(f"/healthz answered {answer[:200]!r}")
-    return time.monotonic() - began
+        raise EOFError(f"/healthz answered {answer[:200]!r}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 _READS = ("/v1/status", "/v1/proxies", "/v1/connections", "/v1/nodes", "/v1/partitions", "/v1/fault-types",
           "/v1/openapi.json", "/metrics", "/readyz", "/v1/proxies/nobody", "/v1/proxies/lossy-0/faults")  # fmt: skip
-_STREAM_TYPES = [type for type in CHOICES if not type.startswith("http_") and type != "tls_handshake"]
+_TLS_TYPES = [type for type in CHOICES if not type.startswith("http_")]
+_STREAM_TYPES = [type for type in _TLS_TYPES if type != "tls_handshake"]
 _HTTP_TYPES = [type for type in CHOICES if type != "tls_handshake"]
 _REFUSALS = (400, 404, 409)
 """Statuses of changes that another one has overtaken, or that do not fit."""
@@ -62,6 +63,8 @@ def _next(dice: Random) -> tuple[str, str, dict[str, object] | None]:
         return "PATCH", f"/v1/proxies/{other}", {"enabled": dice.random() < 0.7}
     if kind < 0.98:
         return "POST", "/v1/faults", {"proxies": ["lossy-*"], "name": "wide", **choose(dice, _STREAM_TYPES)}
+    if kind < 0.985:
+        return "POST", "/v1/heal", None
     # Checked connections survive: what a partition holds is released when it ends.
     return "POST", "/v1/partitions", {"from": ["clients"], "to": [f"{proxy.split('-')[0]}-servers"], "ttl": "200ms"}
 
@@ -69,7 +72,9 @@ def _next(dice: Random) -> tuple[str, str, dict[str, object] | None]:
 def _types(proxy: str) -> list[str]:
     if proxy in LOSSLESS_PROXIES:
         return [*LOSSLESS]
-    return _HTTP_TYPES if proxy in HTTP else _STREAM_TYPES
+    if proxy in HTTP:
+        return _HTTP_TYPES
+    return _TLS_TYPES if proxy.endswith("-tls") else _STREAM_TYPES
 
 
 async def heal(world: World) -> None:

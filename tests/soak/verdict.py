@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 __all__ = ["Findings", "Sample", "Wait", "judge", "waits_of"]
 
 SLOW = 0.1
 """The longest wait on another proxy and of /healthz, in seconds."""
+SLOW_MEDIAN = 0.05
+"""The longest median of ten of them."""
 NOISE = 0.02
 """A round trip to the backend without the proxy that takes longer shows that the machine was busy."""
+FEWEST_LOOKS = 10
+LEAST_SHARE = 0.2
+"""The least share of looks on a quiet machine; with fewer, nothing is known."""
+HEARTBEAT = 0.05
+"""The server reports CPU time of a stall together with that of at most this time before."""
+UNREAD = 8192
+"""Twice the pipe of the log: so many unread bytes show that the log's thread had to wait."""
+
+_STALL = re.compile(r"loop_stalled seconds=([0-9.]+) cpu_s=([0-9.]+) (.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One look of the sentinel: seconds of round trips, with two without the proxy before and after."""
+    """One look of the sentinel: seconds of round trips, with two without the proxy before and after.
+
+    `…_queued` is the time in which threads that take part were ready, but waited for a processor.
+    """
 
     before: float
     proxied: float
+    proxied_queued: float
     health: float
+    health_queued: float
     after: float
 
     @property
     def is_quiet(self) -> bool:
         """True if the machine was not busy with something else, so that the measurement counts."""
         return max(self.before, self.after) < NOISE
+
+    @property
+    def by_proxy(self) -> float:
+        """Seconds of the round trip through the proxy that are due to the server."""
+        return max(0.0, self.proxied - self.proxied_queued)
+
+    @property
+    def by_health(self) -> float:
+        """Seconds of GET /healthz that are due to the server."""
+        return max(0.0, self.health - self.health_queued)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +70,7 @@ class Findings:
 
     waits: list[Wait] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
-    """Connections on which a lossless fault has lost or changed a byte."""
+    """Connections on which a lossless fault has lost or changed a byte, and whatever else failed."""
     idle: Sample = Sample(0, 0)
     """Before the load."""
     samples: list[Sample] = field(default_factory=list)
@@ -53,7 +81,14 @@ class Findings:
     changes: int = 0
     abused: int = 0
     log: str = ""
+    most_unread: int = 0
+    """The most bytes of the log that waited for a reader."""
     exit_code: int | None = None
+
+    @property
+    def quiet(self) -> list[Wait]:
+        """The looks that count."""
+        return [one for one in self.waits if one.is_quiet]
 
 
 def waits_of(lines: Sequence[str]) -> list[Wait]:
@@ -63,15 +98,47 @@ def waits_of(lines: Sequence[str]) -> list[Wait]:
 
 def judge(found: Findings) -> list[str]:
     """Return the broken promises, in words; none if the soak has passed."""
-    broken = [*found.damaged]
-    quiet = [one for one in found.waits if one.is_quiet]
-    for what, seconds in (("a round trip on an untouched proxy", [one.proxied for one in quiet]),
-                          ("/healthz", [one.health for one in quiet])):  # fmt: skip
-        if not seconds:
-            broken.append(f"{what} was never measured on a quiet machine ({len(found.waits)} looks)")
-        elif max(seconds) > SLOW:
+    broken = [*found.damaged, *_slow(found), *_held(found.log), *_grown(found)]
+    if "Traceback" in found.log:
+        broken.append("the log has a traceback:\n" + found.log[found.log.index("Traceback") :][:3000])
+    if found.exit_code != 0:
+        broken.append(f"the server ended with code {found.exit_code}")
+    if found.most_unread < UNREAD:
+        broken.append(f"the log was always read in time ({found.most_unread} bytes waited)")
+    for what, count in (("no byte was checked", found.checked_bytes), ("no fault was changed", found.changes),
+                        ("no abusive client connected", found.abused)):  # fmt: skip
+        if not count:
+            broken.append(what)
+    return broken
+
+
+def _slow(found: Findings) -> list[str]:
+    quiet = found.quiet
+    if len(quiet) < max(FEWEST_LOOKS, LEAST_SHARE * len(found.waits)):
+        return [f"the machine was too busy to judge waits: {len(quiet)} of {len(found.waits)} looks count"]
+    broken = []
+    for what, seconds in (("a round trip on an untouched proxy", [one.by_proxy for one in quiet]),
+                          ("/healthz", [one.by_health for one in quiet])):  # fmt: skip
+        if max(seconds) > SLOW:
             count = sum(one > SLOW for one in seconds)
             broken.append(f"{what} took {max(seconds) * 1e3:.0f} ms ({count} of {len(seconds)} above {SLOW * 1e3:.0f})")
+        longest = max(median(seconds[at : at + 10]) for at in range(len(seconds) - 9))
+        if longest > SLOW_MEDIAN:
+            broken.append(f"{what} took {longest * 1e3:.0f} ms at the median of ten")
+    return broken
+
+
+def _held(log: str) -> list[str]:
+    """Return the stalls that the server reports itself and that no other process can have caused: it used the CPU."""
+    return [
+        f"the loop was held for {seconds} s, of which {cpu} s of CPU time: {holder}"
+        for seconds, cpu, holder in _STALL.findall(log)
+        if float(cpu) > SLOW + HEARTBEAT
+    ]
+
+
+def _grown(found: Findings) -> list[str]:
+    broken = []
     if found.settled.descriptors > found.idle.descriptors + 5:
         broken.append(f"{found.settled.descriptors} open descriptors after the load, {found.idle.descriptors} before")
     third = len(found.samples) // 3
@@ -80,12 +147,4 @@ def judge(found: Findings) -> list[str]:
         late = max(one.resident for one in found.samples[2 * third :])
         if late > early * 1.3 + 30e6:
             broken.append(f"resident memory grew from {early / 1e6:.0f} to {late / 1e6:.0f} MB in the last third")
-    if "Traceback" in found.log:
-        broken.append("the log has a traceback:\n" + found.log[found.log.index("Traceback") :][:3000])
-    if found.exit_code != 0:
-        broken.append(f"the server ended with code {found.exit_code}")
-    for what, count in (("no byte was checked", found.checked_bytes), ("no fault was changed", found.changes),
-                        ("no abusive client connected", found.abused)):  # fmt: skip
-        if not count:
-            broken.append(what)
     return broken
