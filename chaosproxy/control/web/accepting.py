@@ -15,7 +15,7 @@ from chaosproxy.tasks import TaskOwner
 
 __all__ = ["Acceptor"]
 
-_BATCH = 32
+_BATCH = 16
 """Accepts per wake-up (about 2 ms with the work that follows), so that a flood of clients holds up no traffic."""
 _BACKLOG = 1024
 """Clients that wait to be accepted. With a full backlog, one waits 0.2 to 3 s until its TCP tries again."""
