@@ -37,7 +37,9 @@ HEADS: Mapping[str, Mapping[str, int | bool]] = {
     "15 fields, none alike": {"fields": 13, "serial": True},
 }
 """The load repeats its requests, like polls, and HTTP mode recognises them; not in the last case, where all differ."""
-_SPARE_CONNECTIONS = 500
+_SPARE_CONNECTIONS = 700
+_ONE_PROXY = 0.8
+"""The share of all connections that one of two proxies may have: chaosproxy keeps the last eighth for the other."""
 _UPLOAD = 2**30
 _PIECE = 2**20
 
@@ -88,7 +90,7 @@ def requests(session: Session) -> Section:
 def memory(session: Session) -> Section:
     """Measure the memory of idle keep-alive connections in HTTP mode, and of an upload of 1 GiB."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    count = min(session.pace.keep_alive, files // 2 - _SPARE_CONNECTIONS)
+    count = min(session.pace.keep_alive, int(files // 2 * _ONE_PROXY) - _SPARE_CONNECTIONS)
     grown: list[float] = []
     peaks: list[float] = []
     with _nginx(session) as server:
