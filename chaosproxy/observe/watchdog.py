@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 from chaosproxy.events import Event, LoopStalled
 from chaosproxy.observe.gc import GcPauses
@@ -40,6 +41,8 @@ LAG_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 
 _LATE = THRESHOLD / 2
 """Seconds of lag at which the first sample is taken, which is before the end of each reported stall."""
+_SAMPLE_S = 0.02
+"""The longest that a report waits for a sample that is being taken, in seconds."""
 _BETWEEN = 0.02
 """Seconds between two samples of a stall that has just begun."""
 _COLLECTION = Holder("garbage collection", "")
@@ -93,6 +96,8 @@ class Watchdog:
         self._collected = 0.0
         """The duration of all garbage collections until then."""
         self._samples: list[Sample] = []
+        self._sampling = threading.Lock()
+        """Held by the thread while it takes a sample."""
         self._stopped = threading.Event()
         self._handle: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
@@ -127,6 +132,9 @@ class Watchdog:
         self._expect(now)
 
     def _report(self, now: float, lag: float) -> None:
+        # A holder that never let the thread run has just ended: the thread has begun its sample, and was interrupted.
+        if self._sampling.acquire(timeout=_SAMPLE_S):
+            self._sampling.release()
         taken, self._samples = self._samples, []
         cpu = self._cpu_clock() - self._cpu
         collected = self._pauses.histogram.sum - self._collected
@@ -136,18 +144,23 @@ class Watchdog:
     def _watch(self, watched: int) -> None:
         wakes_at = self._due + _LATE
         while not self._stopped.wait(max(0.0, wakes_at - self._clock())):
-            now, due = self._clock(), self._due
-            overslept, late = now - wakes_at, now - due
-            if late < _LATE:
-                wakes_at = due + _LATE
-                continue
-            try:
-                holder = holder_of(describe(sys._current_frames().get(watched)))
-            except Exception:  # an object that its own thread changes meanwhile must not end the watch
-                logger.exception("the holder of the loop could not be named")
-                holder = Holder(None, "")
-            samples = self._samples
-            if samples and samples[-1].due != due:  # of a stall that was too short to be reported
-                samples.clear()
-            samples.append(Sample(due, holder, overslept))
+            with self._sampling:
+                frame = sys._current_frames().get(watched)  # first of all, since the loop may go on at any moment
+                now, due = self._clock(), self._due
+                overslept, late = now - wakes_at, now - due
+                if late < _LATE:
+                    wakes_at = due + _LATE
+                    continue
+                self._sample(frame, due, overslept)
             wakes_at = self._clock() + max(_BETWEEN, late / 10)
+
+    def _sample(self, frame: FrameType | None, due: float, overslept: float) -> None:
+        try:
+            holder = holder_of(describe(frame))
+        except Exception:  # an object that its own thread changes meanwhile must not end the watch
+            logger.exception("the holder of the loop could not be named")
+            holder = Holder(None, "")
+        samples = self._samples
+        if samples and samples[-1].due != due:  # of a stall that was too short to be reported
+            samples.clear()
+        samples.append(Sample(due, holder, overslept))
