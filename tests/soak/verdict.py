@@ -11,7 +11,7 @@ __all__ = ["Findings", "Sample", "Wait", "judge", "waits_of"]
 
 SLOW = 0.1
 """The longest wait on another proxy and of /healthz, in seconds."""
-BEHIND_A_FLOOD = 0.25
+BEHIND_A_FLOOD = 1.0
 """The longest wait of /healthz itself: it stands in the same queue as the clients that flood the control port."""
 RARE = 0.005
 """The share of its waits that may be longer than SLOW."""
