@@ -292,10 +292,6 @@ class Proxy:
         tap = self.attempts.capability
         return "" if tap.available else f"{tap.lacking}; {tap.remedy}"
 
-    def is_active(self, fault: str) -> bool:
-        """Return whether a fault of that name is active; the faults of partitions and of requests count too."""
-        return fault in self.http.caller_tallies() or any(active.spec.name == fault for active in self.faults)
-
     def severed(self, direction: Direction) -> bool:
         """Return whether nothing passes in that direction."""
         return not self.spec.enabled or self.faults.severs(direction)
