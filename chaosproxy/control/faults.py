@@ -8,7 +8,7 @@ sets an alarm for the end of its ttl.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -86,15 +86,6 @@ class Faults:
         proxy.put_fault(fault, prepared.resolved)
         self._note(proxy, fault, by)
         self._publish_placed(FaultChanged if known else FaultAdded, proxy, fault, by)
-
-    def put_on(self, proxies: Iterable[Proxy], fault: FaultSpec, by: str) -> None:
-        """Add a fault to several proxies, or change it there, in one turn of the loop: on all of them or on none.
-
-        :raises InvalidInput: a file that it needs is unusable; nothing has changed.
-        :raises Unsupported: its type or its mode is not supported on one of them; nothing has changed.
-        """
-        for proxy, prepared in [(proxy, self.prepare(proxy, fault)) for proxy in proxies]:
-            self.place(proxy, prepared, by)
 
     def begun(self, proxy: Proxy, by: str) -> None:
         """Record the faults that a proxy was started with, and publish them."""

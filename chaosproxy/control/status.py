@@ -23,15 +23,13 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import PartitionSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.topology import Cut, Pair
-from chaosproxy.net.kernel.capabilities import Capability
-from chaosproxy.net.limits import Limit
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.stream.arrivals import SideEnd
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.tallies import Side
 
 __all__ = [
-    "ConnectionStatus", "FaultStatus", "PartStatus", "PartitionStatus", "ProxyStatus", "SideStatus", "Status",
+    "ConnectionStatus", "FaultStatus", "PartStatus", "PartitionStatus", "ProxyStatus", "SideStatus",
     "connection_status", "fault_status", "partition_status", "proxy_status",
 ]  # fmt: skip
 
@@ -139,17 +137,6 @@ class PartitionStatus:
     def why(self) -> str:
         """The reason why `auto` became stream, on the first proxy where it did; empty if it did on none."""
         return next((part.why for part in self.parts if part.why), "")
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The state of everything that runs."""
-
-    seed: int
-    proxies: tuple[ProxyStatus, ...]
-    partitions: tuple[PartitionStatus, ...]
-    capabilities: tuple[Capability, ...]
-    limits: tuple[Limit, ...] = ()
 
 
 def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]) -> ProxyStatus:

@@ -42,7 +42,7 @@ from chaosproxy.control.preflight import (
     preflight,
     preflight_proxy,
 )  # fmt: skip
-from chaosproxy.control.status import FaultStatus, ProxyStatus, Status, fault_status, partition_status, proxy_status
+from chaosproxy.control.status import FaultStatus, ProxyStatus, fault_status, proxy_status
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import Bus, Event, ProxyAdded, ProxyChanged, ProxyRemoved
@@ -108,13 +108,6 @@ class Supervisor:
     def now(self) -> float:
         """Return the time on the data plane's clock, in seconds."""
         return self._clock()
-
-    def status(self) -> Status:
-        """Return the state of everything that runs, as a plain value."""
-        proxies = self.proxies()
-        partitions = tuple(partition_status(one, proxies) for one in self.partitions.all())
-        found = tuple(map(self.proxy_status, proxies))
-        return Status(self.seed.value, found, partitions, self.kernel.all(), self._intake.limits())
 
     def proxy_status(self, proxy: Proxy) -> ProxyStatus:
         return proxy_status(proxy, self._origins[proxy.spec.name], partial(self.faults.origin, proxy))
@@ -212,10 +205,6 @@ class Supervisor:
                 self._preflight_proxy(spec, prepared.tls, listener)  # again: a partition may have been added
                 undo.pop_all()
             return self._add(proxy, listener, by)
-
-    async def change_proxy(self, spec: ProxySpec, by: str) -> Proxy:
-        """Change the proxy of that name to `spec`, as `merge_proxy` does."""
-        return await self.merge_proxy(spec.name, lambda _: spec, by)
 
     async def merge_proxy(self, name: str, merge: Callable[[Proxy], ProxySpec], by: str) -> Proxy:
         """Change a proxy to the spec that `merge` returns for it; if this fails, the proxy stays as it was.

@@ -17,6 +17,7 @@ from tests.control.resolving import Resolving, free_address
 from tests.net.building import fault, partition, proxy
 from tests.net.harness import LOOPS, Stage, receive, run, send, turns
 from tests.net.tls_peers import Certs
+from tests.supervising import change_proxy, statuses
 
 LOOP = "uvloop"
 FILE, REST = "file", "rest"
@@ -33,10 +34,10 @@ def slow(delay: str = "1ms") -> dict[str, object]:
 
 def made(supervisor: Supervisor) -> dict[str, str]:
     """Who made each proxy, fault and partition: `db`, `db/slow`, `cut!`."""
-    status = supervisor.status()
-    found = {one.spec.name: one.origin.by for one in status.proxies}
-    found |= {f"{one.spec.name}/{it.spec.name}": it.origin.by for one in status.proxies for it in one.faults}
-    return found | {f"{one.spec.id}!": one.origin.by for one in status.partitions}
+    proxies = statuses(supervisor)
+    found = {one.spec.name: one.origin.by for one in proxies}
+    found |= {f"{one.spec.name}/{it.spec.name}": it.origin.by for one in proxies for it in one.faults}
+    return found | {f"{one.spec.id}!": one.by for one in supervisor.partitions.all()}
 
 
 def test_what_rest_made_stays_unless_the_file_names_it() -> None:
@@ -114,7 +115,7 @@ def test_what_the_file_names_is_as_it_says_whoever_changed_it() -> None:
         config = Config(proxies=(db(faults={"own": slow()}),), partitions=(partition("cut", **APP_DB),))
         await supervisor.apply(config, FILE)
         supervisor.put_fault("db", fault("own", **slow("9s")), REST)
-        await supervisor.change_proxy(replace(supervisor.proxy("db").spec, service="changed"), REST)
+        await change_proxy(supervisor, replace(supervisor.proxy("db").spec, service="changed"), REST)
         supervisor.partitions.remove("cut", REST)
         supervisor.partitions.add(partition("cut", one_way=True, **APP_DB), REST)
         assert made(supervisor) == {"db": FILE, "db/own": FILE, "cut!": REST}, "a change does not alter the maker"
@@ -132,14 +133,14 @@ def test_things_of_others_go_on_undisturbed() -> None:
     async def scenario(stage: Stage) -> None:
         running, client, server = await stage.pair(faults={"slow": slow()})  # made by "test"
         where = running.listening_on
-        since = stage.supervisor.status().proxies[0].origin.since
+        since = statuses(stage.supervisor)[0].origin.since
         told = len(stage.events)
         await stage.supervisor.apply(Config(proxies=(db(),)), FILE)
         assert [event.kind for event in stage.events[told:]] == ["proxy_added"]
         assert (running.listening_on, [one.name for one in running.spec.faults]) == (where, ["slow"])
         await send(client, b"same connection")
         assert await receive(server, 15) == b"same connection"
-        assert stage.supervisor.status().proxies[0].origin.since == since
+        assert statuses(stage.supervisor)[0].origin.since == since
 
         await stage.supervisor.apply(Config(proxies=(replace(running.spec, faults=()), db())), FILE)
         assert made(stage.supervisor) == {"proxy": FILE, "proxy/slow": "test", "db": FILE}

@@ -17,6 +17,7 @@ from chaosproxy.seed import Seed
 from tests.cpu import cpu_time
 from tests.net.building import fault, proxy
 from tests.net.clockwork import Clockwork
+from tests.supervising import change_proxy, statuses
 
 DAY = 86_400.0
 Scenario = Callable[[Supervisor, Clockwork, list[Event]], Awaitable[None]]
@@ -116,7 +117,7 @@ def test_a_fault_that_is_made_again_has_a_new_maker_and_a_new_time(how: str) -> 
         supervisor.put_fault("db", fault("again", type="stall", ttl="10s"), "file")
         time.run_to(5.0)
         supervisor.put_fault("db", fault("again", type="stall", ttl="5s"), "rest")
-        [status] = supervisor.status().proxies[0].faults
+        [status] = statuses(supervisor)[0].faults
         assert status.origin == Origin("file", 0.0), "it was changed, and not made"
         if how == "removed":
             supervisor.remove_fault("db", "again", "rest")
@@ -125,7 +126,7 @@ def test_a_fault_that_is_made_again_has_a_new_maker_and_a_new_time(how: str) -> 
         time.run_to(10.0)
         assert names(supervisor) == []
         supervisor.put_fault("db", fault("again", type="stall"), "rest")
-        [status] = supervisor.status().proxies[0].faults
+        [status] = statuses(supervisor)[0].faults
         assert status.origin == Origin("rest", 10.0)
 
     play(scenario)
@@ -142,7 +143,7 @@ def test_many_changes_of_one_proxys_faults_take_linear_time() -> None:
             specs = [spec(count, "1ms"), spec(count, "2ms"), spec(0, "")]
             with cpu_time() as used:
                 for each in specs:
-                    await supervisor.change_proxy(each, "test")
+                    await change_proxy(supervisor, each, "test")
             return used.seconds
 
         await used_for(10)
@@ -159,7 +160,7 @@ def test_a_proxys_spec_has_each_change_of_its_faults_while_more_follow() -> None
         supervisor.bus.subscribe(lambda event: seen.append(names(supervisor)))
         faults = {"a": {"type": "stall"}, "b": {"type": "stall"}}
         spec = proxy("db", upstream="127.0.0.1:8", enabled=False, faults=faults)
-        await supervisor.change_proxy(spec, "test")
+        await change_proxy(supervisor, spec, "test")
         assert seen == [[], ["a"], ["a", "b"], ["a", "b"]]
         assert supervisor.proxy("db").spec == spec
 

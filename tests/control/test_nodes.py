@@ -18,6 +18,7 @@ from chaosproxy.model import ProxySpec, read_partition
 from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy
+from tests.supervising import statuses
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
 NO_FILTERS = Capabilities(
@@ -52,7 +53,7 @@ def partition(supervisor: Supervisor, **fields: object) -> None:
 
 def reach(supervisor: Supervisor) -> str:
     """`a>b` for what arrives, `a!b` for what does not."""
-    rows = matrix(supervisor.status().proxies)
+    rows = matrix(statuses(supervisor))
     signs = {True: ">", False: "!"}
     return " ".join(
         f"{sender}{signs[way]}{receiver}"
@@ -63,15 +64,15 @@ def reach(supervisor: Supervisor) -> str:
 
 
 def states(supervisor: Supervisor) -> dict[str, str]:
-    return {node.name: node.state for node in nodes(supervisor.status().proxies)}
+    return {node.name: node.state for node in nodes(statuses(supervisor))}
 
 
 def test_nodes_come_in_the_order_of_proxies_with_what_stands_beside_them() -> None:
     async def scenario(supervisor: Supervisor) -> None:
-        assert (nodes(supervisor.status().proxies), matrix(supervisor.status().proxies)) == ([], {})
+        assert (nodes(statuses(supervisor)), matrix(statuses(supervisor))) == ([], {})
         for spec in (between("b", "a"), between("a", "b"), between("b", None, "half"), between(None, None, "plain")):
             await supervisor.add_proxy(spec, "test")
-        assert nodes(supervisor.status().proxies) == [
+        assert nodes(statuses(supervisor)) == [
             Node("b", serves=("a-b",), uses=("b-a", "half"), state="up"),
             Node("a", serves=("b-a",), uses=("a-b",), state="up"),
         ]
@@ -83,7 +84,7 @@ def test_a_matrix_has_every_pair_and_none_where_no_proxy_joins_it() -> None:
     async def scenario(supervisor: Supervisor) -> None:
         for spec in (between("a", "b"), between("c", "b"), between("c", "c")):
             await supervisor.add_proxy(spec, "test")
-        assert matrix(supervisor.status().proxies) == {
+        assert matrix(statuses(supervisor)) == {
             "a": {"b": True, "c": None},
             "b": {"a": True, "c": True},
             "c": {"a": None, "b": True},
@@ -157,7 +158,8 @@ def test_a_node_that_is_down_reaches_nobody_and_the_others_each_other(verb: Verb
             await supervisor.add_proxy(spec, "test")
         beside = proxies_of("a", supervisor.proxies())
         assert [one.spec.name for one in beside] == ["a-b", "c-a"]
-        supervisor.faults.put_on(beside, verb_fault(verb, None, "a"), "test")
+        for one in beside:
+            supervisor.put_fault(one.name, verb_fault(verb, None, "a"), "test")
         assert reach(supervisor) == "a!b a!c b!a b>c c!a c>b"
         assert states(supervisor) == {"a": state, "b": "up", "c": "up"}
         supervisor.heal("test")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +18,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from chaosproxy.control.partitions import ActivePartition
+from chaosproxy.control.selection import put_on
 from chaosproxy.control.status import partition_status
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1.views import partition_view
@@ -39,6 +41,7 @@ from tests.control.serving import echo_server
 from tests.net.building import fault, partition, proxy
 from tests.net.clockwork import Clockwork
 from tests.refused import places
+from tests.supervising import change_proxy
 
 Scenario: TypeAlias = Callable[[Supervisor], Awaitable[None]]
 TimedScenario: TypeAlias = Callable[[Supervisor, Clockwork], Awaitable[None]]
@@ -222,7 +225,7 @@ def test_a_proxy_whose_nodes_change_is_cut_or_mended() -> None:
         for client, server, way in (
             ("app", "cache", None), ("db", "app", "downstream"), ("app", "db", "upstream"), (None, None, None),
         ):  # fmt: skip
-            await supervisor.change_proxy(replace(spec, from_node=client, to_node=server), "test")
+            await change_proxy(supervisor, replace(spec, from_node=client, to_node=server), "test")
             wanted = {"app-db": "upstream"} | ({"moving": way} if way else {})
             assert severed(supervisor) == wanted, (client, server)
             assert active.parts.keys() == wanted.keys()
@@ -252,7 +255,7 @@ def test_a_disabled_proxy_is_cut_when_it_is_enabled() -> None:
         await add(supervisor, quiet("app", "db"))
         supervisor.partitions.add(partition(one_way=True, **APP_DB), "test")
         assert severed(supervisor) == {"app-db": "both"}, "disabled, nothing gets through"
-        await supervisor.change_proxy(spec, "test")
+        await change_proxy(supervisor, spec, "test")
         assert severed(supervisor) == {"app-db": "upstream"}
 
     play(scenario)
@@ -319,7 +322,7 @@ def test_a_fault_on_several_proxies_is_put_on_all_or_none(tmp_path: Path) -> Non
         await add(supervisor, quiet("app", "db"), quiet("db", "app", listen=f"unix:{tmp_path}/db.sock"))
         lossy = fault("f", type="packet_loss", rate="1%", mode="packet", direction="upstream")
         with pytest.raises(Unsupported, match="'db-app'") as caught:
-            supervisor.faults.put_on(supervisor.proxies(), lossy, "test")
+            await put_on(supervisor, supervisor.proxies(), lossy, "test", partial(asyncio.sleep, 0))
         assert places(caught.value.problems) == ["mode unsupported-mode"]
         assert [one.spec.faults for one in supervisor.proxies()] == [(), ()]
 
@@ -456,7 +459,7 @@ def test_a_partition_tells_the_mode_a_proxy_has_after_its_address_changed(tmp_pa
         await add(supervisor, quiet("app", "db"))
         active = supervisor.partitions.add(partition(**APP_DB), "test")
         assert active.modes == ["packet"]
-        await supervisor.change_proxy(quiet("app", "db", listen=f"unix:{tmp_path}/db.sock"), "test")
+        await change_proxy(supervisor, quiet("app", "db", listen=f"unix:{tmp_path}/db.sock"), "test")
         assert supervisor.proxy("app-db").fault_modes() == {"partition:cut": "stream"}
         assert active.modes == ["stream"]
 
@@ -471,11 +474,11 @@ def test_a_proxy_may_leave_packets_and_what_needs_them_in_one_change(tmp_path: P
         if change == "nodes":
             await add(supervisor, quiet("app", "db"), quiet("app", "db", "moving"))
             supervisor.partitions.add(partition(mode="packet", **APP_DB), "test")
-            await supervisor.change_proxy(quiet("app", "cache", "moving", **on_disk), "test")
+            await change_proxy(supervisor, quiet("app", "cache", "moving", **on_disk), "test")
             assert cuts(supervisor) == {"app-db": ["cut"]}
         else:
             await add(supervisor, quiet("app", "db", "moving", faults=loss))
-            await supervisor.change_proxy(quiet("app", "db", "moving", **on_disk), "test")
+            await change_proxy(supervisor, quiet("app", "db", "moving", **on_disk), "test")
         moved = supervisor.proxy("moving").spec
         assert (moved.faults, moved.listen.is_unix) == ((), True)
 
@@ -489,8 +492,8 @@ def test_a_proxy_that_cannot_be_cut_is_not_added_nor_changed(tmp_path: Path) -> 
         supervisor.partitions.add(partition(mode="packet", **APP_DB), "test")
         for wish in (
             supervisor.add_proxy(quiet("db", "app", **on_disk), "test"),
-            supervisor.change_proxy(quiet("app", "db", **on_disk), "test"),
-            supervisor.change_proxy(quiet("app", "db", "apart", **on_disk), "test"),
+            change_proxy(supervisor, quiet("app", "db", **on_disk), "test"),
+            change_proxy(supervisor, quiet("app", "db", "apart", **on_disk), "test"),
         ):
             with pytest.raises(Unsupported):
                 await wish

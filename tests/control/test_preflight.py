@@ -31,6 +31,7 @@ from tests.net.building import fault, proxy
 from tests.net.harness import Stage, open_descriptors, run
 from tests.net.tls_peers import Certs, connect
 from tests.refused import places
+from tests.supervising import change_proxy
 
 ALL = Capabilities(*(Capability(name, "for tests") for name in ("filters", "pacing", "tcp_info", "tap")))
 NO_FILTERS = replace(ALL, filters=Capability("filters", "drops", "no privilege", "grant it"))
@@ -206,10 +207,10 @@ def test_a_start_without_a_file_and_a_change_make_each_context_once(
         await supervisor.apply(Config(proxies=(spec,)), "file")
         assert made.taken() == (1, 1)
         await supervisor.apply(Config(proxies=(replace(spec, service="s"),)), "file")
-        await supervisor.change_proxy(replace(spec, queue=4096), "rest")
+        await change_proxy(supervisor, replace(spec, queue=4096), "rest")
         assert made.taken() == (0, 0), "what TLS asks for is the same"
         moved = both_sides(certs, listen="localhost:0", listen_tls=certs.listen(alpn=["h2"]))
-        await supervisor.change_proxy(moved, "rest")
+        await change_proxy(supervisor, moved, "rest")
         assert made.taken() == (1, 1)  # one endpoint: its sides are made together
         await supervisor.add_proxy(replace(spec, name="another"), "rest")
         assert made.taken() == (1, 1)
@@ -258,7 +259,7 @@ def test_a_change_that_is_refused_after_its_tls_was_prepared_leaves_nothing_behi
             if add:
                 await stage.supervisor.add_proxy(replace(wish, name="another"), "rest")
             else:
-                await stage.supervisor.change_proxy(wish, "rest")
+                await change_proxy(stage.supervisor, wish, "rest")
         assert [one.spec for one in stage.supervisor.proxies()] == [spec]
         assert api.tls is before is not None
         assert before.with_handshake("expired_cert") is not before, "it has none yet"
@@ -276,7 +277,7 @@ def test_a_handshake_fault_that_comes_while_tls_changes_meets_the_new_tls(certs:
         await supervisor.add_proxy(both_sides(certs), "rest")
         api = supervisor.proxy("api")
         wish = replace(both_sides(certs, listen_tls=certs.listen("localhost")), listen=Address("localhost", 0))
-        change = asyncio.ensure_future(supervisor.change_proxy(wish, "rest"))
+        change = asyncio.ensure_future(change_proxy(supervisor, wish, "rest"))
         await asyncio.sleep(0)  # it looks its address up
         assert not change.done()
         supervisor.put_fault("api", fault("late", type="tls_handshake", how="expired_cert"), "rest")

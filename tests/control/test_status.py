@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from chaosproxy.config import load
 from chaosproxy.control.counts import Counts, ProxyCounts
-from chaosproxy.control.status import Status, connection_status
+from chaosproxy.control.status import ProxyStatus, connection_status, partition_status
 from chaosproxy.control.v1.views import connection_view, nodes_view, partition_view, proxy_status_view
 from chaosproxy.control.wall import WallClock
 from chaosproxy.control.web.rendering import pieces
@@ -22,6 +22,7 @@ from chaosproxy.observe import GcPauses, make_registry
 from tests.net.building import partition
 from tests.net.harness import Stage, receive, run, send
 from tests.net.tls_peers import Certs
+from tests.supervising import statuses
 
 SLOW = {"type": "latency", "delay": "1ms", "direction": "upstream"}
 REQUEST = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -55,8 +56,8 @@ class Told:
         return generate_latest(make_registry(self, GcPauses(), "asyncio")).decode()
 
 
-def views_of(status: Status, wall: WallClock) -> list[str]:
-    return ["".join(pieces(proxy_status_view(one, wall))) for one in status.proxies]
+def views_of(proxies: Sequence[ProxyStatus], wall: WallClock) -> list[str]:
+    return ["".join(pieces(proxy_status_view(one, wall))) for one in proxies]
 
 
 async def populate(stage: Stage, certs: Certs) -> tuple[socket.socket, socket.socket]:
@@ -81,14 +82,16 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Certs:
 def test_a_status_goes_through_a_pipe_and_shows_the_same(certs: Certs) -> None:
     async def scenario(stage: Stage) -> None:
         await populate(stage, certs)
-        status = stage.supervisor.status()
-        assert [len(one.faults) for one in status.proxies] == [1, len(FAULT_TYPES)]
-        told: Status = pickle.loads(pickle.dumps(status))
-        assert told == status
+        proxies = statuses(stage.supervisor)
+        assert [len(one.faults) for one in proxies] == [1, len(FAULT_TYPES)]
+        told: list[ProxyStatus] = pickle.loads(pickle.dumps(proxies))
+        assert told == proxies
         wall = WallClock(lambda: 0.0, lambda: 0.0)
-        assert views_of(told, wall) == views_of(status, wall)
-        assert nodes_view(told.proxies) == nodes_view(status.proxies)
-        assert partition_view(told.partitions[0], wall) == partition_view(status.partitions[0], wall)
+        assert views_of(told, wall) == views_of(proxies, wall)
+        assert nodes_view(told) == nodes_view(proxies)
+        [active] = stage.supervisor.partitions.all()
+        cut = partition_status(active, stage.supervisor.proxies())
+        assert partition_view(pickle.loads(pickle.dumps(cut)), wall) == partition_view(cut, wall)
         [connection] = map(connection_status, stage.supervisor.proxy("proxy").connections.values())
         assert pickle.loads(pickle.dumps(connection)) == connection
         assert connection_view(connection)["id"] == "proxy:1"
@@ -99,14 +102,14 @@ def test_a_status_goes_through_a_pipe_and_shows_the_same(certs: Certs) -> None:
 def test_a_status_stays_as_it_was(certs: Certs) -> None:
     async def scenario(stage: Stage) -> None:
         await populate(stage, certs)
-        status = stage.supervisor.status()
+        proxies = statuses(stage.supervisor)
         wall = WallClock(lambda: 0.0, lambda: 0.0)
-        before = views_of(status, wall)
+        before = views_of(proxies, wall)
         stage.supervisor.heal("test")
         await stage.supervisor.remove_proxy("every", "test")
-        assert views_of(status, wall) == before != views_of(stage.supervisor.status(), wall)
+        assert views_of(proxies, wall) == before != views_of(statuses(stage.supervisor), wall)
         with pytest.raises(FrozenInstanceError):
-            status.proxies[0].connections = 7  # type: ignore[misc]
+            proxies[0].connections = 7  # type: ignore[misc]
 
     run("uvloop", scenario)
 

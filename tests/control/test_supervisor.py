@@ -15,6 +15,7 @@ from chaosproxy.net.sockets.binding import bind_all
 from tests.control.resolving import Resolving
 from tests.net.building import fault, proxy
 from tests.net.harness import Stage, address_of, receive, run, send, turns
+from tests.supervising import change_proxy
 
 LOOP = "uvloop"
 
@@ -60,7 +61,7 @@ def test_a_change_that_fails_leaves_the_proxy_as_it_was() -> None:
         before = running.spec
         wanted = proxy("proxy", listen=f"127.0.0.1:{taken[1]}", upstream="127.0.0.1:9")
         with pytest.raises(CannotListen):
-            await stage.supervisor.change_proxy(wanted, "test")
+            await change_proxy(stage.supervisor, wanted, "test")
         assert running.spec == before
         await send(client, b"x")
         assert await receive(server, 1) == b"x"
@@ -74,10 +75,10 @@ def test_disabling_closes_and_enabling_serves_again() -> None:
         running = await stage.proxy_to(f"127.0.0.1:{upstream.getsockname()[1]}")
         client = await stage.connect(running)
         await stage.accept(upstream)
-        await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, enabled=False), "test")
         assert running.listening_on == []
         assert await receive(client, 1) == b""
-        await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, enabled=True), "test")
         again = await stage.connect(running)
         await send(again, b"x")
         assert await receive(await stage.accept(upstream), 1) == b"x"
@@ -110,7 +111,7 @@ def test_a_move_over_its_own_address_with_a_fault_loses_no_address() -> None:
         assert running.listener is not None
         everywhere = Address("0.0.0.0", running.listener.addresses[0].port)
         slow = (fault("slow", type="latency", delay="1ms"),)
-        await stage.supervisor.change_proxy(replace(running.spec, listen=everywhere, faults=slow), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, listen=everywhere, faults=slow), "test")
         assert running.listening_on == [everywhere]
         assert not [one for one in stage.events if one.kind == "listen_failed"]
 
@@ -159,10 +160,10 @@ def test_a_disabled_proxy_may_have_an_address_that_is_taken(caplog: pytest.LogCa
         running = await stage.proxy_to("127.0.0.1:9", enabled=False)
         assert running.listener is not None
         before = running.listener.addresses[0]
-        await stage.supervisor.change_proxy(replace(running.spec, listen=taken), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, listen=taken), "test")
         assert f"the address of the disabled proxy proxy cannot be kept for it: cannot listen on {taken}" in caplog.text
         with pytest.raises(CannotListen) as caught:
-            await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+            await change_proxy(stage.supervisor, replace(running.spec, enabled=True), "test")
         assert [one.path for one in caught.value.problems] == [("listen",)]
         await stage.supervisor.add_proxy(proxy("other", listen=str(before), upstream="127.0.0.1:9"), "test")
 
@@ -226,7 +227,7 @@ def test_a_merge_finds_the_outcome_of_the_change_before_it(monkeypatch: pytest.M
         supervisor, resolving = stage.supervisor, Resolving(monkeypatch)
         running = await stage.proxy_to("127.0.0.1:9")
         moved = replace(running.spec, listen=Address("localhost", 0))
-        moving = asyncio.create_task(supervisor.change_proxy(moved, "test"))
+        moving = asyncio.create_task(change_proxy(supervisor, moved, "test"))
         merging = asyncio.create_task(
             supervisor.merge_proxy("proxy", lambda present: replace(present.spec, connect_timeout=3.0), "test")
         )
@@ -250,7 +251,7 @@ def test_a_change_is_refused_if_another_proxy_has_its_name_by_then(monkeypatch: 
                 supervisor.add_proxy(ahead, "test"),
                 supervisor.remove_proxy("proxy", "test"),
                 supervisor.add_proxy(another, "test"),
-                supervisor.change_proxy(replace(running.spec, connect_timeout=3.0), "test"),
+                change_proxy(supervisor, replace(running.spec, connect_timeout=3.0), "test"),
             )
         ]
         await resolving.begun.wait()

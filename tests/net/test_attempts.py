@@ -38,6 +38,7 @@ from tests.net.building import fault, proxy
 from tests.net.harness import Stage, address_of, close_with_reset, is_empty, receive, run, turns
 from tests.net.test_packets import NODES, cut, heal
 from tests.net.tls_peers import Certs
+from tests.supervising import change_proxy
 
 namespace = pytest.mark.namespace
 
@@ -160,7 +161,7 @@ def test_events_and_metrics_agree_for_every_fault_that_acts_on_accepting(loop_na
             return lambda running: supervisor.put_fault(running.spec.name, fault("f", **settings), "test")
 
         def crash(running: Proxy) -> None:
-            supervisor.faults.put_on([running], verb_fault("crash", None), "test")
+            supervisor.put_fault(running.name, verb_fault("crash", None), "test")
 
         for name, (settings, met) in HIDING.items():
             await try_at(name, met, putting(**settings), 12)
@@ -315,7 +316,7 @@ def test_who_waits_in_the_backlog_when_the_server_crashes_is_counted_as_reset(lo
         stage.supervisor.put_fault("proxy", fault("stopped", type="pause", direction="both"), "test")
         await asyncio.sleep(0)
         waiting = await stage.connect(running)
-        stage.supervisor.faults.put_on([running], verb_fault("crash", None), "test")
+        stage.supervisor.put_fault(running.name, verb_fault("crash", None), "test")
         [event] = published(stage.events)
         name = waiting.getsockname()
         assert (event.client, event.met, event.fault) == (f"{name[0]}:{name[1]}", "reset", "crash")
@@ -347,9 +348,9 @@ def test_the_tap_is_open_while_a_fault_hides_attempts(loop_name: str) -> None:
         supervisor.put_fault("two", fault("f", type="refuse"), "test")
         heal(stage, "cut")
         assert tap.is_open
-        await supervisor.change_proxy(replace(supervisor.proxy("two").spec, enabled=False), "test")
+        await change_proxy(supervisor, replace(supervisor.proxy("two").spec, enabled=False), "test")
         assert not tap.is_open, "a proxy that is disabled has no port"
-        await supervisor.change_proxy(replace(supervisor.proxy("two").spec, enabled=True), "test")
+        await change_proxy(supervisor, replace(supervisor.proxy("two").spec, enabled=True), "test")
         assert tap.is_open
         await supervisor.remove_proxy("two", "test")
         assert not tap.is_open

@@ -15,6 +15,7 @@ import pytest
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault, proxy
 from tests.net.harness import LOOPS, Stage, receive, run, send, until
+from tests.supervising import change_proxy
 from tests.turns import measured_turns
 
 EACH = {"direction": "upstream"}
@@ -109,7 +110,7 @@ def test_hundreds_of_faults_on_hundreds_of_connections_are_put_and_healed_in_sli
         faults = tuple(fault(f"f{number}", type="latency", delay="1ms") for number in range(100))
         async with measured_turns() as turns:
             wanted = replace(crowd.spec, faults=faults)
-            await stage.supervisor.change_proxy(wanted, "test")
+            await change_proxy(stage.supervisor, wanted, "test")
             trips = [await round_trip(*plain) for _ in range(10)]
             await stage.supervisor.settled()
             assert links(crowd) == [100] * connections

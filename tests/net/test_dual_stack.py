@@ -15,6 +15,7 @@ from chaosproxy.model import Address
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
 from tests.net.harness import Stage, receive, run, send
+from tests.supervising import change_proxy
 
 LOOPBACKS = {4: "127.0.0.1", 6: "::1"}
 NOBODY = "127.0.0.1:1"
@@ -61,8 +62,8 @@ def test_an_address_accepts_clients_of_its_families(
         stage.supervisor.heal("test")
         assert running.listening_on[0].port == port
         assert await reached_by(stage, running) == versions, "it is bound again as it was"
-        await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
-        await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, enabled=False), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, enabled=True), "test")
         assert await reached_by(stage, running) == versions
 
     run(loop_name, scenario)
@@ -138,16 +139,16 @@ def test_ipv6only_can_be_changed_and_keeps_the_port(loop_name: str) -> None:
         running = await stage.proxy_to(NOBODY, listen="[::]:0")
         port = running.listening_on[0].port
         for alone, versions in ((True, [6]), (False, [4, 6])):
-            await stage.supervisor.change_proxy(replace(running.spec, ipv6only=alone), "test")
+            await change_proxy(stage.supervisor, replace(running.spec, ipv6only=alone), "test")
             assert running.listening_on == [Address("::", port)]
             assert await reached_by(stage, running) == versions
-        await stage.supervisor.change_proxy(replace(running.spec, ipv6only=True), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, ipv6only=True), "test")
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # there are connections that have ended
             other.bind(("0.0.0.0", port))
             other.listen()
             with pytest.raises(CannotListen, match="Address already in use"):
-                await stage.supervisor.change_proxy(replace(running.spec, ipv6only=False), "test")
+                await change_proxy(stage.supervisor, replace(running.spec, ipv6only=False), "test")
         assert running.spec.ipv6only
         assert running.listening_on == [Address("::", port)]
         assert await reached_by(stage, running) == [6], "it listens as before"
@@ -174,8 +175,8 @@ def test_a_name_is_listened_on_in_both_families(monkeypatch: pytest.MonkeyPatch,
         assert [one.host for one in running.listening_on] == hosts
         assert len({one.port for one in running.listening_on}) == 1
         before = running.listening_on
-        await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
-        await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, enabled=False), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, enabled=True), "test")
         assert running.listening_on == before
 
     run("asyncio", scenario)  # uvloop resolves without Python
@@ -189,9 +190,9 @@ def test_a_proxy_can_move_to_an_address_that_overlaps_its_own(loop_name: str, en
         port = running.listener.addresses[0].port
         for host, versions in (("0.0.0.0", [4]), ("::", [4, 6]), ("127.0.0.1", [4])):
             wanted = replace(running.spec, listen=Address(host, port), enabled=enabled)
-            await stage.supervisor.change_proxy(wanted, "test")
-            await stage.supervisor.change_proxy(replace(wanted, enabled=True), "test")
+            await change_proxy(stage.supervisor, wanted, "test")
+            await change_proxy(stage.supervisor, replace(wanted, enabled=True), "test")
             assert await reached_by(stage, running) == versions
-            await stage.supervisor.change_proxy(wanted, "test")
+            await change_proxy(stage.supervisor, wanted, "test")
 
     run(loop_name, scenario)

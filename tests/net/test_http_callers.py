@@ -13,6 +13,7 @@ from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
 from tests.net.harness import Stage, can_send, receive, run, send, taken, turns, until
 from tests.net.http_shapes import GET, LARGE, OK, OTHER, OTHER_ANSWER, End, Server, Shape, answer, request
+from tests.supervising import change_proxy
 
 PLAIN = Shape("plain", GET, OK)
 
@@ -111,7 +112,7 @@ def test_a_delayed_abort_waits_and_keeps_its_turn_even_while_faults_change(forbi
         await asyncio.sleep(0)
         stage.supervisor.heal("test")
         if forbidden:  # requests may not ask for faults any more, but an earlier request still gets its fault
-            await stage.supervisor.change_proxy(replace(proxy.spec, caller_faults=CallerFaults()), "test")
+            await change_proxy(stage.supervisor, replace(proxy.spec, caller_faults=CallerFaults()), "test")
         assert await client.until(lambda: client.raw.endswith(OTHER_ANSWER.raw))
         assert time.monotonic() - began >= 0.15
         assert client.raw.startswith(b"HTTP/1.1 418 ")

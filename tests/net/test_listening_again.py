@@ -24,6 +24,7 @@ from chaosproxy.seed import Seed
 from tests.net.building import fault, partition, proxy
 from tests.net.clockwork import Clockwork
 from tests.net.harness import LOOPS, Stage, address_of, run
+from tests.supervising import change_proxy
 
 NODES = {"from": "app", "to": "db"}
 DOWN = fault("down", type="refuse", existing="reset")
@@ -91,7 +92,7 @@ def test_no_other_program_can_take_the_port_of_a_proxy_that_is_off(play: Play, o
         if off == "refuse":
             stage.supervisor.put_fault("proxy", DOWN, "test")
         elif enabled:
-            await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
+            await change_proxy(stage.supervisor, replace(running.spec, enabled=False), "test")
         assert running.listener is not None
         port = running.listener.addresses[0].port
         assert port
@@ -103,7 +104,7 @@ def test_no_other_program_can_take_the_port_of_a_proxy_that_is_off(play: Play, o
         with socket.socket() as client:
             assert client.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
         stage.supervisor.heal("test")
-        await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, enabled=True), "test")
         assert {one.port for one in running.listening_on} == {port}
         with socket.socket() as client:
             assert client.connect_ex(("127.0.0.1", port)) == 0
@@ -134,7 +135,8 @@ def test_a_heal_succeeds_although_the_directory_of_a_socket_is_gone(play: Play, 
         directory.mkdir()
         for name, listen in (("u", "127.0.0.1:0"), ("w", f"unix:{directory}/sock"), ("x", "127.0.0.1:0")):
             await stage.supervisor.add_proxy(proxy(name, listen=listen, upstream="127.0.0.1:9"), "test")
-        stage.supervisor.faults.put_on(stage.supervisor.proxies(), DOWN, "test")
+        for one in stage.supervisor.proxies():
+            stage.supervisor.put_fault(one.name, DOWN, "test")
         shutil.rmtree(directory)
         assert stage.supervisor.waiting_for() == {}
         assert len(stage.supervisor.heal("test", fault="down")) == 3
@@ -247,12 +249,12 @@ def test_a_proxy_that_has_lost_its_address_can_be_moved_disabled_and_removed(pla
         stage.supervisor.put_fault("proxy", DOWN, "test")
         with thief(where):
             stage.supervisor.heal("test")
-            await stage.supervisor.change_proxy(replace(spec, enabled=False), "test")
+            await change_proxy(stage.supervisor, replace(spec, enabled=False), "test")
             assert stage.supervisor.waiting_for() == {}
             with pytest.raises(CannotListen, match="in use"):
-                await stage.supervisor.change_proxy(replace(spec, enabled=True), "test")
+                await change_proxy(stage.supervisor, replace(spec, enabled=True), "test")
             assert not running.spec.enabled
-            await stage.supervisor.change_proxy(replace(spec, listen=Address("127.0.0.2", 0)), "test")
+            await change_proxy(stage.supervisor, replace(spec, listen=Address("127.0.0.2", 0)), "test")
             assert [one.host for one in running.listening_on] == ["127.0.0.2"]
             await stage.connect(running)
             await stage.event("dial_failed")
@@ -269,7 +271,7 @@ def test_a_change_or_a_removal_does_not_wait_for_a_lost_address(play: Play, tmp_
         path.unlink()
         with server_at(path):
             stage.supervisor.heal("test")
-            await stage.supervisor.change_proxy(proxy(upstream="127.0.0.1:7", listen=f"unix:{path}"), "test")
+            await change_proxy(stage.supervisor, proxy(upstream="127.0.0.1:7", listen=f"unix:{path}"), "test")
             assert running.spec.upstream.port == 7
             assert list(stage.supervisor.waiting_for()) == ["proxy"]
             await stage.supervisor.remove_proxy("proxy", "test")
@@ -289,7 +291,7 @@ def test_a_path_that_another_program_has_taken_is_not_deleted(
         if end == "heal":
             stage.supervisor.put_fault("proxy", DOWN, "test")
         if end == "enable":
-            await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
+            await change_proxy(stage.supervisor, replace(running.spec, enabled=False), "test")
         path.unlink()
         if taken == "by a file":
             path.write_text("not a socket")
@@ -312,13 +314,13 @@ def test_a_path_that_another_program_has_taken_is_not_deleted(
             case "remove":
                 await stage.supervisor.remove_proxy("proxy", "test")
             case "disable":
-                await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
+                await change_proxy(stage.supervisor, replace(running.spec, enabled=False), "test")
             case "enable":
                 with pytest.raises(CannotListen, match="in use"):
-                    await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+                    await change_proxy(stage.supervisor, replace(running.spec, enabled=True), "test")
             case "move":
                 moved = replace(running.spec, listen=Address(f"{path}2"))
-                await stage.supervisor.change_proxy(moved, "test")
+                await change_proxy(stage.supervisor, moved, "test")
             case "stop":
                 await stage.supervisor.close()
         assert path.stat().st_ino == foreign
@@ -338,9 +340,9 @@ def test_a_proxy_at_a_path_refuses_clients_while_it_is_disabled_and_keeps_the_pa
             with pytest.raises(CannotListen, match="in use") as refused:
                 await stage.supervisor.add_proxy(proxy("b", listen=f"unix:{path}", upstream="127.0.0.1:9"), "test")
             assert "'proxy'" in str(refused.value)
-            await stage.supervisor.change_proxy(replace(running.spec, enabled=True), "test")
+            await change_proxy(stage.supervisor, replace(running.spec, enabled=True), "test")
             assert connects(path)
-            await stage.supervisor.change_proxy(replace(running.spec, enabled=False), "test")
+            await change_proxy(stage.supervisor, replace(running.spec, enabled=False), "test")
         await stage.supervisor.remove_proxy("proxy", "test")
         assert not path.exists()
 

@@ -14,6 +14,7 @@ from chaosproxy.errors import CannotListen
 from chaosproxy.model import Address, ProxySpec
 from tests.net.building import fault
 from tests.net.harness import Stage, run, turns
+from tests.supervising import change_proxy
 
 REFUSING = (fault("down", type="refuse"),)
 HOSTS = {"127.0.0.1": [4], "0.0.0.0": [4], "::": [4, 6], "::1": [6]}
@@ -69,10 +70,10 @@ def test_the_port_stays_and_is_nobody_elses(loop_name: str, seed: int) -> None:
         assert port is not None
         for _ in range(40):
             spec = changed(running.spec, port)
-            await stage.supervisor.change_proxy(spec, "test")
+            await change_proxy(stage.supervisor, spec, "test")
             if dice.random() < 0.2:  # a change that fails leaves it as it is
                 with pytest.raises(CannotListen):
-                    await stage.supervisor.change_proxy(replace(spec, enabled=True, listen=taken), "test")
+                    await change_proxy(stage.supervisor, replace(spec, enabled=True, listen=taken), "test")
             assert running.listener.addresses[0].port == port
             for version in FAMILIES:
                 bound = version in versions(spec)

@@ -22,6 +22,7 @@ from chaosproxy.net.kernel.sockopts import tcp_socket
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
 from tests.net.harness import Stage, receive, run, send, until
+from tests.supervising import change_proxy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the options are Linux's")
 
@@ -152,8 +153,7 @@ def test_new_connections_are_prepared_only_while_a_fault_acts(loop_name: str) ->
         await until(lambda: len(running.connections) == 1)
         stage.supervisor.put_fault("proxy", fault("slow", direction="both", **FOR_HOURS), "test")
         listener = stage.listener()
-        other = await stage.supervisor.change_proxy(
-            with_upstream(running, listener.getsockname()[1]), "test"
+        other = await change_proxy(stage.supervisor, with_upstream(running, listener.getsockname()[1]), "test"
         )
         client = await stage.connect(other)
         server = await stage.accept(listener)

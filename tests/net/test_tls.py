@@ -24,6 +24,7 @@ from tests.net.building import fault, proxy
 from tests.net.harness import Stage, can_send, close_with_reset, receive, run, send, turns, until
 from tests.net.tls_peers import Certs, Peer, connect
 from tests.refused import places
+from tests.supervising import change_proxy
 
 Scenario = Callable[[Stage], Awaitable[None]]
 
@@ -675,12 +676,12 @@ def test_a_change_of_tls_is_for_new_connections_and_whole_or_not_at_all(loop_nam
         running, client, server = await terminated(stage, certs)
         wrong = replace(running.spec, listen_tls=listen_tls(certs.listen(client_ca="/nowhere")))
         with pytest.raises(InvalidInput) as caught:
-            await stage.supervisor.change_proxy(wrong, "test")
+            await change_proxy(stage.supervisor, wrong, "test")
         assert places(caught.value.problems) == ["listen_tls.client_ca unreadable-file"]
         assert running.spec.listen_tls is not None and running.spec.listen_tls.client_ca is None
 
         other = replace(running.spec, listen_tls=listen_tls(certs.listen("localhost")))
-        await stage.supervisor.change_proxy(other, "test")
+        await change_proxy(stage.supervisor, other, "test")
         await connect(stage, running, certs.client_context(), "localhost")
         await client.send(b"still here")
         assert await receive(server, 10) == b"still here"
