@@ -41,6 +41,7 @@ from chaosproxy.model import (
 from chaosproxy.model.address import ListenAddress, UpstreamAddress, is_ipv4
 from chaosproxy.model.fault import DIRECTION_OF
 from chaosproxy.model.hosts import HostPattern
+from chaosproxy.model.loops import Ends, loop_through
 from chaosproxy.model.names import RESERVED, NodeName
 from chaosproxy.model.partition import Layout, Names, Topology
 from chaosproxy.model.proxy import HTTP_ONLY
@@ -195,7 +196,7 @@ def _of_its_protocol(spec: ProxySpec) -> ProxySpec:
 def _is_right(spec: ProxySpec) -> bool:
     problems = Problems()
     check_tls(spec, problems, ())
-    return not len(problems) and spec.listen != spec.upstream
+    return not len(problems) and not loop_through(spec.name, {spec.name: Ends((spec.listen,), spec.upstream)})
 
 
 def _port(proxy: ProxySpec) -> object:
