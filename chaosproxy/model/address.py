@@ -1,7 +1,7 @@
 """Addresses: `host:port`, `[::1]:port`, `unix:/path`.
 
-    parse_address   text ─▶ Address, or a BadValue for the user
-    Places          finds two listeners on one address
+    parse_address    text ─▶ Address, or a BadValue for the user
+    canonical_host   the host of an Address ─▶ one value for all of its spellings, to compare hosts
 
 The kinds at the end read addresses from YAML and JSON; they differ in whether port 0 is allowed.
 """
@@ -12,14 +12,17 @@ import functools
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from chaosproxy.declare import Kind
 from chaosproxy.errors import BadValue, shown
 
 __all__ = [
-    "Address", "ListenAddress", "UpstreamAddress", "is_ipv4", "is_literal", "join_address", "parse_address",
+    "Address", "IpAddress", "ListenAddress", "UpstreamAddress", "canonical_host", "is_ipv4", "is_literal",
+    "join_address", "parse_address",
 ]  # fmt: skip
+
+IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _EXAMPLE = "127.0.0.1:5432, [::1]:5432 or unix:/run/app.sock"
 _UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path less its final NUL, unix(7)
@@ -124,13 +127,21 @@ def _is_ip(text: str, of: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Addre
     return True
 
 
+def canonical_host(host: str) -> str | IpAddress:
+    """Return an IP address, or a name in lower case without the dot at its end; two spellings of a host are equal.
+
+    An IPv4 address that is mapped into IPv6 is returned as IPv4. The zone of an IPv6 address is kept.
+    """
+    try:
+        ip = ipaddress.ip_address(host.lower())
+    except ValueError:
+        return host.lower().removesuffix(".")
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
 def is_ipv4(host: str) -> bool:
     """Return whether a host is an IPv4 address, also one in the notation of IPv6: `::ffff:192.0.2.1`."""
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return ip.version == 4 or ip.ipv4_mapped is not None
+    return isinstance(canonical_host(host), ipaddress.IPv4Address)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -23,12 +23,11 @@ from typing import Any, TypeAlias
 
 from chaosproxy.declare import Kind
 from chaosproxy.errors import BadValue, shown
-from chaosproxy.model.address import Address
+from chaosproxy.model.address import Address, IpAddress, canonical_host
 
 __all__ = ["HostPattern", "Pattern", "parse_pattern"]
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PORT = re.compile(r"[0-9]{1,5}|\*")
 _NAME = re.compile(r"[a-z0-9_*?-]{1,63}(\.[a-z0-9_*?-]{1,63})*")
@@ -54,14 +53,13 @@ class Pattern:
             return address.is_unix and self.path is not None and _covers_path(self.path, address.host)
         if self.port is not None and self.port != address.port:
             return False
-        name = address.host.lower().removesuffix(".")
-        ip = _ip(name)
+        host = canonical_host(address.host.partition("%")[0])  # without its zone
         if self.network is not None:
-            ip = ipaddress.IPv4Address("127.0.0.1") if name == "localhost" else ip
-            return ip is not None and ip in self.network
+            ip = ipaddress.IPv4Address("127.0.0.1") if host == "localhost" else host
+            return not isinstance(ip, str) and ip in self.network
         if self.ip is not None:
-            return ip == self.ip
-        return self.labels is None or (ip is None and _covers_name(self.labels, name.split(".")))
+            return host == self.ip
+        return self.labels is None or (isinstance(host, str) and _covers_name(self.labels, host.split(".")))
 
 
 @lru_cache(maxsize=1000)
@@ -82,7 +80,7 @@ def parse_pattern(text: str) -> Pattern:
         return Pattern(port=port)
     if "%" not in host and "/" in host and (network := _network(host)) is not None:
         return Pattern(network=network, port=port)
-    if "%" not in host and (ip := _ip(host)) is not None:
+    if "%" not in host and not isinstance(ip := canonical_host(host), str):
         return Pattern(ip=ip, port=port)
     name = host.removesuffix(".")
     if re.fullmatch(r"[0-9a-f:.*?]*:[0-9a-f:.*?]*", host) or _LIKE_ADDRESS.fullmatch(name):
@@ -137,15 +135,6 @@ def _network(text: str) -> Network | None:
         start = ipaddress.IPv4Address(int(network.network_address) & 0xFFFFFFFF)
         return ipaddress.IPv4Network((start, network.prefixlen - _MAPPED.prefixlen))
     return network
-
-
-def _ip(text: str) -> IpAddress | None:
-    """Return the address without its zone, and an IPv4 address that is mapped into IPv6 as IPv4."""
-    try:
-        ip = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
 def _covers_name(pattern: tuple[str, ...], labels: list[str]) -> bool:

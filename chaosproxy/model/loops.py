@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chaosproxy.errors import Problem
-from chaosproxy.model.address import Address
+from chaosproxy.model.address import Address, canonical_host
 
 __all__ = ["Ends", "loop_problem", "loop_through", "loops"]
 
@@ -112,12 +112,11 @@ class _Leads:
 
 def _listened(host: str, ipv6only: bool) -> tuple[str, ...]:
     """Return the hosts under which a listener is found; _ANY and _ANY6 stand for every interface."""
-    host = host.lower().rstrip(".")
-    if host == "localhost":
-        return ("127.0.0.1", "::1")
-    match _ip(host):
-        case None:
-            return (host,)
+    match canonical_host(host):
+        case "localhost":
+            return ("127.0.0.1", "::1")
+        case str() as name:
+            return (name,)
         case ipaddress.IPv4Address(is_unspecified=True):
             return (_ANY,)
         case ipaddress.IPv6Address(is_unspecified=True):
@@ -128,12 +127,11 @@ def _listened(host: str, ipv6only: bool) -> tuple[str, ...]:
 
 def _reached(host: str) -> tuple[str, ...]:
     """Return the hosts of listeners that a dial to `host` certainly reaches."""
-    host = host.lower().rstrip(".")
-    if host == "localhost":
-        return ("127.0.0.1", "::1", _ANY, _ANY6)
-    match _ip(host):
-        case None:
-            return (host,)
+    match canonical_host(host):
+        case "localhost":
+            return ("127.0.0.1", "::1", _ANY, _ANY6)
+        case str() as name:
+            return (name,)
         case ipaddress.IPv4Address() as ip:
             ip = ipaddress.IPv4Address("127.0.0.1") if ip.is_unspecified else ip  # so does the kernel
             return (str(ip), _ANY) if ip.is_loopback else (str(ip),)
@@ -142,11 +140,3 @@ def _reached(host: str) -> tuple[str, ...]:
 
 
 _ANY, _ANY6 = "any IPv4", "any IPv6"
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
 
-from chaosproxy.model.address import Address
+from chaosproxy.model.address import Address, canonical_host
 
 __all__ = ["Places"]
 
@@ -46,19 +45,13 @@ def _hosts(address: Address, ipv6only: bool) -> tuple[tuple[str, str], ...]:
     """Return what an address takes: a family and a host each, or every host of a family."""
     if address.is_unix:
         return (("unix", posixpath.normpath(address.host)),)
-    host = address.host.lower().rstrip(".")
-    if host == "localhost":
-        both = ("ipv4", "127.0.0.1"), ("ipv6", "::1")
+    host = canonical_host(address.host)
+    if isinstance(host, str):
+        names = ("127.0.0.1", "::1") if host == "localhost" else (f"name {host}", f"name {host}")
+        both = ("ipv4", names[0]), ("ipv6", names[1])
         return both[1:] if ipv6only else both
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        both = ("ipv4", f"name {host}"), ("ipv6", f"name {host}")
-        return both[1:] if ipv6only else both
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    if not ip.is_unspecified:
-        return ((f"ipv{ip.version}", str(ip)),)
-    if ip.version == 4:
+    if not host.is_unspecified:
+        return ((f"ipv{host.version}", str(host)),)
+    if host.version == 4:
         return (("ipv4", _ANY),)
     return (("ipv6", _ANY),) if ipv6only else (("ipv4", _ANY), ("ipv6", _ANY))

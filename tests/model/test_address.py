@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosproxy.errors import BadValue
-from chaosproxy.model.address import Address, UpstreamAddress, parse_address
+from chaosproxy.model.address import Address, UpstreamAddress, canonical_host, parse_address
 from chaosproxy.model.places import Places
 from tests.refused import code_of
 
@@ -143,3 +143,20 @@ def test_the_message_for_a_url_has_the_address_in_it(url: str, address: str) -> 
     with pytest.raises(BadValue) as bad:
         UpstreamAddress().read(url)
     assert str(bad.value).endswith(f" is a URL; use only its host and port, such as {address}")
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("db.internal", "DB.internal."),
+        ("10.0.0.7", "::ffff:10.0.0.7", "::FFFF:a00:7"),
+        ("::1", "0:0:0:0:0:0:0:1"),
+        ("fe80::1%eth0", "FE80:0::1%ETH0"),
+        ("fe80::1",),
+        ("10.0.0.7.",),
+    ],
+)
+def test_a_host_is_one_value_in_all_of_its_spellings(spellings: tuple[str, ...]) -> None:
+    values = {canonical_host(one) for one in spellings}
+    assert len(values) == 1
+    assert values.isdisjoint({canonical_host("fe80::1%eth1"), canonical_host("db"), canonical_host("10.0.0.8")})
