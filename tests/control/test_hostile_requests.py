@@ -1,24 +1,22 @@
 """No legal request of at most 1 MiB holds the loop: the longest turn is measured while each is served.
 
-A task that runs in every iteration of the loop measures the CPU time of the whole process between two of its
-runs. So other processes do not lengthen a turn, and a thread that keeps the interpreter's lock does.
+It is measured in CPU time of the whole process. So other processes do not lengthen a turn, and a thread that keeps
+the interpreter's lock does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
 
 import pytest
 
 from chaosproxy.app import LoopName, run_on
 from tests.control.hostile_requests import REQUESTS, Hostile, Scene, scene
 from tests.control.serving import serving
+from tests.turns import measured_turns
 
 LONGEST_S = 0.03
 """A turn is meant to last 2 ms; single steps that cannot be cut take up to 10 ms, and twice that on a busy machine."""
@@ -26,50 +24,12 @@ ATTEMPTS = 3
 """A turn is too long if it is too long each time: page faults and the like come once."""
 
 
-class Turns:
-    longest = 0.0
-
-
-@asynccontextmanager
-async def measured() -> AsyncIterator[Turns]:
-    """Measure the longest turn of the loop in the block, in CPU time."""
-    turns = Turns()
-
-    async def measure() -> None:
-        last = time.process_time()
-        while True:
-            await asyncio.sleep(0)
-            now = time.process_time()
-            turns.longest = max(turns.longest, now - last)
-            last = now
-
-    task = asyncio.get_running_loop().create_task(measure())
-    await asyncio.sleep(0)
-    try:
-        yield turns
-    finally:
-        await asyncio.sleep(0)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Keep the garbage collector from running: a full collection of a test process takes most of a second."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 async def longest_turn(request: Hostile) -> float:
     """Return the longest turn of a fresh server while it serves a request."""
     async with serving() as api:
         await api.supervisor.apply(scene(request.scene), "file")
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-        async with asyncio.timeout(120), measured() as turns:
+        async with asyncio.timeout(120), measured_turns(time.process_time) as turns:
             writer.write(request.on_the_wire())
             status = int((await reader.readline()).split()[1])
             while await reader.read(2**16):
@@ -97,8 +57,7 @@ def test_no_request_holds_the_loop(on: Scene, loop: LoopName) -> None:
     for request in (one for one in REQUESTS if one.scene == on):
         turns = []
         for _ in range(ATTEMPTS):
-            with without_collections():
-                turns.append(run_on(loop, longest_turn(request)))
+            turns.append(run_on(loop, longest_turn(request)))
             if turns[-1] < LONGEST_S:
                 break
         else:
