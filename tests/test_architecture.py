@@ -33,7 +33,7 @@ RANKS: dict[str, float] = {
     "chaosproxy.control.close": 6, "chaosproxy.control.desired": 6,
     "chaosproxy.control.status": 6, "chaosproxy.control.counts": 6, "chaosproxy.control.origin": 6,
     "chaosproxy.control.wall": 6, "chaosproxy.control.listeners": 6,
-    "chaosproxy.control.off_loop": 6, "chaosproxy.control.ends": 6,
+    "chaosproxy.control.file_reads": 6, "chaosproxy.control.ends": 6,
     "chaosproxy.observe": 6,
     "chaosproxy.control.v1": 7, "chaosproxy.demo": 7,
     "chaosproxy.app": 8,

@@ -1,6 +1,6 @@
-"""Run preflight in a thread where it reads files, since a file system may not respond.
+"""Read the files of a change in a thread, since a file system may not respond.
 
-Without TLS files it runs at once, in the same turn of the loop.
+A change without TLS files is prepared at once, in the same turn of the loop.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.seed import Seed
 from chaosproxy.tasks import in_thread
 
-__all__ = ["preflight_off_loop", "preflight_proxy_off_loop", "read_files_for"]
+__all__ = ["preflight_reading_files", "preflight_proxy_reading_files", "read_files_for"]
 
 
-async def preflight_off_loop(
+async def preflight_reading_files(
     config: Config, seed: Seed | None, kernel: Capabilities, present: Present
 ) -> Prepared | Refusal:
     """Prepare all of `config`, as `preflight` does."""
@@ -39,7 +39,7 @@ async def preflight_off_loop(
     return await in_thread(run) if any(map(_has_files, config.proxies)) else run()
 
 
-async def preflight_proxy_off_loop(
+async def preflight_proxy_reading_files(
     spec: ProxySpec,
     kernel: Capabilities,
     tls: ProxyTls | None,

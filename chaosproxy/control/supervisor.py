@@ -28,8 +28,8 @@ from chaosproxy.control.counts import Counts, ProxyCounts, counts_of, proxy_coun
 from chaosproxy.control.desired import desired, owned_faults
 from chaosproxy.control.ends import drawn_ports, ends_after
 from chaosproxy.control.faults import Faults
+from chaosproxy.control.file_reads import preflight_proxy_reading_files, preflight_reading_files
 from chaosproxy.control.listeners import bound_for, has_moved, needs_binding, real_address, reason_not_listening
-from chaosproxy.control.off_loop import preflight_off_loop, preflight_proxy_off_loop
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
 from chaosproxy.control.plan import Changes, Plan, changes_of, plan
@@ -158,7 +158,7 @@ class Supervisor:
         config, made = (wanted.config, wanted.tls) if isinstance(wanted, Prepared) else (wanted, {})
         async with self._changing:
             steps, after, present = self._plan(config, by, made)
-            prepared = granted(await preflight_off_loop(after, self.seed, self.kernel, present))
+            prepared = granted(await preflight_reading_files(after, self.seed, self.kernel, present))
             listeners: dict[str, Listener | None] = {}
             changed = [(self._proxies[name], prepared.proxy(name).spec) for name in steps.change]
             leaving = [proxy for proxy, spec in changed if has_moved(proxy.spec, spec)]
@@ -263,7 +263,7 @@ class Supervisor:
 
     async def _prepare_proxy(self, spec: ProxySpec, tls: ProxyTls | None) -> PreparedProxy:
         ends = ends_after(spec, self.proxies())
-        return granted(await preflight_proxy_off_loop(spec, self.kernel, tls, self.partitions.cuts(), ends))
+        return granted(await preflight_proxy_reading_files(spec, self.kernel, tls, self.partitions.cuts(), ends))
 
     def _make(self, prepared: PreparedProxy, undo: contextlib.ExitStack) -> Proxy:
         proxy = Proxy(

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from chaosproxy.control.off_loop import read_files_for
+from chaosproxy.control.file_reads import read_files_for
 from chaosproxy.control.selection import SELECTORS, add_on, heal_on, read_selection, selected_names
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.healing import healed, removing
