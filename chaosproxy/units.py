@@ -18,7 +18,6 @@ __all__ = [
     "NUMBER",
     "format_duration",
     "format_rate",
-    "format_share",
     "format_size",
     "parse_duration",
     "parse_rate",
@@ -135,11 +134,6 @@ def format_size(size: int) -> str:
 def format_rate(rate: float) -> str:
     """Return the shortest text that parses back to `rate` bytes per second."""
     return _shortest(rate, {f"{unit}/s": factor for unit, factor in _SIZE.items()}, "B/s")
-
-
-def format_share(share: float) -> str:
-    """Return a share as people write it."""
-    return f"{share:.12g}"
 
 
 def _shortest(value: float, units: Mapping[str, Fraction], base: str) -> str:

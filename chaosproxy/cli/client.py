@@ -61,10 +61,6 @@ class Client:
                 body["next"] = page["next"]
         return response
 
-    def delete(self, *path: str) -> Response:
-        """DELETE the resource at `/v1/…`."""
-        return self._ask("DELETE", path)
-
     def post(self, *path: str, body: Mapping[str, object]) -> Response:
         """POST to the resource at `/v1/…`."""
         return self._ask("POST", path, body)

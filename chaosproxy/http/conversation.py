@@ -85,11 +85,6 @@ class Conversation(Exchanges):
         return self.stream_reason is None
 
     @property
-    def is_refused(self) -> bool:
-        """Return True if the connection is reset, and no bytes pass."""
-        return self.states.requests is Requesting.REFUSED
-
-    @property
     def is_silent(self) -> bool:
         """Return True if a message was lost, so that no later response is forwarded."""
         return self.states.losses is not Losses.NOTHING

@@ -46,9 +46,6 @@ class FaultSpec:
     def type(self) -> str:
         return self.settings.type
 
-    def named(self, name: str) -> FaultSpec:
-        return replace(self, name=name)
-
 
 def read_fault(data: object, name: str, problems: Problems, path: Path = (), protocol: str = "tcp") -> FaultSpec | None:
     """Read a fault from plain data; if it is wrong, note all problems and return None.

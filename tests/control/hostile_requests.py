@@ -55,7 +55,7 @@ def scene(name: Scene) -> Config:
             proxies = [replace(off, name=f"proxy-{at}", faults=(slow,)) for at in range(PROXIES)]
         case "faulty":
             slow = FaultSpec(name="slow", settings=Latency(delay=0.1))
-            faults = tuple(slow.named(f"slow-{at}") for at in range(FAULTS_PER_PROXY))
+            faults = tuple(replace(slow, name=f"slow-{at}") for at in range(FAULTS_PER_PROXY))
             proxies = [replace(off, name=f"proxy-{at}", protocol="http", faults=faults) for at in range(20)]
     return Config(proxies=tuple(proxies))
 

@@ -31,6 +31,7 @@ from chaosproxy.events import (
     PartitionExpired,
     PartitionRemoved,
 )
+from chaosproxy.faults.base import NEVER
 from chaosproxy.model import Config, ProxySpec
 from chaosproxy.model.partition import PartitionSpec, cut_by, written
 from chaosproxy.model.topology import bad_switch, flaky_link
@@ -659,10 +660,10 @@ def test_after_the_end_no_timer_is_left() -> None:
         supervisor.partitions.add(partition("two", preset="flaky-link", ttl="9s", **APP_DB), "test")
         supervisor.partitions.add(partition("three", preset="bad-switch", **APP_DB), "test")
         timers = [timer for one in supervisor.partitions.all() for timer in one.timers.values()]
-        assert (len(timers), [timer.is_set for timer in timers]) == (4, [True] * 4)
+        assert (len(timers), [timer.scheduled_at != NEVER for timer in timers]) == (4, [True] * 4)
         await supervisor.close()
         told = listen(supervisor)
-        assert not any(timer.is_set for timer in timers)
+        assert all(timer.scheduled_at == NEVER for timer in timers)
         time.run_to(3600.0)
         assert (told, supervisor.partitions.all()) == ([], [])
 

@@ -21,6 +21,7 @@ from chaosproxy.http.part import Part
 from chaosproxy.http.requests import Requests
 from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate
+from chaosproxy.http.states import Requesting
 from chaosproxy.net.http.readers import RequestReader, ResponseReader
 from chaosproxy.tallies import FaultTally, ProxyTally
 from tests.http.recording import RecordedConversation
@@ -176,6 +177,11 @@ class Driven:
         for direction in (self.client, self.server):
             direction.switch(how)
 
+    @property
+    def is_refused(self) -> bool:
+        """True if the connection is reset, and no bytes pass."""
+        return self.conversation.states.requests is Requesting.REFUSED
+
     def play(self, events: Iterable[Event]) -> Driven:
         """Feed what each side sends, until the connection is refused."""
         for side, data in events:
@@ -184,7 +190,7 @@ class Driven:
                 direction.end()
             else:
                 direction.feed(data)
-            if self.conversation.is_refused:
+            if self.is_refused:
                 break
             for effect in effects_of(self.conversation):
                 self._perform(effect)

@@ -215,7 +215,7 @@ def test_half_a_head_goes_on_at_the_end_of_the_stream(how: How) -> None:
 @all_ways
 def test_strict_ends_it(how: How) -> None:
     driven = Driven(how=how, strict=True).play([("client", LEGAL_REQUEST), ("client", GARBAGE), ("client", GARBAGE)])
-    assert (driven.client.out, driven.conversation.is_refused) == (LEGAL_REQUEST, True)
+    assert (driven.client.out, driven.is_refused) == (LEGAL_REQUEST, True)
 
 
 def test_strict_lets_nothing_of_what_waits_behind_pass() -> None:

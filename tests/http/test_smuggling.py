@@ -69,7 +69,7 @@ def test_strict_refuses_it_and_what_offends_does_not_pass(how: How) -> None:
     for shape in CORPUS:
         driven = Driven(how=how, strict=True)
         driven.play(events_of([shape.client], [shape.server]))
-        assert driven.conversation.is_refused == (not shape.framed), shape.name
+        assert driven.is_refused == (not shape.framed), shape.name
         offender = driven.server if driven.conversation.stream_reason and shape.server else driven.client
         if shape.framed:
             assert (driven.client.out, driven.server.out) == (shape.client, shape.server), shape.name
@@ -86,7 +86,7 @@ def test_strict_never_lets_a_head_that_offends_be_whole(how: How) -> None:
         if shape.framed or shape.in_body or shape.server:
             continue
         driven = Driven(how=how, strict=True).play(events_of(singly(shape.client), []))
-        assert driven.conversation.is_refused, shape.name
+        assert driven.is_refused, shape.name
         assert shape.client.startswith(bytes(driven.client.out))
         assert driven.client.out.lstrip(b"\r\n").count(b"\n\r\n") <= driven.conversation.count, shape.name
 

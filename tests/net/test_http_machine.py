@@ -373,7 +373,7 @@ class HttpConnection(RuleBasedStateMachine):
             assert not [garbage for garbage in peer.forbidden if garbage in peer.raw]
         if self.world.conversation.states.requests is Requesting.BROKEN:
             assert not [garbage for garbage in self.client_garbage if garbage in self.server.raw]
-        if self.world.conversation.is_refused:
+        if self.world.conversation.states.requests is Requesting.REFUSED:
             assert self.world.ending is not None
             passed = self.client.raw + self.server.raw
             assert self.unframed > 1 or self.may_be_body or b"\x00GARBAGE" not in passed
@@ -431,7 +431,8 @@ class HttpConnection(RuleBasedStateMachine):
     def a_stream_has_nothing_to_wait_for(self) -> None:
         """No fault has unfinished work, and no beginning of a head is kept back."""
         conversation = self.world.conversation
-        if conversation.is_framed or conversation.is_refused or self.world.ending:
+        is_refused = conversation.states.requests is Requesting.REFUSED
+        if conversation.is_framed or is_refused or self.world.ending:
             return
         if conversation.stream_reason != UPGRADED:
             assert not conversation.is_treated

@@ -12,6 +12,7 @@ from chaosproxy.http.faults.abort import HttpAbort
 from chaosproxy.http.faults.delay import HttpDelay
 from chaosproxy.http.faults.drop import HttpDropRequest, HttpDropResponse
 from chaosproxy.http.faults.duplicate import HttpDuplicate
+from chaosproxy.http.states import Requesting
 from chaosproxy.net.http.readers import RequestReader, ResponseReader
 from chaosproxy.net.stream.readers import ChainedReader, PlainReader
 from tests.net.http_world import World
@@ -237,4 +238,4 @@ def test_a_strict_proxy_sends_nothing_of_what_it_refuses_from_the_server() -> No
     world = watched(strict=True)
     world.receive(world.client, GET)
     world.receive(world.server, GARBAGE)
-    assert (world.client.written, world.conversation.is_refused) == (b"", True)
+    assert (world.client.written, world.conversation.states.requests) == (b"", Requesting.REFUSED)

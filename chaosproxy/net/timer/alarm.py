@@ -28,10 +28,6 @@ class Alarm:
         """Cancel the call."""
         self._scheduler.schedule(self, NEVER)
 
-    @property
-    def is_set(self) -> bool:
-        return self.scheduled_at != NEVER
-
     def on_due(self, _now: float) -> None:
         self._call()
 
