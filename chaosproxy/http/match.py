@@ -214,10 +214,6 @@ def read_match(data: object, problems: Problems, path: Path, on: MessageKind) ->
 class Matcher:
     """A match, prepared once so that it costs little per message."""
 
-    needs_fields: bool
-    """True if the request line and the client do not suffice, because the fields are compared too."""
-    needs_response: bool
-    """True if the response is compared too: the match has a status or content type."""
     _methods: frozenset[str]
     _path: Test | None
     _query: tuple[tuple[str, _OnValues], ...]
@@ -235,8 +231,6 @@ class Matcher:
         """
         query, headers = match.query or {}, match.headers or {}
         return cls(
-            needs_fields=bool(headers) or match.host is not None,
-            needs_response=bool(match.status) or match.content_type is not None,
             _methods=frozenset(match.method or ()),
             _path=None if match.path is None else path_test(match.path),
             _query=tuple((name, _on_values(wanted)) for name, wanted in query.items()),
