@@ -144,6 +144,7 @@ class Collector:
             value=0.0 if watchdog is None else watchdog.max,
         )
 
+
 class Registry(CollectorRegistry):
     """A registry that holds only the metrics of chaosproxy."""
 

@@ -3,7 +3,7 @@
     put ─▶ queue, bounded in lines and bytes ─▶ thread ─▶ write(2)
 
 `put` never waits. A line that does not fit in the queue is dropped and counted, and a gap takes its place.
-When the thread reaches a gap, it writes one line that tells the number of dropped lines.
+When the thread reaches a gap, it writes one line with the number of dropped lines.
 
 Invariants:
 - Only the thread writes to the descriptor, and it holds no lock meanwhile. It is a daemon thread, so a
@@ -48,20 +48,20 @@ class LineWriter:
     def __init__(
         self,
         descriptor: int,
-        tell: Callable[[int], bytes],
+        about_dropped: Callable[[int], bytes],
         *,
         failed: Callable[[OSError], None] | None = None,
         max_lines: int = _MAX_LINES,
         max_bytes: int = _MAX_BYTES,
     ) -> None:
-        """`tell` returns the line about a number of dropped lines. `failed` gets each error of the descriptor.
+        """`about_dropped` returns the line about a number of dropped lines. `failed` gets each error of the descriptor.
 
         The thread calls both.
         """
         self.dropped = 0
         """Lines that were dropped."""
         self._descriptor = descriptor
-        self._tell = tell
+        self._about_dropped = about_dropped
         self._failed = failed
         self._max_lines, self._max_bytes = max_lines, max_bytes
         self._changed = threading.Condition(threading.RLock())
@@ -143,18 +143,18 @@ class LineWriter:
         return batch
 
     def _lines(self, batch: Iterable[bytes | _Gap]) -> Iterable[bytes]:
-        return (one if isinstance(one, bytes) else self._tell(one.lines) for one in batch)
+        return (one if isinstance(one, bytes) else self._about_dropped(one.lines) for one in batch)
 
     def _after_failure(self, batch: list[bytes | _Gap]) -> None:
         """Drop the lines of a batch that cannot be written: the reader is gone, or the disk is full."""
         lines = sum(1 for one in batch if isinstance(one, bytes))
-        untold = sum(one.lines for one in batch if isinstance(one, _Gap))
+        unreported = sum(one.lines for one in batch if isinstance(one, _Gap))
         with self._changed:
             self.dropped += lines
             if self._queue and isinstance(first := self._queue[0], _Gap):
-                first.lines += lines + untold
+                first.lines += lines + unreported
             else:
-                self._queue.appendleft(_Gap(lines + untold))
+                self._queue.appendleft(_Gap(lines + unreported))
             self._failing = all(isinstance(one, _Gap) for one in self._queue)
 
 

@@ -1,19 +1,21 @@
 """The control server: one HTTP server for several sets of routes. It does not depend on any API.
 
-    app        the application: routes, guards and problem documents
-    route      one method on one path
-    server     binds the application to an address
-    connection one connection of a client, with its time limits
-    admission  limits the number of connections, and counts
-    complaints log lines about clients, limited in rate
-    guards     checks of the token and of the requesting page
-    content    reads and decompresses bodies
-    body       strict parsing of JSON bodies and queries
-    problem    errors → RFC 9457 documents
-    turns      the share of the loop that requests have, and the thread for long functions
-    rendering  JSON responses in pieces and in pages
-    health     /healthz and /readyz
-    metrics    /metrics
+    app         the application: routes, guards and problem documents
+    route       one method on one path
+    server      serves the application on bound sockets
+    accepting   accepts clients, several per wake-up of the loop
+    connection  one connection of a client, with its time limits
+    admission   limits the number of connections, and counts
+    complaints  log lines about clients, limited in rate
+    guards      checks of the token, the host and the requesting page
+    authority   parses the value of Host
+    content     reads and decompresses bodies
+    body        strict parsing of JSON bodies and queries
+    problem     errors → RFC 9457 documents
+    turns       the share of the loop that requests have, and the thread for long functions
+    rendering   JSON responses in pieces and in pages
+    health      /healthz and /readyz
+    metrics     /metrics
 """
 
 from chaosproxy.control.web.admission import LIMITS, ControlTally

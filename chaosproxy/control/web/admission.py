@@ -1,4 +1,4 @@
-"""Which connections of clients the control server has, and which of them makes room for another.
+"""Admit connections to the control server, and decide which of them makes room for another.
 
 A connection is idle while no request is under way on it: before the first one, between two, and while a head is
 incomplete. At a limit the connection that has been idle longest makes room. If none is idle, the new one is refused.

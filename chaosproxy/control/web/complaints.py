@@ -35,7 +35,7 @@ class Complaints:
         self._windows: dict[str, _Window] = {}
 
     def log(self, kind: str, message: str, **fields: str) -> None:
-        """Write a line, unless one of this kind was written in the last seconds."""
+        """Write a line; only count it if one of this kind was written in the same window."""
         if (window := self._windows.get(kind)) is not None:
             window.suppressed += 1
             return

@@ -135,7 +135,7 @@ class ControlConnection(web.RequestHandler):
             lingering_time=port.limits.body_timeout,
             logger=logger,
             access_log=cast(logging.Logger, None),  # aiohttp takes None for no access log
-            auto_decompress=False,  # control.web.body decompresses within its limit
+            auto_decompress=False,  # control.web.content decompresses within the limit of a body
         )
         self._port = port
         self._address = ""

@@ -1,4 +1,4 @@
-"""Serve the application on the control address."""
+"""Serve the application on sockets that the caller has bound to the control address."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def listening(
     limits: ControlLimits | None = None,
     tally: ControlTally | None = None,
 ) -> AsyncIterator[None]:
-    """Serve `app` on listening sockets until the block ends, and close them. The server counts in `tally`.
+    """Serve `app` on bound sockets until the block ends, and close them. The server counts in `tally`.
 
     The caller binds them: aiohttp would delete any socket at the path of a unix socket, even one in use.
     """

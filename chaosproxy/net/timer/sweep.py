@@ -28,7 +28,7 @@ class Sweep(Generic[T]):
     def __init__(
         self, scheduler: Scheduler, act: Callable[[T], None], cpu_clock: Callable[[], float] = time.thread_time
     ) -> None:
-        """`cpu_clock` limits the work of `start`: unlike a clock of the wall, it does not count that of others."""
+        """`cpu_clock` limits the work of `start`: unlike a wall clock, it does not count other processes."""
         self.scheduled_at = NEVER
         self._scheduler = scheduler
         self._act = act

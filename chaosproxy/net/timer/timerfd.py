@@ -17,6 +17,7 @@ __all__ = ["TimerFd"]
 _TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
 _LATEST = 3e9
+"""Seconds, about a century: a later time is set as this one, since it may not fit into the kernel's struct."""
 
 
 class _Itimerspec(ctypes.Structure):
@@ -40,8 +41,7 @@ class TimerFd:
         loop.add_reader(self._fd, self._on_time)
 
     def arm(self, due: float) -> None:
-        # Round up to the next nanosecond, so that the timer is never early; 0 would disarm it. A time further away
-        # than about a century becomes a century: larger numbers do not fit into the kernel's struct.
+        # Round up to the next nanosecond, so that the timer is never early; 0 would disarm it.
         nanoseconds = max(1, math.ceil(min(due, _LATEST) * 1e9))
         self._spec.value_s, self._spec.value_ns = divmod(nanoseconds, 1_000_000_000)
         if self._set(self._fd, _TFD_TIMER_ABSTIME, self._at, None) != 0:
