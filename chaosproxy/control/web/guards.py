@@ -8,7 +8,6 @@ foreign name in `Host`. Each of these is refused. A Host is parsed as a whole: s
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 
 from aiohttp import hdrs, web
@@ -19,6 +18,7 @@ from chaosproxy.control.web.health import OPEN_PATHS
 from chaosproxy.control.web.problem import Refused
 from chaosproxy.errors import shown
 from chaosproxy.model import Address, ControlSpec
+from chaosproxy.model.address import canonical_host
 
 __all__ = ["guard_browser", "guard_token", "is_loopback"]
 
@@ -29,12 +29,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def is_loopback(address: Address) -> bool:
     """Return whether only this machine can connect to the address."""
-    if address.is_unix or address.host == "localhost":
+    if address.is_unix:
         return True
-    try:
-        return ipaddress.ip_address(address.host).is_loopback
-    except ValueError:
-        return False
+    host = canonical_host(address.host)
+    return host == "localhost" if isinstance(host, str) else host.is_loopback
 
 
 def guard_token(token: str | None) -> Middleware:
@@ -57,14 +55,15 @@ def guard_token(token: str | None) -> Middleware:
 
 def guard_browser(control: ControlSpec) -> Middleware:
     """Return a guard that refuses requests from web pages of another origin, and those for another host."""
-    own = {"localhost", control.listen.host.lower()} if is_loopback(control.listen) else None
+    is_local = is_loopback(control.listen)
 
     @web.middleware
     async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
         # No browser can send a request to a unix socket, and clients put any name into its Host.
         hosts = [] if control.listen.is_unix else _hosts_of(request)
-        if own is not None and (foreign := [one for one in hosts if isinstance(one.host, str) and one.host not in own]):
-            detail = f"the request is for the host {shown(foreign[0].host)}; use an IP address or localhost in the URL"
+        foreign = [one.host for one in hosts if isinstance(one.host, str) and one.host != "localhost"]
+        if is_local and foreign:
+            detail = f"the request is for the host {shown(foreign[0])}; use an IP address or localhost in the URL"
             raise Refused(403, "Foreign host", "foreign-host", detail)
         if any(site not in ("same-origin", "none") for site in request.headers.getall("Sec-Fetch-Site", ())):
             detail = "a web page of another site sent this request; only pages of the control API's own origin may"

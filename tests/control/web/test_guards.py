@@ -149,7 +149,8 @@ def test_beyond_loopback_any_host_name_is_answered_and_a_warning_is_logged(caplo
     ("address", "loopback"),
     [
         (Address("127.0.0.1", 1), True), (Address("127.9.9.9", 1), True), (Address("::1", 1), True),
-        (Address("localhost", 1), True), (Address("/run/x.sock"), True),
+        (Address("localhost", 1), True), (Address("LocalHost.", 1), True), (Address("/run/x.sock"), True),
+        (Address("::ffff:127.0.0.1", 1), True), (Address("::ffff:10.0.0.1", 1), False),
         (Address("0.0.0.0", 1), False), (Address("::", 1), False), (Address("10.0.0.1", 1), False),
         (Address("localhost.evil.example", 1), False),
     ],
