@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,8 @@ def _section(section: Section) -> str:
         ("target", "", "measured", ""),
         [(check.what, check.target, check.figure, check.verdict) for check in section.checks],
     )
-    parts = [f"## {section.title}", *section.notes, _markdown(section.table)]
+    notes = [textwrap.fill(note, 120, break_long_words=False, break_on_hyphens=False) for note in section.notes]
+    parts = [f"## {section.title}", *notes, _markdown(section.table)]
     return "\n\n".join([*parts, _markdown(verdicts)] if section.checks else parts)
 
 

@@ -54,7 +54,7 @@ def fault_table() -> str:
 
 
 def test_one_sentence_says_everywhere_what_chaosproxy_is() -> None:
-    sentence = f"chaosproxy is {__summary__[0].lower()}{__summary__[1:]}. "
+    sentence = f"chaosproxy is {__summary__[0].lower()}{__summary__[1:]}."
     assert README.splitlines()[2].startswith(sentence)
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["description"] == __summary__
     assert f"{__summary__}." == chaosproxy.__doc__ == main.help

@@ -26,6 +26,8 @@ NOT_BEGUN_WITH = re.compile(r"(^[\W_]*|[.:;]\s+)(What|Who|Whom|Whose|Whoever|Wha
 """A sentence that begins with one of these words names no noun."""
 LONG = 200
 """Lines from which on a module explains its design."""
+WIDEST = 125
+"""Characters of a line on a page, without tables and blocks of code."""
 
 
 def files() -> Iterator[Path]:
@@ -92,4 +94,16 @@ def test_long_modules_explain_their_design() -> None:
         if len((text := file.read_text()).splitlines()) > LONG
         and len((ast.get_docstring(ast.parse(text)) or "").splitlines()) < 6
     ]
+    assert found == []
+
+
+def test_lines_of_pages_are_short() -> None:
+    """A changed word then shows as one changed line, and a page reads well in a terminal."""
+    found = []
+    for page in (ROOT / "README.md", ROOT / "bench" / "performance.template.md", *sorted(ROOT.glob("docs/*.md"))):
+        in_code = False
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            in_code ^= line.lstrip().startswith("```")
+            if len(line) > WIDEST and not in_code and not line.lstrip().startswith("|"):
+                found.append(f"{page.name}:{number}")
     assert found == []
