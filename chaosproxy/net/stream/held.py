@@ -84,9 +84,11 @@ class HeldBytes:
 
     def forget(self, pipe: Holder) -> None:
         """Count a pipe that has ended, or that holds nothing any more, with nothing; the caller resumes it."""
-        self._paused.pop(pipe, None)
-        self._drained.pop(pipe, None)
-        self.update(pipe, 0)
+        if self._paused or self._drained:
+            self._paused.pop(pipe, None)
+            self._drained.pop(pipe, None)
+        if pipe.counted or self._paused:
+            self.update(pipe, 0)
 
     @property
     def _has_room(self) -> bool:

@@ -249,7 +249,8 @@ class Pipe(Source):
     def source_made(self, source: asyncio.Transport, now: float) -> None:
         """Set the transport that this direction is read from."""
         self.source = source
-        self._size_buffers()
+        if self._buffers is not None:
+            self._size_buffers()
         self.update_reader()  # the reader was made before the dial, and faults may have changed since
         if self.filter is not None:
             self.filter.attach_to(source, now)
@@ -259,7 +260,8 @@ class Pipe(Source):
     def sink_made(self, sink: asyncio.Transport) -> None:
         """Set the transport that this direction is written to."""
         self.sink = sink
-        self._size_buffers()
+        if self._buffers is not None:
+            self._size_buffers()
         if self._pacing is not None:
             pace(sink, self._pacing)
 
@@ -273,19 +275,25 @@ class Pipe(Source):
     def flow(self, limit: int, now: float) -> None:
         """Release everything that was held while the upstream was being dialled."""
         self.limit = limit
-        self._buffers = self._buffers or SizedBuffers.of(limit)
-        self._size_buffers()
+        if self._buffers is None:
+            self._buffers = SizedBuffers.of(limit)
+        if self._buffers is not None:
+            self._size_buffers()
         chain = self.chain
         if chain is None:
             return
-        chain.blocked = self._sink_is_full
-        self.advance(now)
+        if chain.links or chain.chunks:
+            chain.blocked = self._sink_is_full
+            self.advance(now)
+        else:
+            self._drop_chain()
 
     def _drop_chain(self) -> None:
         """Remove the chain, since no fault is left and it is empty."""
+        ends = self._live
         self.chain = None
-        self._live.held.forget(self)
-        self._live.scheduler.schedule(self, NEVER)
+        ends.held.forget(self)
+        ends.scheduler.schedule(self, NEVER)
         self.update_reader()
         self.resume(QUEUE_FULL | BUSY | PROCESS_FULL)
         if self._sink_is_full:
@@ -346,7 +354,8 @@ class Pipe(Source):
             self.chain = None
             self._live.scheduler.schedule(self, NEVER)
             self._live.held.forget(self)
-        self._size_buffers()
+        if self._buffers is not None:
+            self._size_buffers()
         if self.source is not None and not self.source.is_closing():  # nothing more is read from a closing socket
             self.update_reader()
         self.resume(self._paused)
