@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from chaosproxy.faults.base import NEVER
 from chaosproxy.net.timer.scheduler import SHARE, TURN, Scheduler
 from chaosproxy.net.timer.sweep import AT_ONCE, Sweep
@@ -129,5 +131,24 @@ def test_it_can_be_waited_for() -> None:
         while not swept.sweep.is_done:
             swept.timer.fire()
         await asyncio.wait_for(waiting, 30)
+
+    asyncio.run(play())
+
+
+def test_a_closed_scheduler_ends_each_wait() -> None:
+    async def play() -> None:
+        swept = Swept()
+        swept.sweep.start(range(100))
+        waiting = asyncio.ensure_future(swept.sweep.wait())
+        cancelled = asyncio.ensure_future(swept.sweep.wait())
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        swept.scheduler.close()
+        await asyncio.wait_for(waiting, 30)
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        swept.sweep.start(range(100, 200))
+        assert swept.timer.due == NEVER, "a closed timer is not armed"
+        await asyncio.wait_for(swept.sweep.wait(), 30)
 
     asyncio.run(play())

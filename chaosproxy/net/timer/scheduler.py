@@ -85,6 +85,8 @@ class Scheduler:
         self._share_ends = NEVER
         self._working = 0
         """The number of `begin` without an `end`."""
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._is_closed = False
         self._timer = make_timer(self._fire)
 
     def schedule(self, timed: Timed, due: float) -> None:
@@ -136,14 +138,28 @@ class Scheduler:
         if not self._working:
             self._worked += self.clock() - self._began
 
+    def waiter(self) -> asyncio.Future[None]:
+        """Return a future for scheduled work that its owner ends; `close` ends it too, since the work is never done."""
+        waiter = asyncio.get_running_loop().create_future()
+        if self._is_closed:
+            waiter.set_result(None)
+        else:
+            self._waiters.add(waiter)
+            waiter.add_done_callback(self._waiters.discard)
+        return waiter
+
     def close(self) -> None:
-        """Cancel all entries, and close the timer."""
+        """Cancel all entries, end all waiters, and close the timer; nothing is called after that."""
+        self._is_closed = True
         self._heap.clear()
         self._deferred.clear()
         self._timer.close()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _arm(self, due: float) -> None:
-        if due < self._armed and not self._firing:
+        if due < self._armed and not self._firing and not self._is_closed:
             self._armed = due
             self._timer.arm(due)
 

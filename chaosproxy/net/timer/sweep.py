@@ -55,9 +55,12 @@ class Sweep(Generic[T]):
         return not self._rest
 
     async def wait(self) -> None:
-        """Return when every object has been treated that is left now; later starts do not prolong this."""
+        """Return when every object has been treated that is left now; later starts do not prolong this.
+
+        Return also when the scheduler is closed, which treats no further object.
+        """
         if self._rest:
-            done = asyncio.get_running_loop().create_future()
+            done = self._scheduler.waiter()
             self._waiting.append((self._treated + len(self._rest), done))
             await done
 
