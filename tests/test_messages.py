@@ -172,6 +172,20 @@ def test_a_command(code: Code, words: str, message: str) -> None:
     assert CliRunner().invoke(main, words.split()).stderr == f"error: {message}\n"
 
 
+@pytest.mark.parametrize(("words", "message"), [
+    ("serve --seed x", "'--seed': 'x' is not a whole number; use 0 or more"),
+    ("serve --seed 1.5", "'--seed': '1.5' is not a whole number; use 0 or more"),
+    ("serve --seed -1", "'--seed': -1 is below 0; use 0 or more"),
+    ("serve --seed 9223372036854775808", "'--seed': 9223372036854775808 is above 9223372036854775807; "
+     "use 0 to 9223372036854775807"),
+    ("certs --out x --days 0 api.test", "'--days': 0 is below 1; use 1 to 3650"),
+])  # fmt: skip
+def test_an_option(words: str, message: str) -> None:
+    done = CliRunner().invoke(main, words.split())
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"Error: Invalid value for {message}\n")
+
+
 def test_problems_beyond_the_limit() -> None:
     problems = Problems()
     for number in range(Problems.LIMIT + 5):

@@ -9,6 +9,8 @@ import click
 
 from chaosproxy.cli.exits import BadInput
 from chaosproxy.cli.printing import print_json, print_text
+from chaosproxy.cli.types import WholeNumber
+from chaosproxy.declare import Whole
 
 if TYPE_CHECKING:
     from chaosproxy.certs import Made
@@ -19,7 +21,8 @@ __all__ = ["certs"]
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--out", "directory", type=click.Path(path_type=Path), required=True, help="Directory to write to.")
-@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="Days the certificates last.")
+@click.option("--days", type=WholeNumber(Whole(1, 3650)), metavar="N", default=30, show_default=True,
+              help="Days the certificates last, 1 to 3650.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def certs(names: tuple[str, ...], directory: Path, days: int, as_json: bool) -> None:
     """Make a CA and certificates for tests.

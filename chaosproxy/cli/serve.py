@@ -12,7 +12,8 @@ import click
 from chaosproxy.cli.exits import CannotStart
 from chaosproxy.cli.files import UnsupportedFile, load_file
 from chaosproxy.cli.standard import ReadyLine, unblock_stderr
-from chaosproxy.cli.types import ADDRESS
+from chaosproxy.cli.types import ADDRESS, WholeNumber
+from chaosproxy.declare import Whole
 from chaosproxy.errors import ChaosproxyError
 from chaosproxy.model import Address, Config
 from chaosproxy.seed import Seed
@@ -36,7 +37,7 @@ loop_option = click.option(
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.option("--control", type=ADDRESS, metavar="HOST:PORT", help="Address of the control API; overrides the file.")
-@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same decisions; overrides the file.")
+@click.option("--seed", type=WholeNumber(Whole()), metavar="N", help="Same seed, same decisions; overrides the file.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
               help="Format of the log on stderr.")  # fmt: skip
 @loop_option

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
+from chaosproxy.declare import Whole
 from chaosproxy.errors import BadValue
 from chaosproxy.model import Address
 from chaosproxy.model.address import parse_address
 
-__all__ = ["ADDRESS"]
+__all__ = ["ADDRESS", "WholeNumber"]
 
 
 class _AddressType(click.ParamType[Address]):
@@ -26,3 +29,21 @@ class _AddressType(click.ParamType[Address]):
 
 
 ADDRESS = _AddressType()
+
+
+class WholeNumber(click.ParamType[int]):
+    """A whole number, refused with the message that the configuration file gives."""
+
+    name = "whole number"
+
+    def __init__(self, kind: Whole) -> None:
+        self._kind = kind
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = int(value)
+        try:
+            return self._kind.read(value)
+        except BadValue as bad:
+            self.fail(str(bad), param, ctx)

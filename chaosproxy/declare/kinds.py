@@ -209,9 +209,11 @@ class Whole(Kind):
     def read(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadValue("wrong-type", f"{shown(value)} is not a whole number; use {self._range()}")
-        if not self.minimum <= value <= self.maximum:
-            beyond = f"below {self.minimum}" if value < self.minimum else f"above {self.maximum}"
-            raise BadValue("out-of-range", f"{shown(value)} is {beyond}; use {self._range()}")
+        if value < self.minimum:
+            raise BadValue("out-of-range", f"{shown(value)} is below {self.minimum}; use {self._range()}")
+        if value > self.maximum:
+            message = f"{shown(value)} is above {self.maximum}; use {self.minimum} to {self.maximum}"
+            raise BadValue("out-of-range", message)
         return value
 
     def schema(self) -> dict[str, Any]:
