@@ -35,6 +35,8 @@ class ConnectionOpened(ProxyEvent):
 
     kind: ClassVar[str] = "connection_opened"
     connection: int
+    client: str
+    """The address of the client."""
     dial_s: float
 
 

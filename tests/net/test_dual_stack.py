@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from chaosproxy.errors import CannotListen
-from chaosproxy.events import ConnectionAttempt, ConnectionClosed
+from chaosproxy.events import ConnectionAttempt, ConnectionClosed, ConnectionOpened
 from chaosproxy.model import Address
 from chaosproxy.net.proxy import Proxy
 from tests.net.building import fault
@@ -80,7 +80,8 @@ def test_both_families_are_forwarded_and_clients_of_ipv4_are_shown_as_such(loop_
             assert await receive(server, 5) == b"hello"
             [connection] = running.connections.values()
             host, port = client.getsockname()[:2]
-            assert connection.client_address == str(Address(host, port))
+            opened = [one.client for one in stage.events if isinstance(one, ConnectionOpened)]
+            assert connection.client_address == opened[-1] == str(Address(host, port))
             assert connection.client_key == (host, port), "packets of the client are recognised by it"
             client.close()
             server.close()

@@ -70,7 +70,7 @@ def written(events: list[Event], log_format: LogFormat, per_kind: int = 20) -> l
 
 
 def opened(connection: int) -> ConnectionOpened:
-    return ConnectionOpened(proxy="db", connection=connection, dial_s=0.00025)
+    return ConnectionOpened(proxy="db", connection=connection, client="127.0.0.1:9", dial_s=0.00025)
 
 
 @pytest.mark.usefixtures("chaosproxy_logger")
@@ -78,7 +78,7 @@ def test_an_event_is_one_line_of_text() -> None:
     [line] = written([opened(7)], "text")
     moment, rest = line.split(" ", 1)
     assert moment.endswith("Z")
-    assert rest == "INFO connection_opened proxy=db connection=7 dial_s=0.00025"
+    assert rest == "INFO connection_opened proxy=db connection=7 client=127.0.0.1:9 dial_s=0.00025"
 
 
 @pytest.mark.usefixtures("chaosproxy_logger")
@@ -88,7 +88,7 @@ def test_an_event_is_one_object_of_json() -> None:
     assert entry.pop("time").endswith("Z")
     assert entry == {
         "level": "INFO", "logger": "chaosproxy.events", "event": "connection_opened",
-        "proxy": "db", "connection": 7, "dial_s": 0.00025,
+        "proxy": "db", "connection": 7, "client": "127.0.0.1:9", "dial_s": 0.00025,
     }  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def test_what_was_suppressed_is_said_when_its_window_ends_and_then_events_are_wr
 
     asyncio.run(scenario())
     lines = [line.split(" ", 2)[2] for line in logged.lines()]
-    assert [line.split(" dial_s")[0] for line in lines] == [
+    assert [line.split(" client=")[0] for line in lines] == [
         "connection_opened proxy=db connection=1",
         "suppressed 1 connection_opened events suppressed=1 kind=connection_opened",
         "connection_opened proxy=db connection=3",

@@ -134,8 +134,10 @@ class Connection:
         self._dialling = None
         if self._ending is None:
             now = clock()
-            took = now - started
-            owner.publish(ConnectionOpened(proxy=owner.name, at=now, connection=self.ordinal, dial_s=took))
+            opened = ConnectionOpened(
+                proxy=owner.name, at=now, connection=self.ordinal, client=self.client_address, dial_s=now - started
+            )
+            owner.publish(opened)
             self.upstream.flow(owner.queue, now)
 
     def _drop_new_socket(self) -> None:
