@@ -350,8 +350,10 @@ class Proxy:
                 self._apply_faults()
 
     async def settled(self) -> None:
-        """Return when the latest change of faults acts on every connection, and each that must end has been ended."""
+        """Return when the latest change acts on every connection and client, and each that must end has been ended."""
         await self._registry.settled()
+        if self.listener is not None:
+            await self.listener.settled()
 
     # ── end ───────────────────────────────────────────────────────────────────────────
 

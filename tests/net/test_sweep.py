@@ -8,7 +8,8 @@ import pytest
 
 from chaosproxy.faults.base import NEVER
 from chaosproxy.net.timer.scheduler import SHARE, TURN, Scheduler
-from chaosproxy.net.timer.sweep import AT_ONCE, Sweep
+from chaosproxy.net.timer.slices import AT_ONCE
+from chaosproxy.net.timer.sweep import Sweep
 from tests.net.clockwork import Clockwork
 
 
@@ -31,7 +32,7 @@ def test_few_are_done_when_start_returns() -> None:
     swept.sweep.start(range(AT_ONCE))
     assert swept.done == list(range(AT_ONCE))
     assert swept.sweep.is_done
-    assert swept.sweep.scheduled_at == NEVER
+    assert swept.timer.armed == []
 
 
 def test_a_start_takes_no_longer_than_a_turn() -> None:

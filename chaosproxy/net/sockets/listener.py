@@ -13,6 +13,10 @@ Internally, silence is `full` (keep the backlog full) without a filter, and `acc
 filter decides which packets arrive. A backlog is kept full by a connection from this process, a filler;
 fillers are recognised by their address when they are accepted, and closed.
 
+`full` and `refuse` begin with the clients that wait: they are accepted, so that the proxy sees their
+addresses. Thousands are accepted in slices. Meanwhile the backlog has no room, so the SYN of a new client
+is dropped and sent again later, and the reply that will be `refuse` is `emptying`.
+
 `net.sockets.ports` has the sockets, and keeps their addresses bound while the proxy refuses clients or is
 disabled (`hold`).
 
@@ -21,6 +25,7 @@ Invariants:
 - Its first reply is `hold`: no client is accepted before the proxy has set the reply that its faults require.
 - The end of `refuse` does not fail. An address on which it cannot listen again is in `missing`, and is
   tried until it can.
+- A change of the reply ends the one before, wherever it is; clients that still wait get the new reply.
 - At most _BATCH clients are accepted per wake-up. If descriptors run out, accepting pauses for
   _RETRY seconds, and clients wait in the backlog.
 """
@@ -44,6 +49,7 @@ from chaosproxy.net.kernel.sockopts import attach, detach
 from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, client_of, is_dual_stack
 from chaosproxy.net.sockets.ports import Changed, Ports
 from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.timer.slices import Slices
 
 __all__ = ["Listener"]
 
@@ -57,7 +63,7 @@ _RETRY = 0.25
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 _UNIX = getattr(socket, "AF_UNIX", None)
-_State = Literal["accept", "hold", "refuse", "silence", "full"]
+_State = Literal["accept", "hold", "emptying", "refuse", "silence", "full"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +71,7 @@ logger = logging.getLogger(__name__)
 class Listener:
     """The bound sockets of one proxy, and their reply to new clients."""
 
-    def __init__(self, ports: Ports, accepted: Accepted, ipv6only: bool = False) -> None:
+    def __init__(self, ports: Ports, accepted: Accepted, scheduler: Scheduler, ipv6only: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._accepted = accepted
         self._ports = ports
@@ -83,6 +89,11 @@ class Listener:
         """Connections from this process that keep a backlog full."""
         self._filler_addresses: set[object] = set()
         """The addresses of fillers that may still be in a backlog, and are not clients."""
+        self._full_backlogs: list[socket.socket] = []
+        """The sockets whose backlogs are being emptied."""
+        self._may_wait = 0
+        """The most clients that can still be in these backlogs."""
+        self._emptying = _Emptying(scheduler, self._empty_next)
         self._out_of_descriptors = False
         self._is_released = False
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
@@ -113,7 +124,7 @@ class Listener:
         ports = Ports(sockets, listening, ipv6only, scheduler)
         if changed is not None:
             ports.changed = changed
-        return cls(ports, accepted, ipv6only)
+        return cls(ports, accepted, scheduler, ipv6only)
 
     def set_reply(self, reply: Reply, program: Program | None = None) -> None:
         """Change the reply to new clients, and the filter for the packets of new clients.
@@ -127,7 +138,8 @@ class Listener:
         if reply == "silence":
             state = "full" if program is None else "accept"
         if state == "refuse":
-            self._refuse()
+            if self._reply != "emptying":
+                self._refuse()
             return
         if program != self._program:
             for sock in self._sockets:
@@ -167,11 +179,20 @@ class Listener:
         """Return whether this is the address of a filler."""
         return any(isinstance(one, tuple) and one[:2] == client for one in self._filler_addresses)
 
+    async def settled(self) -> None:
+        """Return when the latest reply is that to every new client."""
+        await self._emptying.settled()
+
     def _refuse(self) -> None:
-        """Refuse clients with RST, and keep the ports bound."""
+        """Refuse clients with RST, and keep the ports bound, once those in the backlogs are accepted."""
+        if not self._sockets:
+            self.hold()
+            return
+        self._stop_accepting()
+        self._reply = "emptying"
         for sock in self._sockets:
-            self._accept_all(sock)
-        self.hold()
+            self._empty(sock)
+        self._emptying.begin()
 
     def hold(self) -> None:
         """Stop listening, and keep the ports bound, until the next `set_reply`."""
@@ -207,7 +228,7 @@ class Listener:
 
     def _change(self, state: _State) -> None:
         self._stop_accepting()
-        if self._reply == "full":
+        if self._reply in ("full", "emptying"):
             self._close_fillers()
             for sock in self._sockets:
                 sock.listen(BACKLOG)
@@ -218,18 +239,52 @@ class Listener:
     def _begin(self, sock: socket.socket) -> None:
         """Reply on one listening socket as `_reply` says."""
         if self._reply == "full" and sock.family != _UNIX:
-            self._fill_backlog(sock)
+            self._empty(sock)
+            self._emptying.begin()
         elif self._reply == "accept":
             self._start_accepting(sock)
 
+    def _empty(self, sock: socket.socket) -> None:
+        """Leave no room in the backlog, and let `_empty_next` accept the clients in it."""
+        sock.listen(0)
+        self._full_backlogs.append(sock)
+        self._may_wait += BACKLOG
+
+    def _empty_next(self) -> bool:
+        """Accept one client of the backlogs that are being emptied; return whether there is more to do."""
+        if not self._full_backlogs:
+            return False
+        sock = self._full_backlogs[0]
+        if self._may_wait and self._accept_waiting(sock):
+            self._may_wait -= 1
+            return True
+        self._full_backlogs.remove(sock)
+        if self._reply == "full":
+            self._fill_backlog(sock)
+        elif not self._full_backlogs:
+            self.hold()
+        return bool(self._full_backlogs)
+
+    def _accept_waiting(self, sock: socket.socket) -> bool:
+        """Accept a client that waits; return False if there is none, or no descriptor is free for it."""
+        try:
+            client, address = sock.accept()
+        except ConnectionAbortedError:  # the client left before it was accepted
+            return True
+        except BlockingIOError:
+            self._on_empty_backlog()
+            return False
+        except OSError:
+            return False
+        self._pass_on(client, address)
+        return True
+
     def _fill_backlog(self, sock: socket.socket) -> None:
-        """Fill the backlog: Linux then drops SYNs (tcp_conn_request), as if the host were unreachable.
+        """Fill the emptied backlog: Linux then drops SYNs (tcp_conn_request), as if the host were unreachable.
 
         A backlog of 0 has room for one connection, which the filler takes. If a client is faster, it is
         connected and waits.
         """
-        self._accept_batch(sock)
-        sock.listen(0)
         try:
             filler = socket.socket(sock.family, socket.SOCK_STREAM)
         except OSError as error:
@@ -263,6 +318,8 @@ class Listener:
             self._loop.add_reader(sock, self._accept_batch, sock)
 
     def _stop_accepting(self) -> None:
+        self._full_backlogs.clear()
+        self._may_wait = 0
         for sock in self._sockets:
             self._loop.remove_reader(sock)
         for handle in self._retries.values():
@@ -270,8 +327,8 @@ class Listener:
         self._retries.clear()
 
     def _accept_batch(self, sock: socket.socket) -> None:
-        """Accept the clients in the backlog, at most _BATCH; the whole backlog before it is filled."""
-        for _ in range(_BATCH if self._reply == "accept" else BACKLOG):
+        """Accept the clients in the backlog, at most _BATCH."""
+        for _ in range(_BATCH):
             try:
                 client, address = sock.accept()
             except (BlockingIOError, InterruptedError):
@@ -298,15 +355,6 @@ class Listener:
         client.setblocking(False)
         self._accepted(client, client_of(address))
 
-    def _accept_all(self, sock: socket.socket) -> None:
-        """Accept all clients in the backlog before the kernel resets them, which would not reveal their addresses."""
-        for _ in range(BACKLOG):
-            try:
-                client, address = sock.accept()
-            except OSError:  # the backlog is empty, or no descriptor is free
-                return
-            self._pass_on(client, address)
-
     def _on_empty_backlog(self) -> None:
         """Forget the inherited filter if no client in any backlog can have it."""
         if self._program is None and len(self._sockets) == 1:
@@ -322,6 +370,17 @@ class Listener:
             )
         self._loop.remove_reader(sock)
         self._retries[sock] = self._loop.call_later(_RETRY, self._start_accepting, sock)
+
+
+class _Emptying(Slices):
+    """Empties the backlogs of a listener in slices."""
+
+    def __init__(self, scheduler: Scheduler, empty_next: Callable[[], bool]) -> None:
+        super().__init__(scheduler)
+        self._empty_next = empty_next
+
+    def _step(self) -> bool:
+        return self._empty_next()
 
 
 def _filter(sock: socket.socket, program: Program | None) -> None:

@@ -8,18 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from chaosproxy.faults.base import NEVER
-from chaosproxy.net.timer.scheduler import TURN, Scheduler
+from chaosproxy.net.timer.scheduler import Scheduler
+from chaosproxy.net.timer.slices import Slices
 
-__all__ = ["AT_ONCE", "Sweep"]
+__all__ = ["Sweep"]
 
 T = TypeVar("T")
 
-AT_ONCE = 32
-"""The most objects that are treated before `start` returns, so that a small change is immediate."""
 
-
-class Sweep(Generic[T]):
+class Sweep(Slices, Generic[T]):
     """Calls `act` with each of many objects: a few at once, the others in their turn on the scheduler.
 
     `act` must not raise, and must accept an object that has ended since `start`.
@@ -28,11 +25,9 @@ class Sweep(Generic[T]):
     def __init__(
         self, scheduler: Scheduler, act: Callable[[T], None], cpu_clock: Callable[[], float] = time.thread_time
     ) -> None:
-        """`cpu_clock` limits the work of `start`: unlike a wall clock, it does not count other processes."""
-        self.scheduled_at = NEVER
-        self._scheduler = scheduler
+        """`cpu_clock` limits the first slice: unlike a wall clock, it does not count the work of others."""
+        super().__init__(scheduler, cpu_clock)
         self._act = act
-        self._cpu_clock = cpu_clock
         self._rest: deque[T] = deque()
         self._treated = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -42,12 +37,7 @@ class Sweep(Generic[T]):
         """Treat these objects, after those that are left from an earlier start, so that frequent starts starve none."""
         left = set(self._rest)
         self._rest.extend(one for one in objects if one not in left)
-        ends = self._cpu_clock() + TURN
-        for _ in range(min(AT_ONCE, len(self._rest))):
-            self._treat_next()
-            if self._cpu_clock() >= ends:
-                break
-        self._continue()
+        self.begin()
 
     @property
     def is_done(self) -> bool:
@@ -64,29 +54,12 @@ class Sweep(Generic[T]):
             self._waiting.append((self._treated + len(self._rest), done))
             await done
 
-    def on_due(self, now: float) -> None:
-        if self._scheduler.begin():
-            try:
-                while self._rest and self._scheduler.has_time():
-                    self._treat_next()
-            finally:
-                self._scheduler.end()
-        self._continue()
-
-    def on_bug(self) -> None:
-        """Go on with the other objects; the scheduler has logged the exception."""
-        self._continue()
-
-    def _treat_next(self) -> None:
-        self._treated += 1
-        self._act(self._rest.popleft())
-
-    def _continue(self) -> None:
+    def _step(self) -> bool:
         if self._rest:
-            self._scheduler.defer(self)
-        else:
-            self._scheduler.schedule(self, NEVER)
+            self._treated += 1
+            self._act(self._rest.popleft())
         while self._waiting and self._waiting[0][0] <= self._treated:
             _, done = self._waiting.popleft()
             if not done.done():
                 done.set_result(None)
+        return bool(self._rest)
