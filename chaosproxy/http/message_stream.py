@@ -11,7 +11,7 @@ from __future__ import annotations
 from chaosproxy.faults.base import Send, Step
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.exchange import Exchange
-from chaosproxy.http.framing import Emit, Framer, PieceKind
+from chaosproxy.http.framing import Emit, Framer, HasTime, PieceKind
 from chaosproxy.http.parse import Body, HeadParser, Unframed
 from chaosproxy.http.part import MessageKind, Part, PartKind
 from chaosproxy.http.states import Treatment
@@ -42,12 +42,16 @@ class MessageStream:
 
     # ── bytes that no message fault treats ────────────────────────────────────────────
 
-    def account(self, data: bytes, now: float) -> bool:
-        """Count the messages in `data`; return True if all of it may pass, False if it must be dropped."""
-        if self.treatment() is Treatment.FRAME and not self.framer.skip(len(data)):
-            self._feed(data, now, None)
+    def account(self, data: bytes, now: float, has_time: HasTime | None = None) -> tuple[bool, int]:
+        """Count the messages in `data`; return whether it may pass, and for how many of its bytes this is known.
+
+        If these are not all, `has_time` has returned False, and this method must be called with the others.
+        """
+        known = len(data)
+        if self.treatment() is Treatment.FRAME and not self.framer.skip(known):
+            known = self._feed(data, now, None, has_time)
             self.framer.let_go()
-        return self.treatment() is not Treatment.DROP
+        return self.treatment() is not Treatment.DROP, known
 
     def stream_ended(self, now: float) -> None:
         """Count a message that ends with the stream; its bytes have passed already."""
@@ -67,9 +71,10 @@ class MessageStream:
             return [Send(now, self.framer.let_go() + data)]
         steps = self._collected = []
         try:
-            rest = self._feed(data, now, self._emit)
+            self._feed(data, now, self._emit)
         finally:
             self._collected = None
+        rest = self.framer.rest
         if rest and self.treatment() is not Treatment.DROP:
             steps.append(Send(now, rest))
         return steps
@@ -96,18 +101,17 @@ class MessageStream:
 
     # ── for the framer ────────────────────────────────────────────────────────────────
 
-    def _feed(self, data: bytes, now: float, emit: Emit) -> bytes:
-        """Frame `data`; return the bytes that cannot be framed."""
+    def _feed(self, data: bytes, now: float, emit: Emit, has_time: HasTime | None = None) -> int:
+        """Frame `data`; return the number of bytes that are done. Those that cannot be framed are in `framer.rest`."""
         self._now = now
         self.conversation.unfold()
         try:
-            self.framer.feed(data, self, emit)
+            return self.framer.feed(data, self, emit, has_time)
         except Unframed as unframed:
             self._not_framed(str(unframed))
-            return self.framer.rest
+            return len(data)
         finally:
             self.conversation.update()
-        return b""
 
     def _not_framed(self, reason: str) -> None:
         """Note that this direction can no longer be framed."""

@@ -145,7 +145,7 @@ class _Pipe:
 
     def take_in(self, data: bytes) -> None:
         self.taken_in += 1
-        if self._direction.stream.account(data, 0.0):
+        if self._direction.stream.account(data, 0.0)[0]:
             self.write(data)
 
 

@@ -239,3 +239,85 @@ def test_a_strict_proxy_sends_nothing_of_what_it_refuses_from_the_server() -> No
     world.receive(world.client, GET)
     world.receive(world.server, GARBAGE)
     assert (world.client.written, world.conversation.states.requests) == (b"", Requesting.REFUSED)
+
+
+# ── bytes that are framed in slices ───────────────────────────────────────────────────────
+
+CHUNKS = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n"
+
+
+def hurried(data: bytes) -> World:
+    """A client has sent `data`, of which the first slice is framed."""
+    world = World()
+    world.is_hurried = True
+    world.client.get_protocol().data_received(data)
+    assert 0 < len(world.server.written) < len(data)
+    assert world.client.is_paused
+    return world
+
+
+@pytest.mark.parametrize("data", [CHUNKS + GET, GET * 100], ids=["chunks", "requests"])
+def test_many_tiny_pieces_are_framed_in_slices_while_nothing_is_read(data: bytes) -> None:
+    world = hurried(data)
+    first = len(world.server.written)
+    world.upstream.on_due(world.now)
+    assert first < len(world.server.written) < len(data) and world.client.is_paused
+    world.wait(0.0)
+    assert world.server.written == data and not world.client.is_paused
+    assert world.conversation.outstanding == data.count(b"HTTP")
+
+
+@pytest.mark.parametrize("fault", [HttpDelay(delay=0.1), Latency(delay=0.1)])
+def test_a_fault_that_begins_between_two_slices_acts_on_the_rest(fault: HttpDelay | Latency) -> None:
+    world = hurried(CHUNKS + GET)
+    first = len(world.server.written)
+    world.add("slow", fault, "upstream", always)
+    assert not world.client.is_paused
+    world.wait(0.09)
+    assert len(world.server.written) == (first if isinstance(fault, Latency) else len(CHUNKS))
+    world.receive(world.client, GET)
+    world.wait(0.2)
+    assert world.server.written == CHUNKS + GET * 2
+    world.remove("slow")
+    world.receive(world.client, GET)
+    assert world.server.written == CHUNKS + GET * 3
+    assert world.conversation.outstanding == 4
+
+
+def test_whatever_else_a_pipe_with_a_chain_does_between_two_slices_the_rest_follows() -> None:
+    world = World()
+    world.add("slow", Latency(delay=0.1), "upstream", always)
+    world.is_hurried = True
+    world.client.get_protocol().data_received(CHUNKS)
+    assert world.client.is_paused
+    world.upstream.sink_full()
+    world.upstream.sink_ready()
+    world.wait(0.0)
+    assert not world.client.is_paused
+    world.wait(0.1)
+    assert world.server.written == CHUNKS
+
+
+def test_the_rest_passes_once_the_server_cannot_be_framed() -> None:
+    world = hurried(CHUNKS)
+    world.receive(world.server, GARBAGE)
+    assert (world.server.written, world.client.written) == (CHUNKS, GARBAGE)
+    world.receive(world.client, GARBAGE)
+    assert world.server.written == CHUNKS + GARBAGE
+
+
+def test_a_later_slice_that_cannot_be_framed_makes_the_rest_a_stream() -> None:
+    data = CHUNKS.replace(b"0\r\n\r\n", b"1\r\nxx") + CHUNKS
+    world = hurried(data)
+    world.wait(0.0)
+    assert world.server.written == data and world.tally.not_framed == 1
+    assert type(world.client.get_protocol()) is PlainReader and not world.client.is_paused
+
+
+def test_the_rest_is_dropped_when_the_server_is_gone() -> None:
+    world = hurried(CHUNKS + GET)
+    first = bytes(world.server.written)
+    world.upstream.lose_sink()
+    assert not world.client.is_paused
+    world.wait(0.0)
+    assert (world.server.written, world.conversation.outstanding) == (first, 1)

@@ -9,7 +9,8 @@ the effects that the conversation has queued, in either direction. The pipe know
 proxy as a `Service`.
 
 Invariants:
-- Bytes are framed only once: in the chain if Framing is there, else on arrival.
+- Bytes are framed only once: in the chain if Framing is there, else on arrival. If that takes longer than
+  the pipe's share of a turn, nothing more is read until the rest is framed: it counts as not yet read.
 - Framing stays in the chain while a fault treats messages or has unfinished work, and while it holds
   an injected response or bytes that are not framed yet.
 - After an upgrade, or once bytes cannot be framed, the pipes have the readers of plain streams and
@@ -42,8 +43,7 @@ from chaosproxy.http.stage import Framing, Gate, MessageStage
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.net.stream.ports import Ends, Readers
 from chaosproxy.net.stream.readers import STREAM_READERS
-from chaosproxy.net.stream.source import BUSY
-from chaosproxy.net.timer.scheduler import SHARE
+from chaosproxy.net.stream.source import UNFRAMED
 from chaosproxy.tallies import FaultTally
 
 __all__ = ["HttpPipe", "Service"]
@@ -72,7 +72,9 @@ class Service(Protocol):
 class HttpPipe(Pipe):
     """One direction of a connection in HTTP mode."""
 
-    __slots__ = ("_frame", "_lingers", "_ordinal", "_service", "bypass", "conversation", "stream")
+    __slots__ = (
+        "_frame", "_is_working", "_lingers", "_ordinal", "_rest", "_service", "bypass", "conversation", "stream",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -96,6 +98,10 @@ class HttpPipe(Pipe):
         """The links before and behind all message faults; None until the first message fault acts."""
         self._lingers = False
         """True if Framing stays in the chain only because it holds something."""
+        self._rest = b""
+        """Bytes that were read, and are framed in a later turn of the loop."""
+        self._is_working = False
+        """True while framing uses the pipe's share of a turn."""
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
@@ -173,22 +179,42 @@ class HttpPipe(Pipe):
         ends, chain = self.ends, self.chain
         if ends is None:
             return
+        if self._rest:
+            self._rest += data
+            return
         now = ends.scheduler.clock()
         try:
             if not self.conversation.is_framed:
                 self.go_plain(now)  # the reader was made before, for a socket that was not yet connected
-            if self._is_framed or self.stream.account(data, now):
+            passes, known = True, len(data)
+            if not self._is_framed:
+                try:
+                    passes, known = self.stream.account(data, now, self._has_time)
+                finally:
+                    if self._is_working:
+                        self._is_working = False
+                        ends.scheduler.end()
+                if known < len(data):
+                    data, self._rest = data[:known], data[known:]
+                    self.pause(UNFRAMED)
+                    ends.scheduler.defer(self)
+            if passes:
                 if chain is not None:
                     self.take(Send(now, data))
                 elif self.sink is not None:
                     self.sink.write(data)
             self._react(now)
-            if ends.scheduler.clock() - now > SHARE and self.ends is not None:
-                ends.scheduler.defer(self)  # framing tiny chunks takes longer than reading them
-                self.pause(BUSY)
         except Exception:  # a defect ends this connection and no other
             ends.log_bug()
             self.on_bug()
+
+    def _has_time(self) -> bool:
+        """Return whether there is time for more framing; the first call begins the pipe's share of this turn."""
+        scheduler = self._live.scheduler
+        if self._is_working:
+            return scheduler.has_time()
+        self._is_working = scheduler.begin()
+        return self._is_working
 
     def end_of_stream(self) -> None:
         if self.ends is None:
@@ -201,19 +227,24 @@ class HttpPipe(Pipe):
 
     def lose_sink(self) -> None:
         self.bypass = False  # a reader that bypasses the chain writes to the sink
+        self._rest = b""
         super().lose_sink()
 
     def on_due(self, now: float) -> None:
-        if self.chain is None:
-            self.resume(BUSY)
-        else:
-            self.advance(now)
+        rest, self._rest = self._rest, b""
+        if rest:
+            self.take_in(rest)
+            if not self._rest:
+                self.resume(UNFRAMED)
+        self.advance(now)
 
     def advance(self, now: float) -> None:
         super().advance(now)
         if self._lingers:
             self._remove_framing(now)
         self._react(now)
+        if self._rest and self.ends is not None:
+            self.ends.scheduler.defer(self)  # whatever was scheduled instead
 
     def _leave(self, step: Step) -> None:
         conversation, ends = self.conversation, self.ends
@@ -284,3 +315,4 @@ class HttpPipe(Pipe):
         self.conversation.close()
         super().dispose()
         self._frame = None
+        self._rest = b""

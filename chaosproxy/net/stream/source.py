@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-__all__ = ["BUSY", "QUEUE_FULL", "SINK_FULL", "UNREAD", "Source"]
+__all__ = ["BUSY", "QUEUE_FULL", "SINK_FULL", "UNFRAMED", "UNREAD", "Source"]
 
-SINK_FULL, QUEUE_FULL, UNREAD, BUSY = 1, 2, 4, 16
-"""Reasons to pause reading: full write buffer of the sink, full queue of the chain, a fault, no time left to work.
+SINK_FULL, QUEUE_FULL, UNREAD, BUSY, UNFRAMED = 1, 2, 4, 16, 64
+"""Reasons to pause reading: full write buffer of the sink, full queue of the chain, a fault, no time left to work,
+no time left to frame what was read.
 
-8 is a reason of HTTP mode, 32 that of `held`.
+8 is another reason of HTTP mode, 32 that of `held`.
 """
-_BRIEF = SINK_FULL | BUSY
+_BRIEF = SINK_FULL | BUSY | UNFRAMED
 """Reasons that no fault makes last, so that watching for the socket's end is not worth the system calls."""
 
 
