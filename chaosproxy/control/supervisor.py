@@ -86,9 +86,10 @@ class Supervisor:
         self._scheduler = Scheduler(clock, make_timer or best_timer(asyncio.get_running_loop(), clock))
         self._hangups = Hangups()
         self.held = HeldBytes(self._scheduler, self.bus.publish)
-        self.tap = SharedTap(self._kernel.tap, clock)
         self._tasks = TaskOwner("chaosproxy")
         self._intake = SharedIntake(clock)
+        self.descriptors = self._intake.descriptors
+        self.tap = SharedTap(self._kernel.tap, clock, self.descriptors)
         self.limits = self._intake.limits
         """Returns the limits of this process that clients can meet."""
         self._changing = asyncio.Lock()

@@ -47,6 +47,11 @@ class Address:
     def is_unix(self) -> bool:
         return self.port is None
 
+    @property
+    def is_name(self) -> bool:
+        """True if the host is a name, which may have several addresses."""
+        return self.port is not None and not is_literal(self.host)
+
     def __str__(self) -> str:
         return f"unix:{self.host}" if self.port is None else join_address(self.host, self.port)
 

@@ -29,6 +29,7 @@ from chaosproxy.events import Bus, ConnectionAttempt, Met
 from chaosproxy.faults.base import NEVER
 from chaosproxy.model.address import Address
 from chaosproxy.net.kernel.capabilities import Capability
+from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.kernel.tap import Packet, PacketKind, Tap
 from chaosproxy.net.placement.active_faults import Hiding
 from chaosproxy.net.timer.scheduler import Clock, Scheduler
@@ -62,11 +63,12 @@ class Listening(Protocol):
 class SharedTap:
     """The tap of a process, open while a fault hides attempts on one of its proxies."""
 
-    def __init__(self, probed: Capability, clock: Clock) -> None:
+    def __init__(self, probed: Capability, clock: Clock, descriptors: Descriptors) -> None:
         """Create it inside a running loop."""
         self._loop = asyncio.get_running_loop()
         self._probed = probed
         self._clock = clock
+        self._descriptors = descriptors
         self._tap: Tap | None = None
         self._missed = 0
         self._failure = ""
@@ -141,6 +143,7 @@ class SharedTap:
         try:
             if self._tap is None:
                 self._tap = Tap(self._clock, self._show, self._fail)
+                self._descriptors.hold(1)
             if any(_port(one) not in self._tap.ports for one in addresses):
                 self._tap.watch(frozenset(_port(one) for addresses in self._listening.values() for one in addresses))
                 self._narrow_soon()
@@ -174,6 +177,7 @@ class SharedTap:
             self._missed += self._tap.missed
             self._tap.close()
             self._tap = None
+            self._descriptors.hold(-1)
             self._local.clear()
 
     def _fail(self, error: OSError) -> None:

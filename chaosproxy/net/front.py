@@ -27,7 +27,6 @@ from chaosproxy.endings import Cause, Ending
 from chaosproxy.errors import InvalidInput
 from chaosproxy.events import ClientHello, Event, TlsFailed
 from chaosproxy.faults.base import Handshake
-from chaosproxy.model.address import is_literal
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.intake import SharedIntake
 from chaosproxy.net.kernel.sockopts import reset_socket
@@ -298,7 +297,7 @@ class Front:
         spec, hops = self.spec, self._hops
         upstream = spec.upstream
         make_socket = hops.sockets_of(connection) if hops.may_reach(upstream) else None
-        races = upstream.port is not None and not is_literal(upstream.host)  # a name may have several addresses
+        races = upstream.is_name  # two addresses may be dialled at once
         self._descriptors.free -= races
         try:
             if self.tls is None:  # as `dial_for` does, without its coroutine and callbacks: every connection pays them
@@ -317,13 +316,15 @@ class Front:
 
         :raises DialError: with the reason.
         """
-        if not isinstance(sender, Connection) or not self._hops.may_reach(self.spec.upstream):
-            await self.dial_for(make_protocol)
-            return
-        holder = object()  # the connection may be over before its copy is dialled
+        holder, make_socket = object(), None  # the connection may be over before its copy is dialled
+        if isinstance(sender, Connection) and self._hops.may_reach(self.spec.upstream):
+            make_socket = self._hops.sockets_of(sender, holder)
+        races = self.spec.upstream.is_name
+        self._descriptors.free -= races
         try:
-            await self.dial_for(make_protocol, make_socket=self._hops.sockets_of(sender, holder))
+            await self.dial_for(make_protocol, make_socket=make_socket)
         finally:
+            self._descriptors.free += races
             self._hops.forget(holder)
 
     def count_dial_failure(self) -> None:

@@ -63,7 +63,8 @@ class Intake:
         self._tally = tally
         self._bus = bus
         self._scheduler = scheduler
-        self._descriptors, self._hops, self._loops = shared.descriptors, shared.hops, shared.loops
+        self.descriptors = shared.descriptors
+        self._hops, self._loops = shared.hops, shared.loops
         self._connections = connections
         self._addresses: Sequence[Address] = ()
         self._next_at = 0.0
@@ -75,7 +76,7 @@ class Intake:
     def listen(self, addresses: Sequence[Address]) -> None:
         """Note the addresses on which the proxy listens from now on."""
         self._hops.unlisten(self._addresses)
-        self._descriptors.listen(len(addresses) - len(self._addresses), bool(addresses) - bool(self._addresses))
+        self.descriptors.proxies += bool(addresses) - bool(self._addresses)
         self._hops.listen(addresses)
         self._addresses = addresses
 
@@ -89,7 +90,7 @@ class Intake:
             reset_socket(client)
             end_loop(loop, self._loops)
             return False
-        descriptors = self._descriptors
+        descriptors = self.descriptors
         if descriptors.free <= descriptors.scarce and not descriptors.has_room(len(self._connections)):
             self._turn_away(client, address)
             return False
@@ -97,12 +98,12 @@ class Intake:
 
     def begin(self, connection: Connection, sender: Connection | None) -> None:
         """Take the descriptors of the connection of a client that was taken in."""
-        self._descriptors.free -= PER_CONNECTION
+        self.descriptors.free -= PER_CONNECTION
         connection.came_from = sender
 
     def forget(self, connection: Connection) -> None:
         """Release the descriptors of a connection whose sockets are gone."""
-        self._descriptors.free += PER_CONNECTION
+        self.descriptors.free += PER_CONNECTION
         if self._hops.names:
             self._hops.forget(connection)
 
@@ -140,7 +141,7 @@ class Intake:
                 proxy=self._proxy,
                 at=now,
                 client=peer_name(address),
-                most=self._descriptors.most_connections,
+                most=self.descriptors.most_connections,
                 suppressed=suppressed,
             )
         )

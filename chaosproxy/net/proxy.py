@@ -145,7 +145,7 @@ class Proxy:
         :raises CannotListen: with the system's reason.
         """
         return await Listener.bind(
-            address, self._accepted, self.scheduler,
+            address, self._accepted, self.scheduler, self._intake.descriptors,
             changed=self._address_changed, ipv6only=ipv6only, listening=listening,
         )  # fmt: skip
 

@@ -162,6 +162,10 @@ class Stage:
         self._sockets.append(sock)
         return sock
 
+    def open_sockets(self) -> int:
+        """Count the open sockets of the scenario itself."""
+        return sum(sock.fileno() != -1 for sock in self._sockets)
+
     async def close(self) -> None:
         for sock in self._sockets:
             sock.close()

@@ -26,6 +26,7 @@ from chaosproxy.model.address import Address
 from chaosproxy.model.types import FAULT_TYPES
 from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.kernel.capabilities import Capability, probe
+from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.kernel.tap import Packet, PacketKind
 from chaosproxy.net.placement.active_faults import Hiding
 from chaosproxy.net.proxy import Proxy
@@ -249,7 +250,7 @@ def test_so_many_are_published_in_a_second_and_the_last_stands_for_the_rest() ->
         scheduler = Scheduler(lambda: now[0], make_timer)
         bus, tally = Bus(), ProxyTally()
         bus.subscribe(lambda event: events.append(event) if isinstance(event, ConnectionAttempt) else None)
-        attempts = Attempts("proxy", tally, bus, scheduler, SharedTap(probe().tap, lambda: now[0]))
+        attempts = Attempts("proxy", tally, bus, scheduler, SharedTap(probe().tap, lambda: now[0], Descriptors()))
         refused, reset = Hiding("refused", "down"), Hiding("reset", "some")
         for number in range(50):
             attempts.count(refused, f"client {number}", number / 100)
@@ -276,8 +277,8 @@ def test_a_syn_that_two_interfaces_show_is_neither_a_second_attempt_nor_sent_aga
         lacking = Capability("tap", "", "none is needed here", "")
         scheduler = Scheduler(lambda: 0.0, lambda fire: LoopTimer(fire, asyncio.get_running_loop(), lambda: 0.0))
         tally = ProxyTally()
-        attempts = Attempts("proxy", tally, Bus(), scheduler, SharedTap(lacking, lambda: 0.0))
-        listener = await Listener.bind(Address("127.0.0.1", 0), lambda *_: None, scheduler)
+        attempts = Attempts("proxy", tally, Bus(), scheduler, SharedTap(lacking, lambda: 0.0, Descriptors()))
+        listener = await Listener.bind(Address("127.0.0.1", 0), lambda *_: None, scheduler, Descriptors())
         attempts.hide(Hiding("unanswered", "dark"), listener)
         for at, retransmits in ((5.0, 0), (5.002, 0), (6.0, 1), (6.001, 1), (8.0, 2)):
             attempts.on_arrival(Packet("syn", ("192.0.2.7", 40000), ("127.0.0.1", 5432), 7, at))

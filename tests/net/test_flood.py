@@ -153,16 +153,16 @@ def test_a_connection_needs_two_descriptors_and_the_reserve_is_left() -> None:
     found, _ = descriptors(1_000_000, others=40)
     assert found.most_connections == (1_000_000 - RESERVE - 40) // 2
     found, _ = descriptors(400, others=10)
-    found.listen(10, 1)
+    found.hold(10)
     assert found.most_connections == (400 - 100 - 20) // 2
-    found.listen(-10, -1)
+    found.hold(-10)
     assert found.most_connections == (400 - 100 - 10) // 2
     assert descriptors(10, others=40)[0].most_connections == 0
 
 
 def test_a_single_proxy_may_have_all_connections() -> None:
     found, _ = descriptors(400)
-    found.listen(2, 1)
+    found.hold(2)
     open_now = 0
     while found.free > found.scarce or found.has_room(open_now):
         found.free -= PER_CONNECTION
@@ -172,8 +172,8 @@ def test_a_single_proxy_may_have_all_connections() -> None:
 
 @pytest.mark.parametrize("proxies", [2, 10, 1000])
 def test_the_last_eighth_is_for_proxies_with_less_than_their_share(proxies: int) -> None:
-    found, _ = descriptors(8_000 + 640, others=-proxies)
-    found.listen(proxies, proxies)
+    found, _ = descriptors(8_000 + 640)
+    found.proxies = proxies
     found.free = 1_000
     share = 4_000 // proxies
     assert not found.has_room(share)

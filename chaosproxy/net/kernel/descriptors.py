@@ -53,7 +53,11 @@ class FileLimit:
 
 
 class Descriptors:
-    """Counts the descriptors that are free for connections."""
+    """Counts every descriptor that the data plane holds, and those that are free for connections.
+
+    Code that opens a descriptor for longer than one call counts it here: with `hold` if it is not a connection's, so
+    that fewer connections fit, and in `free` if it belongs to a connection, a dial or a copy of a request.
+    """
 
     def __init__(self, read_limit: Callable[[], FileLimit] | None = None, others: int | None = None) -> None:
         """`others` are descriptors that are open already; if it is None, they are counted."""
@@ -64,7 +68,8 @@ class Descriptors:
         """The descriptors that new connections may take; it may be negative after the limit was lowered."""
         self.scarce = 0
         """While no more than these are free, they are for proxies with less than an equal share of all connections."""
-        self._proxies = 0
+        self.proxies = 0
+        """The number of proxies that have a listener."""
         self._changed()
 
     @property
@@ -72,11 +77,10 @@ class Descriptors:
         """The most connections that can be open at once."""
         return max(0, self._room // PER_CONNECTION)
 
-    def listen(self, sockets: int, proxies: int) -> None:
-        """Take descriptors for the listening sockets of more proxies; negative numbers release them."""
-        self._proxies += proxies
-        self._room -= sockets
-        self.free -= sockets
+    def hold(self, count: int) -> None:
+        """Count descriptors that were opened, but not for a connection; a negative number counts closed ones."""
+        self._room -= count
+        self.free -= count
         self._changed()
 
     def has_room(self, connections: int) -> bool:
@@ -90,7 +94,7 @@ class Descriptors:
         self._room += more
         self.free += more
         self._changed()
-        if self.free <= self.scarce and connections >= max(1, self.most_connections // max(1, self._proxies)):
+        if self.free <= self.scarce and connections >= max(1, self.most_connections // max(1, self.proxies)):
             return False
         return self.free >= PER_CONNECTION
 
@@ -128,6 +132,6 @@ def raise_file_limit() -> None:
 def _open_now() -> int:
     """Count the open descriptors of this process; return an estimate where the system does not list them."""
     try:
-        return len(os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"))
+        return len(os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")) - 1  # that of the list itself
     except OSError:
         return 32

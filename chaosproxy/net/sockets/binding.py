@@ -242,6 +242,11 @@ class SocketFile:
             self._created = self._identity(os.lstat(path) if self._descriptor is None else os.fstat(self._descriptor))
 
     @property
+    def is_open(self) -> bool:
+        """True while it has a descriptor."""
+        return self._descriptor is not None
+
+    @property
     def exists(self) -> bool:
         """False if the file is gone, or another one has taken its path."""
         try:

@@ -45,6 +45,7 @@ from chaosproxy.faults.base import Reply
 from chaosproxy.model.address import Address
 from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.buffers import prepare_socket
+from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.kernel.sockopts import attach, detach
 from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, client_of, is_dual_stack
 from chaosproxy.net.sockets.ports import Changed, Ports
@@ -109,6 +110,7 @@ class Listener:
         address: Address,
         accepted: Accepted,
         scheduler: Scheduler,
+        descriptors: Descriptors,
         *,
         changed: Changed | None = None,
         ipv6only: bool = False,
@@ -121,7 +123,7 @@ class Listener:
         :raises CannotListen: with the system's reason.
         """
         sockets = await bind_all(address, ipv6only=ipv6only, listening=listening)
-        ports = Ports(sockets, listening, ipv6only, scheduler)
+        ports = Ports(sockets, listening, ipv6only, scheduler, descriptors)
         if changed is not None:
             ports.changed = changed
         return cls(ports, accepted, scheduler, ipv6only)
@@ -294,6 +296,7 @@ class Listener:
         filler.setblocking(False)
         filler.connect_ex(_connectable(sock.getsockname()))
         self._fillers.append(filler)
+        self._ports.descriptors.hold(1)
         self._filler_addresses.add(filler.getsockname())
 
     def _close_fillers(self) -> None:
@@ -304,6 +307,7 @@ class Listener:
             except OSError:  # a client was faster, so the filler never connected
                 self._filler_addresses.discard(filler.getsockname())
             filler.close()
+        self._ports.descriptors.hold(-len(self._fillers))
         self._fillers.clear()
 
     def close(self) -> None:

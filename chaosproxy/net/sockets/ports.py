@@ -11,6 +11,7 @@ Invariants:
 - `listen` does not fail. A lost address is reported through `changed`, and tried again after _FIRST seconds,
   then after twice the time before, up to _LONGEST, on the scheduler's clock. `changed` is called again with
   None when it listens.
+- Every descriptor of a socket or a file is counted in `descriptors` before a method returns.
 - `prepare` is called before a socket listens again, so that no client arrives without its filter.
 - The addresses never change: a port that the kernel has chosen stays for the life of this object.
 """
@@ -23,6 +24,7 @@ from collections.abc import Callable, Sequence
 
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address
+from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.sockets.binding import SocketFile, bind_again, bound_address, hold_port, start_listening
 from chaosproxy.net.timer.alarm import Alarm
 from chaosproxy.net.timer.scheduler import Scheduler
@@ -39,7 +41,14 @@ _FIRST, _LONGEST = 0.25, 8.0
 class Ports:
     """The sockets of one listener."""
 
-    def __init__(self, sockets: Sequence[socket.socket], listening: bool, ipv6only: bool, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        listening: bool,
+        ipv6only: bool,
+        scheduler: Scheduler,
+        descriptors: Descriptors,
+    ) -> None:
         """`sockets` are bound; they listen, or all of them hold their addresses."""
         self.addresses: list[Address] = [bound_address(sock) for sock in sockets]
         self.listening: list[socket.socket] = list(sockets) if listening else []
@@ -58,6 +67,10 @@ class Ports:
         self._scheduler = scheduler
         self._again = Alarm(scheduler, self.retry)
         self._pause = _FIRST
+        self.descriptors = descriptors
+        self._counted = 0
+        """Descriptors that are counted there."""
+        self._count()
 
     def stop(self) -> None:
         """Stop listening, and hold every address that can be held."""
@@ -71,6 +84,7 @@ class Ports:
             if address not in self._held and not address.is_unix:
                 with contextlib.suppress(OSError):
                     self._hold(address)
+        self._count()
 
     def secure(self) -> None:
         """Listen on every address, or hold them as before.
@@ -84,6 +98,7 @@ class Ports:
                 self.stop()
                 raise CannotListen.because(address, error) from error
         self._give_up()
+        self._count()
 
     def listen(self) -> None:
         """Listen on every address; those that the system refuses are lost, and are tried again."""
@@ -100,6 +115,7 @@ class Ports:
             self._pause = min(2 * self._pause, _LONGEST)
         else:
             self._give_up()
+        self._count()
 
     def retry(self) -> None:
         """Try every lost address now, not only when its time has come."""
@@ -123,6 +139,13 @@ class Ports:
         for file in self._files.values():
             file.delete()
             file.close()
+        self._count()
+
+    def _count(self) -> None:
+        """Count the descriptors that are open now."""
+        now = len(self.listening) + len(self._held) + sum(file.is_open for file in self._files.values())
+        self.descriptors.hold(now - self._counted)
+        self._counted = now
 
     def _silent(self) -> list[Address]:
         """Return the addresses on which nothing listens."""
