@@ -113,7 +113,7 @@ class ProxyTally:
         self.syn_retransmits = 0
         """SYNs retransmitted by clients that a fault leaves unanswered."""
         self.too_many = 0
-        """Clients reset at once because no descriptors were free for them."""
+        """Clients reset at once because the limit of connections was reached."""
         self.closed: Counter[str] = Counter()
         """Connections ended, by cause."""
         self.dial_failures = 0

@@ -93,8 +93,8 @@ FILES: list[tuple[Code, str, str]] = [
     ("missing", "version: 1\nproxies: {db: {listen: 127.0.0.1:15432}}",
      "proxies.db.upstream: is missing; add it, such as upstream: 127.0.0.1:5432"),
     ("unknown-key", "version: 1\nproxis: {}",
-     "proxis: unknown key (did you mean 'proxies'?); known keys: seed, control, policy, max_held, version, proxies, "
-     "partitions"),
+     "proxis: unknown key (did you mean 'proxies'?); known keys: seed, control, policy, max_held, max_connections, "
+     "version, proxies, partitions"),
     ("not-applicable", proxy("strict: true"),
      "proxies.db.strict: needs HTTP, but this proxy is tcp; remove it, or add `protocol: http` to the proxy"),
     ("not-applicable", fault("type: unreachable, probability: 20%"),

@@ -61,7 +61,7 @@ class ProxyCounts:
     """Connection attempts that a fault refused, left unanswered or reset, by result."""
     syn_retransmits: int
     too_many: int
-    """Clients reset at once because no descriptors were free for them."""
+    """Clients reset at once because the limit of connections was reached."""
     connections: int
     half_ended: int
     closed: Mapping[str, int]

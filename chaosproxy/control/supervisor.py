@@ -175,6 +175,7 @@ class Supervisor:
                 prepared = granted(preflight(after, self.seed, self.kernel, present))
                 undo.pop_all()
             self.held.set_limit(config.max_held)
+            self.descriptors.set_max(config.max_connections)
             self.partitions.retire(steps.partitions, by)
             for name in steps.proxies.remove:
                 self._remove(name, by)

@@ -55,7 +55,7 @@ class ConnectionAttempt(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class TooManyConnections(ProxyEvent):
-    """A client was reset at once, because no descriptors were free for it; published once per second at most."""
+    """A client was reset at once, because the limit of connections was reached; published once per second at most."""
 
     kind: ClassVar[str] = "too_many_connections"
     client: str

@@ -72,6 +72,12 @@ class Config:
     max_held: int = param(
         Size(minimum=2**20), "bytes that faults may hold in the whole process", default=2**30, example="1GiB"
     )
+    max_connections: int | None = param(
+        Whole(minimum=1),
+        "most connections on all proxies together; without it, as many as there are descriptors for",
+        default=None,
+        example="5000",
+    )
     proxies: tuple[ProxySpec, ...] = ()
     partitions: tuple[PartitionSpec, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Which accepted clients a proxy takes in: not those that lead in a circle, and no more than there are descriptors for.
+"""Which accepted clients a proxy takes in: not those that lead in a circle, and no more than the limit of connections.
 
     SharedIntake   one per process: the descriptors that are free, and the dials that may reach a listener
     Intake         one per proxy: resets the clients that it does not take in, counts and publishes them
@@ -16,7 +16,7 @@ from typing import Literal
 from chaosproxy.events import Bus, TooManyConnections
 from chaosproxy.faults.base import NEVER
 from chaosproxy.model.address import Address
-from chaosproxy.net.kernel.descriptors import PER_CONNECTION, Descriptors
+from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.kernel.sockopts import reset_socket
 from chaosproxy.net.limits import Limit, limits_of
 from chaosproxy.net.sockets.binding import peer_name
@@ -90,20 +90,19 @@ class Intake:
             reset_socket(client)
             end_loop(loop, self._loops)
             return False
-        descriptors = self.descriptors
-        if descriptors.free <= descriptors.scarce and not descriptors.has_room(len(self._connections)):
+        if not self.descriptors.admits(len(self._connections)):
             self._turn_away(client, address)
             return False
         return sender
 
     def begin(self, connection: Connection, sender: Connection | None) -> None:
         """Take the descriptors of the connection of a client that was taken in."""
-        self.descriptors.free -= PER_CONNECTION
+        self.descriptors.begin()
         connection.came_from = sender
 
     def forget(self, connection: Connection) -> None:
         """Release the descriptors of a connection whose sockets are gone."""
-        self.descriptors.free += PER_CONNECTION
+        self.descriptors.end()
         if self._hops.names:
             self._hops.forget(connection)
 
@@ -121,7 +120,7 @@ class Intake:
         self._suppressed = 0
 
     def _turn_away(self, client: socket.socket, address: object) -> None:
-        """Reset a client for which no descriptors are free, and count it."""
+        """Reset a client that is beyond the limit of connections, and count it."""
         reset_socket(client)
         self._tally.too_many += 1
         now = self._scheduler.clock()

@@ -208,7 +208,7 @@ def _connections(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
     )
     too_many = CounterMetricFamily(
         "chaosproxy_too_many_connections",
-        "Clients reset at once because no descriptors were free for them.",
+        "Clients reset at once because the limit of connections was reached.",
         labels=("proxy",),
     )
     for proxy in proxies:

@@ -135,6 +135,18 @@ def test_what_names_no_hosts(text: object) -> None:
     assert code_of(HostPattern().read, text) == "malformed"
 
 
+def test_the_most_connections() -> None:
+    problems = Problems()
+    config = read_config({"version": 1, "max_connections": 5000}, problems)
+    assert config is not None and config.max_connections == 5000
+    assert Config().max_connections is None
+    for wrong in (0, -1, "5", 1.5, True):
+        assert read_config({"version": 1, "max_connections": wrong}, problems) is None
+    assert [(one.path, one.code) for one in problems] == [
+        (("max_connections",), code) for code in ("out-of-range", "out-of-range", *["wrong-type"] * 3)
+    ]
+
+
 def test_the_limits_of_the_control_api_are_read() -> None:
     problems = Problems()
     limits = {"connections": 3, "connections_per_address": 2, "head_timeout": "1s", "idle_timeout": "2m"}

@@ -17,9 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from chaosproxy.events import TooManyConnections
+from chaosproxy.model import Config
 from chaosproxy.net.http.copies import Copies
-from chaosproxy.net.kernel.descriptors import PER_CONNECTION, RESERVE, Descriptors, FileLimit
+from chaosproxy.net.kernel.descriptors import RESERVE, Descriptors, FileLimit
 from chaosproxy.tasks import TaskOwner
+from tests.net.harness import Stage, receive, run, send, until
 from tests.servers.chaos import ChaosproxyServer, chaosproxy_command, serving
 
 FILES = 256
@@ -164,8 +167,8 @@ def test_a_single_proxy_may_have_all_connections() -> None:
     found, _ = descriptors(400)
     found.hold(2)
     open_now = 0
-    while found.free > found.scarce or found.has_room(open_now):
-        found.free -= PER_CONNECTION
+    while found.admits(open_now):
+        found.begin()
         open_now += 1
     assert open_now == found.most_connections == (300 - 2) // 2
 
@@ -176,23 +179,71 @@ def test_the_last_eighth_is_for_proxies_with_less_than_their_share(proxies: int)
     found.proxies = proxies
     found.free = 1_000
     share = 4_000 // proxies
-    assert not found.has_room(share)
-    assert found.has_room(share - 1)
+    assert not found.admits(share)
+    assert found.admits(share - 1)
     found.free = 1_002
-    assert found.free > found.scarce
+    assert found.admits(share)
     found.free = 1
-    assert not found.has_room(0)
+    assert not found.admits(0)
+
+
+@pytest.mark.parametrize("proxies", [2, 10])
+def test_so_is_the_last_eighth_of_a_limit_that_is_configured(proxies: int) -> None:
+    found, _ = descriptors(1_000_000)
+    found.proxies = proxies
+    found.set_max(80)
+    share = 80 // proxies
+    found.connections = 69
+    assert found.admits(69)
+    found.connections = 70
+    assert not found.admits(share)
+    assert found.admits(share - 1)
+    found.connections = 80
+    assert not found.admits(0)
+
+
+@pytest.mark.parametrize(("configured", "most"), [(None, 150), (1, 1), (7, 7), (149, 149), (151, 150)])
+def test_the_lower_of_the_configured_limit_and_that_of_the_descriptors_holds(configured: int | None, most: int) -> None:
+    found, _ = descriptors(400)
+    found.set_max(configured)
+    assert found.most_connections == most
+    while found.admits(found.connections):
+        found.begin()
+    assert found.connections == most
+    found.end()
+    assert found.admits(found.connections)
+
+
+def test_max_connections_resets_further_clients_and_can_be_changed(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        await stage.supervisor.apply(Config(max_connections=1), "file")
+        with pytest.raises(ConnectionResetError):  # already while it connects, perhaps
+            await receive(await stage.connect(running), 1)
+        refused = await stage.event("too_many_connections")
+        assert isinstance(refused, TooManyConnections)
+        assert (refused.most, running.tally.too_many, len(running.connections)) == (1, 1, 1)
+        await send(client, b"x")
+        assert await receive(server, 1) == b"x"
+        await stage.supervisor.apply(Config(), "file")
+        await stage.connect(running)
+        await until(lambda: len(running.connections) == 2)
+        await stage.supervisor.apply(Config(max_connections=1), "file")
+        assert len(running.connections) == 2, "those that are open stay"
+
+    run(loop_name, scenario)
 
 
 def test_a_limit_that_was_raised_or_lowered_is_noticed() -> None:
     found, limits = descriptors(400)
     found.free -= 2 * found.most_connections
-    assert not found.has_room(0)
+    assert not found.admits(0)
     limits.append(FileLimit(800, 800))
-    assert found.has_room(0)
+    assert found.admits(0)
     assert (found.free, found.most_connections) == (300, 300)
     limits.append(FileLimit(40, 40))
-    assert not found.has_room(0)
+    found.free = found.scarce
+    assert not found.admits(0)
     assert found.most_connections == 15
 
 

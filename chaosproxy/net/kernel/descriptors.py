@@ -5,6 +5,8 @@ accepted, so the later dials find theirs. The rest of the limit is a reserve for
 for name lookups and for files. A client that arrives when the part for connections is used up is reset at once:
 in the backlog it would wait for a descriptor without an end, and hold the reserve down. A flood on one proxy does
 not use up everything: the last eighth is for proxies that have less than an equal share of all connections.
+
+The number of connections may have a lower limit, `max_connections`, to which the same applies.
 """
 
 from __future__ import annotations
@@ -68,6 +70,10 @@ class Descriptors:
         """The descriptors that new connections may take; it may be negative after the limit was lowered."""
         self.scarce = 0
         """While no more than these are free, they are for proxies with less than an equal share of all connections."""
+        self.connections = 0
+        """The connections that are open now."""
+        self._max_connections = self._crowded = sys.maxsize
+        """The most that may be open, and the number from which on they are scarce, as descriptors are."""
         self.proxies = 0
         """The number of proxies that have a listener."""
         self._changed()
@@ -75,7 +81,15 @@ class Descriptors:
     @property
     def most_connections(self) -> int:
         """The most connections that can be open at once."""
-        return max(0, self._room // PER_CONNECTION)
+        return min(max(0, self._room // PER_CONNECTION), self._max_connections)
+
+    def set_max(self, connections: int | None) -> None:
+        """Change the most connections that may be open, with None to as many as there are descriptors for.
+
+        Connections beyond it stay open.
+        """
+        most = self._max_connections = sys.maxsize if connections is None else connections
+        self._crowded = most - most // _SCARCE
 
     def hold(self, count: int) -> None:
         """Count descriptors that were opened, but not for a connection; a negative number counts closed ones."""
@@ -83,20 +97,34 @@ class Descriptors:
         self.free -= count
         self._changed()
 
-    def has_room(self, connections: int) -> bool:
-        """Return whether a proxy with that many connections can have one more. It is needed if descriptors are scarce.
+    def admits(self, connections: int) -> bool:
+        """Return whether a proxy with that many connections can have one more."""
+        if self.free > self.scarce and self.connections < self._crowded:
+            return True
+        self._read_again()
+        is_scarce = self.free <= self.scarce or self.connections >= self._crowded
+        if is_scarce and connections >= max(1, self.most_connections // max(1, self.proxies)):
+            return False
+        return self.free >= PER_CONNECTION and self.connections < self._max_connections
 
-        The limit is read again, since it may have been raised.
-        """
+    def begin(self) -> None:
+        """Count a connection that was admitted."""
+        self.connections += 1
+        self.free -= PER_CONNECTION
+
+    def end(self) -> None:
+        """Release the descriptors of a connection whose sockets are gone."""
+        self.connections -= 1
+        self.free += PER_CONNECTION
+
+    def _read_again(self) -> None:
+        """Read the limit again, since it may have been raised."""
         limit = self._read_limit()
         more = limit.room - self.limit.room
         self.limit = limit
         self._room += more
         self.free += more
         self._changed()
-        if self.free <= self.scarce and connections >= max(1, self.most_connections // max(1, self.proxies)):
-            return False
-        return self.free >= PER_CONNECTION
 
     def _changed(self) -> None:
         self.scarce = max(PER_CONNECTION - 1, self._room // _SCARCE)
