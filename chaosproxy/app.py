@@ -18,8 +18,10 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from chaosproxy.control.limits import limits_of
 from chaosproxy.control.preflight import Prepared
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
@@ -102,7 +104,9 @@ async def running(
 async def _control_api(
     config: Config, supervisor: Supervisor, registry: Registry, loop_name: LoopName
 ) -> AsyncIterator[Address]:
-    api = Api(supervisor=supervisor, policy=config.policy, loop_name=loop_name)
+    room = file_limit().control_connections  # more would take the descriptors of the data plane
+    limits = partial(limits_of, config, room, supervisor.descriptors)
+    api = Api(supervisor=supervisor, policy=config.policy, limits=limits, loop_name=loop_name)
     tally = ControlTally()
     registry.register(ControlCollector(tally))
     app = make_app(
@@ -112,10 +116,9 @@ async def _control_api(
         control=config.control,
         index=INDEX,
     )
-    listen, limits = config.control.listen, config.control.limits
-    room = file_limit().control_connections  # more would take the descriptors of the data plane
-    limits = replace(limits, connections=min(limits.connections, room))
-    async with bound(listen, "for the control API") as sockets, listening(app, sockets, limits, tally):
+    listen, wanted = config.control.listen, config.control.limits
+    in_force = replace(wanted, connections=min(wanted.connections, room))
+    async with bound(listen, "for the control API") as sockets, listening(app, sockets, in_force, tally):
         yield listen if listen.is_unix else replace(listen, port=bound_address(sockets[0]).port)
 
 

@@ -45,7 +45,7 @@ BLOCKING = {
 HARMLESS = {
     ("os.remove", "net/sockets/binding.py"): "the file of a unix socket of ours",
     ("open", "net/sockets/binding.py"): "the same file, only to keep its inode (O_PATH)",
-    ("open", "net/limits.py"): "a variable of the kernel, once",
+    ("open", "control/limits.py"): "a variable of the kernel, once",
 }
 """Events that a module may cause, with the reason; docs/architecture.md lists them."""
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from chaosproxy.cli.exits import BAD_INPUT, BadInput, described
-from chaosproxy.cli.files import InvalidFile, load_file
+from chaosproxy.cli.files import InvalidFile, load_file, prepare_anywhere
 from chaosproxy.cli.printing import print_json, print_text
-from chaosproxy.model import Config
-from chaosproxy.seed import Seed
-
-if TYPE_CHECKING:
-    from chaosproxy.control.preflight import Prepared, Refusal
 
 __all__ = ["check"]
 
@@ -35,7 +29,7 @@ def check(context: click.Context, configs: tuple[Path, ...], as_json: bool) -> N
 def _result(path: Path, quiet: bool) -> dict[str, object]:
     """Validate one file; print the result at once, unless `quiet`."""
     try:
-        prepared, _ = load_file(path, _prepare)
+        prepared, _ = load_file(path, prepare_anywhere)
         config = prepared.config
     except BadInput as bad:
         if not quiet:
@@ -45,14 +39,6 @@ def _result(path: Path, quiet: bool) -> dict[str, object]:
         faults = sum(len(proxy.faults) for proxy in config.proxies)
         print_text(f"{path}: OK, {_counted(len(config.proxies), 'prox', 'y', 'ies')}, {_counted(faults, 'fault')}")
     return {"file": str(path), "ok": True, "problems": []}
-
-
-def _prepare(config: Config) -> Prepared | Refusal:
-    """Check the file and not the machine; without a seed in it, any may be drawn."""
-    from chaosproxy.control.preflight import preflight
-    from chaosproxy.net.kernel.capabilities import anywhere
-
-    return preflight(config, None if config.seed is None else Seed(config.seed), anywhere())
 
 
 def _problems(bad: BadInput) -> list[dict[str, object]]:

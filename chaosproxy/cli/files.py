@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from chaosproxy.cli.exits import CANNOT_START, BadInput, described
 from chaosproxy.cli.printing import print_text
 from chaosproxy.model import Config
+from chaosproxy.seed import Seed
 
 if TYPE_CHECKING:
     from chaosproxy.config import ConfigFile, LocatedProblem
     from chaosproxy.control.preflight import Prepared, Refusal
 
-__all__ = ["InvalidFile", "UnsupportedFile", "load_file"]
+__all__ = ["InvalidFile", "UnsupportedFile", "load_file", "prepare_anywhere"]
 
 
 class InvalidFile(BadInput):
@@ -59,3 +60,11 @@ def load_file(path: Path, prepare: Callable[[Config], Prepared | Refusal]) -> tu
         refused = InvalidFile if found.invalid else UnsupportedFile
         raise refused(path, file.locate(found.problems))
     return found, file
+
+
+def prepare_anywhere(config: Config) -> Prepared | Refusal:
+    """Check the file and not the machine; without a seed in it, any may be drawn."""
+    from chaosproxy.control.preflight import preflight
+    from chaosproxy.net.kernel.capabilities import anywhere
+
+    return preflight(config, None if config.seed is None else Seed(config.seed), anywhere())

@@ -90,8 +90,6 @@ class Supervisor:
         self._intake = SharedIntake(clock)
         self.descriptors = self._intake.descriptors
         self.tap = SharedTap(self._kernel.tap, clock, self.descriptors)
-        self.limits = self._intake.limits
-        """Returns the limits of this process that clients can meet."""
         self._changing = asyncio.Lock()
         self._proxies: dict[str, Proxy] = {}
         self._origins: dict[str, Origin] = {}

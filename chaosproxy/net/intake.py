@@ -18,7 +18,6 @@ from chaosproxy.faults.base import NEVER
 from chaosproxy.model.address import Address
 from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.kernel.sockopts import reset_socket
-from chaosproxy.net.limits import Limit, limits_of
 from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.hops import Hops
 from chaosproxy.net.stream.connection import Connection
@@ -39,10 +38,6 @@ class SharedIntake:
         self.descriptors = Descriptors()
         self.hops: Hops[Connection] = Hops(clock)
         self.loops = LoopLog()
-
-    def limits(self) -> tuple[Limit, ...]:
-        """Return the limits of the process."""
-        return limits_of(self.descriptors)
 
 
 class Intake:

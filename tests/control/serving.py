@@ -20,12 +20,13 @@ import aiohttp
 import jsonschema
 from yarl import URL
 
+from chaosproxy.control.limits import limits_of
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, v1_routes
 from chaosproxy.control.v1 import Api as Program
 from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.web import Route, health_routes, listening, make_app, metrics_routes
-from chaosproxy.model import Address, ControlSpec, PolicySpec
+from chaosproxy.model import Address, Config, ControlSpec, PolicySpec
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.sockets.binding import bound
 from chaosproxy.observe import GcPauses, make_registry
@@ -101,7 +102,8 @@ async def serving(
     else:
         supervisor = Supervisor(Seed(seed), kernel=kernel, clock=time.clock, make_timer=time.make_timer)
     registry = make_registry(supervisor, GcPauses(), "asyncio")
-    program = Program(supervisor=supervisor, policy=policy or PolicySpec(), loop_name="asyncio")
+    limits = functools.partial(limits_of, Config(control=control), 512, supervisor.descriptors)
+    program = Program(supervisor=supervisor, policy=policy or PolicySpec(), limits=limits, loop_name="asyncio")
     sets = (v1_routes(program), health_routes(supervisor.waiting_for), metrics_routes(registry), beside)
     app = make_app(*sets, control=control, index=INDEX)
     try:

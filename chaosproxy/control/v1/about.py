@@ -28,7 +28,7 @@ async def show_status(api: Api, request: web.Request) -> web.StreamResponse:
         "uptime_s": round(time.monotonic() - api.started_at, 3),
         "loop": api.loop_name,
         **capabilities_view(supervisor.kernel.all()),
-        "limits": [one.view() for one in supervisor.limits()],
+        "limits": [one.view() for one in api.limits()],
         "partitions": [one.spec.id for one in supervisor.partitions.all()],
         "connections": 0,
         "faults": 0,

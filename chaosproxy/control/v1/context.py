@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from aiohttp import web
 
+from chaosproxy.control.limits import Limit
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.wall import WallClock
 from chaosproxy.model import PolicySpec, ProxySpec
@@ -27,6 +28,8 @@ class Api:
 
     supervisor: Supervisor
     policy: PolicySpec
+    limits: Callable[[], Sequence[Limit]]
+    """Returns the limits of the process."""
     loop_name: str
     """`uvloop` or `asyncio`."""
     naming: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
+from chaosproxy.control.limits import Source, Unit
 from chaosproxy.control.selection import SELECTORS
 from chaosproxy.declare import Duration, struct_schema
 from chaosproxy.endings import How
@@ -63,6 +64,14 @@ def _and_perhaps(optional: Json, schema: Json) -> Json:
 
 CAPABILITY = _object(
     name=TEXT, available={"type": "boolean"}, purpose=TEXT, lacking=_nullable(TEXT), remedy=_nullable(TEXT)
+)
+LIMIT = _object(
+    name=TEXT,
+    value=_nullable({"type": "number", "minimum": 0}),
+    unit={"enum": list(get_args(Unit))},
+    source={"enum": list(get_args(Source))},
+    meaning=TEXT,
+    at_limit=TEXT,
 )
 REMOVED = _object(proxy=TEXT, fault=TEXT, type=TEXT)
 _MODE_FOUND: Json = {
@@ -158,8 +167,7 @@ def components() -> dict[str, Json]:
         "ConnectionList": _page(connections=_list(reference("Connection"))),
         "Status": _page(
             version=TEXT, seed={"type": "integer"}, uptime_s=SECONDS, loop=TEXT, connections=COUNT, faults=COUNT,
-            capabilities=_list(CAPABILITY), limits=_list(_object(name=TEXT, value=_nullable(COUNT), meaning=TEXT)),
-            partitions=_list(TEXT),
+            capabilities=_list(CAPABILITY), limits=_list(LIMIT), partitions=_list(TEXT),
             proxies=_list(
                 _object(
                     name=TEXT, protocol=TEXT, listen=TEXT, listening_on=_list(TEXT), upstream=TEXT,

@@ -13,6 +13,8 @@ import jsonschema
 
 from chaosproxy import __version__
 from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS
+from chaosproxy.declare import params_of
+from chaosproxy.model.control import ControlLimits, ControlSpec
 from chaosproxy.model.types import FAULT_TYPES
 from tests.control.serving import DOCUMENT, serving
 
@@ -27,6 +29,23 @@ def test_status_says_what_runs() -> None:
             [proxy] = status["proxies"]
             assert proxy["listen"] == listen
             assert f"127.0.0.1:{listen.rpartition(':')[2]}" in proxy["listening_on"]
+
+    asyncio.run(scenario())
+
+
+def test_status_has_the_limits_in_force() -> None:
+    async def scenario() -> None:
+        control = ControlSpec(limits=ControlLimits(idle_timeout=5.0))
+        async with serving(control) as api:
+            limits = {one["name"]: one for one in (await api.ask("GET", "/v1/status")).body["limits"]}
+            idle = limits["control.limits.idle_timeout"]
+            assert (idle["value"], idle["unit"], idle["source"]) == (5.0, "seconds", "configuration")
+            assert {f"control.limits.{one.name}" for one in params_of(ControlLimits)} < set(limits)
+            for number in range(2):
+                wish = {"name": f"db{number}", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"}
+                assert (await api.ask("POST", "/v1/proxies", wish)).status == 201
+            later = {one["name"]: one for one in (await api.ask("GET", "/v1/status")).body["limits"]}
+            assert later["connections"]["value"] == limits["connections"]["value"] - 1, "of two sockets"
 
     asyncio.run(scenario())
 
