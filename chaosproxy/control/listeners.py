@@ -102,7 +102,7 @@ def real_address(proxy: Proxy) -> Address:
 def _check_path(spec: ProxySpec, running: Mapping[str, Proxy], leaving: Sequence[Proxy]) -> None:
     """Check that no other proxy has the path of a unix socket.
 
-    The system cannot tell the file of a proxy that refuses clients from one that is left over from a crash.
+    Not every system tells the file of a proxy that refuses clients from one that is left over from a crash.
 
     :raises CannotListen: another proxy has it.
     """

@@ -15,12 +15,14 @@ import errno
 import ipaddress
 import os
 import socket
-import stat
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 
 from chaosproxy.errors import CannotListen
 from chaosproxy.model.address import Address, join_address
+from chaosproxy.net.sockets.leftover import remove_leftover
 from chaosproxy.net.sockets.names import look_up
+from chaosproxy.tasks import in_thread
 
 __all__ = [
     "BACKLOG", "SocketFile", "bind_again", "bind_all", "bound", "bound_address", "client_of", "hold", "hold_port",
@@ -53,7 +55,7 @@ async def bind_all(address: Address, *, ipv6only: bool = False, listening: bool 
     :raises CannotListen: with the system's reason; nothing stays bound.
     """
     if address.is_unix:
-        return [_bind_unix(address.host, listening)]
+        return [await _bind_unix(address.host, listening)]
     try:
         infos = await look_up(address.host, address.port, socket.AI_PASSIVE)
     except OSError as error:
@@ -153,10 +155,10 @@ def hold(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
 
-def _bind_unix(path: str, listening: bool) -> socket.socket:
+async def _bind_unix(path: str, listening: bool) -> socket.socket:
     sock, is_bound = _new_socket(socket.AF_UNIX), False
     try:
-        _remove_dead_socket(path)
+        await in_thread(partial(remove_leftover, path))
         sock.bind(path)
         is_bound = True
         _begin(sock, listening)
@@ -169,26 +171,10 @@ def _bind_unix(path: str, listening: bool) -> socket.socket:
     return sock
 
 
-def _remove_dead_socket(path: str) -> None:
-    """Delete a socket file that refuses connections: it is left over from a crash."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-    except FileNotFoundError:
-        return
-    full = contextlib.suppress(BlockingIOError)  # the backlog is full, so its owner lives
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, full:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-
-
 def hold_port(listening: socket.socket) -> socket.socket | None:
     """Close a listening socket and bind its port again without listening: clients are refused, and the port is held.
 
-    Return None if the port cannot be bound, or for a unix socket, whose file holds the path.
+    Return None if the port cannot be bound, or for a unix socket, whose path needs a new file.
     """
     family, where = listening.family, listening.getsockname()
     dual_stack = family == socket.AF_INET6 and not listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)

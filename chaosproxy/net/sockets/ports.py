@@ -4,8 +4,8 @@
     held        the address is bound without listening: clients are refused, and no other process can take it
     lost        the address cannot be bound or listened on, although clients are not to be refused
 
-The path of a unix socket is held by its file, which stays; a path that was never listened on is held by a
-bound socket. A file is deleted only while it is the one that was bound here.
+The path of a unix socket is held by a socket with a new file, so that other programs see that it is in use.
+A file is deleted only while it is the one that was bound here.
 
 Invariants:
 - `listen` does not fail. A lost address is reported through `changed`, and tried again after _FIRST seconds,
@@ -81,7 +81,7 @@ class Ports:
                 self._held[address] = holder
         self.listening.clear()
         for address in self.addresses:
-            if address not in self._held and not address.is_unix:
+            if address not in self._held:
                 with contextlib.suppress(OSError):
                     self._hold(address)
         self._count()
