@@ -3,19 +3,27 @@
 Durations are seconds, sizes bytes, rates bytes per second, shares 0..1. A number without a
 unit is refused, because readers do not agree on its meaning. The conversion is exact and
 rounds once: `1.001kB` is 1001 bytes, and a written quantity reads back as the same number.
+A part of a byte counts as a byte.
+
+`pattern` returns the regular expression of the text that is read, for JSON Schemas. It says all
+that the readers check but the length. To make that possible, the number in front of a unit has only
+as many digits as keep the quantity below 10¹⁵, and a sum above that counts as 10¹⁵.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 
 from chaosproxy.errors import BadValue, Code, shown
 
 __all__ = [
-    "NUMBER",
+    "LONGEST",
+    "SHARE_PATTERN",
+    "duration_pattern",
     "format_duration",
     "format_rate",
     "format_size",
@@ -23,10 +31,16 @@ __all__ = [
     "parse_rate",
     "parse_share",
     "parse_size",
+    "rate_pattern",
+    "size_pattern",
 ]
 
-NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-"""A number in front of a unit, as a regular expression."""
+LONGEST = 400
+"""The most characters of a quantity: more than the smallest float needs."""
+_LARGEST = 10**15
+_FRACTION = r"(?:\.[0-9]+)?"
+_NUMBER = rf"(?:[0-9]+{_FRACTION}|\.[0-9]+)"
+_SPACE = r"[ \t\r\n]*"
 
 _SECONDS = {"h": Fraction(3600), "m": Fraction(60), "s": Fraction(1)}
 _DURATION = _SECONDS | {"ms": Fraction(1, 10**3), "us": Fraction(1, 10**6), "ns": Fraction(1, 10**9)}
@@ -39,13 +53,75 @@ _BITS = {"bit": _BIT, "kbit": _BIT * 10**3, "Kbit": _BIT * 10**3, "Mbit": _BIT *
 _RATE = {f"{unit}/s": factor for unit, factor in (_SIZE | _BITS).items()}
 _MICRO = str.maketrans("\N{MICRO SIGN}\N{GREEK SMALL LETTER MU}", "uu")
 
-_QUANTITY = re.compile(rf"\s*({NUMBER})\s*([A-Za-z%][^\s]*)?\s*")
-_NEGATIVE = re.compile(rf"\s*-\s*{NUMBER}")
-_SUM = re.compile(rf"\s*(?:{NUMBER}\s*[a-z]+\s*){{2,}}")
-_PART = re.compile(rf"{NUMBER}\s*[a-z]+")
-_SHARE = re.compile(rf"\s*({NUMBER}(?:[eE][-+]?[0-9]{{1,3}})?)\s*(%?)\s*")
-_LONGEST = 400  # characters: more than the smallest float needs
-_LARGEST = 10**15
+_QUANTITY = re.compile(rf"{_SPACE}({_NUMBER}){_SPACE}([A-Za-z%][^\s]*)?{_SPACE}")
+_NEGATIVE = re.compile(rf"{_SPACE}-{_SPACE}{_NUMBER}")
+_SUM = re.compile(rf"{_SPACE}(?:{_NUMBER}{_SPACE}[a-z]+{_SPACE}){{2,}}")
+_PART = re.compile(rf"{_NUMBER}{_SPACE}[a-z]+")
+_SMALL = rf"[0-9]{_FRACTION}[eE]-0*[1-9][0-9]{{0,2}}"
+"""A number below 1 with an exponent, as programs write it."""
+_SHARE = re.compile(rf"{_SPACE}({_SMALL}|{_NUMBER}){_SPACE}(%?){_SPACE}")
+_UP_TO_1 = rf"(?:{_SMALL}|0+{_FRACTION}|\.[0-9]+|0*1(?:\.0+)?)"
+_UP_TO_100 = rf"(?:{_SMALL}|0*[0-9]{{1,2}}{_FRACTION}|\.[0-9]+|0*100(?:\.0+)?)"
+SHARE_PATTERN = rf"^{_SPACE}(?:{_UP_TO_1}|{_UP_TO_100}{_SPACE}%){_SPACE}$"
+"""The text of a share, as a regular expression."""
+_ABOVE_ZERO = "(?=[^1-9]*[1-9])"
+"""Looks ahead for a digit other than 0: no unit has one."""
+
+
+def duration_pattern(*, above_zero: bool, signed: bool) -> str:
+    """Return the regular expression of durations."""
+    units = {("us|[\N{MICRO SIGN}\N{GREEK SMALL LETTER MU}]s" if unit == "us" else unit): factor
+             for unit, factor in _DURATION.items()}  # fmt: skip
+    sign = f"[-+]?{_SPACE}" if signed else ""
+    return rf"^{_ABOVE_ZERO * above_zero}{_SPACE}{sign}(?:{_one_of(units)}{_SPACE})+$"
+
+
+def size_pattern(minimum: int) -> str:
+    """Return the regular expression of sizes of at least `minimum` bytes."""
+    return rf"^{_SPACE}{_one_of(_SIZE, minimum)}{_SPACE}$"
+
+
+def rate_pattern() -> str:
+    """Return the regular expression of rates above 0."""
+    return rf"^{_ABOVE_ZERO}{_SPACE}{_one_of(_RATE)}{_SPACE}$"
+
+
+def _one_of(units: Mapping[str, Fraction], minimum: int = 0) -> str:
+    """Return the regular expression of a number with a unit, of at least `minimum` together."""
+    by_number: dict[str, list[str]] = {}
+    for unit, factor in units.items():
+        by_number.setdefault(_number(minimum / factor, _digits(factor)), []).append(unit)
+    return "(?:" + "|".join(f"{number}{_SPACE}(?:{'|'.join(units)})" for number, units in by_number.items()) + ")"
+
+
+def _digits(factor: Fraction) -> int:
+    """Return the most digits before the point of a number with this unit, so that it is below the largest quantity."""
+    return len(str(int(_LARGEST / factor))) - 1
+
+
+def _has_digits(number: str, most: int) -> bool:
+    """Return whether a number has at most that many digits before the point, without zeros in front."""
+    return len(number.partition(".")[0].lstrip("0")) <= most
+
+
+def _number(minimum: Fraction, digits: int) -> str:
+    """Return the regular expression of numbers from `minimum` on, with at most `digits` digits before the point."""
+    if not minimum:
+        return rf"(?:0*[0-9]{{1,{digits}}}{_FRACTION}|\.[0-9]+)"
+    whole, _, fraction = _decimal(minimum).partition(".")
+    whole = whole.lstrip("0")
+    above = [rf"[1-9][0-9]{{{len(whole)},{digits - 1}}}"]
+    above += [f"{start}[0-9]{{{len(whole) - at}}}" for at, start in _greater(whole)]
+    starts = "|".join([*(start for _, start in _greater(fraction)), fraction])
+    least = rf"{whole}\.(?:{starts})[0-9]*" if fraction else f"{whole}{_FRACTION}"
+    return f"0*(?:(?:{'|'.join(above)}){_FRACTION}|{least})"
+
+
+def _greater(digits: str) -> Iterator[tuple[int, str]]:
+    """Yield how digits that are greater may begin, up to the first that differs; with the length of each beginning."""
+    for at, digit in enumerate(digits):
+        if digit < "9":
+            yield at + 1, f"{digits[:at]}[{int(digit) + 1}-9]"
 
 
 def parse_duration(text: object) -> float:
@@ -56,20 +132,21 @@ def parse_duration(text: object) -> float:
     if not isinstance(text, str):
         return float(_quantity(text, _DURATION, "a duration", "20ms"))
     plain = text.translate(_MICRO)
-    if len(plain) <= _LONGEST and _SUM.fullmatch(plain):
-        return float(sum(_quantity(part, _DURATION, "a duration", "20ms") for part in _PART.findall(plain)))
-    return float(_quantity(plain, _DURATION, "a duration", "20ms"))
+    if len(plain) <= LONGEST and _SUM.fullmatch(plain):
+        parts = [_quantity(part, _DURATION, "a duration", "20ms") for part in _PART.findall(plain)]
+        return _rounded(sum(parts, Fraction(0)))
+    return _rounded(_quantity(plain, _DURATION, "a duration", "20ms"))
 
 
-def parse_size(text: object) -> int:
-    """Return the bytes of `512B`, `64KiB`, `10MB`.
+def parse_size(text: object, minimum: int = 0) -> int:
+    """Return the bytes of `512B`, `64KiB`, `10MB`; a part of a byte counts as a byte.
 
-    :raises BadValue: the text is not a size; the message is for the user.
+    :raises BadValue: the text is not a size, or below the minimum; the message is for the user.
     """
     size = _quantity(text, _SIZE, "a size", "64KiB")
-    if size.denominator != 1:
-        raise BadValue("not-a-size", f"{shown(text)} is not a whole number of bytes; use one, such as 64KiB")
-    return int(size)
+    if size < minimum:
+        raise BadValue("out-of-range", f"{shown(text)} is too small; use at least {format_size(minimum)}")
+    return math.ceil(size)
 
 
 def parse_rate(text: object) -> float:
@@ -77,7 +154,7 @@ def parse_rate(text: object) -> float:
 
     :raises BadValue: the text is not a rate; the message is for the user.
     """
-    return float(_quantity(text, _RATE, "a rate", "10MB/s"))
+    return _rounded(_quantity(text, _RATE, "a rate", "10MB/s"))
 
 
 def parse_share(value: object) -> float:
@@ -85,7 +162,7 @@ def parse_share(value: object) -> float:
 
     :raises BadValue: the value is not a share; the message is for the user.
     """
-    if isinstance(value, str) and len(value) <= _LONGEST and (match := _SHARE.fullmatch(value)):
+    if isinstance(value, str) and len(value) <= LONGEST and (match := _SHARE.fullmatch(value)):
         number, percent = match.groups()
         share = Fraction(number) / (100 if percent else 1)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -96,7 +173,7 @@ def parse_share(value: object) -> float:
     if not 0 <= share <= 1:  # also refuses nan
         wrong = "above 100%" if share > 1 else "below 0%" if share < 0 else "not a number"
         raise BadValue("out-of-range", f"{shown(value)} is {wrong}; use 0 to 1, or 0% to 100%")
-    return float(share)
+    return _rounded(Fraction(share))
 
 
 _NOT: dict[str, Code] = {"a duration": "not-a-duration", "a size": "not-a-size", "a rate": "not-a-rate"}
@@ -107,7 +184,7 @@ def _quantity(text: object, units: Mapping[str, Fraction], what: str, example: s
         raise BadValue("unit-missing", f"{shown(text)} has no unit; use {what} with a unit, such as {example}")
     if isinstance(text, str) and _NEGATIVE.match(text):
         raise BadValue("out-of-range", f"{shown(text)} is negative; use {what} of 0 or more, such as {example}")
-    if not isinstance(text, str) or len(text) > _LONGEST or (match := _QUANTITY.fullmatch(text)) is None:
+    if not isinstance(text, str) or len(text) > LONGEST or (match := _QUANTITY.fullmatch(text)) is None:
         raise BadValue(_NOT[what], f"{shown(text)} is not {what}; use a number with a unit, such as {example}")
     number, unit = match.groups()
     if unit is None:
@@ -115,10 +192,17 @@ def _quantity(text: object, units: Mapping[str, Fraction], what: str, example: s
     if unit not in units:
         message = f"{shown(text)} has the unknown unit {unit!r}; use one of: {', '.join(units)}"
         raise BadValue("unknown-unit", message)
-    value = Fraction(number) * units[unit]
-    if value > _LARGEST:
+    if not _has_digits(number, _digits(units[unit])):
         raise BadValue("out-of-range", f"{shown(text)} is too large; use {what} such as {example}")
-    return value
+    return Fraction(number) * units[unit]
+
+
+def _rounded(exact: Fraction) -> float:
+    """Return the nearest number, but not 0 for more than that, and none that could not be written and read again."""
+    return min(max(float(exact), _SMALLEST), _ALMOST_LARGEST) if exact else 0.0
+
+
+_SMALLEST, _ALMOST_LARGEST = math.ulp(0.0), math.nextafter(_LARGEST, 0)
 
 
 def format_duration(seconds: float) -> str:
@@ -141,7 +225,9 @@ def _shortest(value: float, units: Mapping[str, Fraction], base: str) -> str:
         return f"0{base}"
     exact = Decimal(repr(value))  # the shortest decimal that equals this float
     # A repeating fraction has 28 digits, and `exact` at most 17: a repeating one is never the shortest.
-    texts = [f"{exact:f}{base}", *(f"{_decimal(Fraction(exact) / factor)}{unit}" for unit, factor in units.items())]
+    numbers = {unit: _decimal(Fraction(exact) / factor) for unit, factor in units.items()}
+    texts = [f"{number}{unit}" for unit, number in numbers.items() if _has_digits(number, _digits(units[unit]))]
+    texts.append(f"{exact:f}{base}")
     return min(texts, key=lambda text: ("." in text, len(text)))  # 100ms reads better than 0.1s
 
 

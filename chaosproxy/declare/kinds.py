@@ -7,7 +7,8 @@ ListOf, MapOf) have no `read`: `chaosproxy.declare.reading` walks them and adds 
 
 A value that a kind returns is valid by itself. Rules across fields are checked by the struct
 that holds them, such as `Fault.check`. Two laws hold for each kind: `read(write(value))` is
-`value`, and data that `read` accepts fits `schema`.
+`value`, and data that `read` accepts fits `schema`. Numbers, quantities and choices also refuse
+all data that does not fit.
 """
 
 from __future__ import annotations
@@ -88,12 +89,8 @@ class Kind:
         return type(self).__name__.lower()
 
 
-def _quantity_schema(unit: str, *, above_zero: bool = False) -> dict[str, Any]:
-    return {"type": "string", "pattern": rf"^{_ABOVE_ZERO * above_zero}\s*{units.NUMBER}\s*({unit})\s*$"}
-
-
-_ABOVE_ZERO = "(?=[^1-9]*[1-9])"
-"""Looks ahead for a digit other than 0: no unit has one."""
+def _quantity_schema(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": pattern, "maxLength": units.LONGEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +102,9 @@ class Duration(Kind):
     """Negative durations are allowed: `-5m`."""
 
     def read(self, value: object) -> float:
-        if self.signed and isinstance(value, str) and value.lstrip()[:1] in ("-", "+"):
-            sign, amount = value.lstrip()[0], value.lstrip()[1:]
-            return -units.parse_duration(amount) if sign == "-" else units.parse_duration(amount)
+        if self.signed and isinstance(value, str) and (plain := value.lstrip(" \t\r\n"))[:1] in ("-", "+"):
+            seconds = units.parse_duration(plain[1:])
+            return -seconds if plain[0] == "-" else seconds
         seconds = units.parse_duration(value)
         if self.above_zero and seconds <= 0:
             raise BadValue("out-of-range", f"{shown(value)} is too short; use a duration above 0, such as 20ms")
@@ -118,9 +115,7 @@ class Duration(Kind):
         return units.format_duration(seconds) if seconds >= 0 else f"-{units.format_duration(-seconds)}"
 
     def schema(self) -> dict[str, Any]:
-        sign = "[-+]?" if self.signed else ""
-        least = _ABOVE_ZERO * self.above_zero
-        return {"type": "string", "pattern": rf"^{least}\s*{sign}({units.NUMBER}\s*(ns|us|[µμ]s|ms|s|m|h)\s*)+$"}
+        return _quantity_schema(units.duration_pattern(above_zero=self.above_zero, signed=self.signed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +125,13 @@ class Size(Kind):
     minimum: int = 0
 
     def read(self, value: object) -> int:
-        size = units.parse_size(value)
-        if size < self.minimum:
-            message = f"{shown(value)} is too small; use at least {units.format_size(self.minimum)}"
-            raise BadValue("out-of-range", message)
-        return size
+        return units.parse_size(value, self.minimum)
 
     def write(self, value: object) -> str:
         return units.format_size(int(value))  # type: ignore[call-overload]  # read() made it an int
 
     def schema(self) -> dict[str, Any]:
-        return _quantity_schema("B|kB|KB|MB|GB|KiB|MiB|GiB", above_zero=self.minimum > 0)
+        return _quantity_schema(units.size_pattern(self.minimum))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +149,7 @@ class Rate(Kind):
         return units.format_rate(float(value))  # type: ignore[arg-type]  # read() made it a float
 
     def schema(self) -> dict[str, Any]:
-        return _quantity_schema("(B|kB|KB|MB|GB|KiB|MiB|GiB|bit|kbit|Kbit|Mbit|Gbit)/s", above_zero=True)
+        return _quantity_schema(units.rate_pattern())
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +160,7 @@ class Share(Kind):
         return units.parse_share(value)
 
     def schema(self) -> dict[str, Any]:
-        percent = {"type": "string", "pattern": rf"^\s*{units.NUMBER}\s*%?\s*$"}
-        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, percent]}
+        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, _quantity_schema(units.SHARE_PATTERN)]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosproxy.control.v1.openapi import openapi_document
-from chaosproxy.declare import Duration, Kind, Problems, Rate, Size
+from chaosproxy.declare import Duration, Kind, Problems, Rate, Share, Size
 from chaosproxy.errors import BadValue
 from chaosproxy.model import names
 from chaosproxy.model.address import ListenAddress
@@ -62,20 +62,40 @@ def test_a_parameter_with_few_words_lists_them() -> None:
     assert how == {"enum": ["close", "reset"]}
 
 
-TEXTS = st.text(max_size=8) | st.text(st.sampled_from("0123456789.smhnuµμ kKMiGB/bt[]:a-%\n\t"), max_size=12)
-KINDS = st.sampled_from([
-    Duration(above_zero=True), Duration(), Duration(signed=True), Size(minimum=1024), Size(), Rate(), ListenAddress(),
-    NodeName(20, shortest=1),
+NUMBERS = st.integers(0, 10**18).map(str) | st.sampled_from(
+    ["4096", "4095.9", "4.096", "4.0959", "0.00390625", "0.0039062", "000", "00.0", ".5", ".0", "1.5", "100.0", "100.1"]
+    + ["1e-5", "9e-1", "12e-1", "1e-0", "0." + 395 * "0" + "1"]
+)
+UNITS = st.sampled_from("B kB GB KiB GiB s ms h m us µs ns B/s bit/s Gbit/s KiB/s % x".split() + [""])
+SPACES = st.sampled_from(["", "", "", " ", "\n", "\x0b"])
+PARTS = st.builds(lambda *parts: "".join(parts), st.sampled_from(["", "", "-"]), SPACES, NUMBERS, SPACES, UNITS, SPACES)
+TEXTS = st.text(max_size=8) | st.lists(PARTS, min_size=1, max_size=3).map("".join)
+QUANTITIES = st.sampled_from([
+    Duration(above_zero=True), Duration(), Duration(signed=True), Size(minimum=4096), Size(minimum=1), Size(), Rate(),
+    Share(),
 ])  # fmt: skip
 
 
-@given(KINDS, TEXTS)
-def test_what_is_read_fits_the_schema(kind: Kind, text: str) -> None:
+def reads(kind: Kind, text: str) -> bool:
     try:
         kind.read(text)
     except BadValue:
-        return
-    assert jsonschema.Draft202012Validator(kind.schema()).is_valid(text)
+        return False
+    return True
+
+
+@settings(max_examples=1000)
+@given(QUANTITIES, TEXTS)
+def test_a_quantity_is_read_if_it_fits_the_schema(kind: Kind, text: str) -> None:
+    assert reads(kind, text) == jsonschema.Draft202012Validator(kind.schema()).is_valid(text)
+
+
+ADDRESSES = st.text(max_size=8) | st.text(st.sampled_from("0123456789.[]:a-%\n\t"), max_size=12)
+
+
+@given(st.sampled_from([ListenAddress(), NodeName(20, shortest=1)]), ADDRESSES)
+def test_what_is_read_fits_the_schema(kind: Kind, text: str) -> None:
+    assert not reads(kind, text) or jsonschema.Draft202012Validator(kind.schema()).is_valid(text)
 
 
 @given(st.text(max_size=8))
