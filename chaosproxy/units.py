@@ -5,9 +5,10 @@ unit is refused, because readers do not agree on its meaning. The conversion is 
 rounds once: `1.001kB` is 1001 bytes, and a written quantity reads back as the same number.
 A part of a byte counts as a byte.
 
-`pattern` returns the regular expression of the text that is read, for JSON Schemas. It says all
-that the readers check but the length. To make that possible, the number in front of a unit has only
-as many digits as keep the quantity below 10¹⁵, and a sum above that counts as 10¹⁵.
+`duration_pattern` and the like return the regular expression of the text that is read, for JSON
+Schemas. It says all that the readers check but the length. To make that possible, the number in
+front of a unit has only as many digits as keep the quantity below 10¹⁵, and a sum above that
+counts as 10¹⁵.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _QUANTITY = re.compile(rf"{_SPACE}({_NUMBER}){_SPACE}([A-Za-z%][^\s]*)?{_SPACE}"
 _NEGATIVE = re.compile(rf"{_SPACE}-{_SPACE}{_NUMBER}")
 _SUM = re.compile(rf"{_SPACE}(?:{_NUMBER}{_SPACE}[a-z]+{_SPACE}){{2,}}")
 _PART = re.compile(rf"{_NUMBER}{_SPACE}[a-z]+")
-_SMALL = rf"[0-9]{_FRACTION}[eE]-0*[1-9][0-9]{{0,2}}"
+_SMALL = rf"[1-9]{_FRACTION}[eE]-0*[1-9][0-9]{{0,2}}"
 """A number below 1 with an exponent, as programs write it."""
 _SHARE = re.compile(rf"{_SPACE}({_SMALL}|{_NUMBER}){_SPACE}(%?){_SPACE}")
 _UP_TO_1 = rf"(?:{_SMALL}|0+{_FRACTION}|\.[0-9]+|0*1(?:\.0+)?)"

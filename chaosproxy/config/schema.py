@@ -100,7 +100,8 @@ def _with_references(schema: Any) -> Any:
         description = {"description": schema["description"]} if "description" in schema else {}
         rest = {key: value for key, value in schema.items() if key != "description"}
         return {**description, "anyOf": [rest, _REFERENCE]}
-    return {key: _with_references(value) for key, value in schema.items()}
+    # Rules across keys are left to the reader, since a reference may stand for any value.
+    return {key: _with_references(value) for key, value in schema.items() if key != "allOf"}
 
 
 def _is_leaf(schema: Json) -> bool:

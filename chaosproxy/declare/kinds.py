@@ -84,6 +84,10 @@ class Kind:
         """Return the JSON Schema (2020-12) of the plain data. (Any: JSON.)"""
         raise NotImplementedError(type(self).__name__)
 
+    def nothing(self) -> list[dict[str, Any]]:
+        """Return the schemas of its values that mean nothing: zero, false, empty."""
+        return []
+
     def __str__(self) -> str:
         """Return a word for tables: `duration`."""
         return type(self).__name__.lower()
@@ -91,6 +95,10 @@ class Kind:
 
 def _quantity_schema(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": pattern, "maxLength": units.LONGEST}
+
+
+_ZERO: dict[str, Any] = {"const": 0, "type": "number"}
+_ZERO_QUANTITY: dict[str, Any] = {"type": "string", "pattern": "^[^1-9]*$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,9 @@ class Duration(Kind):
     def schema(self) -> dict[str, Any]:
         return _quantity_schema(units.duration_pattern(above_zero=self.above_zero, signed=self.signed))
 
+    def nothing(self) -> list[dict[str, Any]]:
+        return [_ZERO_QUANTITY]
+
 
 @dataclass(frozen=True, slots=True)
 class Size(Kind):
@@ -132,6 +143,9 @@ class Size(Kind):
 
     def schema(self) -> dict[str, Any]:
         return _quantity_schema(units.size_pattern(self.minimum))
+
+    def nothing(self) -> list[dict[str, Any]]:
+        return [_ZERO_QUANTITY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +176,9 @@ class Share(Kind):
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, _quantity_schema(units.SHARE_PATTERN)]}
 
+    def nothing(self) -> list[dict[str, Any]]:
+        return [_ZERO, _ZERO_QUANTITY]
+
 
 @dataclass(frozen=True, slots=True)
 class Number(Kind):
@@ -182,6 +199,9 @@ class Number(Kind):
     def schema(self) -> dict[str, Any]:
         bounds = {"minimum": self.minimum, "maximum": self.maximum}
         return {"type": "number"} | {key: bound for key, bound in bounds.items() if math.isfinite(bound)}
+
+    def nothing(self) -> list[dict[str, Any]]:
+        return [_ZERO]
 
     def _range(self) -> str:
         if math.isfinite(self.minimum) and math.isfinite(self.maximum):
@@ -210,6 +230,9 @@ class Whole(Kind):
         bounds = {"minimum": self.minimum, "maximum": self.maximum}
         return {"type": "integer"} | {key: bound for key, bound in bounds.items() if abs(bound) < LARGEST_WHOLE}
 
+    def nothing(self) -> list[dict[str, Any]]:
+        return [_ZERO]
+
     def _range(self) -> str:
         if self.maximum < LARGEST_WHOLE:
             return f"{self.minimum} to {self.maximum}"
@@ -230,6 +253,9 @@ class Flag(Kind):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "boolean"}
+
+    def nothing(self) -> list[dict[str, Any]]:
+        return [{"const": False}]
 
     def __str__(self) -> str:
         return "true or false"
@@ -325,6 +351,9 @@ class ListOf(Kind):
     item: Kind
     most: int = MOST_ITEMS
 
+    def nothing(self) -> list[dict[str, Any]]:
+        return [{"type": "array", "maxItems": 0}]
+
     def __str__(self) -> str:
         return f"list of {self.item}, at most {self.most}"
 
@@ -335,6 +364,12 @@ class MapOf(Kind):
 
     item: Kind
     most: int = MOST_ITEMS
+    least: int = 0
+    key: Kind | None = None
+    """The kind of its names; None for any text."""
+
+    def nothing(self) -> list[dict[str, Any]]:
+        return [{"type": "object", "maxProperties": 0}]
 
     def __str__(self) -> str:
         return f"mapping of {self.item}, at most {self.most}"

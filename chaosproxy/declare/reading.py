@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from chaosproxy.declare.foreign import bare_hint, key_hint
 from chaosproxy.declare.kinds import Kind, ListOf, MapOf, Struct, too_many
 from chaosproxy.declare.params import Param, params_of
+from chaosproxy.declare.rules import rules_schema
 from chaosproxy.errors import MOST_PROBLEMS, BadValue, Code, InvalidInput, Path, Problem, more_problems, shown
 
 __all__ = ["Problems", "read_struct", "struct_schema", "write_struct", "write_value"]
@@ -160,12 +161,19 @@ def _read_map(kind: MapOf, value: object, problems: Problems, path: Path) -> obj
         return _WRONG
     if len(value) > kind.most:
         return _note(too_many(len(value), kind.most), problems, path)
+    if len(value) < kind.least:
+        return _note(BadValue("no-effect", "is empty; remove it, or use {name: value}"), problems, path)
     read = {}
     for key, one in value.items():
         if not isinstance(key, str):
             problems.add((*path, _step(key)), "wrong-type", "the key is not text; put it in quotes", at_key=True)
-        else:
-            read[key] = _read(kind.item, one, problems, (*path, key))
+            continue
+        try:
+            if kind.key is not None:
+                kind.key.read(key)
+        except BadValue as bad:
+            problems.add((*path, key), bad.code, str(bad), at_key=True)
+        read[key] = _read(kind.item, one, problems, (*path, key))
     return read
 
 
@@ -196,7 +204,8 @@ def struct_schema(struct: type[Any]) -> dict[str, Any]:
     for param in params_of(struct):
         properties[param.name] = {**_schema(param.kind), "description": param.meaning}
     required = [param.name for param in params_of(struct) if param.required]
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    rules = rules_schema(getattr(struct, "rules", ()), params_of(struct))
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, **rules}
 
 
 def _schema(kind: Kind) -> dict[str, Any]:
@@ -205,5 +214,9 @@ def _schema(kind: Kind) -> dict[str, Any]:
     if isinstance(kind, ListOf):
         return {"type": "array", "items": _schema(kind.item), "maxItems": kind.most}
     if isinstance(kind, MapOf):
-        return {"type": "object", "additionalProperties": _schema(kind.item), "maxProperties": kind.most}
+        least = {"minProperties": kind.least} if kind.least else {}
+        names = {} if kind.key is None else {"propertyNames": kind.key.schema()}
+        return {
+            "type": "object", "additionalProperties": _schema(kind.item), "maxProperties": kind.most, **least, **names,
+        }  # fmt: skip
     return kind.schema()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from chaosproxy.declare import Flag, Rate, Size, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Flag, Is, Rate, Rule, Set, Size, param
 from chaosproxy.faults.base import MODE, Fault, Opening, Send, Stage, Step
 
 __all__ = ["Bandwidth"]
@@ -59,11 +57,13 @@ class Bandwidth(Fault):
     )  # fmt: skip
     mode: str = param(MODE, "packet: pacing in the kernel; stream: a token bucket", default="auto", example="stream")
 
-    def check(self) -> Iterable[Problem]:
-        for name in ("burst", "shared", "chunk"):
-            if self.mode == "packet" and getattr(self, name):
-                message = "not supported in mode packet; remove it, or use mode: stream"
-                yield Problem((name,), "invalid-together", message)
+    rules: ClassVar[tuple[Rule, ...]] = tuple(
+        Rule(
+            (name,), "invalid-together", "not supported in mode packet; remove it, or use mode: stream",
+            Is("mode", "packet"), Set(name),
+        )
+        for name in ("burst", "shared", "chunk")
+    )  # fmt: skip
 
     def why_stream(self) -> str:
         if self.burst or self.shared or self.chunk is not None:

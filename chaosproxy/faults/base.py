@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
-from chaosproxy.declare import Choice
+from chaosproxy.declare import Choice, Rule, broken_rules
 from chaosproxy.errors import Problem
 from chaosproxy.seed import Dice
 
@@ -235,9 +235,12 @@ class Fault:
     needs_listen_tls: ClassVar[bool] = False
     """True if it acts on TLS between the proxy and its clients."""
 
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """The rules across its parameters."""
+
     def check(self) -> Iterable[Problem]:
         """Yield the problems across parameters; their paths begin at a parameter."""
-        return ()
+        return broken_rules(self)
 
     def why_stream(self) -> str:
         """Return the reason for which mode `auto` means stream with these settings on every machine; empty if none."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaosproxy.declare import Choice, Duration, Share, Struct, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Choice, Duration, Not, Rule, Set, Share, Struct, param
 from chaosproxy.faults.base import Fault, Opening, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal
 from chaosproxy.faults.origin import Origin
-from chaosproxy.faults.spread import DISTRIBUTION, check_spread, spread
+from chaosproxy.faults.spread import DISTRIBUTION, LOGNORMAL_NEEDS_DELAY, spread
 
 __all__ = ["Latency", "Wave"]
 
@@ -62,11 +61,13 @@ class Latency(Fault):
         Struct(Wave), "periodic change added to the delay", default=None, example="{amplitude: 50ms, period: 10s}"
     )
 
-    def check(self) -> Iterable[Problem]:
-        if self.correlation and not self.jitter:
-            message = "has no effect without jitter; add one, such as jitter: 20ms"
-            yield Problem(("correlation",), "invalid-together", message)
-        yield from check_spread(self.distribution, self.delay, self.jitter)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            ("correlation",), "invalid-together", "has no effect without jitter; add one, such as jitter: 20ms",
+            Set("correlation"), Not(Set("jitter")),
+        ),
+        LOGNORMAL_NEEDS_DELAY,
+    )  # fmt: skip
 
     def open(self, opening: Opening) -> Stage:
         if self.wave is None and not self.jitter:

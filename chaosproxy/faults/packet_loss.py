@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from chaosproxy.declare import Duration, Share, Struct, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Duration, Given, Is, Not, Rule, Set, Share, Struct, param
 from chaosproxy.faults.base import MODE, NEVER, Admission, Depth, Drop, Fault, Loss, Opening, Reset, Send, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal, probability_below
 from chaosproxy.seed import Dice
-from chaosproxy.units import format_duration
 
 __all__ = ["Burst", "PacketLoss"]
 
@@ -55,8 +53,9 @@ class Burst:
     loss_good: float = param(Share(), "share of packets lost while good", default=0.0, example="0.1%")
     loss_bad: float = param(Share(), "share of packets lost while bad", default=1.0, example="80%")
     step: float = param(
-        Duration(above_zero=True), "in mode packet: time that counts as one packet", default=0.01, example="1ms"
-    )
+        Duration(above_zero=True), "in mode packet: time that counts as one packet, at least 1ms", default=0.01,
+        example="1ms",
+    )  # fmt: skip
 
     @property
     def bad(self) -> float:
@@ -108,22 +107,25 @@ class PacketLoss(Fault):
     def severs(self) -> bool:
         return self.rate == 1.0
 
-    def check(self) -> Iterable[Problem]:
-        if self.mode == "packet" and self.correlation:
-            message = "not supported in mode packet; use burst instead, or mode: stream"
-            yield Problem(("correlation",), "invalid-together", message)
-        if self.rate is None and self.burst is None:
-            message = "is missing; add the share of packets lost, such as rate: 2%, or a burst"
-            yield Problem(("rate",), "missing", message)
-        if self.burst is not None and self.rate is not None:
-            message = "cannot be combined with burst, which has its own rates; use one of the two"
-            yield Problem(("rate",), "invalid-together", message)
-        if self.burst is not None and self.burst.step < _SHORTEST_STEP:
-            message = f"has a step of {format_duration(self.burst.step)}, which is too short; use at least 1ms"
-            yield Problem(("burst",), "out-of-range", message)
-        if self.burst is not None and self.correlation:
-            message = "cannot be combined with burst, which is correlated already; use one of the two"
-            yield Problem(("correlation",), "invalid-together", message)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            ("correlation",), "invalid-together", "not supported in mode packet; use burst instead, or mode: stream",
+            Is("mode", "packet"), Set("correlation"),
+        ),
+        Rule(
+            ("rate",), "missing", "is missing; add the share of packets lost, such as rate: 2%, or a burst",
+            Not(Given("rate")), Not(Given("burst")),
+        ),
+        Rule(
+            ("rate",), "invalid-together", "cannot be combined with burst, which has its own rates; use one of the two",
+            Given("rate"), Given("burst"),
+        ),
+        Rule(
+            ("correlation",), "invalid-together",
+            "cannot be combined with burst, which is correlated already; use one of the two",
+            Given("burst"), Set("correlation"),
+        ),
+    )  # fmt: skip
 
     def why_stream(self) -> str:
         return "a kernel filter has no memory for correlation" if self.correlation else ""
@@ -191,7 +193,7 @@ class _Bursty(Loss):
         burst = self._burst
         share = burst.loss_bad if self._bad else burst.loss_good
         self.drop = Drop(share) if share else None
-        self.changes_at += _trials(burst.r if self._bad else burst.p, self._dice) * burst.step
+        self.changes_at += _trials(burst.r if self._bad else burst.p, self._dice) * max(burst.step, _SHORTEST_STEP)
 
 
 def _trials(chance: float, dice: Dice) -> float:

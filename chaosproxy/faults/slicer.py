@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosproxy.declare import Duration, Size, param
-from chaosproxy.errors import Problem
 from chaosproxy.faults.base import Fault, Opening, Send, Stage, Step
 from chaosproxy.seed import Dice
 
@@ -16,7 +15,7 @@ __all__ = ["Slicer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slicer(Fault):
-    """Cuts data into pieces of `size ± variation` bytes, each sent `gap` after the one before.
+    """Cuts data into pieces of `size ± variation` bytes, at least 1, each sent `gap` after the one before.
 
     Sizes are drawn uniformly. Each chunk of data is cut separately, so its last piece may be
     shorter. Without a gap the receiver's kernel may join pieces again.
@@ -31,11 +30,6 @@ class Slicer(Fault):
     variation: int = param(Size(), "largest difference of a piece from the mean", default=0, example="32B")
     gap: float = param(Duration(), "pause before each piece", default=0.0, example="1ms")
 
-    def check(self) -> Iterable[Problem]:
-        if self.variation >= self.size:
-            message = "is not less than size, so a piece could be empty; use less than the size"
-            yield Problem(("variation",), "invalid-together", message)
-
     def open(self, opening: Opening) -> Stage:
         return _Knife(self, opening.dice, opening.now)
 
@@ -44,7 +38,8 @@ class _Knife(Stage):
     """Lets the chain cut each piece: its quantum is the size of the next one."""
 
     def __init__(self, settings: Slicer, dice: Dice, now: float) -> None:
-        self._least, self._most = settings.size - settings.variation, settings.size + settings.variation
+        self._least = max(1, settings.size - settings.variation)
+        self._most = settings.size + settings.variation
         self._gap = settings.gap
         self._dice = dice
         self._free_at = now  # data that has arrived before leaves in pieces from now on, and not in a burst

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
-from chaosproxy.declare import Choice
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Choice, Is, Not, Rule, Set
 from chaosproxy.faults.correlated import probability_above, probability_below
 
-__all__ = ["DISTRIBUTION", "Quantile", "check_spread", "spread"]
+__all__ = ["DISTRIBUTION", "LOGNORMAL_NEEDS_DELAY", "Quantile", "spread"]
 
 Quantile: TypeAlias = Callable[[float], float]
 """Map a standard normal number to the delay of the same probability."""
@@ -23,11 +22,12 @@ def spread(distribution: str, delay: float, jitter: float) -> Quantile:
     return (_QUANTILES[distribution] if jitter else _no_jitter)(delay, jitter)
 
 
-def check_spread(distribution: str, delay: float, jitter: float) -> Iterable[Problem]:
-    """Yield the problems of the three together, like `Fault.check`."""
-    if distribution == "lognormal" and jitter and not delay:
-        message = "is 0, but the mean of a lognormal distribution is above 0; use a delay such as 20ms"
-        yield Problem(("delay",), "invalid-together", message)
+LOGNORMAL_NEEDS_DELAY = Rule(
+    ("delay",), "invalid-together",
+    "is 0, but the mean of a lognormal distribution is above 0; use a delay such as 20ms",
+    Is("distribution", "lognormal"), Set("jitter"), Not(Set("delay")),
+)  # fmt: skip
+"""The rule of the parameters `distribution`, `delay` and `jitter`."""
 
 
 def _no_jitter(delay: float, jitter: float) -> Quantile:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaosproxy.declare import Duration, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Duration, Given, Not, Rule, param
 from chaosproxy.faults.base import Fault, Opening, Stage, Step
 from chaosproxy.faults.hold import Hold
 from chaosproxy.faults.origin import Origin
@@ -19,9 +17,9 @@ __all__ = ["Stall"]
 class Stall(Fault):
     """Holds everything for the time `for`, then releases it at once; repeats each `every`.
 
-    Without `for` it holds until healed. Without `every` each connection stalls once, when the
-    fault begins to act on it. With `every` all connections of the proxy stall together; the
-    first stall begins with the first connection.
+    Without `for`, or with one that is not shorter than `every`, it holds until healed. Without
+    `every` each connection stalls once, when the fault begins to act on it. With `every` all
+    connections of the proxy stall together; the first stall begins with the first connection.
     """
 
     type: ClassVar[str] = "stall"
@@ -36,16 +34,15 @@ class Stall(Fault):
         Duration(above_zero=True), "time from the start of one stall to the next", default=None, example="10s"
     )
 
-    def check(self) -> Iterable[Problem]:
-        if self.every is not None and self.hold is None:
-            message = "needs for, the time that each stall lasts; add it, such as for: 2s"
-            yield Problem(("every",), "invalid-together", message)
-        if self.every is not None and self.hold is not None and self.hold >= self.every:
-            message = "is not shorter than every, so nothing would ever pass; use less, or remove both"
-            yield Problem(("for",), "invalid-together", message)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            ("every",), "invalid-together", "needs for, the time that each stall lasts; add it, such as for: 2s",
+            Given("every"), Not(Given("for")),
+        ),
+    )  # fmt: skip
 
     def open(self, opening: Opening) -> Stage:
-        if self.hold is None:
+        if self.hold is None or self.severs():
             return Hold()
         if self.every is None:
             return _Pause(self.hold, None, Origin(opening.now))
@@ -57,7 +54,7 @@ class Stall(Fault):
         return Origin()
 
     def severs(self) -> bool:
-        return self.hold is None
+        return self.hold is None or (self.every is not None and self.hold >= self.every)
 
 
 class _Pause(Stage):

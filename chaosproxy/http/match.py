@@ -20,15 +20,14 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, TypeAlias, cast
+from typing import Any, ClassVar, TypeAlias, cast
 from urllib.parse import unquote_to_bytes
 
-from chaosproxy.declare import Kind, MapOf, Problems, param, params_of, read_struct
+from chaosproxy.declare import Given, Kind, MapOf, Not, Problems, Rule, broken_rules, param, params_of, read_struct
 from chaosproxy.errors import BadValue, Path, Problem, shown
 from chaosproxy.http.head import Fields, RequestHead, ResponseHead, values
 from chaosproxy.http.part import MessageKind
 from chaosproxy.http.patterns import (
-    TOKEN,
     HostGlob,
     MediaGlob,
     Memo,
@@ -45,6 +44,7 @@ from chaosproxy.http.patterns import (
     split_target,
     wire,
 )
+from chaosproxy.http.rewrite import HeaderName
 
 __all__ = ["Client", "Match", "Matcher", "Rules", "Status", "read_match"]
 
@@ -141,13 +141,13 @@ class Match:
         example="/checkout/*",
     )
     query: Mapping[str, str | bool] | None = param(
-        MapOf(Wanted()),
+        MapOf(Wanted(), least=1),
         "by name of a query parameter: a glob for its decoded value, true (is there) or false (is not)",
         default=None,
         example='{page: "2"}',
     )
     headers: Mapping[str, str | bool] | None = param(
-        MapOf(Wanted(stripped=True)),
+        MapOf(Wanted(stripped=True), least=1, key=HeaderName()),
         "by name of a request header: a glob for the value of one of its lines, true (is there) or false (is not)",
         default=None,
         example="{x-tenant: acme}",
@@ -174,31 +174,28 @@ class Match:
         example="application/json",
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """The rules across its parameters."""
+
     def check(self, on: MessageKind) -> Iterator[Problem]:
         """Find problems across parameters, for a fault that acts on `on`; paths begin below the match."""
-        if self == Match():
-            known = ", ".join(param.name for param in params_of(Match))
-            yield Problem((), "no-effect", f"selects everything; remove it, or add one of: {known}")
-        for name in ("query", "headers"):
-            if getattr(self, name) == {}:
-                message = "is empty, which selects everything; remove it, or use {name: value}"
-                yield Problem((name,), "no-effect", message)
-        yield from _check_names(self.headers or {})
+        yield from broken_rules(self)
         if on == "request":
-            for name in ("status", "content_type"):
+            for name in _OF_RESPONSES:
                 if getattr(self, name):
                     message = "belongs to the response, and this fault acts on requests; remove it, or choose a fault"
                     yield Problem((name,), "not-applicable", f"{message} that acts on responses", at_key=True)
 
 
-def _check_names(headers: Mapping[str, object]) -> Iterator[Problem]:
-    seen: dict[str, str] = {}
-    for name in headers:
-        if len(name) > 200 or not TOKEN.fullmatch(name):
-            message = "is not a header name; use one such as x-tenant"
-            yield Problem(("headers", name), "malformed", message, at_key=True)
-        elif (other := seen.setdefault(name.lower(), name)) != name:
-            yield Problem(("headers", name), "duplicate", f"is the same header as {other}; remove one", at_key=True)
+_OF_RESPONSES = ("status", "content_type")
+"""The parameters that select by the response."""
+_KEYS = [param.name for param in params_of(Match)]
+Match.rules = (
+    Rule(
+        (), "no-effect", f"selects everything; remove it, or add one of: {', '.join(_KEYS)}",
+        *(Not(Given(key)) for key in _KEYS),
+    ),
+)  # fmt: skip
 
 
 def read_match(data: object, problems: Problems, path: Path, on: MessageKind) -> Match | None:

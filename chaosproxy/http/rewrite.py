@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Kind, MapOf, Text
+from chaosproxy.errors import BadValue, shown
 from chaosproxy.http.patterns import TOKEN
 
-__all__ = ["FRAMING_FIELDS", "check_fields", "edited", "rewritten"]
+__all__ = ["FIELDS", "FRAMING_FIELDS", "FieldName", "FieldValue", "HeaderName", "edited", "rewritten"]
 
 FRAMING_FIELDS = {
     "connection": "controls this connection",
@@ -22,21 +24,67 @@ FRAMING_FIELDS = {
 }
 """Fields that no fault may change, with the reason: they are hop-by-hop (RFC 9110 §7.6.1) or frame the message."""
 
+_ANY_CASE = "|".join("".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in name) for name in FRAMING_FIELDS)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-def check_fields(parameter: str, fields: Mapping[str, str] | Iterable[str]) -> Iterable[Problem]:
-    """Find problems with the names of fields, and with their values if given; all are reported at the parameter."""
-    for name in fields:
+class HeaderName(Kind):
+    """The name of a request header."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or len(value) > 200 or not TOKEN.fullmatch(value):
+            raise BadValue("malformed", "is not a header name; use one such as x-tenant")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^{TOKEN.pattern}$(?!\n)", "maxLength": 200}
+
+
+class FieldName(Kind):
+    """The name of a field that a fault may change."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> str:
+        name = Text().read(value)
         if not TOKEN.fullmatch(name):
-            message = f"{name[:60]!r} is not a field name; use letters, digits and dashes, such as X-Tenant"
-            yield Problem((parameter,), "malformed", message)
-        elif name.lower() in FRAMING_FIELDS:
+            message = f"{shown(name)} is not a field name; use letters, digits and dashes, such as X-Tenant"
+            raise BadValue("malformed", message)
+        if name.lower() in FRAMING_FIELDS:
             message = f"{name} {FRAMING_FIELDS[name.lower()]}, and a change would break the connection; remove it"
-            yield Problem((parameter,), "not-applicable", message)
-        elif isinstance(fields, Mapping) and not _VALUE.fullmatch(fields[name]):
-            message = f"the value of {name} has characters that no field can contain; use one line of latin-1 text"
-            yield Problem((parameter,), "malformed", message)
+            raise BadValue("not-applicable", message)
+        return name
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^(?!(?:{_ANY_CASE})$){TOKEN.pattern}$(?!\n)"}
+
+    def __str__(self) -> str:
+        return "text"
+
+
+class FieldValue(Kind):
+    """The value of a field: one line of latin-1 text."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> str:
+        text = Text().read(value)
+        if not _VALUE.fullmatch(text):
+            message = f"{shown(text)} has characters that no field can contain; use one line of latin-1 text"
+            raise BadValue("malformed", message)
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^{_VALUE.pattern}$(?!\n)"}
+
+    def __str__(self) -> str:
+        return "text"
+
+
+FIELDS = MapOf(FieldValue(), key=FieldName())
+"""Fields of a head, by name."""
 
 
 def edited(

@@ -17,22 +17,30 @@ flows `upstream` on the proxies from a to b, and `downstream` on the proxies fro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from chaosproxy.declare import (
     Choice,
     Duration,
     Flag,
+    Given,
+    HasOne,
+    Is,
     Kind,
     ListOf,
+    Not,
     Problems,
+    Rule,
+    Set,
     Text,
+    broken,
     nearest,
     param,
     read_struct,
     too_many,
+    values_of,
     write_struct,
 )
 from chaosproxy.errors import BadValue, InvalidInput, Path, Problem, shown
@@ -177,6 +185,47 @@ class PartitionSpec:
     up: float = param(Duration(above_zero=True), "flaky-link: mean time between cuts", default=10.0)
     ttl: float | None = param(Duration(above_zero=True), "heals after this time", default=None, example="30s")
     allow_empty: bool = param(Flag(), "no error if no proxy is cut", default=False, example="true")
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *(
+            Rule(
+                (missing,), "missing", f"is missing, but {there} is given; add the nodes on the other side",
+                Set(there), Not(Set(missing)),
+            )
+            for missing, there in (("to", "from"), ("from", "to"))
+        ),
+        Rule(
+            (), "missing",
+            "cuts nothing; add from and to, such as from: app, to: db-primary, or groups, or a topology",
+            Not(Set("from")), Not(Set("to")), Not(Set("groups")), Not(Given("topology")),
+        ),
+        *(
+            Rule(
+                (other,), "invalid-together", f"cannot be combined with {one}; use one of the two",
+                Set(one), Set(other),
+            )
+            for one, other in (("from", "groups"), ("from", "topology"), ("groups", "topology"))
+        ),
+        Rule(
+            ("groups",), "no-effect",
+            "has one group and cuts nothing; use at least two, such as [[n1, n2], [n3, n4, n5]]",
+            HasOne("groups"),
+        ),
+        Rule(
+            ("one_way",), "not-applicable", "needs from and to; add them, or remove it",
+            Set("one_way"), Not(Set("from")),
+        ),
+        Rule(
+            ("nodes",), "not-applicable", "needs a topology; add one, or remove it",
+            Set("nodes"), Not(Given("topology")),
+        ),
+        *(
+            Rule(
+                (name,), "not-applicable", "needs preset: flaky-link; add that, or remove it",
+                Given(name), Not(Is("preset", "flaky-link")),
+            )
+            for name in FLAPPING
+        ),
+    )  # fmt: skip
 
 
 def read_partition(data: object, id: str, problems: Problems, path: Path = ()) -> PartitionSpec | None:
@@ -190,8 +239,8 @@ def read_partition(data: object, id: str, problems: Problems, path: Path = ()) -
     if spec is None:
         return None
     assert isinstance(data, Mapping)
-    given = {key for key, value in data.items() if value is not None}
-    for problem in _conflicts(spec, given):
+    not_given = {name: None for name in FLAPPING if data.get(name) is None}  # their defaults mean nothing then
+    for problem in broken(PartitionSpec.rules, values_of(spec) | not_given):
         problems.add((*path, *problem.path), problem.code, problem.message)
     return spec if len(problems) == before else None
 
@@ -199,34 +248,6 @@ def read_partition(data: object, id: str, problems: Problems, path: Path = ()) -
 def write_partition(spec: PartitionSpec) -> dict[str, Any]:
     """Return the plain data that `read_partition` reads back as `spec`, without default values. (Any: JSON.)"""
     return write_struct(spec)
-
-
-def _conflicts(spec: PartitionSpec, keys: Container[object]) -> Iterable[Problem]:
-    """Yield the problems between the keys of a partition; `keys` are those that were given."""
-    given = {"from": spec.from_nodes, "groups": spec.groups, "topology": spec.topology}
-    kinds = [name for name, value in given.items() if value]
-    if bool(spec.from_nodes) != bool(spec.to_nodes):
-        missing, there = ("to", "from") if spec.from_nodes else ("from", "to")
-        yield Problem((missing,), "missing", f"is missing, but {there} is given; add the nodes on the other side")
-    elif not kinds:
-        message = "cuts nothing; add from and to, such as from: app, to: db-primary, or groups, or a topology"
-        yield Problem((), "missing", message)
-    elif len(kinds) > 1:
-        yield Problem((kinds[1],), "invalid-together", f"cannot be combined with {kinds[0]}; use one of the two")
-    if spec.groups and len(spec.groups) < 2:
-        message = "has one group and cuts nothing; use at least two, such as [[n1, n2], [n3, n4, n5]]"
-        yield Problem(("groups",), "no-effect", message)
-    groups_of = Counter(name for group in spec.groups for name in dict.fromkeys(group))
-    if twice := [name for name, count in groups_of.items() if count > 1]:
-        yield Problem(("groups",), "duplicate", f"has {shown(min(twice))} in two groups; put each node in one")
-    if spec.one_way and not spec.from_nodes:
-        yield Problem(("one_way",), "not-applicable", "needs from and to; add them, or remove it")
-    if spec.nodes and spec.topology is None:
-        yield Problem(("nodes",), "not-applicable", "needs a topology; add one, or remove it")
-    if spec.preset != "flaky-link":
-        for name in FLAPPING:
-            if name in keys:
-                yield Problem((name,), "not-applicable", "needs preset: flaky-link; add that, or remove it")
 
 
 # ── the cut and its faults ────────────────────────────────────────────────────────────────
@@ -259,6 +280,9 @@ def check_nodes(spec: PartitionSpec, known: Sequence[str]) -> list[Problem]:
         if name not in known_names:
             hint = "" if problems.full else nearest(name, known)
             problems.add(path, "unknown-node", f"no proxy names the node {shown(name)}{hint}; {has}")
+    groups_of = Counter(name for group in spec.groups for name in dict.fromkeys(group))
+    if twice := [name for name, count in groups_of.items() if count > 1]:
+        problems.add(("groups",), "duplicate", f"has {shown(min(twice))} in two groups; put each node in one")
     if not problems and spec.topology is not None:
         problems.extend(_check_layout(spec, spec.topology, _laid_over(spec, known)))
     if not problems and (pairs := _pairs(spec, known)) > MOST_PAIRS:

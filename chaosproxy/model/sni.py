@@ -17,7 +17,9 @@ __all__ = ["SniMatch", "is_sni_match", "read_sni_match"]
 class SniMatch:
     """`match: {sni: …}` of a fault that acts on connections."""
 
-    sni: str = param(Text(253), "glob for the server name that a client sends in TLS", example="'*.example.org'")
+    sni: str = param(
+        Text(253, shortest=1), "glob for the server name that a client sends in TLS", example="'*.example.org'"
+    )
 
     def matches(self, name: str | None) -> bool:
         """Return whether a client that sends `name` is selected; a client without a name never is."""
@@ -35,7 +37,4 @@ def read_sni_match(data: object, of: type[Fault], problems: Problems, path: Path
         message = f"selects connections by their first data, but {of.type} acts before any data; remove it"
         problems.add(path, "not-applicable", message, at_key=True)
         return None
-    found = read_struct(SniMatch, data, problems, path)
-    if found is not None and not found.sni:
-        problems.add((*path, "sni"), "empty", "is empty; use a name such as '*.example.org'")
-    return found
+    return read_struct(SniMatch, data, problems, path)

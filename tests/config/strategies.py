@@ -26,6 +26,7 @@ from chaosproxy.declare import (
     params_of,
 )
 from chaosproxy.faults.base import Fault
+from chaosproxy.http.rewrite import FieldName, FieldValue
 from chaosproxy.http.routes import RouteTemplate
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import (
@@ -107,8 +108,10 @@ def values(kind: Kind) -> st.SearchStrategy[object]:
             return st.floats(max(minimum, -1e15), min(maximum, 1e15))
         case TextOrJson():
             return TEXT | st.dictionaries(TEXT, st.integers() | TEXT | st.booleans(), max_size=3)
-        case MapOf(Text()):
+        case MapOf(FieldValue()):
             return st.dictionaries(FIELDS, FIELD_VALUES, max_size=3)
+        case FieldName():
+            return FIELDS
         case RouteTemplate():
             return st.sampled_from(["/", "/users/{id}", "/users/{id}/orders", "/static/**", "/health"])
         case Whole(minimum, maximum):

@@ -214,6 +214,6 @@ def test_a_channel_that_almost_never_changes() -> None:
     assert bursty(Burst(p=1e-320, r=1.0)).changes_at > 1e9
 
 
-def test_a_step_too_short_to_keep_up_with_is_refused() -> None:
-    burst = {"p": 1.0, "r": 1.0, "step": "100ns"}
-    assert wrong({"type": "packet_loss", "burst": burst}) == [("burst", "out-of-range")]
+def test_a_step_too_short_to_keep_up_with_counts_as_1_ms() -> None:
+    found = states(bursty(Burst(p=1.0, r=1.0, step=1e-7)), 0.01)
+    assert [end for end, _ in found] == pytest.approx([0.001 * (n + 1) for n in range(len(found))])

@@ -33,6 +33,12 @@ def test_sizes_vary_evenly_within_the_variation() -> None:
     assert sum(sizes) / len(sizes) == pytest.approx(10.0, abs=0.1)
 
 
+def test_no_piece_is_empty() -> None:
+    steps = play(Slicer(size=2, variation=9), Send(0.0, b"x" * 1000))
+    sizes = {len(content([step])) for step in steps[:-1]}
+    assert min(sizes) == 1 and max(sizes) == 11
+
+
 def test_a_huge_chunk_is_not_cut_all_at_once() -> None:
     wire = Wire(it=Slicer(size=1, gap=0.001)).send(Send(0.0, bytes(range(256)) * 4096))
     assert wire.chain.chunks == 2, "the next piece, and the rest"
@@ -56,7 +62,6 @@ def test_it_reads_as_users_write_it() -> None:
     ("given", "field", "code"),
     [
         ({"size": "0B"}, "size", "out-of-range"),
-        ({"size": "8B", "variation": "8B"}, "variation", "invalid-together"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, object], field: str, code: str) -> None:

@@ -109,7 +109,6 @@ def test_what_is_given_is_read(data: Data, fields: Data) -> None:
         ({"groups": "a"}, "groups", "wrong-type"),
         ({"groups": [["a"], []]}, "groups.1", "empty"),
         ({"groups": [["a", "b"]]}, "groups", "no-effect"),
-        ({"groups": [["b", "a"], ["c", "b"]]}, "groups", "duplicate"),
         ({"groups": [["a"], ["b"]], "one_way": True}, "one_way", "not-applicable"),
         ({"topology": "halves", "one_way": True}, "one_way", "not-applicable"),
         ({"from": "a", "to": "b", "nodes": ["a"]}, "nodes", "not-applicable"),
@@ -144,6 +143,11 @@ def test_all_mistakes_of_one_partition_are_named() -> None:
         "cut.one_way", "cut.down", "cut.up",
     }  # fmt: skip
     assert wrong({"from": 5, "mode": 5, "ttl": 5}).keys() == {"cut.from", "cut.mode", "cut.ttl"}
+
+
+def test_a_node_is_in_one_group() -> None:
+    spec = read({"groups": [["app", "db-primary"], ["app"]]})
+    assert places(check_nodes(spec, KNOWN)) == ["groups duplicate"]
 
 
 def test_an_id_is_one_line_and_not_one_of_ours() -> None:

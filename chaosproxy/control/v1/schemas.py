@@ -205,7 +205,13 @@ def fault_schema(kind: str) -> Json:
         **_ORIGIN,
     }
     required = ["type", *parameters["required"]]
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return _closed(properties, required, parameters)
+
+
+def _closed(properties: Json, required: list[str], struct: Json) -> Json:
+    """Return the schema of an object with these properties alone, and the rules of a struct."""
+    rules = {"allOf": struct["allOf"]} if "allOf" in struct else {}
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, **rules}
 
 
 def _with_selectors(schema: Json) -> Json:
@@ -251,7 +257,7 @@ def _partition(body: Literal["request", "response"]) -> Json:
         "heals_after_s": {**_nullable(SECONDS), "readOnly": True},
     }
     required = [name for name in properties if name not in ("cut_more", "proxies_more")] if body == "response" else []
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return _closed(properties, required, struct)
 
 
 def _one_duration(field: str) -> Json:

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from chaosproxy.declare import Duration, MapOf, Text, TextOrJson, Whole, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Duration, Given, Is, Rule, TextOrJson, Whole, param
 from chaosproxy.faults.base import Step
 from chaosproxy.http.exchange import Exchange, InjectedResponse
 from chaosproxy.http.head import RequestHead, values
 from chaosproxy.http.part import Part
-from chaosproxy.http.rewrite import check_fields
+from chaosproxy.http.rewrite import FIELDS
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
 __all__ = ["HttpAbort", "injected_response"]
@@ -38,7 +37,7 @@ class HttpAbort(MessageFault):
 
     status: int = param(Whole(minimum=200, maximum=599), "status of the response", default=503, example="429")
     headers: Mapping[str, str] | None = param(
-        MapOf(Text()), "header fields of the response", default=None, example="{Cache-Control: no-store}"
+        FIELDS, "header fields of the response", default=None, example="{Cache-Control: no-store}"
     )
     body: Any = param(  # Any: text or JSON
         TextOrJson(), "body of the response: text, or a mapping or list sent as JSON", default=None, example="{}"
@@ -47,11 +46,12 @@ class HttpAbort(MessageFault):
         Duration(), "value of the field Retry-After, rounded up to whole seconds", default=None, example="2s"
     )
 
-    def check(self) -> Iterable[Problem]:
-        yield from check_fields("headers", self.headers or {})
-        if self.status in (204, 304) and self.body is not None:
-            message = f"not supported with status {self.status}, which has no body; remove it"
-            yield Problem(("body",), "invalid-together", message)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            ("body",), "invalid-together", "not supported with this status, which has no body; remove it",
+            Is("status", 204, 304), Given("body"),
+        ),
+    )  # fmt: skip
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
         return _Responding(self, opening)

@@ -9,8 +9,7 @@ from datetime import UTC, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import ClassVar
 
-from chaosproxy.declare import Duration, Number, Struct, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Duration, Given, Not, Number, Rule, Set, Struct, param
 from chaosproxy.faults.base import Step
 from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.rewrite import rewritten
@@ -53,10 +52,12 @@ class HttpClockSkew(MessageFault):
     )
     jump: Jump | None = param(Struct(Jump), "a jump while the clock runs", default=None, example="{at: 30s, by: -1h}")
 
-    def check(self) -> Iterable[Problem]:
-        if not self.offset and not self.drift and self.jump is None:
-            message = "is missing, as are drift and jump; add one of the three, such as offset: -5m"
-            yield Problem(("offset",), "missing", message)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            ("offset",), "missing", "is missing, as are drift and jump; add one of the three, such as offset: -5m",
+            Not(Set("offset")), Not(Set("drift")), Not(Given("jump")),
+        ),
+    )  # fmt: skip
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
         return _Skewing(self, opening)

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaosproxy.declare import Choice, Duration, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Choice, Duration, Rule, param
 from chaosproxy.faults.base import Send, Stage, Step
 from chaosproxy.faults.correlated import CorrelatedNormal
-from chaosproxy.faults.spread import DISTRIBUTION, check_spread, spread
+from chaosproxy.faults.spread import DISTRIBUTION, LOGNORMAL_NEEDS_DELAY, spread
 from chaosproxy.http.head import body_length
 from chaosproxy.http.part import MessageKind, Part
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
@@ -45,8 +44,7 @@ class HttpDelay(MessageFault):
         example="response",
     )
 
-    def check(self) -> Iterable[Problem]:
-        yield from check_spread(self.distribution, self.delay, self.jitter)
+    rules: ClassVar[tuple[Rule, ...]] = (LOGNORMAL_NEEDS_DELAY,)
 
     def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaosproxy.declare import Choice, ListOf, MapOf, Text, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Choice, ListOf, Not, Rule, Set, param
 from chaosproxy.faults.base import Step
 from chaosproxy.http.part import MessageKind, Part
-from chaosproxy.http.rewrite import check_fields, edited
+from chaosproxy.http.rewrite import FIELDS, FieldName, edited
 from chaosproxy.http.stage import MessageFault, MessageOpening, MessageStage
 
 __all__ = ["HttpHeaders"]
@@ -32,20 +31,20 @@ class HttpHeaders(MessageFault):
     example: ClassVar[str] = "{type: http_headers, on: request, remove: [Authorization]}"
 
     set: Mapping[str, str] | None = param(
-        MapOf(Text()), "fields with their new values", default=None, example="{Cache-Control: no-store}"
+        FIELDS, "fields with their new values", default=None, example="{Cache-Control: no-store}"
     )
     add: Mapping[str, str] | None = param(
-        MapOf(Text()), "fields to add to those that are present", default=None, example="{X-Debug: on}"
+        FIELDS, "fields to add to those that are present", default=None, example="{X-Debug: on}"
     )
-    remove: tuple[str, ...] = param(ListOf(Text()), "fields to remove", default=(), example="[ETag]")
+    remove: tuple[str, ...] = param(ListOf(FieldName()), "fields to remove", default=(), example="[ETag]")
     on: str = param(Choice("request", "response"), "which fields are changed", default="response", example="request")
 
-    def check(self) -> Iterable[Problem]:
-        if not self.set and not self.add and not self.remove:
-            message = "is missing, as are add and remove; add one of the three, such as remove: [ETag]"
-            yield Problem(("set",), "missing", message)
-        for name, fields in (("set", self.set or {}), ("add", self.add or {}), ("remove", self.remove)):
-            yield from check_fields(name, fields)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            ("set",), "missing", "is missing, as are add and remove; add one of the three, such as remove: [ETag]",
+            Not(Set("set")), Not(Set("add")), Not(Set("remove")),
+        ),
+    )  # fmt: skip
 
     def side(self) -> MessageKind:
         return "request" if self.on == "request" else "response"

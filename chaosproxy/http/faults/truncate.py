@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaosproxy.declare import Choice, Share, Size, param
-from chaosproxy.errors import Problem
+from chaosproxy.declare import Choice, Given, Not, Rule, Share, Size, param
 from chaosproxy.faults.base import Close, Reset, Stage, Step
 from chaosproxy.http.head import body_length
 from chaosproxy.http.part import MessageKind, Part
@@ -39,12 +38,16 @@ class HttpTruncate(MessageFault):
         Choice("close", "reset"), "how the connection ends", default="close", example="reset"
     )
 
-    def check(self) -> Iterable[Problem]:
-        if (self.share is None) == (self.size is None):
-            if self.size is None:
-                yield Problem(("share",), "missing", "is missing, as is size; add one of the two, such as share: 50%")
-            else:
-                yield Problem(("share",), "invalid-together", "cannot be combined with size; use one of the two")
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            ("share",), "missing", "is missing, as is size; add one of the two, such as share: 50%",
+            Not(Given("share")), Not(Given("size")),
+        ),
+        Rule(
+            ("share",), "invalid-together", "cannot be combined with size; use one of the two",
+            Given("share"), Given("size"),
+        ),
+    )  # fmt: skip
 
     def open_stage(self, opening: MessageOpening) -> MessageStage:
         return _Cutting(self, opening, opening.on)

@@ -39,6 +39,13 @@ def fits(body: object, schema: str) -> bool:
         ("Fault", {"type": "stall", "nth": 2**53}, {"type": "stall", "nth": 2**53 + 1}),
         ("Proxy", {**PROXY, "pipeline_limit": 2**53}, {**PROXY, "pipeline_limit": 2**53 + 1}),
         ("NamedFault", {"type": "bandwidth", "rate": "1B/s"}, {"type": "bandwidth", "rate": "0B/s"}),
+        ("Fault", {"type": "stall", "match": {"sni": "a"}}, {"type": "stall", "match": {"sni": ""}}),
+        ("Fault", {"type": "stall", "for": "1s", "every": "9s"}, {"type": "stall", "for": None, "every": "9s"}),
+        ("Fault", {"type": "packet_loss", "rate": 0}, {"type": "packet_loss", "rate": None}),
+        ("Fault", {"type": "http_headers", "remove": ["a"]}, {"type": "http_headers", "remove": ["CONNECTION"]}),
+        ("PartitionRequest", {"from": "a", "to": "b"}, {"from": "a"}),
+        ("PartitionRequest", {"topology": "halves"}, {"topology": "halves", "up": "1s"}),
+        ("PartitionRequest", {"groups": ["a", "b"]}, {"groups": ["a"]}),
     ],
 )
 def test_a_schema_says_what_is_checked(schema: str, good: object, bad: object) -> None:

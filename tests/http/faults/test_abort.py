@@ -78,9 +78,9 @@ def test_the_rest_of_the_request_is_swallowed() -> None:
 @pytest.mark.parametrize(
     ("given", "where", "code"),
     [
-        ({"headers": {"Content-Length": "3"}}, "headers", "not-applicable"),
-        ({"headers": {"a b": "3"}}, "headers", "malformed"),
-        ({"headers": {"a": "x\ny"}}, "headers", "malformed"),
+        ({"headers": {"Content-Length": "3"}}, "headers.Content-Length", "not-applicable"),
+        ({"headers": {"a b": "3"}}, "headers.a b", "malformed"),
+        ({"headers": {"a": "x\ny"}}, "headers.a", "malformed"),
         ({"status": 204, "body": "x"}, "body", "invalid-together"),
         ({"status": 101}, "status", "out-of-range"),
     ],

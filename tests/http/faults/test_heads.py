@@ -43,16 +43,17 @@ def test_a_request_is_changed_upstream_and_nobody_is_told() -> None:
 @pytest.mark.parametrize("how", ["set", "add", "remove"])
 def test_what_frames_a_message_is_not_touched(name: str, how: str) -> None:
     fields: object = [name.title()] if how == "remove" else {name.title(): "1"}
-    assert wrong({"type": "http_headers", how: fields}) == [(how, "not-applicable")]
+    where = "remove.0" if how == "remove" else f"{how}.{name.title()}"
+    assert wrong({"type": "http_headers", how: fields}) == [(where, "not-applicable")]
 
 
 @pytest.mark.parametrize(
     ("given", "where", "code"),
     [
         ({}, "set", "missing"),
-        ({"remove": ["a b"]}, "remove", "malformed"),
-        ({"set": {"A": "x\r\ny: z"}}, "set", "malformed"),
-        ({"add": {"A": "\u20ac"}}, "add", "malformed"),
+        ({"remove": ["a b"]}, "remove.0", "malformed"),
+        ({"set": {"A": "x\r\ny: z"}}, "set.A", "malformed"),
+        ({"add": {"A": "\u20ac"}}, "add.A", "malformed"),
     ],
 )
 def test_bad_fields(given: dict[str, object], where: str, code: str) -> None:
