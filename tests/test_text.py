@@ -87,7 +87,7 @@ def texts_in(value: object) -> list[str]:
 def test_commands_print_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print_text(f"proxy {BAD}")
     print_table(("proxy",), [(BAD,)])
-    problem = {"detail": BAD, "code": "conflict", "errors": [{"path": BAD, "code": "empty", "message": BAD}]}
+    problem = {"detail": BAD, "code": "name-taken", "errors": [{"path": BAD, "code": "empty", "message": BAD}]}
     for status in (400, 409):
         _refusal("GET", "/", status, problem, False).show()
     printed = capsys.readouterr()

@@ -121,8 +121,8 @@ def _refusal(method: str, target: str, status: int, problem: object, has_token: 
         if isinstance(error, Mapping)
     ]
     # The detail of a problem with fields repeats the fields, so only one of the two is shown: the fields of
-    # wrong input, and the detail of a conflict, which names the proxy itself.
-    if status == 409:
+    # wrong input, or of input that contradicts what runs; and the detail of other conflicts, which names the proxy.
+    if status == 409 and code != "conflict":
         errors = []
     headline = "the server refused the request" if errors else problem.get("detail") or problem.get("title")
     message = str(headline or f"the server refused {method} {target} with status {status}")

@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TypeAlias
 
 from chaosproxy.control.nodes import specs_of
 from chaosproxy.control.preflight import PreparedFault
 from chaosproxy.control.status import FaultStatus
 from chaosproxy.control.supervisor import Supervisor
-from chaosproxy.declare import MOST_ITEMS, Kind, Problems, Text, nearest
+from chaosproxy.declare import MOST_ITEMS, Given, Kind, Not, Problems, Rule, Text, broken, nearest
 from chaosproxy.errors import BadValue, Conflict, InvalidInput, NotFound, Problem, Unsupported
 from chaosproxy.http.patterns import glob
 from chaosproxy.model.fault import FaultSpec
@@ -29,7 +30,10 @@ from chaosproxy.model.partition import Names
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["SELECTORS", "Selection", "add_on", "heal_on", "put_on", "read_selection", "selected_names"]
+__all__ = [
+    "HEALED", "HEAL_ONE", "SELECTORS", "SELECT_ANY", "SELECT_ONE", "Selection", "add_on", "heal_on",
+    "put_on", "read_selection", "selected_names",
+]  # fmt: skip
 
 Rest: TypeAlias = Callable[[], Awaitable[None]]
 """A function that gives the loop to others if the caller has held it for long."""
@@ -37,6 +41,38 @@ Rest: TypeAlias = Callable[[], Awaitable[None]]
 SELECTORS: Mapping[str, Kind] = {"proxies": Names(MOST_ITEMS), "service": Text(LONGEST), "node": Text(LONGEST_NODE)}
 """The keys of a selection, and their values."""
 
+SELECT_ONE = tuple(
+    Rule((other,), "invalid-together", f"cannot be combined with {one}; use one of {', '.join(SELECTORS)}",
+         Given(one), Given(other), at_key=True)
+    for one, other in combinations(SELECTORS, 2)
+)  # fmt: skip
+"""The rules across the keys of a selection."""
+SELECT_ANY = Rule(
+    (), "missing", f'no proxies are selected; use one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]',
+    *(Not(Given(key)) for key in SELECTORS),
+)  # fmt: skip
+"""The rule of a change that needs a selection."""
+HEALED = ("proxy", "fault", "partition", *SELECTORS)
+"""The keys that limit what is healed."""
+HEAL_ONE = (
+    *(
+        Rule(
+            ("partition",), "invalid-together",
+            "cannot be combined with other keys, since a partition cuts several proxies; use it alone",
+            Given("partition"), Given(key),
+        )
+        for key in HEALED
+        if key != "partition"
+    ),
+    *(
+        Rule(
+            ("proxy",), "invalid-together", f"cannot be combined with {', '.join(SELECTORS)}; use one of these four",
+            Given("proxy"), Given(key),
+        )
+        for key in SELECTORS
+    ),
+)  # fmt: skip
+"""The rules across these keys, in addition to those of a selection."""
 _LISTED = 20
 """The number of known names in an error message."""
 _SHOWN = 100
@@ -61,10 +97,9 @@ def read_selection(data: Mapping[str, object]) -> Selection | None:
     given = {key: data[key] for key in SELECTORS if data.get(key) is not None}
     if not given:
         return None
-    first, *others = given
-    if others:
-        message = f"cannot be combined with {first}; use one of {', '.join(SELECTORS)}"
-        raise InvalidInput([Problem((key,), "invalid-together", message, at_key=True) for key in others])
+    if problems := [*broken(SELECT_ONE, dict.fromkeys(SELECTORS) | given)]:
+        raise InvalidInput(problems)
+    [first] = given
     try:
         value = SELECTORS[first].read(given[first])
     except BadValue as bad:

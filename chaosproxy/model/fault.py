@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from chaosproxy.declare import Param, Problems, Struct, params_of, read_struct, struct_schema, type_hint, write_struct
-from chaosproxy.errors import Path, shown
+from chaosproxy.errors import Path, Problem, shown
 from chaosproxy.faults.base import Direction, Fault
 from chaosproxy.http.match import Match, read_match
 from chaosproxy.http.part import MessageKind
@@ -17,7 +17,10 @@ from chaosproxy.model.placement import SELECTS, Placement
 from chaosproxy.model.sni import SniMatch, is_sni_match, read_sni_match
 from chaosproxy.model.types import FAULT_TYPES
 
-__all__ = ["DIRECTION_OF", "FaultSpec", "match_of", "placement_schema", "placing", "read_fault", "write_fault"]
+__all__ = [
+    "DIRECTION_OF", "FaultSpec", "check_protocol", "match_of", "placement_schema", "placing", "read_fault",
+    "write_fault",
+]  # fmt: skip
 
 DIRECTION_OF: dict[MessageKind, Direction] = {"request": "upstream", "response": "downstream"}
 """The direction in which each kind of message flows."""
@@ -57,9 +60,7 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     settings_type = _read_type(data, problems, path)
     if settings_type is None or not isinstance(data, Mapping):
         return None
-    if protocol == "tcp" and issubclass(settings_type, MessageFault):
-        message = f"{shown(settings_type.type)} acts on HTTP messages, but this proxy is tcp"
-        problems.add((*path, "type"), "not-applicable", f"{message}; add `protocol: http` to the proxy")
+    problems.extend(_check_protocol(settings_type, protocol), path)
     sni, given_match = None, data.get("match")
     if is_sni_match(given_match):
         sni = read_sni_match(given_match, settings_type, problems, (*path, "match"))
@@ -90,6 +91,17 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     if len(problems) > before:
         return None
     return FaultSpec(name=name, settings=settings, placement=placement, match=match, sni=sni)
+
+
+def check_protocol(fault: FaultSpec, protocol: str) -> Iterable[Problem]:
+    """Yield a problem if the fault acts on messages, and the proxy with this protocol has none."""
+    return _check_protocol(type(fault.settings), protocol)
+
+
+def _check_protocol(of: type[Fault], protocol: str) -> Iterable[Problem]:
+    if protocol == "tcp" and issubclass(of, MessageFault):
+        message = f"{shown(of.type)} acts on HTTP messages, but this proxy is tcp"
+        yield Problem(("type",), "not-applicable", f"{message}; add `protocol: http` to the proxy")
 
 
 def _along(settings: MessageFault, placement: Placement, problems: Problems, path: Path) -> Placement:

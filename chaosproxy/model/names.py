@@ -15,10 +15,13 @@ LONGEST = 200
 """The most characters in the name of a proxy, a fault or a partition."""
 LONGEST_NODE = 190
 """The most characters in the name of a node, which is part of the name of a fault such as `crash:app`."""
-PATTERN = r"^[^\s\x00-\x1f\x7f-\xa0]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\xa0])?$"
-"""For schemas: every name matches it, and so do some that have other characters that are not shown."""
+_LINE = r"[^\s\x00-\x1f\x7f-\xa0]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\xa0])?$(?!\n)"
 RESERVED = "partition:"
 """The prefix of the fault that a partition puts on a proxy, in metrics and logs."""
+
+
+PATTERN = rf"^(?!{RESERVED}|\.\.?$){_LINE}"
+"""For schemas: every name matches it, and so do some that have other characters that are not shown."""
 
 
 def read_name(name: object, problems: Problems, path: Path) -> None:
@@ -55,7 +58,7 @@ class NodeName(Text):
         return name
 
     def schema(self) -> dict[str, Any]:
-        return {**Text.schema(self), "pattern": PATTERN}
+        return {**Text.schema(self), "pattern": f"^{_LINE}"}
 
 
 _NOT_ONE_LINE = "has control characters, or spaces at an end; use printable text without them"

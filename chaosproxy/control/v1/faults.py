@@ -15,25 +15,33 @@ from urllib.parse import quote
 from aiohttp import web
 
 from chaosproxy.control.file_reads import read_files_for
-from chaosproxy.control.selection import SELECTORS, add_on, heal_on, read_selection, selected_names
+from chaosproxy.control.selection import (
+    HEAL_ONE,
+    HEALED,
+    SELECT_ANY,
+    SELECTORS,
+    add_on,
+    heal_on,
+    read_selection,
+    selected_names,
+)
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.healing import healed, removing
-from chaosproxy.control.v1.parsing import fault_from, new_fault
+from chaosproxy.control.v1.parsing import against_state, fault_from, new_fault
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import fault_view, faults_view
 from chaosproxy.control.web.body import read_object, read_optional_object, read_query
 from chaosproxy.control.web.rendering import PAGE, json_response, list_response, page_of, read_page
 from chaosproxy.control.web.turns import parsed, turns_of
-from chaosproxy.declare import Problems, nearest
+from chaosproxy.declare import Problems, broken, nearest
 from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem
 from chaosproxy.model import FaultSpec, ProxySpec
+from chaosproxy.model.fault import check_protocol
 from chaosproxy.net.proxy import Proxy
 
 __all__ = ["HEALED", "add_fault", "add_faults", "heal", "list_faults", "put_fault", "remove_fault", "show_fault"]
 
 _NAMED = ("proxy", "fault", "partition")
-HEALED = (*_NAMED, *SELECTORS)
-"""The keys that limit what is healed."""
 _ATTEMPTS = 10
 """The most generated names that a request tries."""
 
@@ -53,7 +61,8 @@ async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     proxy = api.supervisor.proxy(request.match_info["proxy"])
     fault = await _in_place(api, request, proxy, partial(_new_on, body))
-    api.supervisor.add_fault(proxy.spec.name, fault, BY)
+    with against_state():
+        api.supervisor.add_fault(proxy.spec.name, fault, BY)
     return await _created(api, request, proxy, fault)
 
 
@@ -66,7 +75,8 @@ async def _in_place(
     """
     before = proxy.spec
     fault = await parsed(request, read, before)
-    await read_files_for(fault, [proxy])
+    with against_state():
+        await read_files_for(fault, [proxy])
     if api.supervisor.proxy(proxy.spec.name) is not proxy:
         raise NotFound(f"the proxy {proxy.spec.name!r} was removed before its change; another one has the name now")
     return fault if proxy.spec is before else read(proxy.spec)
@@ -85,12 +95,13 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
             proxies = api.supervisor.proxies()
             fault, names = await turns.off_loop(_fault_and_names, body, api.specs())
             selected = [proxy for proxy in proxies if proxy.spec.name in names]
-            await read_files_for(fault, selected)
             try:
-                placed = await add_on(api.supervisor, selected, fault, BY, turns.rest)
+                with against_state():
+                    await read_files_for(fault, selected)
+                    placed = await add_on(api.supervisor, selected, fault, BY, turns.rest)
                 break
-            except Conflict:  # a generated name may have been taken since it was found
-                if "name" in body or attempt + 1 == _ATTEMPTS:
+            except Conflict as error:  # a generated name may have been taken since it was found
+                if "name" in body or attempt + 1 == _ATTEMPTS or error.code != "name-taken":
                     raise
     return await json_response(request, faults_view(fault.name, placed, api.wall), status=201)
 
@@ -105,8 +116,7 @@ def _fault_and_names(body: dict[str, object], specs: Sequence[ProxySpec]) -> tup
     try:
         selection = read_selection(body)
         if selection is None:
-            message = f'no proxies are selected; use one of {", ".join(SELECTORS)}, such as proxies: ["db-*"]'
-            raise InvalidInput([Problem((), "missing", message)])
+            raise InvalidInput([SELECT_ANY.problem])
         names = selected_names(selection, specs)
     except (InvalidInput, NotFound) as wrong:
         try:
@@ -116,26 +126,13 @@ def _fault_and_names(body: dict[str, object], specs: Sequence[ProxySpec]) -> tup
         raise
     selected = [spec for spec in specs if spec.name in names]
     fault = new_fault(wanted, {fault.name for spec in selected for fault in spec.faults}, "http")
-    _check_protocols(wanted, fault.name, selected)
-    return fault, names
-
-
-def _check_protocols(wanted: dict[str, object], name: str, specs: Sequence[ProxySpec]) -> None:
-    """Check that the fault fits the protocol of every proxy.
-
-    :raises InvalidInput: it does not; the problems name each of these proxies.
-    """
-    wrong: dict[str, Sequence[Problem]] = {}
-    for protocol in {spec.protocol for spec in specs}:
-        try:
-            fault_from(wanted, name, protocol)
-        except InvalidInput as invalid:
-            wrong[protocol] = invalid.problems
     problems = Problems()
-    for spec in specs:
-        for one in wrong.get(spec.protocol, ()):
-            problems.add(one.path, one.code, f"on proxy {spec.name!r}: {one.message}", at_key=one.at_key)
-    problems.raise_if_any()
+    for spec in selected:
+        for one in check_protocol(fault, spec.protocol):
+            problems.add(one.path, one.code, f"on proxy {spec.name!r}: {one.message}")
+    with against_state():
+        problems.raise_if_any()
+    return fault, names
 
 
 async def show_fault(api: Api, request: web.Request) -> web.StreamResponse:
@@ -151,7 +148,8 @@ async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
     name = request.match_info["fault"]
     fault = await _in_place(api, request, proxy, lambda spec: fault_from(body, name, spec.protocol))
     replaces = proxy.spec.fault(fault.name) is not None
-    api.supervisor.put_fault(proxy.spec.name, fault, BY)
+    with against_state():
+        api.supervisor.put_fault(proxy.spec.name, fault, BY)
     if not replaces:
         return await _created(api, request, proxy, fault)
     return await json_response(request, _view(api, proxy, fault))
@@ -166,28 +164,16 @@ async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
 async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     """Remove every fault and partition, or the faults of some proxies or of one name, or one partition."""
     query, body = read_query(request, *HEALED), await read_optional_object(request)
-    asked = {**query, **body}
-    twice = "is in the query and in the body; use it once"
-    problems = Problems()
-    for key in query:
-        if key in body:
-            problems.add((key,), "duplicate", twice)
-    for key in asked:
-        if key not in HEALED:
-            hint = "" if problems.full else nearest(key, HEALED)
-            problems.add((key,), "unknown-key", f"unknown key{hint}; known keys: {', '.join(HEALED)}")
-    for key in _NAMED:
-        if asked.get(key) is not None and not isinstance(asked[key], str):
-            problems.add((key,), "wrong-type", "is not text; use a name")
-    problems.raise_if_any()
-    proxy, fault, partition = (None if asked.get(key) is None else str(asked[key]) for key in _NAMED)
-    selection = read_selection(asked)
-    if partition is not None and (proxy or fault or selection):
-        message = "cannot be combined with other keys, since a partition cuts several proxies; use it alone"
-        raise InvalidInput([Problem(("partition",), "invalid-together", message)])
-    if proxy is not None and selection is not None:
-        message = f"cannot be combined with {', '.join(SELECTORS)}; use one of these four"
-        raise InvalidInput([Problem(("proxy",), "invalid-together", message)])
+    _check_healed(body)
+    limits = {key: value for key, value in body.items() if value is not None}
+    if twice := query.keys() & limits.keys():
+        message = f"{', '.join(sorted(twice))}: in the query and in the body; use one of them"
+        raise Conflict(message, "duplicate", [Problem((key,), "duplicate", message) for key in sorted(twice)])
+    asked: dict[str, object] = {**query, **limits}
+    with against_state():  # the body is valid, so the query contradicts it or itself
+        _check_healed(asked)
+        selection = read_selection(asked)
+    proxy, fault, partition = (None if key not in asked else str(asked[key]) for key in _NAMED)
     supervisor, turns = api.supervisor, turns_of(request)
     every = supervisor.proxies()
     if partition is not None:
@@ -205,6 +191,24 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
                 gone.append(supervisor.partitions.remove(one.spec.id, BY).spec.id)
             await turns.rest()
     return await healed(request, proxies, await heal_on(supervisor, proxies, fault, BY, turns.rest), gone)
+
+
+def _check_healed(limits: dict[str, object]) -> None:
+    """
+    :raises InvalidInput: a key is unknown, its value is invalid, or two cannot be combined.
+    """
+    problems = Problems()
+    for key in limits:
+        if key not in HEALED:
+            hint = "" if problems.full else nearest(key, HEALED)
+            problems.add((key,), "unknown-key", f"unknown key{hint}; known keys: {', '.join(HEALED)}")
+    for key in _NAMED:
+        if limits.get(key) is not None and not isinstance(limits[key], str):
+            problems.add((key,), "wrong-type", "is not text; use a name")
+    problems.raise_if_any()
+    read_selection(limits)
+    problems.extend(broken(HEAL_ONE, dict.fromkeys(HEALED) | limits))
+    problems.raise_if_any()
 
 
 async def _created(api: Api, request: web.Request, proxy: Proxy, fault: FaultSpec) -> web.StreamResponse:

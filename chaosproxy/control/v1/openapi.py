@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from chaosproxy import __summary__, __version__
 from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS, Operation
-from chaosproxy.control.v1.schemas import Json, components, reference
+from chaosproxy.control.v1.schemas import NAME, Json, components, reference
 from chaosproxy.control.web.rendering import DEFAULT_LIMIT, LARGEST_LIMIT
 
 __all__ = ["openapi_document"]
@@ -15,7 +15,8 @@ __all__ = ["openapi_document"]
 ALWAYS_REFUSED = (400, 401, 403)
 """Status codes that any route may respond with: invalid input, a missing token, a foreign page or policy."""
 _PARAMETERS: dict[str, Json] = {"how": {"enum": ["close", "reset"]}}
-"""Schemas of parameters that are not any text."""
+_IN_PATH: dict[str, Json] = {"fault": NAME}
+"""Schemas of parameters of the query, and of the path, that are not any text."""
 WITH_BODY_REFUSED = (413, 415)
 """Status codes that any route with a body may respond with."""
 
@@ -92,6 +93,6 @@ def _path_parameters(path: str) -> list[Json]:
 
 
 def _parameter(name: str, where: str) -> Json:
-    schema = _PARAMETERS.get(name, {"type": "string"})
+    schema = (_IN_PATH if where == "path" else _PARAMETERS).get(name, {"type": "string"})
     parameter = {"name": name, "in": where, "required": where == "path", "schema": schema}
     return parameter | (PAGING[name] if where == "query" and name in PAGING else {})

@@ -12,11 +12,12 @@ problem for every invalid field. Three things differ from the file:
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from chaosproxy.declare import Duration, Problems, Struct, nearest, params_of
-from chaosproxy.errors import BadValue, InvalidInput, Path, Problem, shown
+from chaosproxy.errors import BadValue, Conflict, InvalidInput, Path, Problem, shown
 from chaosproxy.model import (
     Address,
     FaultSpec,
@@ -29,11 +30,12 @@ from chaosproxy.model import (
     write_fault,
     write_proxy,
 )
+from chaosproxy.model.fault import check_protocol
 from chaosproxy.model.partition import unknown_nodes
 from chaosproxy.model.proxy import MOST_FAULTS
 
 __all__ = [
-    "duration_from", "fault_from", "merged_proxy", "new_fault", "new_proxy", "partition_from",
+    "against_state", "duration_from", "fault_from", "merged_proxy", "new_fault", "new_proxy", "partition_from",
 ]  # fmt: skip
 
 Json = dict[str, object]
@@ -78,7 +80,25 @@ def merged_proxy(spec: ProxySpec, listen: Address, patch: Json) -> ProxySpec:
         wanted["faults"] = _merged_faults({fault.name: write_fault(fault) for fault in spec.faults}, patch["faults"])
     problems = Problems()
     _check_same_name(wanted, spec.name, problems)
-    return _read(wanted, spec.name, problems)
+    try:
+        return _read(wanted, spec.name, problems)
+    except InvalidInput as error:
+        if _is_valid_alone(spec, patch):
+            raise Conflict(str(error), None, error.problems) from None
+        raise
+
+
+def _is_valid_alone(spec: ProxySpec, patch: Json) -> bool:
+    """Return whether a patch fits a proxy without other settings, so that only the present ones contradict it."""
+    least = {"listen": str(spec.listen), "upstream": str(spec.upstream), "protocol": "http"}
+    given = {key: value for key, value in patch.items() if value is not None}
+    try:
+        _check_same_name(patch, spec.name, problems := Problems())
+        problems.raise_if_any()
+        _read({**least, **given}, spec.name, problems)
+    except InvalidInput:
+        return False
+    return True
 
 
 def new_fault(body: Json, taken: Container[str], protocol: str) -> FaultSpec:
@@ -102,10 +122,25 @@ def fault_from(body: Json, name: str, protocol: str) -> FaultSpec:
 
 
 def _fault(body: Json, name: str, protocol: str, problems: Problems) -> FaultSpec:
-    fault = read_fault(_settable(body), name, problems, (), protocol)
+    fault = read_fault(_settable(body), name, problems, (), "http")
     problems.raise_if_any()
     assert fault is not None
+    with against_state():
+        problems.extend(check_protocol(fault, protocol))
+        problems.raise_if_any()
     return fault
+
+
+@contextmanager
+def against_state() -> Iterator[None]:
+    """Raise a Conflict for an InvalidInput: the body is valid, but not with the proxies and files that there are.
+
+    The body of a request is then wrong (400) exactly if it does not fit its schema.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        raise Conflict(str(error), None, error.problems) from None
 
 
 def partition_from(body: Json, free_id: str, nodes: Sequence[str]) -> PartitionSpec:

@@ -12,7 +12,7 @@ from chaosproxy.control.listeners import real_address
 from chaosproxy.control.policy import forbidden
 from chaosproxy.control.status import connection_status
 from chaosproxy.control.v1.context import BY, Api
-from chaosproxy.control.v1.parsing import merged_proxy, new_proxy
+from chaosproxy.control.v1.parsing import against_state, merged_proxy, new_proxy
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import connection_id, connection_view, proxy_view
 from chaosproxy.control.web.body import read_object, read_query
@@ -49,7 +49,8 @@ async def add_proxy(api: Api, request: web.Request) -> web.StreamResponse:
     _obey_policy(api, spec, None)
     if len(api.supervisor.proxies()) >= MOST_PROXIES:
         raise Conflict(f"there are {MOST_PROXIES} proxies, which is the most; remove some first", "too-large")
-    proxy = await api.supervisor.add_proxy(spec, BY)
+    with against_state():
+        proxy = await api.supervisor.add_proxy(spec, BY)
     location = f"/v1/proxies/{quote(spec.name, safe='')}"
     return await json_response(request, _view(api, proxy), status=201, headers={"Location": location})
 
@@ -70,7 +71,8 @@ async def change_proxy(api: Api, request: web.Request) -> web.StreamResponse:
         _obey_policy(api, wanted, proxy.spec)
         return wanted
 
-    proxy = await api.supervisor.merge_proxy(request.match_info["proxy"], merge, BY)
+    with against_state():
+        proxy = await api.supervisor.merge_proxy(request.match_info["proxy"], merge, BY)
     return await json_response(request, _view(api, proxy))
 
 

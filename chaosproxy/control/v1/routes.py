@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chaosproxy.control.selection import HEALED
 from chaosproxy.control.v1 import about, faults, nodes, partitions, proxies
 from chaosproxy.control.v1.context import Handler
 from chaosproxy.control.web.rendering import PAGE
@@ -92,7 +93,7 @@ ROUTES = (
     Route(
         method="POST", path="/v1/heal", handler=faults.heal,
         summary="Remove every fault and partition, or the faults of some proxies, or one partition.",
-        takes="HealRequest", needs_body=False, gives={200: "HealResponse"}, refuses=(404, 409), query=faults.HEALED,
+        takes="HealRequest", needs_body=False, gives={200: "HealResponse"}, refuses=(404, 409), query=HEALED,
     ),
     Route(
         method="GET", path="/v1/partitions", handler=partitions.list_partitions,

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from chaosproxy.control.limits import Source, Unit
-from chaosproxy.control.selection import SELECTORS
-from chaosproxy.declare import Duration, struct_schema
+from chaosproxy.control.selection import HEAL_ONE, SELECT_ANY, SELECT_ONE, SELECTORS
+from chaosproxy.declare import Duration, Param, Rule, Text, rules_schema, struct_schema
 from chaosproxy.endings import How
 from chaosproxy.errors import Code
 from chaosproxy.faults.base import Fault
@@ -26,7 +26,7 @@ from chaosproxy.model.names import LONGEST, PATTERN
 from chaosproxy.model.proxy import MOST_FAULTS
 from chaosproxy.model.types import FAULT_TYPES
 
-__all__ = ["Json", "components", "fault_schema", "reference"]
+__all__ = ["NAME", "Json", "components", "fault_schema", "reference"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -130,15 +130,14 @@ def components() -> dict[str, Json]:
         ),
         "FaultsRequest": {
             "description": "one fault, and the selector of the proxies it is added to",
-            "allOf": [{"oneOf": [{"required": [selector]} for selector in SELECTORS]}],
-            "oneOf": [_with_selectors(fault_schema(kind)) for kind in FAULT_TYPES],
+            "oneOf": [_with_selectors(fault_schema(kind), (SELECT_ANY,)) for kind in FAULT_TYPES],
         },
         "FaultsResponse": _object(name=NAME, faults=_list(_object(proxy=NAME, fault=reference("Fault")))),
         "HealRequest": _with_selectors({
             "type": "object",
             "properties": {"proxy": _nullable(TEXT), "fault": _nullable(TEXT), "partition": _nullable(TEXT)},
             "additionalProperties": False,
-        }),
+        }, HEAL_ONE),
         "HealResponse": _object(removed=_list(REMOVED), partitions=_list(TEXT)),
         "PartitionRequest": _partition("request"),
         "Partition": _partition("response"),
@@ -214,10 +213,12 @@ def _closed(properties: Json, required: list[str], struct: Json) -> Json:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, **rules}
 
 
-def _with_selectors(schema: Json) -> Json:
-    """Return the schema of the same object, which may also have the keys of a selection."""
-    selectors = {name: kind.schema() for name, kind in SELECTORS.items()}
-    return {**schema, "properties": {**schema["properties"], **selectors}}
+def _with_selectors(schema: Json, rules: Iterable[Rule]) -> Json:
+    """Return the schema of the same object, which may also have the keys of a selection, and follows the rules."""
+    selectors = {name: _nullable(kind.schema()) for name, kind in SELECTORS.items()}
+    params = [Param(name, name, Text(), "", "", None) for name in (*schema["properties"], *selectors)]
+    every = [*schema.get("allOf", ()), *rules_schema((*SELECT_ONE, *rules), params)["allOf"]]
+    return {**schema, "properties": {**schema["properties"], **selectors}, "allOf": every}
 
 
 def _proxy(required: Iterable[str]) -> Json:

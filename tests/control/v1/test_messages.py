@@ -68,9 +68,9 @@ def test_a_message_fault_on_a_tcp_proxy_is_refused_with_what_would_be_right(kind
             await add_proxies(api)
             for method, path in (("POST", "/v1/proxies/db/faults"), ("PUT", "/v1/proxies/db/faults/it")):
                 answer = await api.ask(method, path, fault)
-                assert (answer.status, answer.wrong) == (400, {"type": code})
+                assert (answer.status, answer.wrong) == (409, {"type": code})
             patched = await api.ask("PATCH", "/v1/proxies/db", {"faults": {"it": fault}})
-            assert (patched.status, patched.wrong) == (400, {"faults.it.type": code})
+            assert (patched.status, patched.wrong) == (409, {"faults.it.type": code})
             wish = {"name": "x", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", "faults": {"it": fault}}
             assert (await api.ask("POST", "/v1/proxies", wish)).wrong == {"faults.it.type": code}
             assert (await api.ask("GET", "/v1/status")).body["faults"] == 0
@@ -84,7 +84,7 @@ def test_a_proxy_with_message_faults_cannot_become_tcp() -> None:
             await add_proxies(api)
             await api.ask("PUT", f"{HERE}/it", ABORT)
             refused = await api.ask("PATCH", "/v1/proxies/web", {"protocol": "tcp"})
-            assert refused.status == 400
+            assert refused.status == 409
             assert refused.wrong == {"faults.it.type": "not-applicable"}
             assert (await api.ask("GET", "/v1/proxies/web")).body["protocol"] == "http"
             both = await api.ask("PATCH", "/v1/proxies/web", {"protocol": "tcp", "faults": {"it": None}})

@@ -309,7 +309,7 @@ def test_a_partition_is_checked_against_the_proxies_at_the_moment_at_which_it_be
 
         monkeypatch.setattr(Turns, "off_loop", then_interfere)
         answer = await api.ask("POST", "/v1/partitions", {"from": "x", "to": "y"})
-        assert (answer.status, api.supervisor.partitions.all()) == (400, [])
+        assert (answer.status, api.supervisor.partitions.all()) == (409, [])
 
     run(scenario, off("a", **{"from": "x", "to": "y"}))
 

@@ -94,7 +94,7 @@ def test_a_name_that_one_proxy_has_already_changes_nothing() -> None:
 def test_a_fault_that_does_not_fit_some_protocols_names_their_proxies_and_changes_nothing() -> None:
     async def scenario(api: Api) -> None:
         answer = await api.ask("POST", "/v1/faults", {"node": "client", "type": "http_abort"})
-        assert answer.status == 400
+        assert answer.status == 409
         errors = answer.body["errors"]
         assert [(error["path"], error["code"]) for error in errors] == [("type", "not-applicable")] * 2
         assert ["'ftp-control'" in errors[0]["message"], "'ftp-data-1'" in errors[1]["message"]] == [True, True]

@@ -73,20 +73,20 @@ def test_what_cannot_be_used_is_named_and_nothing_changes(certs: Certs) -> None:
             ends = {"listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream}"}
             made = await api.ask("POST", "/v1/proxies", {**ends, "name": "api", "listen_tls": certs.listen()})
             before = made.body
-            parsing: list[tuple[dict[str, object], str]] = [
-                ({"listen_tls": {**certs.listen(), "key": certs("other")}}, "listen_tls.key"),
-                ({"upstream_tls": {"ca": "/nowhere"}, "service": "x"}, "upstream_tls.ca"),
-                ({"listen_tls": {"cert": "x"}, "queue": "1MiB"}, "listen_tls.cert"),
-                ({"listen_tls": {"key": None}}, "listen_tls.key"),
-                ({"listen_tls": {**certs.listen(), "require_client_cert": True}}, "listen_tls.client_ca"),
+            parsing: list[tuple[dict[str, object], str, int]] = [
+                ({"listen_tls": {**certs.listen(), "key": certs("other")}}, "listen_tls.key", 409),
+                ({"upstream_tls": {"ca": "/nowhere"}, "service": "x"}, "upstream_tls.ca", 409),
+                ({"listen_tls": {"cert": "x"}, "queue": "1MiB"}, "listen_tls.cert", 409),
+                ({"listen_tls": {"key": None}}, "listen_tls.key", 400),
+                ({"listen_tls": {**certs.listen(), "require_client_cert": True}}, "listen_tls.client_ca", 400),
             ]
-            for wish, field in parsing:
+            for wish, field, status in parsing:
                 refused = await api.ask("PATCH", "/v1/proxies/api", wish)
-                assert (refused.status, list(refused.wrong)) == (400, [field])
+                assert (refused.status, list(refused.wrong)) == (status, [field])
                 assert (await api.ask("GET", "/v1/proxies/api")).body == before
             wish = {**ends, "name": "b", "listen_tls": {"cert": "x", "key": "y"}}
             posted = await api.ask("POST", "/v1/proxies", wish)
-            assert (posted.status, list(posted.wrong)) == (400, ["listen_tls.cert", "listen_tls.key"])
+            assert (posted.status, list(posted.wrong)) == (409, ["listen_tls.cert", "listen_tls.key"])
             assert await echo(before["listen"], certs.client_context(), "api.test", b"hello") == b"hello"
 
     asyncio.run(scenario())
@@ -100,11 +100,11 @@ def test_a_fault_that_needs_tls_holds_it_in_place(certs: Certs) -> None:
             await api.ask("POST", "/v1/proxies", {**ends, "name": "plain"})
             fault = {"type": "tls_handshake", "name": "wrong", "how": "expired_cert", "match": {"sni": "api.*"}}
             refused = await api.ask("POST", "/v1/proxies/plain/faults", fault)
-            assert (refused.status, refused.wrong["type"]) == (400, "not-applicable")
+            assert (refused.status, refused.wrong["type"]) == (409, "not-applicable")
             added = await api.ask("POST", "/v1/proxies/api/faults", fault)
             assert (added.status, added.body["match"]) == (201, {"sni": "api.*"})
             taken = await api.ask("PATCH", "/v1/proxies/api", {"listen_tls": None})
-            assert (taken.status, list(taken.wrong)) == (400, ["faults.wrong.type"])
+            assert (taken.status, list(taken.wrong)) == (409, ["faults.wrong.type"])
             listen = (await api.ask("GET", "/v1/proxies/api")).body["listen"]
             with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
                 await echo(listen, certs.client_context(), "api.test", b"hello")
