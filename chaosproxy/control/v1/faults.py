@@ -39,7 +39,10 @@ from chaosproxy.model import FaultSpec, ProxySpec
 from chaosproxy.model.fault import check_protocol
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["HEALED", "add_fault", "add_faults", "heal", "list_faults", "put_fault", "remove_fault", "show_fault"]
+__all__ = [
+    "add_fault", "add_faults", "check_healed", "fault_and_names", "heal",
+    "list_faults", "put_fault", "remove_fault", "show_fault",
+]  # fmt: skip
 
 _NAMED = ("proxy", "fault", "partition")
 _ATTEMPTS = 10
@@ -93,7 +96,7 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     async with api.naming:
         for attempt in range(_ATTEMPTS):
             proxies = api.supervisor.proxies()
-            fault, names = await turns.off_loop(_fault_and_names, body, api.specs())
+            fault, names = await turns.off_loop(fault_and_names, body, api.specs())
             selected = [proxy for proxy in proxies if proxy.spec.name in names]
             try:
                 with against_state():
@@ -106,7 +109,7 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     return await json_response(request, faults_view(fault.name, placed, api.wall), status=201)
 
 
-def _fault_and_names(body: dict[str, object], specs: Sequence[ProxySpec]) -> tuple[FaultSpec, frozenset[str]]:
+def fault_and_names(body: dict[str, object], specs: Sequence[ProxySpec]) -> tuple[FaultSpec, frozenset[str]]:
     """Return the fault of a body, and the names of the proxies that it selects. Pure.
 
     :raises InvalidInput: the fault or the selector is wrong, or there is none.
@@ -164,14 +167,14 @@ async def remove_fault(api: Api, request: web.Request) -> web.StreamResponse:
 async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     """Remove every fault and partition, or the faults of some proxies or of one name, or one partition."""
     query, body = read_query(request, *HEALED), await read_optional_object(request)
-    _check_healed(body)
+    check_healed(body)
     limits = {key: value for key, value in body.items() if value is not None}
     if twice := query.keys() & limits.keys():
         message = f"{', '.join(sorted(twice))}: in the query and in the body; use one of them"
         raise Conflict(message, "duplicate", [Problem((key,), "duplicate", message) for key in sorted(twice)])
     asked: dict[str, object] = {**query, **limits}
     with against_state():  # the body is valid, so the query contradicts it or itself
-        _check_healed(asked)
+        check_healed(asked)
         selection = read_selection(asked)
     proxy, fault, partition = (None if key not in asked else str(asked[key]) for key in _NAMED)
     supervisor, turns = api.supervisor, turns_of(request)
@@ -193,7 +196,7 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
     return await healed(request, proxies, await heal_on(supervisor, proxies, fault, BY, turns.rest), gone)
 
 
-def _check_healed(limits: dict[str, object]) -> None:
+def check_healed(limits: dict[str, object]) -> None:
     """
     :raises InvalidInput: a key is unknown, its value is invalid, or two cannot be combined.
     """

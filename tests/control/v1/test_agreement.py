@@ -1,0 +1,138 @@
+"""A body fits its schema exactly if the check does not refuse it with 400; docs/rest.md lists the exceptions.
+
+The bodies mix good and bad values of the declared parameters, so that most of them break a rule or two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+
+import jsonschema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaosproxy.control.selection import SELECTORS
+from chaosproxy.control.v1.faults import check_healed, fault_and_names
+from chaosproxy.control.v1.openapi import openapi_document
+from chaosproxy.control.v1.parsing import duration_from, new_fault, partition_from
+from chaosproxy.declare import Choice, Duration, Flag, Kind, ListOf, MapOf, Param, Rate, Share, Size, Struct, params_of
+from chaosproxy.errors import Conflict, InvalidInput, NotFound
+from chaosproxy.http.stage import MessageFault
+from chaosproxy.model.fault import placing
+from chaosproxy.model.partition import PartitionSpec
+from chaosproxy.model.types import FAULT_TYPES
+
+Body = dict[str, object]
+ANY = st.sampled_from([None, 0, 1, 2.5, True, "", "x", "1", [], ["a"], {}, {"a": "b"}])
+_OF_KIND: dict[type[Kind], list[object]] = {
+    Duration: ["0s", "1ms", "-5m", "10s", "1m30s", "9999999999999999h"],
+    Size: ["0B", "0.5B", "1B", "4KiB", "10GB", "9999999GB"],
+    Rate: ["0B/s", "1B/s", "8Mbit/s"],
+    Share: [0, 0.5, 1, 1.1, "0%", "5%", "101%", "1e-5"],
+    Flag: [True, False],
+}
+
+
+def values(kind: Kind) -> st.SearchStrategy[object]:
+    """Return good values of a kind, and bad ones."""
+    match kind:
+        case Choice():
+            good: st.SearchStrategy[object] = st.sampled_from(kind.words)
+        case Struct():
+            good = bodies(params_of(kind.of))
+        case ListOf():
+            good = st.lists(values(kind.item), max_size=3)
+        case MapOf():
+            good = st.dictionaries(st.sampled_from(["a", "Te", "a b", ""]), values(kind.item), max_size=2)
+        case _ if type(kind) in _OF_KIND:
+            good = st.sampled_from(_OF_KIND[type(kind)])
+        case _:
+            good = st.sampled_from([0, 1, 204, 503, "a", ["a"], ["a", "b"], "halves", "isolate", "isolate:a"])
+    return st.one_of(good, good, good, ANY)
+
+
+@cache
+def _bodies(params: tuple[Param, ...]) -> st.SearchStrategy[Body]:
+    required = {one.name: values(one.kind) for one in params if one.required}
+    optional = {one.name: values(one.kind) for one in params if not one.required}
+    most = st.fixed_dictionaries(required, optional=optional)
+    kept = st.sets(st.sampled_from([*required, *optional]), max_size=3) if params else st.just(set())
+    return st.builds(lambda body, some: {key: body[key] for key in body if key in {*required, *some}}, most, kept)
+
+
+def bodies(params: Iterable[Param]) -> st.SearchStrategy[Body]:
+    """Return bodies with some of these parameters."""
+    return _bodies(tuple(params))
+
+
+def faults(kind: str) -> st.SearchStrategy[Body]:
+    of = FAULT_TYPES[kind]
+    left_out = {"match", "direction"} if issubclass(of, MessageFault) else {"match"}
+    placement = [] if of.at_listener else [one for one in placing(of) if one.name not in left_out]
+    sni = {"match": st.just({"sni": "a"}) | st.just({"sni": ""})} if of.matches_sni else {}
+    return st.builds(
+        lambda body, more: {**body, **more, "type": kind},
+        bodies((*params_of(of), *placement)), st.fixed_dictionaries({}, optional=sni),
+    )  # fmt: skip
+
+
+FAULTS = st.sampled_from(list(FAULT_TYPES)).flatmap(faults)
+TEXTS = st.sampled_from(["", "a", None, ["a"], [], 5])
+LIMITS = st.fixed_dictionaries(
+    {}, optional={name: TEXTS for name in ("proxy", "fault", "partition", "unknown", *SELECTORS)}
+)
+SCHEMAS = openapi_document()["components"]
+
+
+@cache
+def validator(schema: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator({"$ref": f"#/components/schemas/{schema}", "components": SCHEMAS})
+
+
+def agrees(schema: str, body: Body, check: Callable[[Body], object]) -> None:
+    try:
+        check(body)
+        refused = ""
+    except (Conflict, NotFound):
+        refused = ""
+    except InvalidInput as error:
+        refused = str(error)
+    assert validator(schema).is_valid(body) == (not refused), refused
+
+
+@settings(max_examples=300, deadline=None)
+@given(FAULTS)
+def test_a_fault(body: Body) -> None:
+    agrees("Fault", body, lambda body: new_fault(body, (), "http"))
+
+
+CUTS = st.sampled_from([
+    {}, {"from": "a", "to": "b"}, {"groups": ["a", "b"]}, {"topology": "halves"}, {"preset": "flaky-link", "from": "a"},
+])  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.builds(lambda cut, more: {**cut, **more}, CUTS, bodies(params_of(PartitionSpec))))
+def test_a_partition(body: Body) -> None:
+    agrees("PartitionRequest", body, lambda body: partition_from(body, "free", ()))
+
+
+SELECTIONS = st.fixed_dictionaries({}, optional=dict.fromkeys(SELECTORS, TEXTS))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.builds(lambda fault, selection: {**fault, **selection}, FAULTS, SELECTIONS))
+def test_a_fault_on_several_proxies(body: Body) -> None:
+    agrees("FaultsRequest", body, lambda body: fault_and_names(body, ()))
+
+
+@settings(max_examples=150, deadline=None)
+@given(LIMITS)
+def test_a_heal(body: Body) -> None:
+    agrees("HealRequest", body, check_healed)
+
+
+@given(st.dictionaries(st.sampled_from(["down", "up"]), values(Duration()), max_size=2))
+def test_a_crash(body: Body) -> None:
+    agrees("CrashRequest", body, lambda body: duration_from(body, "down"))
