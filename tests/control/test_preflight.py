@@ -356,7 +356,7 @@ def test_a_change_that_closes_a_loop_is_refused_and_changes_nothing() -> None:
             back = {"upstream": answer.body["listen"]}
             for change in (back, {**back, "enabled": False}):
                 refused = await api.ask("PATCH", "/v1/proxies/web", change)
-                assert (refused.status, refused.wrong) == (400, {"upstream": "upstream-loop"})
+                assert (refused.status, refused.wrong) == (409, {"upstream": "upstream-loop"})
             assert "web -> api -> web" in refused.body["detail"]
             assert (web.spec.upstream, web.spec.enabled) == (Address("127.0.0.1", 9), True)
             third = {"name": "third", "listen": "127.0.0.1:0", "upstream": there}
