@@ -217,6 +217,8 @@ class Whole(Kind):
     maximum: int = LARGEST_WHOLE
 
     def read(self, value: object) -> int:
+        if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:  # JSON has one kind of numbers
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadValue("wrong-type", f"{shown(value)} is not a whole number; use {self._range()}")
         if value < self.minimum:

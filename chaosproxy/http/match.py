@@ -98,7 +98,8 @@ class Status(Kind):
     __slots__ = ()
 
     def read(self, value: object) -> StatusRange:
-        text = str(value) if type(value) is int else value
+        is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+        text = str(int(cast(float, value))) if is_whole else value
         if isinstance(text, str) and text.isascii() and len(text) <= 7:
             first, dash, last = text.partition("-")
             if len(text) == 3 and text[0] in "12345" and text[1:].lower() == "xx":

@@ -48,7 +48,7 @@ def values(kind: Kind) -> st.SearchStrategy[object]:
         case _ if type(kind) in _OF_KIND:
             good = st.sampled_from(_OF_KIND[type(kind)])
         case _:
-            good = st.sampled_from([0, 1, 204, 503, "a", ["a"], ["a", "b"], "halves", "isolate", "isolate:a"])
+            good = st.sampled_from([0, 1, 204, 503, "a", ["a"], ["a", "b"], "halves", "isolate", "isolate:a", 3.0, 3.5])
     return st.one_of(good, good, good, ANY)
 
 
