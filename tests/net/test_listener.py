@@ -20,6 +20,7 @@ from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.timer.slices import AT_ONCE
 from tests.net.building import fault
 from tests.net.harness import Stage, address_of, run
+from tests.supervising import change_proxy
 
 WAITING = 100
 """More clients than are accepted at once."""
@@ -149,14 +150,14 @@ def test_a_proxy_that_ends_meanwhile_resets_the_clients_that_wait(loop_name: str
             await stage.supervisor.remove_proxy("proxy", "test")
         else:
             spec = replace(running.spec, enabled=end == "moved", listen=Address("0.0.0.0", port))
-            await stage.supervisor.change_proxy(spec, "test")
+            await change_proxy(stage.supervisor, spec, "test")
         await stage.supervisor.settled()
         assert are_reset(waiting) == WAITING
         if end == "removed":
             with socket.create_server(("127.0.0.1", port or 0)):
                 pass
             return
-        await stage.supervisor.change_proxy(replace(running.spec, enabled=True, faults=()), "test")
+        await change_proxy(stage.supervisor, replace(running.spec, enabled=True, faults=()), "test")
         client = await stage.connect(running)
         await stage.until_event_makes(lambda: running.tally.opened == 1)
         assert not are_reset([client])

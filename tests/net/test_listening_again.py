@@ -18,7 +18,7 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.errors import CannotListen
 from chaosproxy.events import Event, FaultExpired, FaultRemoved, ListenFailed, ListenRecovered, PartitionRemoved
 from chaosproxy.model import Address
-from chaosproxy.net.sockets import binding, listener, ports
+from chaosproxy.net.sockets import binding, fillers, listener, ports
 from chaosproxy.net.sockets.binding import bind_all
 from chaosproxy.seed import Seed
 from tests.net.building import fault, partition, proxy
@@ -420,8 +420,8 @@ def test_a_backlog_that_cannot_be_filled_does_not_make_a_change_fail(
     lines: list[str] = []
     log = logging.Handler()
     monkeypatch.setattr(log, "emit", lambda record: lines.append(record.getMessage()))
-    monkeypatch.setattr(listener.logger, "handlers", [log])
-    monkeypatch.setattr(listener.logger, "propagate", False)
+    monkeypatch.setattr(fillers.logger, "handlers", [log])
+    monkeypatch.setattr(fillers.logger, "propagate", False)
 
     async def scenario(stage: Stage) -> None:
         await stage.proxy_to("127.0.0.1:9")

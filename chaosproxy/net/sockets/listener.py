@@ -10,8 +10,7 @@ one of these, and can change from any to any other:
     silence   the SYN gets no response: a filter drops it, or the kernel does because the backlog is full
 
 Internally, silence is `full` (keep the backlog full) without a filter, and `accept` with one, since the
-filter decides which packets arrive. A backlog is kept full by a connection from this process, a filler;
-fillers are recognised by their address when they are accepted, and closed.
+filter decides which packets arrive. `net.sockets.fillers` keeps a backlog full; a filler that is accepted is closed.
 
 `full` and `refuse` begin with the clients that wait: they are accepted, so that the proxy sees their
 addresses. Thousands are accepted in slices. Meanwhile the backlog has no room, so the SYN of a new client
@@ -48,6 +47,7 @@ from chaosproxy.net.kernel.buffers import prepare_socket
 from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.kernel.sockopts import attach, detach
 from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, client_of, is_dual_stack
+from chaosproxy.net.sockets.fillers import Fillers
 from chaosproxy.net.sockets.ports import Changed, Ports
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.net.timer.slices import Slices
@@ -86,10 +86,7 @@ class Listener:
         """The filter that accepted clients may have: the kernel copies it from the listening socket on connect."""
         self._queue: int | None = None
         """The queue to which the buffers of new clients are sized; None if they are not."""
-        self._fillers: list[socket.socket] = []
-        """Connections from this process that keep a backlog full."""
-        self._filler_addresses: set[object] = set()
-        """The addresses of fillers that may still be in a backlog, and are not clients."""
+        self._fillers = Fillers(ports.descriptors)
         self._full_backlogs: list[socket.socket] = []
         """The sockets whose backlogs are being emptied."""
         self._may_wait = 0
@@ -179,7 +176,7 @@ class Listener:
 
     def is_filler(self, client: tuple[str, int]) -> bool:
         """Return whether this is the address of a filler."""
-        return any(isinstance(one, tuple) and one[:2] == client for one in self._filler_addresses)
+        return self._fillers.include(client)
 
     async def settled(self) -> None:
         """Return when the latest reply is that to every new client."""
@@ -201,9 +198,9 @@ class Listener:
         if self._is_released:
             return
         self._stop_accepting()
-        self._close_fillers()
+        self._fillers.close()
         self._ports.stop()
-        self._filler_addresses.clear()  # their connections were closed with the backlogs
+        self._fillers.forget()  # their connections were closed with the backlogs
         self._reply, self._program, self.inherited = "refuse", None, None
 
     def secure(self) -> None:
@@ -231,7 +228,7 @@ class Listener:
     def _change(self, state: _State) -> None:
         self._stop_accepting()
         if self._reply in ("full", "emptying"):
-            self._close_fillers()
+            self._fillers.close()
             for sock in self._sockets:
                 sock.listen(BACKLOG)
         self._reply = state
@@ -262,7 +259,7 @@ class Listener:
             return True
         self._full_backlogs.remove(sock)
         if self._reply == "full":
-            self._fill_backlog(sock)
+            self._fillers.fill(sock)
         elif not self._full_backlogs:
             self.hold()
         return bool(self._full_backlogs)
@@ -281,39 +278,10 @@ class Listener:
         self._pass_on(client, address)
         return True
 
-    def _fill_backlog(self, sock: socket.socket) -> None:
-        """Fill the emptied backlog: Linux then drops SYNs (tcp_conn_request), as if the host were unreachable.
-
-        A backlog of 0 has room for one connection, which the filler takes. If a client is faster, it is
-        connected and waits.
-        """
-        try:
-            filler = socket.socket(sock.family, socket.SOCK_STREAM)
-        except OSError as error:
-            where = bound_address(sock)
-            logger.error("cannot fill the backlog of %s, so one client can connect: %s", where, error.strerror)
-            return
-        filler.setblocking(False)
-        filler.connect_ex(_connectable(sock.getsockname()))
-        self._fillers.append(filler)
-        self._ports.descriptors.hold(1)
-        self._filler_addresses.add(filler.getsockname())
-
-    def _close_fillers(self) -> None:
-        """Close the filler connections; any still in a backlog are recognised when accepted."""
-        for filler in self._fillers:
-            try:
-                filler.getpeername()
-            except OSError:  # a client was faster, so the filler never connected
-                self._filler_addresses.discard(filler.getsockname())
-            filler.close()
-        self._ports.descriptors.hold(-len(self._fillers))
-        self._fillers.clear()
-
     def close(self) -> None:
         """Stop listening, and release the ports."""
         self._stop_accepting()
-        self._close_fillers()
+        self._fillers.close()
         self._ports.close()
 
     def _start_accepting(self, sock: socket.socket) -> None:
@@ -352,8 +320,7 @@ class Listener:
 
     def _pass_on(self, client: socket.socket, address: object) -> None:
         """Pass an accepted client to the proxy, or close a filler."""
-        if self._filler_addresses and address in self._filler_addresses:
-            self._filler_addresses.discard(address)
+        if self._fillers.recognise(address):
             client.close()
             return
         client.setblocking(False)
@@ -393,9 +360,3 @@ def _filter(sock: socket.socket, program: Program | None) -> None:
         detach(sock)
     else:
         attach(sock, program)
-
-
-def _connectable(name: tuple[object, ...]) -> tuple[object, ...]:
-    """Return the address to connect to for a listening socket: loopback if it is bound to every interface."""
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    return (loopback.get(str(name[0]), name[0]), *name[1:])
