@@ -43,6 +43,7 @@ class Ear:
         return self._heard.decode(errors="replace")
 
     def _listen(self) -> None:
+        select.select([self._read], [], [])  # a server may take longer to start than the first time of deafness
         for deaf in cycle(_DEAF_S):
             if self._hears.wait(deaf):
                 break
