@@ -132,8 +132,9 @@ async def serve(
     stop = asyncio.Event()
     _on_signals(stop.set)
     raise_file_limit()
+    settle_garbage_collection()  # now, since it takes 50 to 150 ms, in which no client may wait
     async with running(wanted, loop_name, log=log) as here:
-        settle_garbage_collection()
+        gc.freeze()
         announce(here)
         await stop.wait()
         logger.info("stopping")

@@ -7,14 +7,17 @@ import errno
 import gc
 import json
 import os
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from chaosproxy import app
 from chaosproxy.app import LoopName, Running, choose_loop, run_on, running, settle_garbage_collection
 from chaosproxy.errors import CannotListen
 from chaosproxy.model import Address, Config, ControlSpec, ProxySpec
@@ -149,6 +152,34 @@ def test_start_up_leaves_little_for_a_full_collection_to_look_at() -> None:
     assert len(gc.get_objects()) < 5_000
     young, middle, old = gc.get_threshold()
     assert young * middle * old >= 50_000_000, "full collections are rare"
+
+
+@pytest.mark.usefixtures("collector_as_it_was")
+def test_no_full_collection_takes_place_once_clients_may_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    full: list[str] = []
+    thresholds: list[tuple[int, int, int]] = []
+
+    @asynccontextmanager
+    async def listening(*_: object, **__: object) -> AsyncIterator[None]:
+        full.clear()
+        thresholds.append(gc.get_threshold())
+        yield
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if info["generation"] == 2:
+            full.append(phase)
+
+    def announce(_: object) -> None:
+        assert len(gc.get_objects()) < 5_000
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(app, "running", listening)
+    gc.callbacks.append(note)
+    try:
+        run_on("asyncio", app.serve(CONFIG, "asyncio", announce))
+    finally:
+        gc.callbacks.remove(note)
+    assert (full, thresholds[0][2]) == ([], 20_000)
 
 
 @pytest.mark.usefixtures("collector_as_it_was")
