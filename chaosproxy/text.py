@@ -4,10 +4,37 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escaped"]
+__all__ = ["IPV4", "IPV6", "NOT_SHOWN", "escaped", "is_one_line"]
 
 _HIDDEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
 """Characters that str.isprintable accepts, but that are shown as nothing (Default_Ignorable_Code_Point)."""
+
+
+NOT_SHOWN = (
+    r"\x00-\x1f\x7f-\xa0\xad"
+    "\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f"
+    "\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ue000-\uf8ff\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"
+)
+"""For patterns, within brackets: the characters that are not shown, in every version of Unicode. The space is shown.
+
+These are control and format characters, other spaces, characters for private use and those of _HIDDEN. Others, to which
+Unicode gave no meaning so far, are shown escaped.
+"""
+
+
+_NOT_SHOWN = re.compile(f"[{NOT_SHOWN}\ud800-\udfff]")
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+IPV4 = rf"({_OCTET}\.){{3}}{_OCTET}"
+_GROUP = "[0-9A-Fa-f]{1,4}"
+_TOO_MANY = rf"(?!:*({_GROUP}:+){{7}}{_GROUP}|:*({_GROUP}:+){{6}}{IPV4})"
+"""Eight groups, of which an IPv4 address counts as two, leave none for `::`."""
+IPV6 = (
+    rf"(({_GROUP}:){{7}}{_GROUP}|({_GROUP}:){{6}}{IPV4}"
+    rf"|{_TOO_MANY}({_GROUP}(:{_GROUP})*)?::(({_GROUP}:)*({_GROUP}|{IPV4}))?)"
+    "(%[0-9A-Za-z._~-]{1,15})?"
+)
+"""Patterns of the addresses that `ipaddress` reads; that of IPv6 with the name of an interface as its zone."""
 
 
 def escaped(text: str, *, keep: str = "") -> str:
@@ -19,6 +46,11 @@ def escaped(text: str, *, keep: str = "") -> str:
     if text.isprintable() and (text.isascii() or not _HIDDEN.search(text)):
         return text
     return "".join(char if char in keep or _is_shown(char) else _escape(char) for char in text)
+
+
+def is_one_line(text: str) -> bool:
+    """Return whether a text has no characters of NOT_SHOWN and no half of a surrogate pair."""
+    return not _NOT_SHOWN.search(text)
 
 
 def _is_shown(char: str) -> bool:

@@ -110,9 +110,10 @@ class Duration(Kind):
     """Negative durations are allowed: `-5m`."""
 
     def read(self, value: object) -> float:
-        if self.signed and isinstance(value, str) and (plain := value.lstrip(" \t\r\n"))[:1] in ("-", "+"):
-            seconds = units.parse_duration(plain[1:])
-            return -seconds if plain[0] == "-" else seconds
+        if self.signed and isinstance(value, str) and len(value) <= units.LONGEST:
+            plain = value.lstrip(" \t\r\n")
+            seconds = units.parse_duration(plain[1:] if plain[:1] in ("-", "+") else value)
+            return -seconds if plain[:1] == "-" else seconds
         seconds = units.parse_duration(value)
         if self.above_zero and seconds <= 0:
             raise BadValue("out-of-range", f"{shown(value)} is too short; use a duration above 0, such as 20ms")

@@ -48,9 +48,18 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 _NOT_NORMAL = re.compile(r"%[0-9A-Fa-f]{2}|[^!-~]")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a method or a field: RFC 9110 §5.6.2."""
-_HOST = re.compile(r"[a-z0-9._:*-]+")
-_PORT = re.compile(r"[0-9]{1,5}|\*")
-_MEDIA_TYPE = re.compile(r"[!#$&*+.^_0-9a-z-]+(/[!#$&*+.^_0-9a-z-]+)?")
+_NAME, _PORT = "[A-Za-z0-9._*-]", r"([0-9]{1,5}|\*)"
+_HOST = re.compile(
+    rf"(?!\.(:|$))({_NAME}+(:{_PORT})?|{_NAME}*:{_NAME}*:[:A-Za-z0-9._*-]*{_NAME}|\[[:A-Za-z0-9._*-]+\](:{_PORT})?)"
+)
+"""A host, perhaps with a port; an IPv6 address without one; or an IPv6 address in brackets."""
+_MEDIA_TYPE = re.compile(r"(?=[^/*]*[/*])[!#$&*+.^_0-9A-Za-z-]+(/[!#$&*+.^_0-9A-Za-z-]+)?")
+_GLOB = r"(/([^?*]|\*(?!\*))*\**|(/|\*\*)([!->@-~]{0,200}|[^?]{0,35}))"
+"""The globs of the schema. One with `**` before its end becomes a program of RE2, whose length is limited."""
+_CLASS = r"\[\^?(a-z|A-Z|0-9|[A-Za-z0-9_.~%/])+-?\]"
+_ATOM = rf"(([A-Za-z0-9/_.~%:@&=-]|\\[dDwWsS.*+?|()-]|{_CLASS})[*+?]?)"
+_EXPRESSION = rf"(?=.{{1,100}}$)({_ATOM}|\({_ATOM}+(\|{_ATOM}+)*\)[*+?]?)+"
+"""The regular expressions of the schema, which are never too large. RE2 reads more than a pattern can describe."""
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?]*)")
 
 K = TypeVar("K")
@@ -259,7 +268,7 @@ class PathPattern(Kind):
         return pattern
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^(/|\*\*|~.)", "maxLength": _LONGEST}
+        return {"type": "string", "pattern": rf"^({_GLOB}|~{_EXPRESSION})$(?!\n)", "maxLength": _LONGEST}
 
     def __str__(self) -> str:
         return "glob or ~regex"
@@ -285,7 +294,8 @@ class Wanted(Kind):
         return text
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "string", "maxLength": _LONGEST}, {"type": "boolean"}]}
+        pattern = {"pattern": r"^([^ \t]([\s\S]*[^ \t])?)?$(?!\n)"} if self.stripped else {}
+        return {"anyOf": [{"type": "string", "maxLength": _LONGEST, **pattern}, {"type": "boolean"}]}
 
     def __str__(self) -> str:
         return "glob, true or false"
@@ -302,7 +312,7 @@ class Method(Kind):
         return value.upper()
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": rf"^{TOKEN.pattern}$", "maxLength": 40}
+        return {"type": "string", "pattern": rf"^{TOKEN.pattern}$(?!\n)", "maxLength": 40}
 
 
 class HostGlob(Kind):
@@ -311,16 +321,15 @@ class HostGlob(Kind):
     __slots__ = ()
 
     def read(self, value: object) -> str:
-        text = Text(longest=_LONGEST).read(value).lower()
-        host, port = host_and_port(text)
-        if not _HOST.fullmatch(host) or (port and not _PORT.fullmatch(port)) or text.endswith(":"):
+        text = Text(longest=_LONGEST).read(value)
+        if not _HOST.fullmatch(text):
             encoded = "" if text.isascii() else " (other alphabets in their ASCII form, xn--…)"
             message = f"{shown(value)} is not a host; use one such as *.example.org or example.org:8080{encoded}"
             raise BadValue("malformed", message)
-        return text
+        return text.lower()
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^[A-Za-z0-9._:*\[\]-]+$", "maxLength": _LONGEST}
+        return {"type": "string", "pattern": rf"^{_HOST.pattern}$(?!\n)", "maxLength": _LONGEST}
 
     def __str__(self) -> str:
         return "glob"
@@ -332,17 +341,17 @@ class MediaGlob(Kind):
     __slots__ = ()
 
     def read(self, value: object) -> str:
-        text = Text(longest=_LONGEST).read(value).lower()
+        text = Text(longest=_LONGEST).read(value)
         if ";" in text:
             message = f"{shown(value)} has parameters, which are not compared; use only the type before the `;`"
             raise BadValue("malformed", message)
-        if not _MEDIA_TYPE.fullmatch(text) or not ("/" in text or "*" in text):
+        if not _MEDIA_TYPE.fullmatch(text):
             message = f"{shown(value)} is not a media type; use one such as application/json or text/*"
             raise BadValue("malformed", message)
-        return text
+        return text.lower()
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^[^;\s]*[/*][^;\s]*$", "maxLength": _LONGEST}
+        return {"type": "string", "pattern": rf"^{_MEDIA_TYPE.pattern}$(?!\n)", "maxLength": _LONGEST}
 
     def __str__(self) -> str:
         return "glob"

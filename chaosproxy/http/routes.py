@@ -20,7 +20,7 @@ from typing import Any
 from chaosproxy.declare import Kind, Text
 from chaosproxy.errors import BadValue, shown
 from chaosproxy.http.patterns import Memo, normal_path, split_target, wire
-from chaosproxy.text import escaped
+from chaosproxy.text import NOT_SHOWN, is_one_line
 
 __all__ = ["OTHER", "RouteTemplate", "Routes", "duplicates"]
 
@@ -30,6 +30,8 @@ OTHER = "other"
 _LONGEST = 200
 _LONGEST_REMEMBERED = 512
 _NAME = re.compile(r"\{[A-Za-z_][A-Za-z0-9_-]*\}")
+_SEGMENT = rf"({_NAME.pattern}|[^/*?{{}}{NOT_SHOWN}]*)"
+_PATTERN = rf"^(?!.*({_NAME.pattern}).*\1)(/{_SEGMENT})*/({_SEGMENT}|\*\*)$(?!\n)"
 
 
 class RouteTemplate(Kind):
@@ -43,14 +45,14 @@ class RouteTemplate(Kind):
             raise BadValue("malformed", f"{shown(template)} does not begin with /; use a path such as /users/{{id}}")
         if "?" in template:
             raise BadValue("malformed", f"{shown(template)} has a `?`, which ends a path; use the path alone")
-        if escaped(template) != template:
+        if not is_one_line(template):
             message = f"{shown(template)} has characters that cannot be printed; use their encoded form, such as %00"
             raise BadValue("malformed", message)
         _check_segments(template)
         return template
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^/[^?]*$", "maxLength": _LONGEST}
+        return {"type": "string", "pattern": _PATTERN, "maxLength": _LONGEST}
 
     def __str__(self) -> str:
         return "route"

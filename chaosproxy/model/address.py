@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from chaosproxy.declare import Kind
 from chaosproxy.errors import BadValue, shown
+from chaosproxy.text import IPV4, IPV6, NOT_SHOWN, is_one_line
 
 __all__ = [
     "Address", "IpAddress", "ListenAddress", "UpstreamAddress", "canonical_host", "is_ipv4", "is_literal",
@@ -31,8 +32,10 @@ _PORT = re.compile(r":[0-9]+$")
 _LIKE_IPV4 = re.compile(r"[0-9.]+")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z._~-]{1,15})?")
 """The characters of an IPv6 address and of its zone: the name of an interface."""
-_PATTERN = rf"^(unix:.+|({_HOST_NAME.pattern}|\[{_IPV6.pattern}\]):[0-9]{{1,5}})$"
-"""For the schema: every address matches it, and so do some texts that are none, such as `256.0.0.1:1`."""
+_NAME = rf"(?![0-9.]+:)(?=.{{1,253}}:[0-9]+$){_HOST_NAME.pattern}"
+_UNIX = rf"unix:([\x20-\x7e]{{1,{_UNIX_PATH_BYTES}}}|[^{NOT_SHOWN}]{{1,{_UNIX_PATH_BYTES // 4}}})"
+"""A pattern counts characters, and each has up to four bytes."""
+_PORT_NUMBER = "([0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def _host_and_port(scheme: str, rest: str) -> str:
 
 def _unix_path(text: str) -> str:
     path = text.removeprefix("unix:")
-    if not path or "\0" in path or len(path.encode(errors="replace")) > _UNIX_PATH_BYTES or not path.isprintable():
+    if not path or len(path.encode(errors="replace")) > _UNIX_PATH_BYTES or not is_one_line(path):
         raise BadValue(
             "not-an-address",
             f"{shown(text)} has no valid path; use one of 1 to {_UNIX_PATH_BYTES} bytes, such as unix:/run/app.sock",
@@ -159,6 +162,12 @@ def is_literal(host: str) -> bool:
     return True
 
 
+def _pattern(lowest_port: int) -> str:
+    """Return the pattern of the texts that are read as an address, except long paths of sockets that are not ASCII."""
+    port = _PORT_NUMBER if lowest_port == 0 else rf"(?!0+$){_PORT_NUMBER}"
+    return rf"^({_UNIX}|({_NAME}|{IPV4}|\[{IPV6}\]):{port})$(?!\n)"
+
+
 @dataclass(frozen=True, slots=True)
 class _AddressKind(Kind):
     lowest_port: int = 0
@@ -170,7 +179,11 @@ class _AddressKind(Kind):
         return str(value)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": _PATTERN, "description": "host:port, [::1]:port or unix:/path"}
+        return {
+            "type": "string",
+            "pattern": _pattern(self.lowest_port),
+            "description": "host:port, [::1]:port or unix:/path",
+        }
 
     def __str__(self) -> str:
         return "address"

@@ -7,7 +7,7 @@ from typing import Any
 
 from chaosproxy.declare import Problems, Text
 from chaosproxy.errors import BadValue, Code, Path, shown
-from chaosproxy.text import escaped
+from chaosproxy.text import NOT_SHOWN, is_one_line
 
 __all__ = ["LONGEST", "LONGEST_NODE", "PATTERN", "RESERVED", "NodeName", "read_name"]
 
@@ -15,13 +15,13 @@ LONGEST = 200
 """The most characters in the name of a proxy, a fault or a partition."""
 LONGEST_NODE = 190
 """The most characters in the name of a node, which is part of the name of a fault such as `crash:app`."""
-_LINE = r"[^\s\x00-\x1f\x7f-\xa0]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\xa0])?$(?!\n)"
+_LINE = rf"[^ {NOT_SHOWN}]([^{NOT_SHOWN}]*[^ {NOT_SHOWN}])?"
 RESERVED = "partition:"
 """The prefix of the fault that a partition puts on a proxy, in metrics and logs."""
 
 
-PATTERN = rf"^(?!{RESERVED}|\.\.?$){_LINE}"
-"""For schemas: every name matches it, and so do some that have other characters that are not shown."""
+PATTERN = rf"^(?!{RESERVED}|\.\.?$){_LINE}$(?!\n)"
+"""For schemas: each name of a proxy, a fault or a partition."""
 
 
 def read_name(name: object, problems: Problems, path: Path) -> None:
@@ -58,11 +58,11 @@ class NodeName(Text):
         return name
 
     def schema(self) -> dict[str, Any]:
-        return {**Text.schema(self), "pattern": f"^{_LINE}"}
+        return {**Text.schema(self), "pattern": rf"^{_LINE}$(?!\n)"}
 
 
 _NOT_ONE_LINE = "has control characters, or spaces at an end; use printable text without them"
 
 
 def _is_one_line(name: str) -> bool:
-    return escaped(name) == name == name.strip()
+    return is_one_line(name) and name == name.strip(" ")

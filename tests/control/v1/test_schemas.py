@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from typing import Any
 
 import jsonschema
@@ -12,9 +14,13 @@ from hypothesis import strategies as st
 from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.declare import Duration, Kind, Problems, Rate, Share, Size
 from chaosproxy.errors import BadValue
+from chaosproxy.http.match import Client, Status
+from chaosproxy.http.patterns import HostGlob, MediaGlob, Method, PathPattern, Wanted
+from chaosproxy.http.routes import RouteTemplate
 from chaosproxy.model import names
-from chaosproxy.model.address import ListenAddress
-from chaosproxy.model.names import NodeName
+from chaosproxy.model.address import ListenAddress, UpstreamAddress
+from chaosproxy.model.names import PATTERN, NodeName
+from chaosproxy.text import escaped, is_one_line
 
 DOCUMENT = openapi_document()
 PROXY = {"name": "db", "listen": "127.0.0.1:0", "upstream": "db:5432"}
@@ -97,17 +103,57 @@ def test_a_quantity_is_read_if_it_fits_the_schema(kind: Kind, text: str) -> None
     assert reads(kind, text) == jsonschema.Draft202012Validator(kind.schema()).is_valid(text)
 
 
-ADDRESSES = st.text(max_size=8) | st.text(st.sampled_from("0123456789.[]:a-%\n\t"), max_size=12)
+TEXT_KINDS: list[Kind] = [
+    ListenAddress(), UpstreamAddress(), NodeName(20, shortest=1), Client(), Status(), PathPattern(), HostGlob(),
+    MediaGlob(), Method(), Wanted(stripped=True), RouteTemplate(),
+]  # fmt: skip
+ADDRESSES = st.builds(
+    lambda groups, port: f"[{':'.join(groups)}]:{port}",
+    st.lists(st.sampled_from(["1", "ab", "", "", "ffff", "12345", "1.2.3.4", "256.1.1.1", "01.2.3.4"]), max_size=9),
+    st.integers(0, 70000),
+)
 
 
-@given(st.sampled_from([ListenAddress(), NodeName(20, shortest=1)]), ADDRESSES)
-def test_what_is_read_fits_the_schema(kind: Kind, text: str) -> None:
-    assert not reads(kind, text) or jsonschema.Draft202012Validator(kind.schema()).is_valid(text)
+def fitting(kind: Kind) -> st.SearchStrategy[str]:
+    """Return texts that fit the schema of a kind."""
+    schema = kind.schema()
+    of_text = next(one for one in schema.get("anyOf", [schema]) if one["type"] == "string")
+    return st.from_regex(of_text["pattern"])
 
 
-@given(st.text(max_size=8))
-def test_each_name_fits_the_schema(name: str) -> None:
+@settings(max_examples=2000, deadline=None)
+@given(st.data())
+def test_a_text_is_read_if_it_fits_the_schema(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(TEXT_KINDS))
+    mixed = st.text(st.sampled_from("/{}*a?~.:[]%0123 \n-;\xa0\u202e\u0378"), max_size=9)
+    text = data.draw(fitting(kind) | mixed | st.text(max_size=8) | ADDRESSES)
+    is_wider = isinstance(kind, PathPattern) and text.startswith("~")  # RE2 reads more than a pattern can say
+    fits_schema = jsonschema.Draft202012Validator(kind.schema()).is_valid(text)
+    assert reads(kind, text) == fits_schema or (is_wider and not fits_schema)
+
+
+@pytest.mark.parametrize(
+    "text", ["~/users/[0-9]+", "~.*[.](png|jpe?g)", r"~/v\d+/(a|b)*", "/a/**/b", "**.js", "/**/é"]
+)
+def test_common_patterns_of_paths_fit(text: str) -> None:
+    assert reads(PathPattern(), text) and jsonschema.Draft202012Validator(PathPattern().schema()).is_valid(text)
+
+
+@pytest.mark.parametrize("text", ["/**" + "\U0001f600" * 33, "/" + "**/" * 66, "~" + r"\W*" * 33, "~" + "[a.]*" * 20])
+def test_the_largest_pattern_that_fits_is_read(text: str) -> None:
+    assert reads(PathPattern(), text) and jsonschema.Draft202012Validator(PathPattern().schema()).is_valid(text)
+
+
+@given(st.text(max_size=8) | st.from_regex(PATTERN))
+def test_a_name_is_read_if_it_fits_the_schema(name: str) -> None:
     problems = Problems()
     names.read_name(name, problems, ())
     schema: dict[str, Any] = DOCUMENT["components"]["schemas"]["Proxy"]["properties"]["name"]
-    assert len(problems) or jsonschema.Draft202012Validator(schema).is_valid(name)
+    assert (len(problems) == 0) == jsonschema.Draft202012Validator(schema).is_valid(name)
+
+
+def test_characters_that_are_not_shown_are_excluded() -> None:
+    """Characters without a meaning (Cn) differ between versions of Python, so only the others are compared."""
+    for char in map(chr, range(sys.maxunicode + 1)):
+        if unicodedata.category(char) not in ("Cn", "Cs"):
+            assert is_one_line(char) == (escaped(char) == char), hex(ord(char))
