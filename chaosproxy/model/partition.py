@@ -124,25 +124,27 @@ class Topology(Kind):
     def read(self, value: object) -> Layout:
         word, node = value, None
         if isinstance(value, Mapping) and len(value) == 1:
-            ((word, node),) = value.items()
+            [(word, given)] = value.items()
+            node = None if given is None else Text().read(given)
         elif isinstance(value, str) and ":" in value:
             word, _, node = (part.strip() for part in value.partition(":"))
         word = Choice(*TOPOLOGIES).read(word)
-        if node is not None and word not in NAMES_A_NODE:
+        if word not in NAMES_A_NODE and word != value:
             raise BadValue("not-applicable", f"{word} takes no node; use {word} alone")
-        if node is None and word == "isolate":
-            raise BadValue("missing", "isolate needs a node; add it, such as {isolate: n1}")
-        return Layout(word, None if node is None else Text().read(node))
+        if node is None and (word == "isolate" or word != value):
+            raise BadValue("missing", f"{word} needs a node; add it, such as {{{word}: n1}}")
+        return Layout(word, node)
 
     def write(self, value: object) -> object:
         assert isinstance(value, Layout)
         return value.word if value.node is None else {value.word: value.node}
 
     def schema(self) -> dict[str, Any]:
-        word = {"type": "string", "pattern": rf"^({'|'.join(TOPOLOGIES)})(\s*:.*)?$"}
+        alone = "|".join(word for word in TOPOLOGIES if word != "isolate")
+        word = {"type": "string", "pattern": rf"^(({alone})$(?!\n)|\s*({'|'.join(NAMES_A_NODE)})\s*:)"}
         about = {name: {"type": "string"} for name in NAMES_A_NODE}
-        mapping = {"type": "object", "properties": about, "additionalProperties": False, "maxProperties": 1}
-        return {"anyOf": [word, mapping]}
+        mapping = {"type": "object", "properties": about, "additionalProperties": False}
+        return {"anyOf": [word, {**mapping, "minProperties": 1, "maxProperties": 1}]}
 
     def __str__(self) -> str:
         return "topology"
