@@ -33,13 +33,28 @@ from chaosproxy.declare.kinds import (
 )
 from chaosproxy.declare.params import Param, param, params_of
 from chaosproxy.declare.reading import Problems, read_struct, struct_schema, write_struct, write_value
-from chaosproxy.declare.rules import Given, HasOne, Is, Not, Rule, Set, broken, broken_rules, rules_schema, values_of
+from chaosproxy.declare.rules import (
+    Condition,
+    Given,
+    HasGiven,
+    HasOne,
+    Is,
+    Not,
+    Rule,
+    Set,
+    broken,
+    broken_rules,
+    rules_schema,
+    values_of,
+)
 
 __all__ = [
     "Choice",
+    "Condition",
     "Duration",
     "Flag",
     "Given",
+    "HasGiven",
     "HasOne",
     "Is",
     "Kind",

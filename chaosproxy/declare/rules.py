@@ -14,7 +14,10 @@ from typing import Any, ClassVar, Protocol, TypeAlias, cast
 from chaosproxy.declare.params import Param, params_of
 from chaosproxy.errors import Code, Path, Problem
 
-__all__ = ["Given", "HasOne", "Is", "Not", "Rule", "Set", "broken", "broken_rules", "rules_schema", "values_of"]
+__all__ = [
+    "Condition", "Given", "HasGiven", "HasOne", "Is", "Not", "Rule", "Set", "broken", "broken_rules", "rules_schema",
+    "values_of",
+]  # fmt: skip
 
 Json: TypeAlias = dict[str, Any]  # Any: JSON
 Values: TypeAlias = Mapping[str, object]
@@ -43,6 +46,22 @@ class Given:
 
     def schema(self, params: Params, holds: bool) -> Json:
         return _with(self.name, {"not": _NULL}) if holds else _if_there(self.name, _NULL)
+
+
+@dataclass(frozen=True, slots=True)
+class HasGiven:
+    """The parameter is a mapping whose `key` has a value; its default is None."""
+
+    name: str
+    key: str
+
+    def holds(self, values: Values) -> bool:
+        return getattr(values[self.name], self.key, None) is not None
+
+    def schema(self, params: Params, holds: bool) -> Json:
+        if holds:
+            return _with(self.name, {"type": "object", **_with(self.key, {"not": _NULL})})
+        return _if_there(self.name, _if_there(self.key, _NULL))
 
 
 @dataclass(frozen=True, slots=True)

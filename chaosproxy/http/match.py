@@ -1,7 +1,7 @@
 """The selection of messages for a fault: `Match` as declared, `Matcher` and `Rules` as used.
 
-`Match` has the declared parameters, each with its Kind, and `check` finds problems across
-them. `Matcher.of` prepares a match once, so that it costs little per message. A Matcher is called in
+`Match` has the declared parameters, each with its Kind, and the rules across them.
+`Matcher.of` prepares a match once, so that it costs little per message. A Matcher is called in
 three steps, as the parts of an exchange arrive: with the request line (`line`), the request's head
 (`request`), and the response's head (`response`). `Rules` has the matchers of all message faults of a
 proxy, and caches for each request line whether one of them might match.
@@ -25,9 +25,8 @@ from typing import Any, ClassVar, TypeAlias, cast
 from urllib.parse import unquote_to_bytes
 
 from chaosproxy.declare import Given, Kind, MapOf, Not, Problems, Rule, broken_rules, param, params_of, read_struct
-from chaosproxy.errors import BadValue, Path, Problem, shown
+from chaosproxy.errors import BadValue, Path, shown
 from chaosproxy.http.head import Fields, RequestHead, ResponseHead, values
-from chaosproxy.http.part import MessageKind
 from chaosproxy.http.patterns import (
     HostGlob,
     MediaGlob,
@@ -48,7 +47,7 @@ from chaosproxy.http.patterns import (
 from chaosproxy.http.rewrite import HeaderName
 from chaosproxy.text import IPV4, IPV6
 
-__all__ = ["Client", "Match", "Matcher", "Rules", "Status", "read_match"]
+__all__ = ["OF_RESPONSES", "Client", "Match", "Matcher", "Rules", "Status", "read_match"]
 
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -174,17 +173,8 @@ class Match:
     rules: ClassVar[tuple[Rule, ...]] = ()
     """The rules across its parameters."""
 
-    def check(self, on: MessageKind) -> Iterator[Problem]:
-        """Find problems across parameters, for a fault that acts on `on`; paths begin below the match."""
-        yield from broken_rules(self)
-        if on == "request":
-            for name in _OF_RESPONSES:
-                if getattr(self, name):
-                    message = "belongs to the response, and this fault acts on requests; remove it, or choose a fault"
-                    yield Problem((name,), "not-applicable", f"{message} that acts on responses", at_key=True)
 
-
-_OF_RESPONSES = ("status", "content_type")
+OF_RESPONSES = ("status", "content_type")
 """The parameters that select by the response."""
 _KEYS = [param.name for param in params_of(Match)]
 Match.rules = (
@@ -195,12 +185,12 @@ Match.rules = (
 )  # fmt: skip
 
 
-def read_match(data: object, problems: Problems, path: Path, on: MessageKind) -> Match | None:
-    """Read a match from plain data, for a fault that acts on `on`; note all problems, and return None if any."""
+def read_match(data: object, problems: Problems, path: Path) -> Match | None:
+    """Read a match from plain data; note all problems, and return None if any."""
     before = len(problems)
     match = read_struct(Match, data, problems, path)
-    for problem in match.check(on) if match is not None else ():
-        problems.add((*path, *problem.path), problem.code, problem.message, at_key=problem.at_key)
+    if match is not None:
+        problems.extend(broken_rules(match), path)
     return match if len(problems) == before else None
 
 

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chaosproxy.declare import Param, Problems, Struct, params_of, read_struct, struct_schema, type_hint, write_struct
+from chaosproxy.declare import (
+    Condition,
+    HasGiven,
+    Is,
+    Not,
+    Param,
+    Problems,
+    Rule,
+    Struct,
+    broken,
+    params_of,
+    read_struct,
+    struct_schema,
+    type_hint,
+    values_of,
+    write_struct,
+)
 from chaosproxy.errors import Path, Problem, shown
 from chaosproxy.faults.base import Direction, Fault
-from chaosproxy.http.match import Match, read_match
+from chaosproxy.http.match import OF_RESPONSES, Match, read_match
 from chaosproxy.http.part import MessageKind
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model.names import read_name
@@ -18,8 +34,8 @@ from chaosproxy.model.sni import SniMatch, is_sni_match, read_sni_match
 from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = [
-    "DIRECTION_OF", "FaultSpec", "check_protocol", "match_of", "placement_schema", "placing", "read_fault",
-    "write_fault",
+    "DIRECTION_OF", "FaultSpec", "PLACING_RULES", "check_protocol", "match_of", "placement_schema", "placing",
+    "read_fault", "write_fault",
 ]  # fmt: skip
 
 DIRECTION_OF: dict[MessageKind, Direction] = {"request": "upstream", "response": "downstream"}
@@ -61,10 +77,10 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     if settings_type is None or not isinstance(data, Mapping):
         return None
     problems.extend(_check_protocol(settings_type, protocol), path)
-    sni, given_match = None, data.get("match")
+    sni, given_match, on_messages = None, data.get("match"), issubclass(settings_type, MessageFault)
     if is_sni_match(given_match):
         sni = read_sni_match(given_match, settings_type, problems, (*path, "match"))
-    elif given_match is not None and not issubclass(settings_type, MessageFault):
+    elif "match" in data and (match_of(settings_type) is None or (given_match is not None and not on_messages)):
         message = f"selects HTTP messages, but {settings_type.type} acts on connections; remove it"
         problems.add((*path, "match"), "not-applicable", message, at_key=True)
     placement_names = [param.name for param in params_of(Placement)]
@@ -73,21 +89,21 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     known = ("type", "match", *placement_names)
     settings = read_struct(settings_type, own, problems, path, also_known=known, bare_hints=True)
     placement = read_struct(Placement, active, problems, path)
-    if settings_type.at_listener and (placement is None or not placement.touches_all):
-        for parameter in SELECTS:
-            if active.get(parameter) is not None and (placement is not None or active[parameter] != 1):
-                message = f"not supported: {settings_type.type} applies to the whole port; remove it"
-                problems.add((*path, parameter), "not-applicable", message, at_key=True)
+    for parameter in SELECTS if settings_type.at_listener else ():
+        if parameter in active:
+            message = f"not supported: {settings_type.type} applies to the whole port; remove it"
+            problems.add((*path, parameter), "not-applicable", message, at_key=True)
+    match = None
+    if on_messages and not is_sni_match(given_match) and given_match is not None:
+        match = read_match(given_match, problems, (*path, "match"))
     if settings is None or placement is None:
-        if issubclass(settings_type, MessageFault) and sni is None and given_match is not None:
-            # For `response` every field is allowed, so that only mistakes in the match itself are noted.
-            read_match(given_match, problems, (*path, "match"), "response")
         return None
     for problem in settings.check():
         problems.add((*path, *problem.path), problem.code, problem.message)
-    if isinstance(settings, MessageFault):
-        placement = _along(settings, placement, problems, path)
-    match = _read_match(given_match, settings, placement, problems, (*path, "match"))
+    values = {**values_of(settings), **values_of(placement), "match": match}
+    problems.extend(broken(PLACING_RULES[settings_type], values), path)
+    if isinstance(settings, MessageFault) and (side := settings.side()) is not None:
+        placement = replace(placement, direction=DIRECTION_OF[side])
     if len(problems) > before:
         return None
     return FaultSpec(name=name, settings=settings, placement=placement, match=match, sni=sni)
@@ -104,23 +120,32 @@ def _check_protocol(of: type[Fault], protocol: str) -> Iterable[Problem]:
         yield Problem(("type",), "not-applicable", f"{message}; add `protocol: http` to the proxy")
 
 
-def _along(settings: MessageFault, placement: Placement, problems: Problems, path: Path) -> Placement:
-    """Return the placement with the direction in which the fault's messages flow."""
-    side = settings.side()
-    if side is None:
-        return placement
-    direction = DIRECTION_OF[side]
-    if placement.direction == "upstream" != direction:  # downstream may be the default rather than given
-        message = f"{settings.type} acts on {side}s here, which flow {direction}; remove it"
-        problems.add((*path, "direction"), "not-applicable", message)
-    return replace(placement, direction=direction)
+def _placing_rules(of: type[Fault]) -> Iterator[Rule]:
+    if (on_responses := _treats(of, "response")) is not None:
+        message = f"{of.type} acts on responses here, which flow downstream; remove it"
+        yield Rule(("direction",), "not-applicable", message, Is("direction", "upstream"), *on_responses)
+    if (on_requests := _treats(of, "request")) is not None:
+        message = "belongs to the response, and this fault acts on requests; remove it, or choose a fault"
+        for name in OF_RESPONSES:
+            condition, reason = HasGiven("match", name), f"{message} that acts on responses"
+            yield Rule(("match", name), "not-applicable", reason, condition, *on_requests, at_key=True)
 
 
-def _read_match(data: object, settings: Fault, placement: Placement, problems: Problems, path: Path) -> Match | None:
-    if data is None or is_sni_match(data) or not isinstance(settings, MessageFault):
+def _treats(of: type[Fault], kind: MessageKind) -> tuple[Condition, ...] | None:
+    """Return the conditions under which a type treats such messages; None if it never does."""
+    if not issubclass(of, MessageFault):
         return None
-    only_responses = placement.direction == "downstream"
-    return read_match(data, problems, path, "response" if only_responses else "request")
+    if any(param.name == "on" for param in params_of(of)):
+        on_request = Is("on", "request")
+        return (on_request if kind == "request" else Not(on_request),)
+    if of.treats is None:
+        downstream = Is("direction", "downstream")
+        return (Not(downstream) if kind == "request" else downstream,)
+    return () if of.treats == kind else None
+
+
+PLACING_RULES = {of: tuple(_placing_rules(of)) for of in FAULT_TYPES.values()}
+"""The rules across the parameters of each type and of its placement."""
 
 
 def write_fault(spec: FaultSpec) -> dict[str, Any]:

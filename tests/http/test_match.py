@@ -13,7 +13,6 @@ from chaosproxy.cli.describe import lines_of
 from chaosproxy.declare import Problems, struct_schema, write_struct
 from chaosproxy.http.head import RequestHead, ResponseHead, values
 from chaosproxy.http.match import Match, Matcher, Rules, read_match
-from chaosproxy.http.part import MessageKind
 from tests.refused import places
 
 FULL = {
@@ -23,9 +22,9 @@ FULL = {
 }  # fmt: skip
 
 
-def read(data: object, on: MessageKind = "response") -> tuple[Match | None, list[str]]:
+def read(data: object) -> tuple[Match | None, list[str]]:
     problems = Problems()
-    return read_match(data, problems, ("f", "match"), on), places(problems)
+    return read_match(data, problems, ("f", "match")), places(problems)
 
 
 def matcher(**data: object) -> Matcher:
@@ -114,12 +113,6 @@ def test_every_mistake_is_noted() -> None:
     assert [line.split(" ")[0] for line in found] == [f"f.match.{name}" for name in names]
 
 
-def test_a_fault_on_requests_cannot_know_the_response() -> None:
-    _, found = read({"path": "/", "status": 503, "content_type": "text/html"}, on="request")
-    assert found == ["f.match.status not-applicable", "f.match.content_type not-applicable"]
-    assert read({"path": "/"}, on="request")[1] == []
-
-
 def test_it_is_described() -> None:
     lines = {line.name: line for line in lines_of(Match)}
     assert (lines["status"].kind, lines["status"].default) == ("status, or list of at most 100", "-")
@@ -148,12 +141,12 @@ MATCHES = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
-@given(ANYTHING | st.dictionaries(st.sampled_from(sorted(FULL)), ANYTHING), st.sampled_from(["request", "response"]))
-def test_any_data_is_a_match_or_problems(data: object, on: MessageKind) -> None:
-    match, found = read(data, on)
+@given(ANYTHING | st.dictionaries(st.sampled_from(sorted(FULL)), ANYTHING))
+def test_any_data_is_a_match_or_problems(data: object) -> None:
+    match, found = read(data)
     assert (match is None) == bool(found)
     problems = Problems()
-    read_match(data, problems, (), on)
+    read_match(data, problems, ())
     assert all("; " in problem.message for problem in problems), "each says what would be right"
 
 

@@ -16,12 +16,12 @@ from typing import Any, Literal, get_args
 
 from chaosproxy.control.limits import Source, Unit
 from chaosproxy.control.selection import HEAL_ONE, SELECT_ANY, SELECT_ONE, SELECTORS
-from chaosproxy.declare import Duration, Param, Rule, Text, rules_schema, struct_schema
+from chaosproxy.declare import Duration, Param, Rule, Text, params_of, rules_schema, struct_schema
 from chaosproxy.endings import How
 from chaosproxy.errors import Code
 from chaosproxy.faults.base import Fault
 from chaosproxy.model import PartitionSpec, ProxySpec
-from chaosproxy.model.fault import placement_schema
+from chaosproxy.model.fault import PLACING_RULES, placement_schema, placing
 from chaosproxy.model.names import LONGEST, PATTERN
 from chaosproxy.model.proxy import MOST_FAULTS
 from chaosproxy.model.types import FAULT_TYPES
@@ -197,19 +197,22 @@ def fault_schema(kind: str) -> Json:
     properties = {
         "type": {"const": kind},
         "name": NAME,
-        **{name: _nullable(_exact_in_json(schema)) for name, schema in placement.items()},
+        **{name: _nullable(_exact_in_json(_with_nulls(schema))) for name, schema in placement.items()},
         **_optional_nullable(parameters),
         **(_MODE_FOUND if "mode" in parameters["properties"] else {}),
         **(_VISIBILITY if FAULT_TYPES[kind].admission is not Fault.admission else {}),
         **_ORIGIN,
     }
     required = ["type", *parameters["required"]]
-    return _closed(properties, required, parameters)
+    of = FAULT_TYPES[kind]
+    rules = rules_schema(PLACING_RULES[of], [*params_of(of), *placing(of)])
+    return _closed(properties, required, parameters, rules)
 
 
-def _closed(properties: Json, required: list[str], struct: Json) -> Json:
-    """Return the schema of an object with these properties alone, and the rules of a struct."""
-    rules = {"allOf": struct["allOf"]} if "allOf" in struct else {}
+def _closed(properties: Json, required: list[str], *ruled: Json) -> Json:
+    """Return the schema of an object with these properties alone, and the rules of other schemas."""
+    every = [rule for one in ruled for rule in one.get("allOf", ())]
+    rules = {"allOf": every} if every else {}
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, **rules}
 
 
@@ -273,8 +276,13 @@ def _map(items: Json, most: int | None = None) -> Json:
 def _optional_nullable(struct: Json) -> Json:
     """Return the properties of a struct; those that are not required may be null."""
     required = struct["required"]
-    properties = {name: _exact_in_json(one) for name, one in struct["properties"].items()}
+    properties = {name: _exact_in_json(_with_nulls(one)) for name, one in struct["properties"].items()}
     return {name: one if name in required else _nullable(one) for name, one in properties.items()}
+
+
+def _with_nulls(schema: Json) -> Json:
+    """Return the schema; if it is that of a struct, its properties that are not required may be null."""
+    return {**schema, "properties": _optional_nullable(schema)} if "properties" in schema else schema
 
 
 def _exact_in_json(schema: Any) -> Any:

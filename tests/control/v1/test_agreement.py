@@ -18,12 +18,15 @@ from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.v1.parsing import duration_from, new_fault, partition_from
 from chaosproxy.declare import Choice, Duration, Flag, Kind, ListOf, MapOf, Param, Rate, Share, Size, Struct, params_of
 from chaosproxy.errors import Conflict, InvalidInput, NotFound
-from chaosproxy.http.stage import MessageFault
 from chaosproxy.model.fault import placing
 from chaosproxy.model.partition import PartitionSpec
+from chaosproxy.model.placement import Placement
 from chaosproxy.model.types import FAULT_TYPES
 
 Body = dict[str, object]
+OTHERS = [
+    0, 1, 204, 503, "a", ["a"], ["a", "b"], "halves", "isolate", "isolate:a", 3.0, 3.5, "/a", "~a+", "GET", "::1", "*",
+]  # fmt: skip
 ANY = st.sampled_from([None, 0, 1, 2.5, True, "", "x", "1", [], ["a"], {}, {"a": "b"}])
 _OF_KIND: dict[type[Kind], list[object]] = {
     Duration: ["0s", "1ms", "-5m", "10s", "1m30s", "9999999999999999h"],
@@ -48,7 +51,7 @@ def values(kind: Kind) -> st.SearchStrategy[object]:
         case _ if type(kind) in _OF_KIND:
             good = st.sampled_from(_OF_KIND[type(kind)])
         case _:
-            good = st.sampled_from([0, 1, 204, 503, "a", ["a"], ["a", "b"], "halves", "isolate", "isolate:a", 3.0, 3.5])
+            good = st.sampled_from(OTHERS)
     return st.one_of(good, good, good, ANY)
 
 
@@ -68,12 +71,11 @@ def bodies(params: Iterable[Param]) -> st.SearchStrategy[Body]:
 
 def faults(kind: str) -> st.SearchStrategy[Body]:
     of = FAULT_TYPES[kind]
-    left_out = {"match", "direction"} if issubclass(of, MessageFault) else {"match"}
-    placement = [] if of.at_listener else [one for one in placing(of) if one.name not in left_out]
-    sni = {"match": st.just({"sni": "a"}) | st.just({"sni": ""})} if of.matches_sni else {}
+    match = {"match": st.sampled_from([{"sni": "a"}, {"sni": ""}, {"sni": "a", "path": "/"}, {"status": 1}, None])}
     return st.builds(
         lambda body, more: {**body, **more, "type": kind},
-        bodies((*params_of(of), *placement)), st.fixed_dictionaries({}, optional=sni),
+        bodies((*params_of(of), *placing(of), *params_of(Placement))),
+        st.just({}) | st.fixed_dictionaries({}, optional=match),
     )  # fmt: skip
 
 
