@@ -353,6 +353,8 @@ class ListOf(Kind):
 
     item: Kind
     most: int = MOST_ITEMS
+    unique: bool = False
+    """True if the struct refuses equal items."""
 
     def nothing(self) -> list[dict[str, Any]]:
         return [{"type": "array", "maxItems": 0}]

@@ -212,7 +212,8 @@ def _schema(kind: Kind) -> dict[str, Any]:
     if isinstance(kind, Struct):
         return struct_schema(kind.of)
     if isinstance(kind, ListOf):
-        return {"type": "array", "items": _schema(kind.item), "maxItems": kind.most}
+        unique = {"uniqueItems": True} if kind.unique else {}
+        return {"type": "array", "items": _schema(kind.item), "maxItems": kind.most, **unique}
     if isinstance(kind, MapOf):
         least = {"minProperties": kind.least} if kind.least else {}
         names = {} if kind.key is None else {"propertyNames": kind.key.schema()}

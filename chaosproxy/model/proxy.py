@@ -16,8 +16,10 @@ from chaosproxy.declare import (
     Struct,
     Whole,
     param,
+    params_of,
     read_struct,
     write_struct,
+    write_value,
 )
 from chaosproxy.errors import Path, shown
 from chaosproxy.http.caller import CallerFaults
@@ -71,7 +73,7 @@ class ProxySpec:
         Flag(), "http: adds X-Chaosproxy-Fault to responses that a fault made or changed", default=False, example="true"
     )
     routes: tuple[str, ...] = param(
-        ListOf(RouteTemplate(), MOST_ROUTES), "http: names of paths in metrics", default=(),
+        ListOf(RouteTemplate(), MOST_ROUTES, unique=True), "http: names of paths in metrics", default=(),
         example='["/users/{id}", "/static/**"]',
     )  # fmt: skip
     head_limit: int = param(
@@ -133,15 +135,15 @@ def _check_http(spec: ProxySpec, given: Mapping[str, object], problems: Problems
         problems.add((*path, "routes", index), "duplicate", message)
     if spec.protocol == "http":
         return
-    for name in HTTP_ONLY:
-        if given.get(name) is not None and getattr(spec, name) != getattr(_PLAIN, name):
+    for name, default in HTTP_ONLY.items():
+        if given.get(name) is not None and given[name] != default:
             message = "needs HTTP, but this proxy is tcp; remove it, or add `protocol: http` to the proxy"
             problems.add((*path, name), "not-applicable", message, at_key=True)
 
 
-HTTP_ONLY = ("strict", "announce", "routes", "head_limit", "hold_limit", "pipeline_limit", "caller_faults")
-"""Parameters that have a meaning only with `protocol: http`."""
-_PLAIN = ProxySpec(name="", listen=Address("", 0), upstream=Address("", 0))
+_FOR_HTTP = ("strict", "announce", "routes", "head_limit", "hold_limit", "pipeline_limit", "caller_faults")
+HTTP_ONLY = {one.name: write_value(one.kind, one.default) for one in params_of(ProxySpec) if one.name in _FOR_HTTP}
+"""Parameters that have a meaning only with `protocol: http`, and their default values as they are written."""
 
 
 def write_proxy(spec: ProxySpec) -> dict[str, Any]:

@@ -2,38 +2,87 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
-from chaosproxy.declare import Flag, ListOf, Problems, Text, param
-from chaosproxy.errors import Path, Problem, shown
+from chaosproxy.declare import Flag, Given, Kind, ListOf, Not, Problems, Rule, Set, Text, broken_rules, param
+from chaosproxy.errors import BadValue, Path, Problem, shown
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
+from chaosproxy.text import IPV6
 
-__all__ = ["ListenTls", "UpstreamTls", "check_tls"]
+__all__ = ["HTTP_ONE", "ListenTls", "UpstreamTls", "check_tls"]
 
-_HTTP_ONE = ("http/1.1", "http/1.0")
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+HTTP_ONE = ("http/1.1", "http/1.0")
+_FILE = Text(shortest=1)
+_ALPN = re.compile(r"[\x20-\x7e]{1,255}")
+_LABEL = r"(?!-)[A-Za-z0-9_-]{0,62}[A-Za-z0-9_]"
+_SERVER_NAME = re.compile(rf"(?=.{{1,253}}$(?!\n)){_LABEL}(\.{_LABEL})*|{IPV6}")
+
+
+class AlpnName(Kind):
+    """The name of a protocol over TLS (RFC 7301)."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> str:
+        name = Text().read(value)
+        if not _ALPN.fullmatch(name):
+            message = f"{shown(name)} is not a protocol; use 1 to 255 characters of ASCII, such as http/1.1"
+            raise BadValue("malformed", message)
+        return name
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^{_ALPN.pattern}$(?!\n)"}
+
+    def __str__(self) -> str:
+        return "text"
+
+
+class ServerName(Kind):
+    """A name that a certificate can have: a host name in ASCII, or an IP address."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> str:
+        name = Text().read(value)
+        if not _SERVER_NAME.fullmatch(name):
+            raise BadValue("malformed", f"{shown(name)} is not a host name; use one such as api.test")
+        return name
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^({_SERVER_NAME.pattern})$(?!\n)"}
+
+    def __str__(self) -> str:
+        return "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenTls:
     """TLS with clients: the certificate to present, and whether to require theirs."""
 
-    cert: str = param(Text(), "PEM file with the certificate, then its chain", example="certs/api.test.pem")
-    key: str = param(Text(), "PEM file with its private key, without a passphrase", example="certs/api.test.key")
+    cert: str = param(_FILE, "PEM file with the certificate, then its chain", example="certs/api.test.pem")
+    key: str = param(_FILE, "PEM file with its private key, without a passphrase", example="certs/api.test.key")
     client_ca: str | None = param(
-        Text(), "PEM file with the CAs that sign client certificates", default=None, example="certs/ca.pem"
+        _FILE, "PEM file with the CAs that sign client certificates", default=None, example="certs/ca.pem"
     )
     require_client_cert: bool = param(
         Flag(), "refuses clients without a certificate; needs client_ca", default=False, example="true"
     )
     alpn: tuple[str, ...] = param(
-        ListOf(Text()), "application protocols to offer, the preferred one first", default=(), example="[h2, http/1.1]"
+        ListOf(AlpnName()), "application protocols to offer, the preferred one first", default=(),
+        example="[h2, http/1.1]",
     )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            ("client_ca",), "missing",
+            "is missing; add the CAs that sign client certificates, or remove require_client_cert",
+            Set("require_client_cert"), Not(Given("client_ca")),
+        ),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +90,25 @@ class UpstreamTls:
     """TLS with the server: the CAs to trust, the name to expect, and the certificate to present."""
 
     ca: str | None = param(
-        Text(), "PEM file with the CAs to trust; default: those of the system", default=None, example="certs/ca.pem"
+        _FILE, "PEM file with the CAs to trust; default: those of the system", default=None, example="certs/ca.pem"
     )
     verify: bool = param(
         Flag(), "false accepts any certificate, for any name", default=True, example="false"
     )
     server_name: str | None = param(
-        Text(), "name to request and to expect; default: the host of the upstream", default=None, example="api.test"
+        ServerName(), "name to request and to expect; default: the host of the upstream", default=None,
+        example="api.test",
     )
     cert: str | None = param(
-        Text(), "PEM file with the client certificate to present", default=None, example="certs/client.pem"
+        _FILE, "PEM file with the client certificate to present", default=None, example="certs/client.pem"
     )
     key: str | None = param(
-        Text(), "PEM file with its private key, without a passphrase", default=None, example="certs/client.key"
+        _FILE, "PEM file with its private key, without a passphrase", default=None, example="certs/client.key"
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(("key",), "missing", "is missing; add the private key of cert", Given("cert"), Not(Given("key"))),
+        Rule(("cert",), "missing", "is missing; add the certificate of key", Given("key"), Not(Given("cert"))),
     )
 
 
@@ -94,44 +149,16 @@ def check_fault_tls(fault: FaultSpec, proxy: _Proxy) -> Iterator[Problem]:
 
 def _of_listen(tls: ListenTls, protocol: str) -> Iterator[Problem]:
     """Yield the problems across the parameters."""
-    yield from _empty_paths(tls, ("cert", "key", "client_ca"))
-    if tls.require_client_cert and tls.client_ca is None:
-        message = "is missing; add the CAs that sign client certificates, or remove require_client_cert"
-        yield Problem(("client_ca",), "missing", message)
+    yield from broken_rules(tls)
     for index, name in enumerate(tls.alpn):
-        if not 0 < len(name.encode()) <= 255:
-            message = f"{shown(name)} is not a protocol; use 1 to 255 bytes, such as http/1.1"
-            yield Problem(("alpn", index), "malformed", message)
-        elif protocol == "http" and name not in _HTTP_ONE:
+        if protocol == "http" and name not in HTTP_ONE:
             message = f"{shown(name)} is not supported with protocol: http; use http/1.1, or protocol: tcp"
             yield Problem(("alpn", index), "invalid-together", message)
 
 
 def _of_upstream(tls: UpstreamTls, upstream: Address) -> Iterator[Problem]:
     """Yield the problems across the parameters."""
-    yield from _empty_paths(tls, ("ca", "cert", "key"))
-    if tls.cert is not None and tls.key is None:
-        yield Problem(("key",), "missing", "is missing; add the private key of cert")
-    if tls.key is not None and tls.cert is None:
-        yield Problem(("cert",), "missing", "is missing; add the certificate of key")
-    if tls.server_name is not None and not _is_server_name(tls.server_name):
-        message = f"{shown(tls.server_name)} is not a host name; use one such as api.test"
-        yield Problem(("server_name",), "malformed", message)
+    yield from broken_rules(tls)
     if tls.server_name is None and tls.verify and upstream.is_unix:
         message = "is missing, and a unix socket has no host name; add the name in the server's certificate"
         yield Problem(("server_name",), "missing", message)
-
-
-def _is_server_name(text: str) -> bool:
-    """Return whether a certificate can have the name: a host name in ASCII, or an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
-    return True
-
-
-def _empty_paths(tls: object, names: tuple[str, ...]) -> Iterator[Problem]:
-    for name in names:
-        if getattr(tls, name) == "":
-            yield Problem((name,), "empty", "is empty; use the path of a PEM file")

@@ -90,14 +90,21 @@ def merged_proxy(spec: ProxySpec, listen: Address, patch: Json) -> ProxySpec:
 
 def _is_valid_alone(spec: ProxySpec, patch: Json) -> bool:
     """Return whether a patch fits a proxy without other settings, so that only the present ones contradict it."""
-    least = {"listen": str(spec.listen), "upstream": str(spec.upstream), "protocol": "http"}
-    given = {key: value for key, value in patch.items() if value is not None}
+    others: Json = {"listen": "[::1]:0", "upstream": "127.0.0.1:1", "listen_tls": {"cert": "cert", "key": "key"}}
+    given = {key: value for key, value in patch.items() if value is not None or key not in ("protocol", "listen_tls")}
+    return any(_is_valid(spec.name, {**others, "protocol": one, **given}) for one in ("http", "tcp"))
+
+
+def _is_valid(name: str, body: Json) -> bool:
+    problems = Problems()
+    _check_same_name(body, name, problems)
     try:
-        _check_same_name(patch, spec.name, problems := Problems())
         problems.raise_if_any()
-        _read({**least, **given}, spec.name, problems)
+        _read(body, name, problems)
     except InvalidInput:
         return False
+    except Conflict:
+        pass
     return True
 
 
@@ -239,7 +246,10 @@ def _read(body: Json, name: str, problems: Problems) -> ProxySpec:
     spec = read_proxy(data, name, problems)
     if len(problems):
         sent = [replace(problem, path=_as_sent(problem.path, places)) for problem in problems]
-        raise InvalidInput(sorted(sent, key=_index_of_fault))
+        error = InvalidInput(sorted(sent, key=_index_of_fault))
+        if all(problem.code in ("upstream-loop", "duplicate") and problem.path[0] != "routes" for problem in sent):
+            raise Conflict(str(error), None, error.problems)  # parts that are valid contradict each other
+        raise error
     assert spec is not None
     return spec
 

@@ -20,10 +20,12 @@ from chaosproxy.declare import Duration, Param, Rule, Text, params_of, rules_sch
 from chaosproxy.endings import How
 from chaosproxy.errors import Code
 from chaosproxy.faults.base import Fault
+from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import PLACING_RULES, placement_schema, placing
 from chaosproxy.model.names import LONGEST, PATTERN
-from chaosproxy.model.proxy import MOST_FAULTS
+from chaosproxy.model.proxy import HTTP_ONLY, MOST_FAULTS
+from chaosproxy.model.tls import HTTP_ONE
 from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = ["NAME", "Json", "components", "fault_schema", "reference"]
@@ -238,7 +240,46 @@ def _proxy(required: Iterable[str]) -> Json:
         **_ORIGIN,
         "faults": {"anyOf": [*faults, {"type": "null"}]},
     }
-    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+    return _closed(properties, list(required), {"allOf": _rules_of_proxy(is_patch=not required)})
+
+
+def _rules_of_proxy(is_patch: bool) -> list[Json]:
+    """Return the rules across a proxy; a patch breaks only those that it breaks together with every proxy."""
+    has_http = {**_HAS_HTTP, "required": ["protocol"]}
+    is_http: Json = {"not": {**_HAS_TCP, "required": ["protocol"]}} if is_patch else has_http
+    unused = {name: {"enum": [None, default]} for name, default in HTTP_ONLY.items()}
+    on_messages = [kind for kind, of in FAULT_TYPES.items() if issubclass(of, MessageFault)]
+    on_tls = [kind for kind, of in FAULT_TYPES.items() if of.needs_listen_tls]
+    http_names: Json = {"properties": {"alpn": {"items": {"enum": list(HTTP_ONE)}}}}
+    named: Json = {"required": ["server_name"], "properties": {"server_name": TEXT}}
+    unverified: Json = {"required": ["verify"], "properties": {"verify": {"const": False}}}
+    rules: list[Json] = [
+        {"anyOf": [is_http, {"properties": {**unused, "faults": _without(on_messages)}}]},
+        {"anyOf": [{"not": has_http}, {"properties": {"listen_tls": http_names}}]},
+        {"anyOf": [
+            {"properties": {"ipv6only": {"enum": [False, None]}}},
+            {"properties": {"listen": {"not": {"pattern": r"^(unix:|[0-9.]+:)"}}}},
+        ]},
+        {"anyOf": [
+            {"properties": {"upstream": {"not": {"pattern": "^unix:"}}}},
+            {"properties": {"upstream_tls": {"anyOf": [{"type": "null"}, named, unverified]}}},
+        ]},
+    ]  # fmt: skip
+    if is_patch:
+        rules[3] = {"anyOf": [{"not": {"required": ["upstream"]}}, rules[3]]}
+        return rules
+    has_tls: Json = {"required": ["listen_tls"], "properties": {"listen_tls": {"type": "object"}}}
+    return [*rules, {"anyOf": [has_tls, {"properties": {"faults": _without(on_tls)}}]}]
+
+
+_HAS_HTTP: Json = {"properties": {"protocol": {"const": "http"}}}
+_HAS_TCP: Json = {"properties": {"protocol": {"const": "tcp"}}}
+
+
+def _without(types: list[str]) -> Json:
+    """Return the schema of faults, in a list or by name, of which none is of these types."""
+    other = {"properties": {"type": {"not": {"enum": types}}}}
+    return {"items": other, "additionalProperties": other}
 
 
 def _partition(body: Literal["request", "response"]) -> Json:

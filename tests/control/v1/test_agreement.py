@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from chaosproxy.control.selection import SELECTORS
 from chaosproxy.control.v1.faults import check_healed, fault_and_names
 from chaosproxy.control.v1.openapi import openapi_document
-from chaosproxy.control.v1.parsing import duration_from, new_fault, partition_from
+from chaosproxy.control.v1.parsing import duration_from, merged_proxy, new_fault, new_proxy, partition_from
 from chaosproxy.declare import Choice, Duration, Flag, Kind, ListOf, MapOf, Param, Rate, Share, Size, Struct, params_of
 from chaosproxy.errors import Conflict, InvalidInput, NotFound
 from chaosproxy.model.fault import placing
@@ -138,3 +138,69 @@ def test_a_heal(body: Body) -> None:
 @given(st.dictionaries(st.sampled_from(["down", "up"]), values(Duration()), max_size=2))
 def test_a_crash(body: Body) -> None:
     agrees("CrashRequest", body, lambda body: duration_from(body, "down"))
+
+
+def mostly(*common: object) -> st.SearchStrategy[object]:
+    return st.one_of(st.sampled_from(common), st.sampled_from(common), ANY)
+
+
+NAMED = st.builds(lambda fault, name: {**fault, "name": name}, FAULTS, st.sampled_from(["a", "b", "", "x\n"]))
+LISTED = st.lists(FAULTS | NAMED, max_size=2)
+LISTEN_TLS = st.fixed_dictionaries({}, optional={
+    "cert": mostly("c"), "key": mostly("k"), "client_ca": mostly("c"), "require_client_cert": mostly(True, False),
+    "alpn": mostly(["h2"], ["http/1.1"], ["é"]), "more": ANY,
+})  # fmt: skip
+UPSTREAM_TLS = st.fixed_dictionaries({}, optional={
+    "cert": mostly("c"), "key": mostly("k"), "verify": mostly(True, False), "server_name": mostly("a.b", "::1", "-a"),
+})  # fmt: skip
+PROXY = {
+    "protocol": mostly("http", "http", "tcp"),
+    "ipv6only": mostly(True, False),
+    "listen_tls": mostly({"cert": "c", "key": "k"}) | LISTEN_TLS,
+    "upstream_tls": UPSTREAM_TLS,
+    "faults": LISTED | st.dictionaries(st.sampled_from(["a", "b", ""]), FAULTS, max_size=2),
+    "strict": mostly(True, False),
+    "routes": mostly(["/a"], ["/a", "/a"], ["/{b}/{b}"]),
+    "head_limit": mostly("64KiB", "1KiB", "1B"),
+    "caller_faults": mostly({}, {"headers": None}, {"max_delay": "1s"}),
+    "name": mostly("p", "p", "\u200b"),
+    "from": mostly("a"),
+    "connections": st.just(3),
+    "more": ANY,
+}
+LISTEN = mostly("127.0.0.1:0", "[::1]:1", "unix:/a", "a:0", "a:99999")
+UPSTREAM = mostly("b:1", "unix:/b", "[::1]:1", "b:0")
+
+
+def few(kept: Iterable[str], body: Body) -> Body:
+    """Return the body with some of its keys alone, so that it is often valid."""
+    return {key: value for key, value in body.items() if key in kept}
+
+
+KEPT = st.sets(st.sampled_from(list(PROXY)), max_size=4)
+GOOD = st.builds(
+    lambda kept, rest, listen, upstream: few({"name", *kept}, rest) | {"listen": listen, "upstream": upstream},
+    KEPT, st.fixed_dictionaries(PROXY), LISTEN, UPSTREAM,
+)  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(GOOD)
+def test_a_proxy(body: Body) -> None:
+    agrees("Proxy", body, new_proxy)
+
+
+PRESENT = st.sampled_from([
+    {}, {"protocol": "http", "strict": True, "faults": {"a": {"type": "http_reset"}}},
+    {"listen_tls": {"cert": "c", "key": "k"}, "faults": {"a": {"type": "tls_handshake", "how": "stall"}}},
+])  # fmt: skip
+PATCH = {
+    **PROXY, "listen": LISTEN, "upstream": UPSTREAM, "faults": LISTED, "name": st.just("p"),
+}  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(PRESENT, st.builds(few, st.sets(st.sampled_from(list(PATCH)), max_size=4), st.fixed_dictionaries(PATCH)))
+def test_a_patch_of_a_proxy(present: Body, patch: Body) -> None:
+    spec = new_proxy({"name": "p", "listen": "127.0.0.1:5", "upstream": "a:1", **present})
+    agrees("ProxyPatch", patch, lambda patch: merged_proxy(spec, spec.listen, patch))

@@ -24,6 +24,7 @@ from chaosproxy.text import escaped, is_one_line
 
 DOCUMENT = openapi_document()
 PROXY = {"name": "db", "listen": "127.0.0.1:0", "upstream": "db:5432"}
+HTTP = {**PROXY, "protocol": "http"}
 
 
 def fits(body: object, schema: str) -> bool:
@@ -43,7 +44,7 @@ def fits(body: object, schema: str) -> bool:
         ("Proxy", {**PROXY, "from": "app"}, {**PROXY, "from": " app"}),
         ("Proxy", {**PROXY, "faults": {"a": {"type": "stall"}}}, {**PROXY, "faults": {"": {"type": "stall"}}}),
         ("Fault", {"type": "stall", "nth": 2**53}, {"type": "stall", "nth": 2**53 + 1}),
-        ("Proxy", {**PROXY, "pipeline_limit": 2**53}, {**PROXY, "pipeline_limit": 2**53 + 1}),
+        ("Proxy", {**HTTP, "pipeline_limit": 2**53}, {**HTTP, "pipeline_limit": 2**53 + 1}),
         ("NamedFault", {"type": "bandwidth", "rate": "1B/s"}, {"type": "bandwidth", "rate": "0B/s"}),
         ("Fault", {"type": "stall", "match": {"sni": "a"}}, {"type": "stall", "match": {"sni": ""}}),
         ("Fault", {"type": "stall", "for": "1s", "every": "9s"}, {"type": "stall", "for": None, "every": "9s"}),
