@@ -66,10 +66,13 @@ class FaultSpec:
         return self.settings.type
 
 
-def read_fault(data: object, name: str, problems: Problems, path: Path = (), protocol: str = "tcp") -> FaultSpec | None:
+def read_fault(
+    data: object, name: str, problems: Problems, path: Path = (), protocol: str = "tcp", *, by_rules: bool = True
+) -> FaultSpec | None:
     """Read a fault from plain data; if it is wrong, note all problems and return None.
 
-    The data is one mapping with `type`, the parameters of the placement and those of the type.
+    The data is one mapping with `type`, the parameters of the placement and those of the type. Without `by_rules`
+    each parameter is checked alone, and nothing is returned.
     """
     before = len(problems)
     read_name(name, problems, path)
@@ -96,7 +99,7 @@ def read_fault(data: object, name: str, problems: Problems, path: Path = (), pro
     match = None
     if on_messages and not is_sni_match(given_match) and given_match is not None:
         match = read_match(given_match, problems, (*path, "match"))
-    if settings is None or placement is None:
+    if settings is None or placement is None or not by_rules:
         return None
     for problem in settings.check():
         problems.add((*path, *problem.path), problem.code, problem.message)

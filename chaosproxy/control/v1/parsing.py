@@ -33,6 +33,7 @@ from chaosproxy.model import (
 from chaosproxy.model.fault import check_protocol
 from chaosproxy.model.partition import unknown_nodes
 from chaosproxy.model.proxy import MOST_FAULTS
+from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = [
     "against_state", "duration_from", "fault_from", "merged_proxy", "new_fault", "new_proxy", "partition_from",
@@ -80,6 +81,9 @@ def merged_proxy(spec: ProxySpec, listen: Address, patch: Json) -> ProxySpec:
         wanted["faults"] = _merged_faults({fault.name: write_fault(fault) for fault in spec.faults}, patch["faults"])
     problems = Problems()
     _check_same_name(wanted, spec.name, problems)
+    if isinstance(faults := patch.get("faults"), dict):
+        for name in [name for name, change in faults.items() if change is None]:
+            names.read_name(name, problems, ("faults", name))
     try:
         return _read(wanted, spec.name, problems)
     except InvalidInput as error:
@@ -92,7 +96,26 @@ def _is_valid_alone(spec: ProxySpec, patch: Json) -> bool:
     """Return whether a patch fits a proxy without other settings, so that only the present ones contradict it."""
     others: Json = {"listen": "[::1]:0", "upstream": "127.0.0.1:1", "listen_tls": {"cert": "cert", "key": "key"}}
     given = {key: value for key, value in patch.items() if value is not None or key not in ("protocol", "listen_tls")}
+    if isinstance(faults := patch.get("faults"), dict):
+        del given["faults"]
+        protocol = patch.get("protocol")
+        if len(faults) > 2 * MOST_FAULTS or not all(_fits_in_part(*one, protocol) for one in faults.items()):
+            return False
     return any(_is_valid(spec.name, {**others, "protocol": one, **given}) for one in ("http", "tcp"))
+
+
+def _fits_in_part(name: str, change: object, protocol: object) -> bool:
+    """Return whether a change of a fault, or its removal, fits some fault without more than missing settings."""
+    problems = Problems()
+    names.read_name(name, problems, ())
+    if change is None or not isinstance(change, dict) or len(problems):
+        return change is None and not len(problems)
+    _check_same_name(change, name, problems)
+    if "type" in change:
+        at = "tcp" if protocol == "tcp" else "http"
+        read_fault(_settable(change), name, problems, (), at, by_rules=False)
+        return all(problem.code == "missing" for problem in problems)
+    return not len(problems) and any(_fits_in_part(name, {**change, "type": kind}, None) for kind in FAULT_TYPES)
 
 
 def _is_valid(name: str, body: Json) -> bool:

@@ -123,6 +123,10 @@ def components() -> dict[str, Json]:
             "description": "a fault whose name is in the path or is its key",
             "allOf": [reference("Fault"), {"properties": {"name": FIXED_NAME}}],
         },
+        "FaultPatch": {
+            "description": "some settings of a fault, which are merged with the present ones",
+            "anyOf": [_in_part(fault_schema(kind)) for kind in FAULT_TYPES],
+        },
         "FaultList": _page(faults=_list(reference("Fault"))),
         **{_title(kind): fault_schema(kind) for kind in FAULT_TYPES},
         "FaultTypeList": _object(
@@ -218,6 +222,20 @@ def _closed(properties: Json, required: list[str], *ruled: Json) -> Json:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, **rules}
 
 
+def _in_part(fault: Json) -> Json:
+    """Return the schema of some settings of a fault; those of a struct may be some too, but `match` is whole."""
+    properties = {name: one if name == "match" else _optional(one) for name, one in fault["properties"].items()}
+    rest = {key: value for key, value in fault.items() if key != "allOf"}
+    return {**rest, "properties": {**properties, "name": FIXED_NAME}, "required": []}
+
+
+def _optional(schema: Json) -> Json:
+    """Return the schema of a struct, also of one that may be null, without required properties."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_optional(one) for one in schema["anyOf"]]}
+    return {**schema, "required": []} if "properties" in schema else schema
+
+
 def _with_selectors(schema: Json, rules: Iterable[Rule]) -> Json:
     """Return the schema of the same object, which may also have the keys of a selection, and follows the rules."""
     selectors = {name: _nullable(kind.schema()) for name, kind in SELECTORS.items()}
@@ -230,7 +248,8 @@ def _proxy(required: Iterable[str]) -> Json:
     named = _map(reference("NamedFault"), MOST_FAULTS) | {"propertyNames": NAME}
     faults = [_list(reference("Fault"), MOST_FAULTS), named]
     if not required:  # in a merge patch a fault may be given in part, and null removes it
-        faults[1] = _map({"type": ["object", "null"]}, 2 * MOST_FAULTS)  # as many to remove as to add
+        part = _nullable(reference("FaultPatch"))
+        faults[1] = _map(part, 2 * MOST_FAULTS) | {"propertyNames": NAME}  # as many to remove as to add
     properties = {
         "name": NAME if required else FIXED_NAME,
         **_optional_nullable(struct_schema(ProxySpec)),

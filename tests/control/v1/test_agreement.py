@@ -194,8 +194,10 @@ PRESENT = st.sampled_from([
     {}, {"protocol": "http", "strict": True, "faults": {"a": {"type": "http_reset"}}},
     {"listen_tls": {"cert": "c", "key": "k"}, "faults": {"a": {"type": "tls_handshake", "how": "stall"}}},
 ])  # fmt: skip
+PARTS = st.builds(few, st.sets(st.sampled_from(["delay", "rate", "type", "for", "every", "ttl", "jump"])), FAULTS)
 PATCH = {
-    **PROXY, "listen": LISTEN, "upstream": UPSTREAM, "faults": LISTED, "name": st.just("p"),
+    **PROXY, "listen": LISTEN, "upstream": UPSTREAM, "name": st.just("p"),
+    "faults": LISTED | st.dictionaries(st.sampled_from(["a", "b", "x\n"]), PARTS | st.none() | FAULTS, max_size=2),
 }  # fmt: skip
 
 
@@ -204,3 +206,13 @@ PATCH = {
 def test_a_patch_of_a_proxy(present: Body, patch: Body) -> None:
     spec = new_proxy({"name": "p", "listen": "127.0.0.1:5", "upstream": "a:1", **present})
     agrees("ProxyPatch", patch, lambda patch: merged_proxy(spec, spec.listen, patch))
+
+
+CHANGES = st.dictionaries(st.sampled_from(["a", "b", "a", "x\n"]), PARTS | st.none() | FAULTS, max_size=2)
+
+
+@settings(max_examples=500, deadline=None)
+@given(PRESENT, CHANGES, st.sampled_from([{}, {"protocol": "tcp"}]))
+def test_a_patch_of_faults(present: Body, faults: Body, rest: Body) -> None:
+    spec = new_proxy({"name": "p", "listen": "127.0.0.1:5", "upstream": "a:1", **present})
+    agrees("ProxyPatch", {**rest, "faults": faults}, lambda patch: merged_proxy(spec, spec.listen, patch))
