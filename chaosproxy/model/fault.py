@@ -35,7 +35,7 @@ from chaosproxy.model.types import FAULT_TYPES
 
 __all__ = [
     "DIRECTION_OF", "FaultSpec", "PLACING_RULES", "check_protocol", "match_of", "placement_schema", "placing",
-    "read_fault", "write_fault",
+    "read_fault", "without_effect_schema", "write_fault",
 ]  # fmt: skip
 
 DIRECTION_OF: dict[MessageKind, Direction] = {"request": "upstream", "response": "downstream"}
@@ -83,7 +83,7 @@ def read_fault(
     sni, given_match, on_messages = None, data.get("match"), issubclass(settings_type, MessageFault)
     if is_sni_match(given_match):
         sni = read_sni_match(given_match, settings_type, problems, (*path, "match"))
-    elif "match" in data and (match_of(settings_type) is None or (given_match is not None and not on_messages)):
+    elif given_match is not None and not on_messages:
         message = f"selects HTTP messages, but {settings_type.type} acts on connections; remove it"
         problems.add((*path, "match"), "not-applicable", message, at_key=True)
     placement_names = [param.name for param in params_of(Placement)]
@@ -92,8 +92,8 @@ def read_fault(
     known = ("type", "match", *placement_names)
     settings = read_struct(settings_type, own, problems, path, also_known=known, bare_hints=True)
     placement = read_struct(Placement, active, problems, path)
-    for parameter in SELECTS if settings_type.at_listener else ():
-        if parameter in active:
+    for parameter, exempting_none in SELECTS.items() if settings_type.at_listener else ():
+        if active.get(parameter) is not None and active[parameter] not in exempting_none:
             message = f"not supported: {settings_type.type} applies to the whole port; remove it"
             problems.add((*path, parameter), "not-applicable", message, at_key=True)
     match = None
@@ -167,6 +167,13 @@ def placement_schema(of: type[Fault]) -> dict[str, Any]:
         assert isinstance(match.kind, Struct)
         properties["match"] = {**struct_schema(match.kind.of), "description": match.meaning}
     return properties
+
+
+def without_effect_schema(of: type[Fault]) -> dict[str, Any]:
+    """Return the JSON Schema of the other parameters of a placement, which a type takes only without an effect."""
+    selects = {name: {"enum": [None, *exempting_none]} for name, exempting_none in SELECTS.items()}
+    no_match = {"match": {"type": "null"}} if match_of(of) is None else {}
+    return {**(selects if of.at_listener else {}), **no_match}
 
 
 def match_of(of: type[Fault]) -> Param | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chaosproxy.declare import Choice, Duration, Share, Whole, param
@@ -9,8 +10,11 @@ from chaosproxy.faults.base import Direction
 
 __all__ = ["SELECTS", "Placement"]
 
-SELECTS = ("probability", "skip", "count", "nth")
-"""The parameters that exempt some connections; a type that acts on the listener does not take them."""
+SELECTS: Mapping[str, Sequence[object]] = {"probability": (1, "1", "100%"), "skip": (0,), "count": (), "nth": (1,)}
+"""The parameters that may exempt some connections, and their values that exempt none.
+
+A type that acts on the listener takes only these values, which programs write that set every parameter.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,18 @@ def test_a_response_does_not_flow_upstream() -> None:
     assert problems(type="http_reset", direction="both") == []
 
 
-@pytest.mark.parametrize("value", [1, None, "100%"])
-def test_a_fault_on_the_whole_port_exempts_no_connection(value: object) -> None:
-    assert problems(type="partition", probability=value) == ["probability not-applicable"]
+@pytest.mark.parametrize(
+    ("parameter", "allowed", "refused"),
+    [("probability", (1, 1.0, "100%", None), (0.5, "0.5", 0, "99%")), ("skip", (0, None), (1,)),
+     ("count", (None,), (1, 0)), ("nth", (1, None), (2,))],
+)  # fmt: skip
+def test_a_fault_on_the_whole_port_exempts_no_connection(parameter: str, allowed: object, refused: object) -> None:
+    for value in allowed:
+        assert problems(type="partition", **{parameter: value}) == []
+    for value in refused:
+        assert f"{parameter} not-applicable" in problems(type="partition", **{parameter: value})
+
+
+def test_no_match_is_the_same_as_none_at_all() -> None:
+    assert problems(type="latency", delay="1s", match=None) == []
+    assert problems(type="refuse", match=None) == []

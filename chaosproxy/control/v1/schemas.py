@@ -22,7 +22,7 @@ from chaosproxy.errors import Code
 from chaosproxy.faults.base import Fault
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import PartitionSpec, ProxySpec
-from chaosproxy.model.fault import PLACING_RULES, placement_schema, placing
+from chaosproxy.model.fault import PLACING_RULES, placement_schema, placing, without_effect_schema
 from chaosproxy.model.names import LONGEST, PATTERN
 from chaosproxy.model.proxy import HTTP_ONLY, MOST_FAULTS
 from chaosproxy.model.tls import HTTP_ONE
@@ -204,6 +204,7 @@ def fault_schema(kind: str) -> Json:
         "type": {"const": kind},
         "name": NAME,
         **{name: _nullable(_exact_in_json(_with_nulls(schema))) for name, schema in placement.items()},
+        **without_effect_schema(FAULT_TYPES[kind]),
         **_optional_nullable(parameters),
         **(_MODE_FOUND if "mode" in parameters["properties"] else {}),
         **(_VISIBILITY if FAULT_TYPES[kind].admission is not Fault.admission else {}),
