@@ -56,8 +56,9 @@ _HOST = re.compile(
 _MEDIA_TYPE = re.compile(r"(?=[^/*]*[/*])[!#$&*+.^_0-9A-Za-z-]+(/[!#$&*+.^_0-9A-Za-z-]+)?")
 _GLOB = r"(/([^?*]|\*(?!\*))*\**|(/|\*\*)([!->@-~]{0,200}|[^?]{0,35}))"
 """The globs of the schema. One with `**` before its end becomes a program of RE2, whose length is limited."""
-_CLASS = r"\[\^?(a-z|A-Z|0-9|[A-Za-z0-9_.~%/])+-?\]"
-_ATOM = rf"(([A-Za-z0-9/_.~%:@&=-]|\\[dDwWsS.*+?|()-]|{_CLASS})[*+?]?)"
+_IN_CLASS = "(a-z|A-Z|0-9|[A-Za-z0-9_.~%/])+-?"
+_CLASS = rf"\[\^?{_IN_CLASS}\]"
+_ATOM = rf"(([A-Za-z0-9/_.~%:@&=-]|\\[dDwWsS.*+?|()-]|{_CLASS})[*+?]?|(\\d|\[{_IN_CLASS}\])\{{[1-9]\}})"
 _EXPRESSION = rf"(?=.{{1,100}}$)({_ATOM}|\({_ATOM}+(\|{_ATOM}+)*\)[*+?]?)+"
 """The regular expressions of the schema, which are never too large. RE2 reads more than a pattern can describe."""
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?]*)")

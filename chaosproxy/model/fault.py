@@ -1,4 +1,12 @@
-"""The desired state of a fault: its name, the settings of its type, and its placement."""
+"""A fault as declared: its name, the settings of its type, its placement and the messages it selects.
+
+    read_fault    plain data ─▶ FaultSpec, or a problem for each mistake
+    write_fault   FaultSpec ─▶ plain data
+    …_schema      the JSON Schema of what `read_fault` takes besides the parameters of the type
+
+Which placements a type takes is decided here, by PLACING_RULES and SELECTS, and described from the same tables. Whether
+it fits a proxy is decided by `check_protocol` and `model.tls`.
+"""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ GOOD = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(GOOD)
 def test_a_proxy(body: Body) -> None:
     agrees("Proxy", body, new_proxy)
@@ -201,7 +201,7 @@ PATCH = {
 }  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PRESENT, st.builds(few, st.sets(st.sampled_from(list(PATCH)), max_size=4), st.fixed_dictionaries(PATCH)))
 def test_a_patch_of_a_proxy(present: Body, patch: Body) -> None:
     spec = new_proxy({"name": "p", "listen": "127.0.0.1:5", "upstream": "a:1", **present})
@@ -211,7 +211,7 @@ def test_a_patch_of_a_proxy(present: Body, patch: Body) -> None:
 CHANGES = st.dictionaries(st.sampled_from(["a", "b", "a", "x\n"]), PARTS | st.none() | FAULTS, max_size=2)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PRESENT, CHANGES, st.sampled_from([{}, {"protocol": "tcp"}]))
 def test_a_patch_of_faults(present: Body, faults: Body, rest: Body) -> None:
     spec = new_proxy({"name": "p", "listen": "127.0.0.1:5", "upstream": "a:1", **present})
