@@ -13,6 +13,7 @@ counts as 10¹⁵.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,7 @@ def _one_of(units: Mapping[str, Fraction], minimum: int = 0) -> str:
     return "(?:" + "|".join(f"{number}{_SPACE}(?:{'|'.join(units)})" for number, units in by_number.items()) + ")"
 
 
+@functools.cache
 def _digits(factor: Fraction) -> int:
     """Return the most digits before the point of a number with this unit, so that it is below the largest quantity."""
     return len(str(int(_LARGEST / factor))) - 1

@@ -7,8 +7,8 @@ calls it to attach its client, to dial, to publish events and to be forgotten. T
 everything else; nothing but the supervisor and the partitions that it owns changes a proxy.
 
 Invariants:
-- No change awaits. When its method returns, new connections have it, and so have the first of the open ones; the
-  others get it in slices, and `settled` waits for the last of them.
+- No change awaits. When its method returns, new connections have it, and so have the first of the open ones;
+  the others get it in slices, and `settled` waits for the last of them.
 - A connection is in the registry from its accept until both its sockets are gone.
 - When faults change, the spec, every connection, every stalled handshake and the listener are
   updated together (`_apply_faults`).
@@ -80,8 +80,7 @@ class Proxy:
         intake: SharedIntake,
     ) -> None:
         """`control.preflight` has made `tls`, and `modes` by fault name, for this spec."""
-        self.name = spec.name
-        self.tally = ProxyTally()
+        self.name, self.tally = spec.name, ProxyTally()
         self._accepted_clients = 0
         """Clients accepted so far; each gets this number, also one that a fault resets at once."""
         self.scheduler = scheduler
@@ -308,23 +307,21 @@ class Proxy:
         """Use `tls` for the handshakes of new connections."""
         self._front.tls = tls
 
-    def _put(
-        self, where: dict[str, ActiveFault], key: str, fault: FaultSpec, resolved: ResolvedMode
-    ) -> ActiveFault:
+    def _put(self, where: dict[str, ActiveFault], key: str, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
         active = ActiveFault(fault, resolved, self.name, self._seed, self.scheduler.clock(), where.get(key))
         self.faults.put(where, key, active)
         self._faults_changed()
         admission = active.admission
-        if admission is not None and active.spec.placement.touches_all:
-            if admission.reply != "accept" and admission.existing != "keep":
+        if admission is not None and admission.reply != "accept" and active.spec.placement.touches_all:
+            if admission.existing != "keep":
                 how: How = "reset" if admission.existing == "reset" else "closed"
                 self._registry.end_all(Ending("injected", how, active.spec.name))
         return active
 
     def _take(self, where: dict[str, ActiveFault], key: str) -> FaultSpec:
-        gone = self.faults.take(where, key)
+        spec = self.faults.take(where, key).spec
         self._faults_changed()
-        return gone.spec
+        return spec
 
     def _faults_changed(self) -> None:
         self._is_changed = True
@@ -346,8 +343,13 @@ class Proxy:
             yield
         finally:
             self._changing -= 1
-            if self._is_changed and not self._changing:
-                self._apply_faults()
+            if self._is_changed:
+                self._faults_changed()
+
+    @property
+    def is_settled(self) -> bool:
+        """True if `settled` returns at once."""
+        return self._registry.is_settled and (self.listener is None or self.listener.is_settled)
 
     async def settled(self) -> None:
         """Return when the latest change acts on every connection and client, and each that must end has been ended."""

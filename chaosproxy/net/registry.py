@@ -62,6 +62,11 @@ class Registry:
         self._endings.append(sweep)
         sweep.start(self.connections.values())
 
+    @property
+    def is_settled(self) -> bool:
+        """True if `settled` returns at once."""
+        return self._arranging.is_done and all(one.is_done for one in self._endings)
+
     async def settled(self) -> None:
         """Return when `arrange_all` and `end_all` have treated every connection, as called so far."""
         for sweep in (self._arranging, *self._endings):

@@ -178,6 +178,11 @@ class Listener:
         """Return whether this is the address of a filler."""
         return self._fillers.include(client)
 
+    @property
+    def is_settled(self) -> bool:
+        """True if the latest reply is that to every new client."""
+        return not self._emptying.is_busy
+
     async def settled(self) -> None:
         """Return when the latest reply is that to every new client."""
         await self._emptying.settled()

@@ -44,9 +44,14 @@ class Slices:
         finally:
             self._continue(more)
 
+    @property
+    def is_busy(self) -> bool:
+        """True if there is something left to do."""
+        return self.scheduled_at != NEVER
+
     async def settled(self) -> None:
         """Return when there is nothing left to do, or the scheduler is closed."""
-        if self.scheduled_at != NEVER:
+        if self.is_busy:
             done = self._scheduler.waiter()
             self._settling.append(done)
             await done
