@@ -208,16 +208,23 @@ def _rounded(exact: Fraction) -> float:
 _SMALLEST, _ALMOST_LARGEST = math.ulp(0.0), math.nextafter(_LARGEST, 0)
 
 
+_few_differ = functools.lru_cache(1024)
+"""Lists of faults have the same quantities again and again, and writing one takes 30 µs."""
+
+
+@_few_differ
 def format_duration(seconds: float) -> str:
     """Return the shortest text that parses back to `seconds`; prefer whole numbers."""
     return _shortest(seconds, _DURATION, "s")
 
 
+@_few_differ
 def format_size(size: int) -> str:
     """Return the shortest text that parses back to `size` bytes."""
     return _shortest(size, _SIZE, "B")
 
 
+@_few_differ
 def format_rate(rate: float) -> str:
     """Return the shortest text that parses back to `rate` bytes per second."""
     return _shortest(rate, {f"{unit}/s": factor for unit, factor in _SIZE.items()}, "B/s")
