@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
@@ -266,10 +267,15 @@ class Flag(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Text(Kind):
-    """Any text of at least `shortest` characters, and at most `longest` if that is given."""
+    """Text of at least `shortest` characters, and at most `longest` if that is given; all of it matches `pattern`.
+
+    `refusal` follows the text in the message about one that does not match.
+    """
 
     longest: int | None = None
     shortest: int = 0
+    pattern: re.Pattern[str] | None = None
+    refusal: str = ""
 
     def read(self, value: object) -> str:
         if not isinstance(value, str):
@@ -282,12 +288,15 @@ class Text(Kind):
             raise BadValue("too-large", f"{shown(value)} is too long; use at most {self.longest} characters")
         if len(value) < self.shortest:
             raise BadValue("empty", f"is empty; use at least {self.shortest} character{'s' * (self.shortest > 1)}")
+        if self.pattern is not None and not self.pattern.fullmatch(value):
+            raise BadValue("malformed", f"{shown(value)} {self.refusal}")
         return value
 
     def schema(self) -> dict[str, Any]:
         least = {"minLength": self.shortest} if self.shortest else {}
         most = {} if self.longest is None else {"maxLength": self.longest}
-        return {"type": "string", **least, **most}
+        pattern = {} if self.pattern is None else {"pattern": rf"^({self.pattern.pattern})$(?!\n)"}
+        return {"type": "string", **least, **most, **pattern}
 
 
 @dataclass(frozen=True, slots=True)

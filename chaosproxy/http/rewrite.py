@@ -10,7 +10,7 @@ from chaosproxy.declare import Kind, MapOf, Text
 from chaosproxy.errors import BadValue, shown
 from chaosproxy.http.patterns import TOKEN
 
-__all__ = ["FIELDS", "FRAMING_FIELDS", "FieldName", "FieldValue", "HeaderName", "edited", "rewritten"]
+__all__ = ["FIELDS", "FRAMING_FIELDS", "FieldName", "HeaderName", "edited", "rewritten"]
 
 FRAMING_FIELDS = {
     "connection": "controls this connection",
@@ -64,26 +64,8 @@ class FieldName(Kind):
         return "text"
 
 
-class FieldValue(Kind):
-    """The value of a field: one line of latin-1 text."""
-
-    __slots__ = ()
-
-    def read(self, value: object) -> str:
-        text = Text().read(value)
-        if not _VALUE.fullmatch(text):
-            message = f"{shown(text)} has characters that no field can contain; use one line of latin-1 text"
-            raise BadValue("malformed", message)
-        return text
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": rf"^{_VALUE.pattern}$(?!\n)"}
-
-    def __str__(self) -> str:
-        return "text"
-
-
-FIELDS = MapOf(FieldValue(), key=FieldName())
+_FIELD_VALUE = Text(pattern=_VALUE, refusal="has characters that no field can contain; use one line of latin-1 text")
+FIELDS = MapOf(_FIELD_VALUE, key=FieldName())
 """Fields of a head, by name."""
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
-from chaosproxy.declare import Flag, Given, Kind, ListOf, Not, Problems, Rule, Set, Text, broken_rules, param
-from chaosproxy.errors import BadValue, Path, Problem, shown
+from chaosproxy.declare import Flag, Given, ListOf, Not, Problems, Rule, Set, Text, broken_rules, param
+from chaosproxy.errors import Path, Problem, shown
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
 from chaosproxy.text import IPV6
@@ -17,46 +17,17 @@ __all__ = ["HTTP_ONE", "ListenTls", "UpstreamTls", "check_tls"]
 
 HTTP_ONE = ("http/1.1", "http/1.0")
 _FILE = Text(shortest=1)
-_ALPN = re.compile(r"[\x20-\x7e]{1,255}")
 _LABEL = r"(?!-)[A-Za-z0-9_-]{0,62}[A-Za-z0-9_]"
-_SERVER_NAME = re.compile(rf"(?=.{{1,253}}$(?!\n)){_LABEL}(\.{_LABEL})*|{IPV6}")
-
-
-class AlpnName(Kind):
-    """The name of a protocol over TLS (RFC 7301)."""
-
-    __slots__ = ()
-
-    def read(self, value: object) -> str:
-        name = Text().read(value)
-        if not _ALPN.fullmatch(name):
-            message = f"{shown(name)} is not a protocol; use 1 to 255 characters of ASCII, such as http/1.1"
-            raise BadValue("malformed", message)
-        return name
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": rf"^{_ALPN.pattern}$(?!\n)"}
-
-    def __str__(self) -> str:
-        return "text"
-
-
-class ServerName(Kind):
-    """A name that a certificate can have: a host name in ASCII, or an IP address."""
-
-    __slots__ = ()
-
-    def read(self, value: object) -> str:
-        name = Text().read(value)
-        if not _SERVER_NAME.fullmatch(name):
-            raise BadValue("malformed", f"{shown(name)} is not a host name; use one such as api.test")
-        return name
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": rf"^({_SERVER_NAME.pattern})$(?!\n)"}
-
-    def __str__(self) -> str:
-        return "text"
+_PROTOCOL = Text(
+    pattern=re.compile(r"[\x20-\x7e]{1,255}"),
+    refusal="is not a protocol; use 1 to 255 characters of ASCII, such as http/1.1",
+)
+"""The name of a protocol over TLS (RFC 7301)."""
+_SERVER_NAME = Text(
+    pattern=re.compile(rf"(?=.{{1,253}}$(?!\n)){_LABEL}(\.{_LABEL})*|{IPV6}"),
+    refusal="is not a host name; use one such as api.test",
+)
+"""A name that a certificate can have: a host name in ASCII, or an IP address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +43,7 @@ class ListenTls:
         Flag(), "refuses clients without a certificate; needs client_ca", default=False, example="true"
     )
     alpn: tuple[str, ...] = param(
-        ListOf(AlpnName()), "application protocols to offer, the preferred one first", default=(),
+        ListOf(_PROTOCOL), "application protocols to offer, the preferred one first", default=(),
         example="[h2, http/1.1]",
     )
 
@@ -96,7 +67,7 @@ class UpstreamTls:
         Flag(), "false accepts any certificate, for any name", default=True, example="false"
     )
     server_name: str | None = param(
-        ServerName(), "name to request and to expect; default: the host of the upstream", default=None,
+        _SERVER_NAME, "name to request and to expect; default: the host of the upstream", default=None,
         example="api.test",
     )
     cert: str | None = param(

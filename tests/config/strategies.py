@@ -26,7 +26,7 @@ from chaosproxy.declare import (
     params_of,
 )
 from chaosproxy.faults.base import Fault
-from chaosproxy.http.rewrite import FieldName, FieldValue
+from chaosproxy.http.rewrite import FieldName
 from chaosproxy.http.routes import RouteTemplate
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import (
@@ -108,7 +108,7 @@ def values(kind: Kind) -> st.SearchStrategy[object]:
             return st.floats(max(minimum, -1e15), min(maximum, 1e15))
         case TextOrJson():
             return TEXT | st.dictionaries(TEXT, st.integers() | TEXT | st.booleans(), max_size=3)
-        case MapOf(FieldValue()):
+        case MapOf(key=FieldName()):
             return st.dictionaries(FIELDS, FIELD_VALUES, max_size=3)
         case FieldName():
             return FIELDS

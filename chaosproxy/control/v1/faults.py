@@ -197,7 +197,8 @@ async def heal(api: Api, request: web.Request) -> web.StreamResponse:
 
 
 def check_healed(limits: dict[str, object]) -> None:
-    """
+    """Check the keys that limit a heal, and the rules across them. Pure.
+
     :raises InvalidInput: a key is unknown, its value is invalid, or two cannot be combined.
     """
     problems = Problems()
