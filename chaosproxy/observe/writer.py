@@ -5,6 +5,10 @@
 `put` never waits. A line that does not fit in the queue is dropped and counted, and a gap takes its place.
 When the thread reaches a gap, it writes one line with the number of dropped lines.
 
+A line after a quiet time is written at once. After a write, the thread gathers lines for 10 ms, unless a
+batch is full: each wake of the thread takes the interpreter from the event loop, and a busy proxy logs
+thousands of lines per second.
+
 Invariants:
 - Only the thread writes to the descriptor, and it holds no lock meanwhile. It is a daemon thread, so a
   write that never returns keeps no process from ending.
@@ -31,6 +35,8 @@ _MAX_LINES = 8192
 _MAX_BYTES = 1 << 20
 _BATCH = 4096
 """PIPE_BUF of Linux."""
+_GATHER_S = 0.010
+"""Seconds after a write in which lines only gather."""
 
 
 class _Gap:
@@ -69,6 +75,10 @@ class LineWriter:
         self._bytes = 0
         """Bytes in the queue and in the present write."""
         self._writing = False
+        self._asleep = False
+        """True while the thread waits for a line; only then does a line wake it."""
+        self._flushing = 0
+        """Callers that wait for the queue to be empty."""
         self._failing = False
         """True after a failed write, until there is another line to try with."""
         self._closed = False
@@ -89,12 +99,18 @@ class LineWriter:
                 self._queue.append(line)
                 self._bytes += len(line)
                 self._failing = False
-            self._changed.notify_all()
+            if self._asleep:
+                self._changed.notify_all()
 
     def flush(self, within: float) -> bool:
         """Wait until every line is written, at most `within` seconds; return whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.is_idle, within)
+            self._flushing += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: self.is_idle, within)
+            finally:
+                self._flushing -= 1
 
     def close(self, within: float = FLUSH_WITHIN) -> None:
         """Flush, and drop every line from now on."""
@@ -111,15 +127,7 @@ class LineWriter:
             self._queue.append(_Gap(lines))
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._closed or (self._queue and not self._failing))
-                if self._closed:
-                    return
-                self._writing = True
-                batch = self._take()
+        while batch := self._next_batch():
             size = sum(len(one) for one in batch if isinstance(one, bytes))
             try:
                 _write(self._descriptor, b"".join(self._lines(batch)))
@@ -129,6 +137,21 @@ class LineWriter:
                     self._failed(error)
             with self._changed:
                 self._bytes -= size
+                self._writing = False
+                self._changed.notify_all()
+                if self._bytes < _BATCH:
+                    self._changed.wait_for(lambda: self._closed or self._flushing, _GATHER_S)
+
+    def _next_batch(self) -> list[bytes | _Gap]:
+        """Wait for a line and return the next batch; an empty one after `close`."""
+        with self._changed:
+            self._asleep = True
+            self._changed.wait_for(lambda: self._closed or (self._queue and not self._failing))
+            self._asleep = False
+            if self._closed:
+                return []
+            self._writing = True
+            return self._take()
 
     def _take(self) -> list[bytes | _Gap]:
         """Remove the first lines from the queue, up to the size of a batch and at least one."""

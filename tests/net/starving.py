@@ -14,9 +14,9 @@ import resource
 import socket
 import sys
 from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
+from chaosproxy.net.sockets import listener
 from tests.net.harness import LOOPS, Stage, address_of, receive, send, until
 
 
@@ -53,17 +53,17 @@ async def main() -> None:
 def failing_accepts() -> Iterator[list[OSError]]:
     """Collect the errors of all calls of accept that found no descriptor."""
     failed: list[OSError] = []
-    accept = socket.socket.accept
+    accept = listener.accept
 
-    def collecting(sock: socket.socket) -> tuple[socket.socket, Any]:
+    def collecting(sock: socket.socket, family: socket.AddressFamily) -> tuple[socket.socket, object]:
         try:
-            return accept(sock)
+            return accept(sock, family)
         except OSError as error:
             if error.errno == errno.EMFILE:
                 failed.append(error)
             raise
 
-    with mock.patch.object(socket.socket, "accept", collecting):
+    with mock.patch.object(listener, "accept", collecting):
         yield failed
 
 

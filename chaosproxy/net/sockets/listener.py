@@ -46,6 +46,7 @@ from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.buffers import prepare_socket
 from chaosproxy.net.kernel.descriptors import Descriptors
 from chaosproxy.net.kernel.sockopts import attach, detach
+from chaosproxy.net.sockets.accepting import accept
 from chaosproxy.net.sockets.binding import BACKLOG, bind_all, bound_address, client_of, is_dual_stack
 from chaosproxy.net.sockets.fillers import Fillers
 from chaosproxy.net.sockets.ports import Changed, Ports
@@ -305,9 +306,10 @@ class Listener:
 
     def _accept_batch(self, sock: socket.socket) -> None:
         """Accept the clients in the backlog, at most _BATCH."""
+        family = sock.family
         for _ in range(_BATCH):
             try:
-                client, address = sock.accept()
+                client, address = accept(sock, family)
             except (BlockingIOError, InterruptedError):
                 self._on_empty_backlog()
                 break

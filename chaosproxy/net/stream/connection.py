@@ -52,9 +52,9 @@ class Connection:
     """One accepted client and its upstream socket."""
 
     __slots__ = (
-        "_beginning", "_client", "_dialling", "_ending", "_sockets", "_unpublished", "accepted_at", "alpn", "arrivals",
-        "came_from", "client_key", "delayed_by", "downstream", "held", "ordinal", "owner", "scheduled_at", "scheduler",
-        "sni", "upstream",
+        "_beginning", "_dialling", "_ending", "_sockets", "_unpublished", "accepted_at", "alpn", "arrivals",
+        "came_from", "client_address", "client_key", "delayed_by", "downstream", "held", "ordinal", "owner",
+        "scheduled_at", "scheduler", "sni", "upstream",
     )  # fmt: skip
 
     def __init__(self, owner: Owner[Connection, Pipe], ordinal: int, client: object) -> None:
@@ -63,7 +63,8 @@ class Connection:
         """The connection's number on its proxy, from 1."""
         self.came_from: Connection | None = None
         """The connection of this process that has dialled its client's socket; None for any other client."""
-        self._client = client
+        self.client_address = peer_name(client)
+        """The address that the client connected from."""
         self.client_key: object = client[:2] if isinstance(client, tuple) else client
         """The client's address and port, without the additions of IPv6; meaningless for a unix socket."""
         self.scheduler, self.held = owner.scheduler, owner.held_bytes
@@ -88,11 +89,6 @@ class Connection:
     def opposite(self, pipe: Pipe) -> Pipe:
         """Return the other direction."""
         return self.downstream if pipe is self.upstream else self.upstream
-
-    @property
-    def client_address(self) -> str:
-        """The address that the client connected from."""
-        return peer_name(self._client)
 
     # ── beginning ─────────────────────────────────────────────────────────────────────
 
@@ -372,7 +368,8 @@ class Connection:
             return
         now, owner, arrivals = self.scheduler.clock(), self.owner, self.arrivals
         ending = self._ending = self._ending or arrivals.ending
-        self.scheduler.schedule(self, NEVER)
+        if self.scheduled_at != NEVER:
+            self.scheduler.schedule(self, NEVER)
         owner.forget(self)
         owner.publish(
             ConnectionClosed(

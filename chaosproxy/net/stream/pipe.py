@@ -30,6 +30,7 @@ from chaosproxy.net.stream.buffers import SizedBuffers
 from chaosproxy.net.stream.held import PROCESS_FULL
 from chaosproxy.net.stream.ports import Ends, MakeReader, Readers
 from chaosproxy.net.stream.source import BUSY, QUEUE_FULL, SINK_FULL, UNREAD, Source
+from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.tallies import Side
 
 __all__ = ["DIAL_QUEUE", "Pipe"]
@@ -110,22 +111,13 @@ class Pipe(Source):
         ends, chain = self.ends, self.chain
         if ends is None or chain is None:
             return
-        scheduler, due = ends.scheduler, now
-        try:
-            if scheduler.begin():
-                try:
-                    due = chain.advance(now, scheduler.has_time)
-                finally:
-                    scheduler.end()
-            if due <= now:
-                scheduler.defer(self)
-                self.pause(BUSY)
-            else:
-                scheduler.schedule(self, due)
-                self.resume(BUSY)
-        except Exception:
-            self._fail()
-            return
+        # Before the dial is over, nothing can leave if no fault acts.
+        if self.sink is not None or self._sink_is_gone or chain.links:
+            try:
+                self._release(chain, ends.scheduler, now)
+            except Exception:
+                self._fail()
+                return
         if self.chain is not chain:
             return  # a step that left has ended the connection, or its other side
         if not chain.links and not chain.chunks and (self.sink is not None or self._sink_is_gone):
@@ -141,6 +133,21 @@ class Pipe(Source):
             self.pause(QUEUE_FULL)
         elif self._paused & QUEUE_FULL and cost <= self.limit - self.limit // 16:
             self.resume(QUEUE_FULL)
+
+    def _release(self, chain: Chain, scheduler: Scheduler, now: float) -> None:
+        """Release the steps that are due, as far as the budget of this turn goes, and schedule the next."""
+        due = now
+        if scheduler.begin():
+            try:
+                due = chain.advance(now, scheduler.has_time)
+            finally:
+                scheduler.end()
+        if due <= now:
+            scheduler.defer(self)
+            self.pause(BUSY)
+        else:
+            scheduler.schedule(self, due)
+            self.resume(BUSY)
 
     def on_due(self, now: float) -> None:
         self.advance(now)
@@ -290,14 +297,20 @@ class Pipe(Source):
 
     def _drop_chain(self) -> None:
         """Remove the chain, since no fault is left and it is empty."""
-        ends = self._live
         self.chain = None
-        ends.held.forget(self)
-        ends.scheduler.schedule(self, NEVER)
+        self._forget_chain()
         self.update_reader()
         self.resume(QUEUE_FULL | BUSY | PROCESS_FULL)
         if self._sink_is_full:
             self.pause(SINK_FULL)
+
+    def _forget_chain(self) -> None:
+        """End the count and the schedule of a chain that is over."""
+        ends = self._live
+        if self.counted or self._paused & PROCESS_FULL:
+            ends.held.forget(self)
+        if self.scheduled_at != NEVER:
+            ends.scheduler.schedule(self, NEVER)
 
     # ── readers ───────────────────────────────────────────────────────────────────────
 
@@ -352,8 +365,7 @@ class Pipe(Source):
         if self.chain is not None:
             self.chain.clear()
             self.chain = None
-            self._live.scheduler.schedule(self, NEVER)
-            self._live.held.forget(self)
+            self._forget_chain()
         if self._buffers is not None:
             self._size_buffers()
         if self.source is not None and not self.source.is_closing():  # nothing more is read from a closing socket
@@ -367,8 +379,7 @@ class Pipe(Source):
         if self.filter is not None:
             self.filter.end()
         if self.ends is not None:
-            self.ends.held.forget(self)
-            self.ends.scheduler.schedule(self, NEVER)
+            self._forget_chain()
             if self._paused:
                 self.ends.forget_hangup(self)
         self.chain = self.ends = self.source = self.sink = self._buffers = None
