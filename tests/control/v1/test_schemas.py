@@ -122,7 +122,7 @@ def fitting(kind: Kind) -> st.SearchStrategy[str]:
     return st.from_regex(of_text["pattern"])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_text_is_read_if_it_fits_the_schema(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(TEXT_KINDS))
