@@ -8,6 +8,7 @@ import pytest
 
 from chaosproxy.endings import Ending
 from chaosproxy.faults.latency import Latency
+from chaosproxy.faults.stall import Stall
 from chaosproxy.http.faults.abort import HttpAbort
 from chaosproxy.http.faults.delay import HttpDelay
 from chaosproxy.http.faults.drop import HttpDropRequest, HttpDropResponse
@@ -321,3 +322,35 @@ def test_the_rest_is_dropped_when_the_server_is_gone() -> None:
     assert not world.client.is_paused
     world.wait(0.0)
     assert (world.server.written, world.conversation.outstanding) == (first, 1)
+
+
+@pytest.mark.parametrize("also", ["nothing else", "another fault before", "another fault"])
+def test_a_fault_on_the_stream_that_becomes_one_on_messages_lets_go_of_what_it_holds(also: str) -> None:
+    world = World()
+    if also != "nothing else":
+        world.add("other", HttpDelay(delay=0.0, on="response"), "downstream", always)
+    world.add("changing", Stall(), "downstream", always)
+    world.receive(world.client, GET + GET)
+    world.receive(world.server, OK)
+    assert world.client.written == b""
+    if also == "another fault before":
+        world.remove("other")
+    world.add("changing", DELAY, "downstream", always)
+    assert world.client.written == OK, "it has passed all faults on messages"
+    world.receive(world.server, OK)
+    assert world.client.written == OK
+    world.wait(0.1)
+    assert world.client.written == OK + OK and world.conversation.outstanding == 0
+
+
+def test_a_fault_on_messages_that_becomes_one_on_the_stream_lets_go_of_what_it_holds() -> None:
+    world = World()
+    world.add("changing", DELAY, "downstream", always)
+    world.add("other", HttpDelay(delay=0.0, on="response"), "downstream", always)
+    world.receive(world.client, GET + GET)
+    world.receive(world.server, OK)
+    world.add("changing", Stall(), "downstream", always)
+    world.receive(world.server, OK)
+    assert world.client.written == b"", "a stall holds what comes behind it too"
+    world.remove("changing")
+    assert world.client.written == OK + OK and world.conversation.outstanding == 0

@@ -108,6 +108,7 @@ class HttpPipe(Pipe):
     def arrange(self, links: Sequence[Link], now: float) -> None:
         message = [link for link in links if isinstance(link.stage, MessageStage)]
         stream = [link for link in links if not isinstance(link.stage, MessageStage)]
+        self._remove_moved(message, stream, now)
         is_framed = self._is_framed
         are_treated = bool(message) or self._treats_messages
         self._lingers = self._holds_unframed and not are_treated
@@ -122,6 +123,22 @@ class HttpPipe(Pipe):
         if is_framed and not self._is_framed and self.direction == "downstream":
             self.conversation.let_pass(now)
         self._react(now)
+
+    def _remove_moved(self, message: Sequence[Link], stream: Sequence[Link], now: float) -> None:
+        """Remove each fault whose successor of that name is on the other side of the Gate.
+
+        A successor takes over what its predecessor holds. Messages that have passed the Gate must not pass it again.
+        """
+        if self.chain is None:
+            return
+        treats = {link.key: True for link in message} | {link.key: False for link in stream}
+        stay = [
+            link
+            for link in self.chain.links
+            if treats.get(link.key) in (None, isinstance(link.stage, MessageStage))
+        ]
+        if len(stay) < len(self.chain.links):
+            self.chain.arrange(stay, now)
 
     @property
     def holder(self) -> str | None:
