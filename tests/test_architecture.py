@@ -15,7 +15,8 @@ LONGEST = 400
 RANKS: dict[str, float] = {
     "chaosproxy.errors": 0, "chaosproxy.events": 0, "chaosproxy.seed": 0,
     "chaosproxy.tallies": 0, "chaosproxy.text": 0, "chaosproxy.units": 0, "chaosproxy.tasks": 0,
-    "chaosproxy.certs": 0, "chaosproxy.endings": 0,
+    "chaosproxy.certs": 0, "chaosproxy.endings": 0, "chaosproxy.quantiles": 0,
+    "chaosproxy.journal": 1, "chaosproxy.reaction": 2,
     "chaosproxy.declare": 1,
     "chaosproxy.faults": 2,
     "chaosproxy.http": 3,
@@ -56,6 +57,7 @@ NOT_FOR = {
     "chaosproxy.http": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.model": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.config": {"asyncio", "socket", "aiohttp"},
+    "chaosproxy.reaction": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.net": {"aiohttp", "yaml", "prometheus_client", "click", "rich"},
     "chaosproxy.control.plan": {"asyncio", "socket", "aiohttp", "yaml"},
     "chaosproxy.control.nodes": {"asyncio", "socket", "aiohttp", "yaml"},

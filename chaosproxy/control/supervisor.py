@@ -280,7 +280,7 @@ class Supervisor:
         self._origins[spec.name] = Origin(by, self._clock())
         self.partitions.arrange(proxy)  # before the first client: it must find the cut
         proxy.use_listener(listener)
-        self._publish(ProxyAdded, proxy=spec.name, listen=str(real_address(proxy)), upstream=str(spec.upstream), by=by)
+        self._publish(ProxyAdded, proxy=spec.name, by=by, **_description(proxy))
         self.faults.begun(proxy, by)
         return proxy
 
@@ -305,8 +305,7 @@ class Supervisor:
         if not spec.enabled and before.enabled:
             proxy.close(keep_port=True)
         if replace(before, faults=()) != replace(spec, faults=()):
-            listen, upstream = str(real_address(proxy)), str(spec.upstream)
-            self._publish(ProxyChanged, proxy=spec.name, listen=listen, upstream=upstream, enabled=spec.enabled, by=by)
+            self._publish(ProxyChanged, proxy=spec.name, enabled=spec.enabled, by=by, **_description(proxy))
 
     def _remove(self, name: str, by: str) -> None:
         proxy = self._proxies.pop(name)
@@ -385,3 +384,12 @@ class Supervisor:
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:
         self.bus.publish(event(at=self._clock(), **facts))
+
+
+def _description(proxy: Proxy) -> dict[str, object]:
+    """Return the fields that describe a proxy in the events of its changes."""
+    spec = proxy.spec
+    return {
+        "listen": str(real_address(proxy)), "upstream": str(spec.upstream), "protocol": spec.protocol,
+        "service": spec.service, "from_node": spec.from_node, "to_node": spec.to_node,
+    }  # fmt: skip

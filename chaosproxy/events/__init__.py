@@ -6,6 +6,7 @@ subscribes to it.
 
     base          the fields that all events share
     connections   events of connections and messages
+    turns         events of turns, and their counts
     changes       events of proxies, faults, partitions and the process
     bus           the bus
 
@@ -55,16 +56,30 @@ from chaosproxy.events.connections import (
     TlsFailed,
     TooManyConnections,
 )
+from chaosproxy.events.turns import (
+    AnswerLate,
+    ClientGaveUp,
+    FailedBy,
+    Shape,
+    TurnEvent,
+    TurnFailed,
+    TurnRepeated,
+    TurnsCounted,
+    WaitingFor,
+)
 
 __all__ = [
+    "AnswerLate",
     "Bus",
     "ClientEnded",
+    "ClientGaveUp",
     "ClientHello",
     "ConnectionAttempt",
     "ConnectionClosed",
     "ConnectionOpened",
     "DialFailed",
     "Event",
+    "FailedBy",
     "FaultAdded",
     "FaultChanged",
     "FaultExpired",
@@ -87,6 +102,12 @@ __all__ = [
     "ProxyEvent",
     "ProxyRemoved",
     "ServerEnded",
+    "Shape",
     "TlsFailed",
     "TooManyConnections",
+    "TurnEvent",
+    "TurnFailed",
+    "TurnRepeated",
+    "TurnsCounted",
+    "WaitingFor",
 ]

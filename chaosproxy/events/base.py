@@ -17,6 +17,8 @@ class Event:
     """Something that has happened."""
 
     kind: ClassVar[str] = "event"
+    is_logged: ClassVar[bool] = True
+    """False for events that only count, which the log leaves out."""
     at: float = field(default=0.0)
     """Seconds on the data plane's clock."""
 

@@ -82,6 +82,11 @@ class ProxyAdded(ProxyEvent):
     listen: str
     upstream: str
     by: str
+    protocol: str = "tcp"
+    service: str | None = None
+    """The service whose alternatives the proxy is one of."""
+    from_node: str | None = None
+    to_node: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,6 +98,11 @@ class ProxyChanged(ProxyEvent):
     upstream: str
     enabled: bool
     by: str
+    protocol: str = "tcp"
+    service: str | None = None
+    """The service whose alternatives the proxy is one of."""
+    from_node: str | None = None
+    to_node: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

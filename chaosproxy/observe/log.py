@@ -69,6 +69,8 @@ class EventLog:
                 self._end_window(kind)
 
     def _on_event(self, event: Event) -> None:
+        if not event.is_logged:
+            return
         quota = self._quotas.get(event.kind)
         if quota is None:
             quota = self._quotas[event.kind] = _Quota()

@@ -1,0 +1,105 @@
+"""The events of a journal, by proxy and kind, in the order of their times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chaosproxy.events import (
+    AnswerLate,
+    ClientGaveUp,
+    ConnectionAttempt,
+    ConnectionClosed,
+    ConnectionOpened,
+    DialFailed,
+    Event,
+    PeerEnded,
+    ProxyAdded,
+    ProxyChanged,
+    ProxyEvent,
+    TurnEvent,
+    TurnFailed,
+    TurnRepeated,
+    TurnsCounted,
+)
+
+__all__ = ["Facts", "ProxyFacts", "facts_of", "host_of"]
+
+
+@dataclass(slots=True)
+class ProxyFacts:
+    """The events of one proxy, by kind, each list in the order of `at`."""
+
+    name: str
+    protocol: str = "tcp"
+    service: str | None = None
+    from_node: str | None = None
+    to_node: str | None = None
+    counted: list[TurnsCounted] = field(default_factory=list)
+    gave_up: list[ClientGaveUp] = field(default_factory=list)
+    failed: list[TurnFailed] = field(default_factory=list)
+    repeated: list[TurnRepeated] = field(default_factory=list)
+    late: list[AnswerLate] = field(default_factory=list)
+    opened: list[ConnectionOpened] = field(default_factory=list)
+    closed: list[ConnectionClosed] = field(default_factory=list)
+    dial_failed: list[DialFailed] = field(default_factory=list)
+    attempts: list[ConnectionAttempt] = field(default_factory=list)
+    ended: list[PeerEnded] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[TurnEvent]:
+        """The failed attempts: turns on which the client gave up, and those that failed for another reason."""
+        return sorted([*self.gave_up, *self.failed], key=lambda event: event.at)
+
+
+@dataclass(slots=True)
+class Facts:
+    """A journal, or the part of it that is told of."""
+
+    proxies: dict[str, ProxyFacts]
+    events: list[Event]
+    """All events, in the order of `at`."""
+    begin: float
+    """The time of the first event."""
+    end: float
+    """The time at which the journal was read, or of its last event."""
+
+    def services(self) -> dict[str, list[ProxyFacts]]:
+        """Return the proxies of each service that has two or more."""
+        found: dict[str, list[ProxyFacts]] = {}
+        for proxy in self.proxies.values():
+            if proxy.service is not None:
+                found.setdefault(proxy.service, []).append(proxy)
+        return {name: proxies for name, proxies in found.items() if len(proxies) > 1}
+
+
+_LISTS: dict[type[Event], str] = {
+    TurnsCounted: "counted", ClientGaveUp: "gave_up", TurnFailed: "failed", TurnRepeated: "repeated",
+    AnswerLate: "late", ConnectionOpened: "opened", ConnectionClosed: "closed", DialFailed: "dial_failed",
+    ConnectionAttempt: "attempts",
+}  # fmt: skip
+
+
+def facts_of(events: Iterable[Event], end: float | None = None) -> Facts:
+    """Sort the events of a journal; `end` is the time at which it was read, else that of its last event."""
+    ordered = sorted(events, key=lambda event: event.at)
+    proxies: dict[str, ProxyFacts] = {}
+    for event in ordered:
+        if not isinstance(event, ProxyEvent):
+            continue
+        proxy = proxies.setdefault(event.proxy, ProxyFacts(event.proxy))
+        if isinstance(event, ProxyAdded | ProxyChanged):
+            proxy.protocol, proxy.service = event.protocol, event.service
+            proxy.from_node, proxy.to_node = event.from_node, event.to_node
+        elif isinstance(event, PeerEnded):
+            proxy.ended.append(event)
+        elif (name := _LISTS.get(type(event))) is not None:
+            getattr(proxy, name).append(event)
+    begin = ordered[0].at if ordered else 0.0
+    last = ordered[-1].at if ordered else 0.0
+    return Facts(proxies, ordered, begin, last if end is None else max(last, end))
+
+
+def host_of(client: str) -> str:
+    """Return the host of a client's address, which is `host:port`, `[host]:port` or `unix`."""
+    return client.rpartition(":")[0] or client
