@@ -22,6 +22,14 @@ def test_a_quantile_is_near_that_of_the_durations(durations: list[float], share:
     assert quantile(count(durations), share) == pytest.approx(exact, rel=0.0202)
 
 
+@given(st.lists(st.floats(0, 1e4) | st.sampled_from([1e-6, 1.04e-6, 2e-6])))
+def test_counting_is_as_bucket_by_bucket(durations: list[float]) -> None:
+    counts = count(durations)
+    assert sum(counts.values()) == len(durations)
+    nearest = [min(abs(bucket - bucket_of(one)) for one in durations) for bucket in counts]
+    assert all(distance <= 1 for distance in nearest), "one at the bound of two buckets may be in either"
+
+
 def test_without_durations_there_is_no_quantile() -> None:
     assert quantile({}, 0.5) is None
     assert share_above({}, 1.0) == 0.0

@@ -82,7 +82,7 @@ class Faults:
         fault = prepared.spec
         known = proxy.active_fault(fault.name) is not None
         if prepared.tls is not proxy.tls:
-            proxy.use_tls(prepared.tls)
+            proxy.tls = prepared.tls
         proxy.put_fault(fault, prepared.resolved)
         self._note(proxy, fault, by)
         self._publish_placed(FaultChanged if known else FaultAdded, proxy, fault, by)

@@ -43,6 +43,7 @@ from chaosproxy.control.preflight import (
     preflight_proxy,
 )  # fmt: skip
 from chaosproxy.control.status import FaultStatus, ProxyStatus, fault_status, proxy_status
+from chaosproxy.control.turn_counter import TurnCounter
 from chaosproxy.declare import nearest
 from chaosproxy.errors import Conflict, NotFound
 from chaosproxy.events import Bus, Event, ProxyAdded, ProxyChanged, ProxyRemoved
@@ -56,6 +57,7 @@ from chaosproxy.net.kernel.hangups import Hangups
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.sockets.listener import Listener
 from chaosproxy.net.stream.held import HeldBytes
+from chaosproxy.net.stream.turn_counts import FailedTurns
 from chaosproxy.net.timer.scheduler import Clock, MakeTimer, Scheduler, best_timer
 from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.seed import Seed
@@ -88,6 +90,7 @@ class Supervisor:
         self.held = HeldBytes(self._scheduler, self.bus.publish)
         self._tasks = TaskOwner("chaosproxy")
         self._intake = SharedIntake(clock)
+        self._failed_turns = FailedTurns()
         self.descriptors = self._intake.descriptors
         self.tap = SharedTap(self._kernel.tap, clock, self.descriptors)
         self._changing = asyncio.Lock()
@@ -96,6 +99,7 @@ class Supervisor:
         """The origin of every proxy, by name."""
         self._ending: list[Proxy] = []
         """Removed proxies that may still have connections."""
+        self._turn_counter = TurnCounter(self.proxies, self._scheduler)
         self.faults = Faults(self._kernel, self.bus, self._scheduler)
         self.partitions = Partitions(self.proxies, self.seed, self._kernel, self.bus, self._scheduler)
 
@@ -269,7 +273,7 @@ class Supervisor:
         proxy = Proxy(
             prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self._scheduler,
             hangups=self._hangups, held=self.held, tap=self.tap, tasks=self._tasks, kernel=self._kernel,
-            intake=self._intake,
+            intake=self._intake, failed=self._failed_turns,
         )  # fmt: skip
         undo.callback(proxy.close)
         return proxy
@@ -294,7 +298,7 @@ class Supervisor:
             for name in faults.remove:
                 if proxy.active_fault(name) is not None:
                     self.remove_fault(spec.name, name, by)
-            proxy.use_tls(prepared.tls)
+            proxy.tls = prepared.tls
             proxy.spec = replace(spec, faults=proxy.spec.faults)
             self.partitions.arrange(proxy)
             for fault in faults.put.values():
@@ -377,6 +381,7 @@ class Supervisor:
             for name in list(self._proxies):
                 self._remove(name, "shutdown")
             await end_all(ending, self.bus)
+            self._turn_counter.close()
             await self._tasks.end()
             await asyncio.sleep(0)
             self._scheduler.close()

@@ -18,6 +18,7 @@ __all__ = [
     "AnswerLate",
     "ClientGaveUp",
     "FailedBy",
+    "HalfClosed",
     "Shape",
     "TurnEvent",
     "TurnFailed",
@@ -29,9 +30,11 @@ __all__ = [
 WaitingFor = Literal["connect", "greeting", "answer"]
 """What a client waits for: the upstream connection, the first bytes of a server that speaks first, or an answer."""
 
-FailedBy = Literal["server_closed", "server_reset", "network", "injected", "refused", "dial_failed", "status"]
-"""The reason why a turn failed: the server ended, the network did, a fault ended the connection or answered in the
-server's place, a fault refused the client, the upstream was not reached, or HTTP's status is 429 or 5xx."""
+FailedBy = Literal[
+    "server_closed", "server_reset", "network", "injected", "operator", "bug", "dial_failed", "status"
+]
+"""The reason why a turn failed: the server or the network ended; a fault, the operator or a defect ended the
+connection, or answered in the server's place; the upstream was not reached; or HTTP's status is 429 or 5xx."""
 
 Shape = Literal["turns", "server-first", "pipelined", "push", "one-way", ""]
 """The shape of a conversation so far; empty before its first turn. Claims about time-outs need one of the first two."""
@@ -55,7 +58,7 @@ class TurnEvent(ProxyEvent):
 
 @dataclass(slots=True, kw_only=True)
 class ClientGaveUp(TurnEvent):
-    """The client ended while it waited; `at` is the time of its end. Published when it is known to be no half-close."""
+    """The client ended while it waited; `at` is the time of its end, and the event may come later."""
 
     kind: ClassVar[str] = "client_gave_up"
     waiting_for: WaitingFor
@@ -70,6 +73,16 @@ class ClientGaveUp(TurnEvent):
     """The faults that touched the connection then."""
     answer_arrived: bool = False
     """True if the server had answered, and a fault held or dropped the answer."""
+    is_pending: bool = False
+    """True if the client may have half-closed and still wait. Another event follows: this one again, without
+    `is_pending`, or `turn_half_closed`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class HalfClosed(TurnEvent):
+    """A client that seemed to have given up has accepted an answer: it had only half-closed."""
+
+    kind: ClassVar[str] = "turn_half_closed"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -50,9 +50,11 @@ from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
 from chaosproxy.net.stream.readers import STREAM_READERS
+from chaosproxy.net.stream.turn_counts import FailedTurns, ProxyTurns
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.net.tls.endpoint import ProxyTls
 from chaosproxy.net.tls.transport import TlsTransport, pass_truncation
+from chaosproxy.net.turn_report import TurnReport
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally, ProxyTally, Side, TcpInfo
 from chaosproxy.tasks import TaskOwner
@@ -69,27 +71,19 @@ class Proxy:
         tls: ProxyTls | None,
         modes: Mapping[str, ResolvedMode],
         *,
-        seed: Seed,
-        bus: Bus,
-        scheduler: Scheduler,
-        hangups: Hangups,
-        held: HeldBytes,
-        tap: SharedTap,
-        tasks: TaskOwner,
-        kernel: Capabilities,
-        intake: SharedIntake,
-    ) -> None:
+        seed: Seed, bus: Bus, scheduler: Scheduler, hangups: Hangups, held: HeldBytes, tap: SharedTap,
+        tasks: TaskOwner, kernel: Capabilities, intake: SharedIntake, failed: FailedTurns,
+    ) -> None:  # fmt: skip
         """`control.preflight` has made `tls`, and `modes` by fault name, for this spec."""
         self.name, self.tally = spec.name, ProxyTally()
         self._accepted_clients = 0
         """Clients accepted so far; each gets this number, also one that a fault resets at once."""
         self.scheduler = scheduler
-        self.hangups = hangups
-        self.held_bytes = held
+        self.hangups, self.held_bytes = hangups, held
         self.kernel = kernel
         """The features of this machine."""
-        self._registry = Registry(scheduler, self.arrange)
-        self.connections = self._registry.connections
+        self.registry = Registry(scheduler, self.arrange)
+        self.connections = self.registry.connections
         self.faults = ActiveFaults()
         self._seed = seed
         self._tasks = tasks
@@ -108,6 +102,8 @@ class Proxy:
         self.http.configure(spec)
         # A connection calls these directly: it calls each once or several times in its short life.
         self.publish = bus.publish
+        self.turns = ProxyTurns(spec.name, bus.publish, failed)
+        self._report = TurnReport(self.turns, self.tally, self.faults, bus.publish, scheduler.clock)
         self.attach_client = self._front.attach_client
         self.dial = self._front.dial
         self.count_dial_failure = self._front.count_dial_failure
@@ -128,8 +124,12 @@ class Proxy:
 
     @property
     def tls(self) -> ProxyTls | None:
-        """None if the proxy uses no TLS itself."""
+        """TLS for the handshakes of new connections; None if the proxy uses no TLS itself."""
         return self._front.tls
+
+    @tls.setter
+    def tls(self, tls: ProxyTls | None) -> None:
+        self._front.tls = tls
 
     # ── listening ─────────────────────────────────────────────────────────────────────
 
@@ -178,12 +178,12 @@ class Proxy:
         self.tally.opened += 1
         connection = Connection(self, ordinal, address)
         self._intake.begin(connection, came_from)
-        self._registry.add(connection)
+        self.registry.add(connection)
         connection.start(client, is_delayed, None if self.listener is None else self.listener.inherited)
 
     def _packet_seen(self, kind: PacketKind, source: tuple[str, int], _port: int, _at: float) -> None:
         """Note the end of a client whose packets a filter drops."""
-        connection = self._registry.by_client(source)
+        connection = self.registry.by_client(source)
         if kind == "syn" or connection is None or connection.upstream.filter is None:
             return
         if dropping := connection.upstream.filter.faults:
@@ -215,8 +215,8 @@ class Proxy:
     def make_pipes(self, connection: Connection) -> tuple[Pipe, Pipe]:
         if self.spec.protocol == "http":
             return self.http.make_pipes(connection)
-        upstream = Pipe(connection, "upstream", DIAL_QUEUE, STREAM_READERS)
-        return upstream, Pipe(connection, "downstream", self.queue, STREAM_READERS)
+        upstream = Pipe(connection, "upstream", DIAL_QUEUE, STREAM_READERS["upstream"])
+        return upstream, Pipe(connection, "downstream", self.queue, STREAM_READERS["downstream"])
 
     def start_task(self, coroutine: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         return self._tasks.start(coroutine, name)
@@ -227,6 +227,7 @@ class Proxy:
 
     def arrange(self, connection: Connection) -> None:
         up, down, touching = connection.upstream, connection.downstream, self.faults.touching(connection)
+        connection.turns.faults = tuple(one.spec.name for one in touching) if touching else ()
         if not touching and up.is_plain and down.is_plain and not self.http.are_treated(connection):
             return
         now, messages = self.scheduler.clock(), self.http.of(connection)
@@ -235,7 +236,7 @@ class Proxy:
                 arrange_pipe(pipe, touching, connection.ordinal, now, messages)
 
     def forget(self, connection: Connection) -> None:
-        self._registry.remove(connection)
+        self.registry.remove(connection)
         self.faults.forget(connection.ordinal)
         self._intake.forget(connection)
         tally, up, down = self.tally, connection.upstream, connection.downstream
@@ -270,7 +271,7 @@ class Proxy:
     def apply_settings(self, modes: Mapping[str, ResolvedMode]) -> None:
         """Apply changed settings to open connections, and replace each fault whose mode in `modes` is another now."""
         if self.http.configure(self.spec):
-            self._registry.arrange_all()
+            self.registry.arrange_all()
         for name, active in list(self.faults.own.items()):
             if modes[name] != active.resolved:
                 self._put(self.faults.own, name, active.spec, modes[name])
@@ -303,11 +304,8 @@ class Proxy:
         """Return the mode of each active fault whose type has modes."""
         return {one.spec.name: one.resolved.mode for one in self.faults if one.resolved.mode is not None}
 
-    def use_tls(self, tls: ProxyTls | None) -> None:
-        """Use `tls` for the handshakes of new connections."""
-        self._front.tls = tls
-
     def _put(self, where: dict[str, ActiveFault], key: str, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
+        self._report.end_interval()
         active = ActiveFault(fault, resolved, self.name, self._seed, self.scheduler.clock(), where.get(key))
         self.faults.put(where, key, active)
         self._faults_changed()
@@ -315,10 +313,11 @@ class Proxy:
         if admission is not None and admission.reply != "accept" and active.spec.placement.touches_all:
             if admission.existing != "keep":
                 how: How = "reset" if admission.existing == "reset" else "closed"
-                self._registry.end_all(Ending("injected", how, active.spec.name))
+                self.registry.end_all(Ending("injected", how, active.spec.name))
         return active
 
     def _take(self, where: dict[str, ActiveFault], key: str) -> FaultSpec:
+        self._report.end_interval()
         spec = self.faults.take(where, key).spec
         self._faults_changed()
         return spec
@@ -331,7 +330,7 @@ class Proxy:
     def _apply_faults(self) -> None:
         self.spec, self._is_changed = self.spec, False
         self.http.watch(self.faults.own.values())
-        self._registry.arrange_all()
+        self.registry.arrange_all()
         self._front.faults_changed()
         self._update_admission()
 
@@ -349,11 +348,11 @@ class Proxy:
     @property
     def is_settled(self) -> bool:
         """True if `settled` returns at once."""
-        return self._registry.is_settled and (self.listener is None or self.listener.is_settled)
+        return self.registry.is_settled and (self.listener is None or self.listener.is_settled)
 
     async def settled(self) -> None:
         """Return when the latest change acts on every connection and client, and each that must end has been ended."""
-        await self._registry.settled()
+        await self.registry.settled()
         if self.listener is not None:
             await self.listener.settled()
 
@@ -361,7 +360,7 @@ class Proxy:
 
     def end_connections(self, how: str) -> None:
         """Close or reset every connection, for the operator."""
-        self._registry.end_all(Ending("operator", "reset" if how == "reset" else "closed"))
+        self.registry.end_all(Ending("operator", "reset" if how == "reset" else "closed"))
 
     def close(self, keep_port: bool = False) -> None:
         """Stop listening, and close every connection. `keep_port` keeps the address of a disabled proxy bound."""
@@ -369,27 +368,25 @@ class Proxy:
         self.attempts.close()
         self._intake.close()
         self.end_connections("close")
+        self._report.end_interval()
+        self._report.publish_all()
         self.http.close()
 
     # ── counting ──────────────────────────────────────────────────────────────────────
 
+    def count_turns(self) -> Iterator[None]:
+        """Publish the counts of the turns until now, in many steps."""
+        return self._report.look_at(self.connections.values())
+
     def bytes(self, direction: Direction) -> int:
         """Count the bytes received in one direction so far, including those of open connections."""
         past = self.tally.bytes_upstream if direction == "upstream" else self.tally.bytes_downstream
-        return past + self._registry.bytes(direction)
+        return past + self.registry.bytes(direction)
 
     def dropped(self, direction: Direction) -> int:
         """Count the packets that the kernel has dropped for faults, as far as its counts could be read."""
         past = self.tally.dropped_upstream if direction == "upstream" else self.tally.dropped_downstream
-        return past + self._registry.dropped(direction)
-
-    def held(self, direction: Direction) -> int:
-        """Count the bytes that faults hold now."""
-        return self._registry.held(direction)
-
-    def half_ended(self) -> int:
-        """Count the open connections that one side has ended and the other has not."""
-        return self._registry.half_ended()
+        return past + self.registry.dropped(direction)
 
     def exchanges_in_flight(self) -> int:
         """Count the HTTP requests that have no complete response yet."""
@@ -397,4 +394,4 @@ class Proxy:
 
     def tcp(self, side: Side) -> list[TcpInfo]:
         """Return the TCP_INFO of the sockets to one side, for the SAMPLE latest connections."""
-        return self._registry.tcp(side) if self.kernel.tcp_info.available else []
+        return self.registry.tcp(side) if self.kernel.tcp_info.available else []

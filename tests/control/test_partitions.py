@@ -158,9 +158,9 @@ def test_bytes_are_held_by_a_cut_and_go_on_when_it_heals() -> None:
             assert await reader.readexactly(6) == b"before"
             supervisor.partitions.add(partition(**APP_DB), "test")
             writer.write(b"during")
-            while not supervisor.proxy("app-db").held("upstream"):
+            while not supervisor.proxy("app-db").registry.held("upstream"):
                 await asyncio.sleep(0)
-            assert supervisor.proxy("app-db").held("upstream") == 6
+            assert supervisor.proxy("app-db").registry.held("upstream") == 6
             supervisor.heal("test")
             assert await reader.readexactly(6) == b"during"
             writer.close()

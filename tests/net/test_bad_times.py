@@ -52,7 +52,7 @@ def test_a_hundred_stalled_senders_grow_memory_by_their_queues_alone(loop_name: 
         middle = psutil.Process().memory_info().rss
         await turns(1000)
         after = psutil.Process().memory_info().rss
-        held = proxy.held("upstream")
+        held = proxy.registry.held("upstream")
         stop.set()
         await asyncio.gather(*senders)
         # The last chunk read may exceed the limit, by at most 256 KiB.

@@ -49,10 +49,10 @@ def test_changing_a_fault_times_anew_what_it_holds(loop_name: str) -> None:
         await send(server, b"held")
         await taken(proxy, downstream=4)
         assert is_empty(client)
-        assert proxy.held("downstream") == 4
+        assert proxy.registry.held("downstream") == 4
         stage.supervisor.put_fault("proxy", fault("slow", type="latency", delay="100ms"), "test")
         assert await receive(client, 4) == b"held"
-        assert proxy.held("downstream") == 0
+        assert proxy.registry.held("downstream") == 0
 
     run(loop_name, scenario)
 
@@ -120,7 +120,7 @@ def test_a_full_queue_slows_the_sender(loop_name: str) -> None:
         flood = bytes(32 * 2**20)  # more than all socket buffers on the path
         sending = asyncio.create_task(send(server, flood))
         await until(lambda: not is_read(connection.downstream))
-        assert 2**19 < proxy.held("downstream") < 2 * 2**20
+        assert 2**19 < proxy.registry.held("downstream") < 2 * 2**20
         assert not sending.done()
         stage.supervisor.heal("test")
         assert len(await receive(client, len(flood))) == len(flood)

@@ -67,12 +67,12 @@ def test_the_first_to_end_is_published_at_once_and_stays_the_one_who_closed(
         assert (event.how, event.held_by) == (how, "dark" if holds else None)
         if holds:
             assert kinds(stage) == [mine.kind], "the connection is still open"
-            assert running.half_ended() == 1
+            assert running.registry.half_ended() == 1
             held = {first: "dark", opposite(first): None}
             assert held_now(running) == held
             other.close()
             await ended(stage, others)
-            assert running.half_ended() == 0, "both sides have ended"
+            assert running.registry.half_ended() == 0, "both sides have ended"
             if kind != "slow_close":  # which lets a reset pass
                 assert held_now(running)[first] == "dark"
             stage.supervisor.heal("test")
@@ -179,10 +179,10 @@ def test_bytes_that_wait_for_the_dial_alone_are_held_by_no_fault(loop_name: str)
         await send(client, b"x" * 1000)
         while not any(one.upstream.bytes for one in running.connections.values()):
             await asyncio.sleep(0)
-        assert running.held("upstream") == 0
+        assert running.registry.held("upstream") == 0
         stage.supervisor.put_fault("proxy", fault("dark", type="stall", direction="upstream"), "test")
         await send(client, b"y" * 1000)
-        while not running.held("upstream"):
+        while not running.registry.held("upstream"):
             await asyncio.sleep(0)
 
     run(loop_name, scenario)
@@ -304,7 +304,7 @@ def test_an_end_that_a_filter_hides_is_seen_by_the_tap(how: str, loop_name: str)
         ENDS[how](client)
         event = await ended(stage, ClientEnded)
         assert (event.how, event.held_by) == (how, "partition:cut")
-        assert is_empty(server) and running.half_ended() == 1, "it has not reached the server"
+        assert is_empty(server) and running.registry.half_ended() == 1, "it has not reached the server"
         assert held_now(running)["client"] == "partition:cut"
         heal(stage)
         [connection] = running.connections.values()

@@ -170,7 +170,7 @@ def test_a_client_that_pipelines_without_reading_is_slowed_and_loses_nothing(
         most = 50 + 2**18 // len(post.raw) + 2  # one read may bring more requests than the limit
         assert not sending.done(), "12 MB cannot all be on their way"
         assert proxy.exchanges_in_flight() < most
-        assert proxy.held("upstream") < 2**19
+        assert proxy.registry.held("upstream") < 2**19
         assert len(server.raw) < most * len(post.raw)
         answered = 0
         while answered < total:

@@ -78,7 +78,7 @@ def test_what_was_upgraded_is_a_stream(
         assert time.monotonic() - began >= 0.05
         stage.supervisor.put_fault("proxy", fault("slow", type="stall"), "test")
         await server.send(b"held")
-        await until(lambda: stage.supervisor.proxy("proxy").held("downstream") == 4)
+        await until(lambda: stage.supervisor.proxy("proxy").registry.held("downstream") == 4)
         await turns()
         assert client.raw.endswith(b"late")
         stage.supervisor.heal("test")

@@ -15,7 +15,7 @@ from chaosproxy.http.faults.drop import HttpDropRequest, HttpDropResponse
 from chaosproxy.http.faults.duplicate import HttpDuplicate
 from chaosproxy.http.states import Requesting
 from chaosproxy.net.http.readers import RequestReader, ResponseReader
-from chaosproxy.net.stream.readers import ChainedReader, PlainReader
+from chaosproxy.net.stream.readers import ChainedReader, PlainDownstreamReader, PlainUpstreamReader
 from tests.net.http_world import World
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -25,6 +25,11 @@ SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x
 UPGRADE = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
 GARBAGE = b"\x00\x01\x02"
 DELAY = HttpDelay(delay=0.1, on="response")
+
+
+def are_plain(world: World) -> bool:
+    readers = type(world.client.get_protocol()), type(world.server.get_protocol())
+    return readers == (PlainUpstreamReader, PlainDownstreamReader)
 
 
 def always(number: int) -> bool:
@@ -43,7 +48,7 @@ def test_bytes_that_cannot_be_framed_swap_the_readers_of_both_sockets() -> None:
     assert isinstance(world.client.get_protocol(), RequestReader)
     assert isinstance(world.server.get_protocol(), ResponseReader)
     world.receive(world.client, GARBAGE)
-    assert type(world.client.get_protocol()) is type(world.server.get_protocol()) is PlainReader
+    assert are_plain(world)
     world.receive(world.server, GARBAGE)
     assert world.client.written == world.server.written == GARBAGE
 
@@ -52,7 +57,8 @@ def test_they_do_so_with_faults_on_the_stream() -> None:
     world = World()
     world.add("slow", Latency(delay=0.1), "downstream", always)
     world.receive(world.client, GARBAGE)
-    assert type(world.client.get_protocol()) is PlainReader and type(world.server.get_protocol()) is ChainedReader
+    assert type(world.client.get_protocol()) is PlainUpstreamReader
+    assert type(world.server.get_protocol()) is ChainedReader
 
 
 def test_a_granted_upgrade_swaps_them_too() -> None:
@@ -72,7 +78,7 @@ def test_a_reader_made_before_that_for_a_socket_that_comes_after_it_is_swapped_a
     world.downstream.source = world.server
     assert world.server.get_protocol() is reader
     world.receive(world.server, OK)
-    assert type(world.server.get_protocol()) is PlainReader and world.client.written == OK
+    assert type(world.server.get_protocol()) is PlainDownstreamReader and world.client.written == OK
 
 
 @pytest.mark.parametrize("half", [b"HTTP/1.1 20", OK[:-4]])
@@ -116,7 +122,7 @@ def test_a_heal_makes_doubtful_bytes_a_stream() -> None:
     assert world.server.written == b"" and world.tally.not_framed == 0
     world.remove("slow")
     assert world.server.written == GET + GARBAGE and world.tally.not_framed == 1
-    assert type(world.client.get_protocol()) is PlainReader
+    assert type(world.client.get_protocol()) is PlainUpstreamReader
 
 
 def test_an_injected_response_leaves_in_the_turn_in_which_the_request_came() -> None:
@@ -312,7 +318,7 @@ def test_a_later_slice_that_cannot_be_framed_makes_the_rest_a_stream() -> None:
     world = hurried(data)
     world.wait(0.0)
     assert world.server.written == data and world.tally.not_framed == 1
-    assert type(world.client.get_protocol()) is PlainReader and not world.client.is_paused
+    assert type(world.client.get_protocol()) is PlainUpstreamReader and not world.client.is_paused
 
 
 def test_the_rest_is_dropped_when_the_server_is_gone() -> None:

@@ -374,7 +374,7 @@ def test_a_pause_leaves_data_in_the_kernel_and_clients_in_the_backlog(loop_name:
         await until(lambda: not can_send(client))
         assert is_empty(server)
         assert not sending.done(), "its window is closed: nobody reads"
-        assert running.held("upstream") <= 2**18, "what had been read when it began"
+        assert running.registry.held("upstream") <= 2**18, "what had been read when it began"
         assert running.tally.opened == 1
         stage.supervisor.remove_fault("proxy", "stopped", "test")
         assert await receive(server, len(flood)) == flood

@@ -220,6 +220,8 @@ class HttpPipe(Pipe):
                     self.take(Send(now, data))
                 elif self.sink is not None:
                     self.sink.write(data)
+                    if self.direction == "downstream":
+                        self.turns.answer(now)
             self._react(now)
         except Exception:  # a defect ends this connection and no other
             ends.log_bug()
@@ -299,7 +301,7 @@ class HttpPipe(Pipe):
 
     def go_plain(self, now: float) -> None:
         """Forward this direction as a plain stream from now on, and release the bytes that were kept back."""
-        self.readers = STREAM_READERS
+        self.readers = STREAM_READERS[self.direction]
         self.update_reader()
         if self.stream.framer.kept:
             self.wake(now)

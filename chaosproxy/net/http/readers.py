@@ -25,7 +25,7 @@ __all__ = ["REQUEST_READERS", "RESPONSE_READERS", "HttpReader", "RequestReader",
 class HttpReader(Reader):
     """The reader of one direction in HTTP mode."""
 
-    __slots__ = ("_clock", "_conversation", "_context")
+    __slots__ = ("_clock", "_conversation", "_context", "_turns")
 
     out: HttpPipe
 
@@ -36,6 +36,7 @@ class HttpReader(Reader):
         self._conversation = pipe.conversation
         self._context = pipe.conversation.context
         self._clock = pipe.ends.scheduler.clock
+        self._turns = pipe.turns
 
 
 class RequestReader(HttpReader):
@@ -47,6 +48,8 @@ class RequestReader(HttpReader):
         pipe, conversation = self.out, self._conversation
         size = len(data)
         pipe.bytes += size
+        turns, now = self._turns, self._clock()
+        turns.sent(now, data)
         chain = pipe.chain
         if conversation.is_busy or (chain is not None and (not pipe.bypass or chain.chunks or chain.blocked)):
             pipe.take_in(data)
@@ -59,7 +62,7 @@ class RequestReader(HttpReader):
         conversation.is_busy = True
         conversation.simple = known
         conversation.count += 1
-        conversation.began = self._clock()
+        conversation.began = now
         pipe.sink.write(data)  # type: ignore[union-attr]  # used with a sink only, unless bypass is False
 
     def _glance(self, data: bytes) -> Line | None:
@@ -95,6 +98,8 @@ class ResponseReader(HttpReader):
         pipe.bytes += size
         simple, chain = conversation.simple, pipe.chain
         if simple is None or (chain is not None and (not pipe.bypass or chain.chunks or chain.blocked)):
+            if chain is not None:
+                self._turns.arrive(self._clock())
             pipe.take_in(data)
             return
         latest = self._context.latest_responses.get(size)
@@ -104,12 +109,14 @@ class ResponseReader(HttpReader):
             return
         conversation.simple = None
         conversation.is_busy = False
-        duration = self._clock() - conversation.began
+        now = self._clock()
+        duration = now - conversation.began
         tally = simple.tally
         tally.statuses[status_class] += 1
         at_once = tally.at_once
         at_once.counts[bisect_left(EXCHANGE_BOUNDS, duration)] += 1
         at_once.sum += duration
+        self._turns.answer(now)
         pipe.sink.write(data)  # type: ignore[union-attr]  # used with a sink only, unless bypass is False
 
     def _glance(self, data: bytes) -> int:

@@ -132,6 +132,8 @@ def pace(transport: asyncio.BaseTransport, rate: float | None) -> None:
 _BACKOFF, _UNACKED, _RTT, _RETRANSMITS = ("=B", 4), ("=I", 24), ("=I", 68), ("=I", 100)
 """Format and offset of tcpi_backoff, tcpi_unacked, tcpi_rtt and tcpi_total_retrans."""
 _INFO_BYTES = 104
+_TCP_CLOSE = 7
+"""The value of tcpi_state once the connection is over (include/net/tcp_states.h)."""
 
 
 def tcp_info(sock: Options) -> TcpInfo | None:
@@ -150,6 +152,17 @@ def read_tcp_info(data: bytes) -> TcpInfo | None:
         struct.unpack_from(form, data, at)[0] for form, at in (_BACKOFF, _UNACKED, _RTT, _RETRANSMITS)
     )
     return TcpInfo(unacked=unacked, retransmits=retransmits, backoff=backoff, rtt=rtt / 1e6)
+
+
+def was_reset(transport: asyncio.BaseTransport) -> bool:
+    """Return whether the peer has reset a TCP connection, also if its end-of-stream was read before."""
+    sock = tcp_socket(transport)
+    if sock is None:
+        return False
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] == _TCP_CLOSE
+    except OSError:  # it is closing, or the system has no TCP_INFO
+        return False
 
 
 def abort_with_reset(transport: asyncio.Transport) -> None:

@@ -68,6 +68,11 @@ class ActiveFaults:
         """True if a fault acts only on clients that request a server name in TLS."""
         return bool(self._all) and self._read_hellos
 
+    def by_name(self) -> Iterator[tuple[str, ActiveFault]]:
+        """Yield the proxy's own faults by name, and those of partitions as `partition/ID`."""
+        yield from self.own.items()
+        yield from ((f"partition/{id}", fault) for id, fault in self.partitions.items())
+
     # ── adding and removing ───────────────────────────────────────────────────────────
 
     def put(self, where: dict[str, ActiveFault], key: str, fault: ActiveFault) -> None:

@@ -31,12 +31,13 @@ from chaosproxy.events import (
 )
 from chaosproxy.faults.base import NEVER
 from chaosproxy.net.kernel.bpf import Program
-from chaosproxy.net.kernel.sockopts import abort_with_reset
+from chaosproxy.net.kernel.sockopts import abort_with_reset, was_reset
 from chaosproxy.net.sockets.binding import peer_name
 from chaosproxy.net.sockets.dial import DialError
 from chaosproxy.net.stream.arrivals import Arrivals, SideEnd
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.net.stream.ports import Owner
+from chaosproxy.net.stream.turns import Turns
 from chaosproxy.tallies import Side
 
 __all__ = ["Connection"]
@@ -54,7 +55,7 @@ class Connection:
     __slots__ = (
         "_beginning", "_dialling", "_ending", "_sockets", "_unpublished", "accepted_at", "alpn", "arrivals",
         "came_from", "client_address", "client_key", "delayed_by", "downstream", "held", "ordinal", "owner",
-        "scheduled_at", "scheduler", "sni", "upstream",
+        "scheduled_at", "scheduler", "sni", "turns", "upstream",
     )  # fmt: skip
 
     def __init__(self, owner: Owner[Connection, Pipe], ordinal: int, client: object) -> None:
@@ -70,6 +71,7 @@ class Connection:
         self.scheduler, self.held = owner.scheduler, owner.held_bytes
         self.scheduled_at = NEVER
         self.accepted_at = self.scheduler.clock()
+        self.turns = Turns(owner.turns, ordinal, self.client_address, self.accepted_at)
         self.upstream, self.downstream = owner.make_pipes(self)
         self._sockets = 0
         self._ending: Ending | None = None
@@ -130,10 +132,10 @@ class Connection:
         self._dialling = None
         if self._ending is None:
             now = clock()
-            opened = ConnectionOpened(
-                proxy=owner.name, at=now, connection=self.ordinal, client=self.client_address, dial_s=now - started
+            dial_s, client = now - started, self.client_address
+            owner.publish(
+                ConnectionOpened(proxy=owner.name, at=now, connection=self.ordinal, client=client, dial_s=dial_s)
             )
-            owner.publish(opened)
             self.upstream.flow(owner.queue, now)
 
     def _drop_new_socket(self) -> None:
@@ -148,17 +150,11 @@ class Connection:
         now, owner = self.scheduler.clock(), self.owner
         if self._beginning:
             owner.count_dial_failure()
-            owner.publish(
-                DialFailed(
-                    proxy=owner.name,
-                    at=now,
-                    connection=self.ordinal,
-                    upstream=error.upstream,
-                    reason=error.reason,
-                    code=error.code,
-                    after_s=after_s,
-                )
-            )
+            failed = DialFailed(
+                proxy=owner.name, at=now, connection=self.ordinal, upstream=error.upstream, reason=error.reason,
+                code=error.code, after_s=after_s,
+            )  # fmt: skip
+            owner.publish(failed)
         self.reset(error.ending)
 
     def source_made(self, pipe: Pipe, transport: asyncio.Transport) -> None:
@@ -168,6 +164,7 @@ class Connection:
         pipe.source_made(transport, now)
         back = self.opposite(pipe)
         back.sink_made(transport)
+        self.turns.is_connected = pipe is self.downstream
         if self._ending is not None:
             abort_with_reset(transport)
         elif pipe is self.upstream:
@@ -206,7 +203,13 @@ class Connection:
 
     def _note(self, side: Side, ending: Ending) -> None:
         if self._ending is None:
-            self._unpublished = self.arrivals.note(side, ending, self.scheduler.clock() - self.accepted_at)
+            now = self.scheduler.clock()
+            self._unpublished = self.arrivals.note(side, ending, now - self.accepted_at)
+            if self.turns.begin is not None:
+                if side == "client":
+                    self.turns.client_ended(ending.how, now, self.upstream.holder or self.downstream.holder)
+                else:
+                    self.turns.server_ended(ending.how, now)
 
     def publish_ended(self, pipe: Pipe, held_by: str | None = None) -> None:
         """Publish the end that was just noted, with the fault that holds it back in `pipe`, or `held_by`."""
@@ -215,19 +218,12 @@ class Connection:
             return
         end.held_by = held_by or pipe.holder or self.delayed_by
         kind: type[PeerEnded] = ClientEnded if pipe is self.upstream else ServerEnded
-        self.owner.publish(
-            kind(
-                proxy=self.owner.name,
-                at=self.accepted_at + end.after_s,
-                connection=self.ordinal,
-                how=end.ending.how,
-                after_s=end.after_s,
-                held_by=end.held_by,
-                error=end.ending.error,
-                bytes_upstream=self.upstream.bytes,
-                bytes_downstream=self.downstream.bytes,
-            )
-        )
+        event = kind(
+            proxy=self.owner.name, at=self.accepted_at + end.after_s, connection=self.ordinal, how=end.ending.how,
+            after_s=end.after_s, held_by=end.held_by, error=end.ending.error, bytes_upstream=self.upstream.bytes,
+            bytes_downstream=self.downstream.bytes,
+        )  # fmt: skip
+        self.owner.publish(event)
 
     def held_by(self, side: Side) -> str | None:
         """Return the fault that keeps the end of `side` from the other side now; None if none does."""
@@ -351,6 +347,9 @@ class Connection:
             self.downstream.filter.count()
 
     def _close_sockets(self) -> None:
+        client = self.upstream.source
+        if self.turns.is_late and client is not None and was_reset(client):
+            self.turns.client_ended("reset", self.scheduler.clock())
         for pipe in (self.upstream, self.downstream):
             if pipe.filter is not None:
                 pipe.filter.end()
@@ -370,6 +369,7 @@ class Connection:
         ending = self._ending = self._ending or arrivals.ending
         if self.scheduled_at != NEVER:
             self.scheduler.schedule(self, NEVER)
+        self.turns.connection_ended(ending, now)
         owner.forget(self)
         owner.publish(
             ConnectionClosed(

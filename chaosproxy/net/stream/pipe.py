@@ -44,7 +44,7 @@ class Pipe(Source):
 
     __slots__ = (
         "_buffers", "_pacing", "_reader_class", "_sink_is_full", "_sink_is_gone", "bytes", "chain", "counted",
-        "direction", "ends", "filter", "finished", "limit", "readers", "scheduled_at", "sink",
+        "direction", "ends", "filter", "finished", "limit", "readers", "scheduled_at", "sink", "turns",
     )  # fmt: skip
 
     def __init__(self, ends: Ends[Pipe], direction: Direction, limit: int, readers: Readers[Pipe]) -> None:
@@ -56,6 +56,8 @@ class Pipe(Source):
         """Bytes that may be held before reading pauses, so that TCP slows the sender."""
         self.readers = readers
         """The classes of readers; a subclass may replace them."""
+        self.turns = ends.turns
+        """The turns of the connection."""
         self._reader_class: MakeReader[Pipe] | None = None
         """The class of the latest reader; None before the first."""
         self.sink: asyncio.Transport | None = None
@@ -173,6 +175,9 @@ class Pipe(Source):
             case Send(_, data):
                 if self.sink is not None and not self.finished and not self.sink.is_closing():
                     self.sink.write(data)
+                    if self.turns.begin is not None:
+                        note = self.turns.leave if self.direction == "upstream" else self.turns.answer
+                        note(ends.scheduler.clock())
             case HalfClose():
                 ends.half_close(self)
             case Close(_, origin):

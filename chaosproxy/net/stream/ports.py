@@ -15,6 +15,8 @@ from chaosproxy.endings import Ending, How
 from chaosproxy.events import Event
 from chaosproxy.model.address import Address
 from chaosproxy.net.stream.held import HeldBytes
+from chaosproxy.net.stream.turn_counts import ProxyTurns
+from chaosproxy.net.stream.turns import Turns
 from chaosproxy.net.timer.scheduler import Scheduler
 
 __all__ = ["Ends", "HangupWatch", "MakeReader", "Owner", "Readers"]
@@ -60,6 +62,8 @@ class Ends(Protocol[P]):
     def scheduler(self) -> Scheduler: ...
     @property
     def held(self) -> HeldBytes: ...
+    @property
+    def turns(self) -> Turns: ...
 
     def opposite(self, pipe: P) -> P:
         """Return the other direction."""
@@ -118,6 +122,10 @@ class Owner(Protocol[C, P]):
     @property
     def held_bytes(self) -> HeldBytes:
         """The bytes that all pipes of the process hold."""
+
+    @property
+    def turns(self) -> ProxyTurns:
+        """The counts of the turns of its connections."""
 
     def make_pipes(self, connection: C) -> tuple[P, P]:
         """Return the upstream and the downstream pipe, for the proxy's protocol."""

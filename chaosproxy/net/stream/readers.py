@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from chaosproxy.faults.base import Send
+from chaosproxy.faults.base import Direction, Send
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.net.stream.ports import Readers
 
-__all__ = ["STREAM_READERS", "ChainedReader", "DiscardingReader", "PlainReader", "Reader"]
+__all__ = [
+    "STREAM_READERS", "ChainedReader", "DiscardingReader", "PlainDownstreamReader", "PlainReader",
+    "PlainUpstreamReader", "Reader",
+]  # fmt: skip
 
 
 class Reader(asyncio.Protocol):
@@ -44,17 +47,53 @@ class Reader(asyncio.Protocol):
 
 
 class PlainReader(Reader):
-    """For a direction without faults: count and write."""
+    """For a direction without faults: count, note the turn, and write."""
 
-    __slots__ = ("_write",)
+    __slots__ = ("_answers", "_clock", "_failed", "_turns", "_write")
 
     def __init__(self, out: Pipe, back: Pipe) -> None:
         super().__init__(out, back)
-        assert out.sink is not None
+        assert out.sink is not None and out.ends is not None
         self._write = out.sink.write
+        self._turns = out.turns
+        self._answers = out.turns.host.answers
+        self._failed = out.turns.failed_turns
+        self._clock = out.ends.scheduler.clock
+
+
+class PlainUpstreamReader(PlainReader):
+    """For bytes of the client."""
+
+    __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
         self.out.bytes += len(data)
+        turns = self._turns
+        if turns.begin is None:  # as `Turns.sent` does
+            turns.begin = data
+            turns.number += 1
+            turns.opened_at = now = self._clock()
+            if self._failed:
+                turns.look_back(now)
+        else:
+            turns.sent(self._clock(), data)
+        self._write(data)
+
+
+class PlainDownstreamReader(PlainReader):
+    """For bytes of the server."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.out.bytes += len(data)
+        turns = self._turns
+        if turns.begin is not None:
+            if turns.is_watched:
+                turns.answer(self._clock())
+            else:  # as `Turns.answer` does
+                turns.begin = None
+                self._answers += self._clock(), turns.opened_at
         self._write(data)
 
 
@@ -70,6 +109,7 @@ class ChainedReader(Reader):
             return
         pipe.bytes += len(data)
         now = ends.scheduler.clock()
+        note_arrival(pipe, data, now)
         try:
             chain.push(Send(now, data))
             pipe.advance(now)
@@ -84,7 +124,22 @@ class DiscardingReader(Reader):
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        self.out.bytes += len(data)
+        pipe = self.out
+        pipe.bytes += len(data)
+        if pipe.direction == "downstream" and pipe.ends is not None:
+            pipe.turns.arrive(pipe.ends.scheduler.clock())
 
 
-STREAM_READERS: Readers[Pipe] = Readers(PlainReader, ChainedReader, DiscardingReader)
+def note_arrival(pipe: Pipe, data: bytes, now: float) -> None:
+    """Note the turn that bytes belong to which have arrived before a chain."""
+    if pipe.direction == "downstream":
+        pipe.turns.arrive(now)
+    else:
+        pipe.turns.sent(now, data)
+
+
+STREAM_READERS: dict[Direction, Readers[Pipe]] = {
+    "upstream": Readers(PlainUpstreamReader, ChainedReader, DiscardingReader),
+    "downstream": Readers(PlainDownstreamReader, ChainedReader, DiscardingReader),
+}
+"""The readers of plain streams, by direction."""

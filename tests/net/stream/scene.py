@@ -28,6 +28,7 @@ from chaosproxy.net.stream.connection import CLOSE_GRACE, Connection
 from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.stream.pipe import DIAL_QUEUE, Pipe
 from chaosproxy.net.stream.readers import STREAM_READERS
+from chaosproxy.net.stream.turn_counts import FailedTurns, ProxyTurns
 from chaosproxy.net.timer.scheduler import LoopTimer, Scheduler
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally
@@ -74,10 +75,12 @@ class StandIn:
         self.wrap: Callable[[str, Direction, Stage], Stage] = lambda name, direction, stage: stage
         self.tasks = TaskOwner("stand-in")
         self.dial_failures = 0
+        self.turn_events: list[Event] = []
+        self.turns = ProxyTurns("proxy", self.turn_events.append, FailedTurns(b"key"))
 
     def make_pipes(self, connection: Connection) -> tuple[Pipe, Pipe]:
-        upstream = Pipe(connection, "upstream", min(DIAL_QUEUE, self.queue), STREAM_READERS)
-        return upstream, Pipe(connection, "downstream", self.queue, STREAM_READERS)
+        upstream = Pipe(connection, "upstream", min(DIAL_QUEUE, self.queue), STREAM_READERS["upstream"])
+        return upstream, Pipe(connection, "downstream", self.queue, STREAM_READERS["downstream"])
 
     def start_task(self, coroutine: Coroutine[object, object, None], name: str) -> object:
         return self.tasks.start(coroutine, name)

@@ -20,7 +20,12 @@ from chaosproxy.faults.reset import Reset as ResetFault
 from chaosproxy.faults.slicer import Slicer
 from chaosproxy.faults.slow_close import SlowClose
 from chaosproxy.faults.stall import Stall
-from chaosproxy.net.stream.readers import ChainedReader, DiscardingReader, PlainReader
+from chaosproxy.net.stream.readers import (
+    ChainedReader,
+    DiscardingReader,
+    PlainDownstreamReader,
+    PlainUpstreamReader,
+)
 from tests.net.stream.scene import Line, Scene
 from tests.net.stream.virtual import HIGH_WATER, Flavour
 
@@ -39,9 +44,9 @@ def readers(line: Line) -> tuple[type, type]:
 def test_a_fault_added_acts_from_then_on_and_removed_lets_go_at_once(flavour: Flavour) -> None:
     with Scene(flavour) as scene:
         line = scene.open()
-        assert readers(line) == (PlainReader, PlainReader)
+        assert readers(line) == (PlainUpstreamReader, PlainDownstreamReader)
         scene.put("slow", Latency(delay=10.0), "upstream")
-        assert readers(line) == (ChainedReader, PlainReader)
+        assert readers(line) == (ChainedReader, PlainDownstreamReader)
         line.client.send(b"one ")
         scene.advance(6)
         line.client.send(b"two ")
@@ -51,7 +56,7 @@ def test_a_fault_added_acts_from_then_on_and_removed_lets_go_at_once(flavour: Fl
         assert (line.server_got(), line.held) == (b"one ", (4, 0))
         scene.remove("slow")
         assert (line.server_got(), line.held) == (b"two ", (0, 0))
-        assert readers(line) == (PlainReader, PlainReader)
+        assert readers(line) == (PlainUpstreamReader, PlainDownstreamReader)
         line.client.send(b"three")
         assert line.server_got() == b"three"
 
@@ -240,7 +245,7 @@ def test_a_fault_removed_during_the_dial_acts_no_more(direction: Direction, flav
         line.server.send(b"down")
         assert (line.server_got(), line.client_got()) == (b"early up", b"down")
         assert line.told() == ["opened"]
-        assert readers(line) == (PlainReader, PlainReader)
+        assert readers(line) == (PlainUpstreamReader, PlainDownstreamReader)
 
 
 def test_a_fault_removed_before_the_client_is_attached_leaves_no_chain(flavour: Flavour) -> None:
@@ -252,7 +257,7 @@ def test_a_fault_removed_before_the_client_is_attached_leaves_no_chain(flavour: 
         line.attached.set_result(None)
         line.dial_succeeds()
         assert line.told() == ["opened"]
-        assert readers(line) == (PlainReader, PlainReader)
+        assert readers(line) == (PlainUpstreamReader, PlainDownstreamReader)
 
 
 def test_a_server_that_speaks_before_the_dial_returns_meets_the_faults(flavour: Flavour) -> None:

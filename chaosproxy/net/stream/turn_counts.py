@@ -1,0 +1,192 @@
+"""Counts of the turns of one proxy, and the failed turns of the process that others may repeat. Pure.
+
+Memory is bounded: 64 bytes for each turn that was answered in the last second, before it is counted in one of at most
+600 buckets; at most 64 hosts per proxy; and FAILED_KEPT failed turns in the process, of 300 bytes each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from operator import sub
+
+from chaosproxy.events import Event, TurnsCounted
+from chaosproxy.quantiles import bucket_of, count
+
+__all__ = [
+    "FAILED_KEPT", "MOST_HOSTS", "REPEATED_WITHIN", "FailedTurn", "FailedTurns", "HostTurns", "ProxyTurns", "Taken",
+]  # fmt: skip
+
+MOST_HOSTS = 64
+"""Hosts of clients that are counted on their own."""
+REPEATED_WITHIN = 60.0
+"""Seconds after a failed turn in which another is its repetition."""
+FAILED_KEPT = 4096
+"""Failed turns that are remembered."""
+_SLICE = 1024
+"""Times that are counted in one slice; two per turn, 0.1 ms."""
+
+
+class HostTurns:
+    """The answered turns of one host of clients on one proxy, since they were last taken."""
+
+    __slots__ = ("answers", "connections", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.answers: list[float] = []
+        """The time of each answer, followed by that of the opening of its turn. The readers keep this list."""
+        self.connections = 0
+        """Open connections of the host."""
+
+
+@dataclass(slots=True)
+class FailedTurn:
+    """A turn that failed, or on which the client gave up."""
+
+    proxy: str
+    connection: int
+    turn: int
+    ended_at: float
+    attempt: int
+    """1 if it was not a repetition itself."""
+
+
+class FailedTurns:
+    """The failed turns of the process, by host and digest, so that their repetitions are recognised."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        """`key` makes digests comparable within this process only, so that nobody can guess what was sent."""
+        self._key = os.urandom(16) if key is None else key
+        self.by_bytes: dict[tuple[str, str], deque[FailedTurn]] = {}
+        """The turns by host and digest, those of a key in the order of their ends; the oldest keys come first."""
+        self._count = 0
+
+    def digest(self, begin: bytes) -> str:
+        """Return a digest of the first bytes of a turn; empty for none."""
+        return hashlib.blake2b(begin, digest_size=8, key=self._key).hexdigest() if begin else ""
+
+    def note(self, host: str, digest: str, failed: FailedTurn) -> None:
+        """Remember a failed turn."""
+        if not digest:
+            return
+        turns = self.by_bytes.pop((host, digest), None) or deque()
+        self.by_bytes[host, digest] = turns  # now the latest
+        turns.append(failed)
+        self._count += 1
+        while self._count > FAILED_KEPT:
+            self._drop_oldest()
+
+    def repeated(self, host: str, digest: str, connection: tuple[str, int], now: float) -> FailedTurn | None:
+        """Return the failed turn that a new one repeats, and forget it; None if it repeats none.
+
+        Of several equal ones it is that of the same connection, or else the first that ended.
+        """
+        self._drop_old(now)
+        turns = self.by_bytes.get((host, digest))
+        if not turns:
+            return None
+        found = next((one for one in turns if (one.proxy, one.connection) == connection), turns[0])
+        turns.remove(found)
+        self._forget_one((host, digest), turns)
+        return found
+
+    def _drop_old(self, now: float) -> None:
+        while self.by_bytes:
+            latest = next(iter(self.by_bytes.values()))[-1]
+            if now - latest.ended_at <= REPEATED_WITHIN:
+                break
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        key, turns = next(iter(self.by_bytes.items()))
+        turns.popleft()
+        self._forget_one(key, turns)
+
+    def _forget_one(self, key: tuple[str, str], turns: deque[FailedTurn]) -> None:
+        self._count -= 1
+        if not turns:
+            del self.by_bytes[key]
+
+
+class ProxyTurns:
+    """The turns of one proxy since they were last taken."""
+
+    def __init__(self, proxy: str, publish: Callable[[Event], None], failed: FailedTurns) -> None:
+        self.proxy, self.publish, self.failed = proxy, publish, failed
+        self.greets = False
+        """True once the server of a connection has spoken before its client."""
+        self.gave_up = self.failures = 0
+        self.delayed: list[tuple[float, float]] = []
+        """Of answered turns on which faults acted: the seconds felt, and those that the server took."""
+        self._hosts: dict[str, HostTurns] = {}
+
+    def host_of(self, client: str) -> HostTurns:
+        """Return the counts of a client's host, whose connections they count from now on."""
+        name = client.rpartition(":")[0] or client
+        host = self._hosts.get(name)
+        if host is None:
+            if len(self._hosts) >= MOST_HOSTS:
+                name = ""
+            host = self._hosts.setdefault(name, HostTurns(name))
+        host.connections += 1
+        return host
+
+    def take(self, now: float) -> Taken:
+        """Return the turns since the last call, and begin anew."""
+        answers: dict[str, list[float]] = {}
+        for host in list(self._hosts.values()):
+            if host.answers:
+                answers[host.name] = host.answers[:]
+                host.answers.clear()
+            elif not host.connections:
+                del self._hosts[host.name]
+        taken = Taken(self.proxy, now, answers, self.delayed, self.gave_up, self.failures)
+        self.delayed, self.gave_up, self.failures = [], 0, 0
+        return taken
+
+
+@dataclass(slots=True)
+class Taken:
+    """The turns of a proxy in an interval, which are counted in slices."""
+
+    proxy: str
+    at: float
+    """The end of the interval."""
+    answers: dict[str, list[float]]
+    """By host of the client, as in `HostTurns`."""
+    delayed: list[tuple[float, float]]
+    gave_up: int
+    failures: int
+
+    @property
+    def has_turns(self) -> bool:
+        """True if a turn was answered, has failed or was given up."""
+        return bool(self.answers or self.gave_up or self.failures)
+
+    @property
+    def is_small(self) -> bool:
+        """True if they can be counted in one slice."""
+        return sum(map(len, self.answers.values())) + len(self.delayed) <= _SLICE
+
+    def count_into(self, counted: TurnsCounted) -> Iterator[TurnsCounted | None]:
+        """Count the turns into an event; yield None after each slice of the work, and the event at the end."""
+        felt: Counter[int] = Counter()
+        for host, answers in self.answers.items():
+            counted.clients[host] = (len(answers) // 2, self.at - answers[0], self.at - answers[-2])
+            counted.answered += len(answers) // 2
+            for begin in range(0, len(answers), _SLICE):
+                some = answers[begin : begin + _SLICE]
+                felt.update(count(map(sub, some[::2], some[1::2])))
+                yield None
+        service = Counter(felt)
+        for begin in range(0, len(self.delayed), _SLICE):
+            for seen, taken in self.delayed[begin : begin + _SLICE]:
+                service[bucket_of(seen)] -= 1
+                service[bucket_of(taken)] += 1
+            yield None
+        counted.felt, counted.service = dict(felt), {bucket: number for bucket, number in service.items() if number > 0}
+        yield counted

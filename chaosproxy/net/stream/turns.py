@@ -1,0 +1,349 @@
+"""The turns of one connection: what the client sends until the server answers, and the answer. Pure.
+
+A turn opens with the first byte of the client while none is open, and is answered when a byte of the server leaves
+for the client. The plain readers do this inline, since a turn must cost no more than two time stamps and a few
+assignments. A turn is *watched* when its answer needs more: a chain is in its way, its client has ended, it has
+failed, or it is the first of a connection. Then the readers call `more` and `answer`.
+
+The connection reports the ends of its sides, and this module publishes what they mean:
+
+- A client that ends while its turn is open has given up, unless it has only half-closed. A reset is clear. After an
+  end-of-stream the turn is in doubt: the client has given up if it then resets, or if the connection ends without
+  an answer. Tools that send all they have, half-close and read do so within `AT_ONCE` of their last byte. They have
+  given up only if they reset.
+- A server that ends while a turn is open has failed it, unless its answer has arrived and a fault holds it.
+- An end that a fault or the operator causes is never the client's, nor the server's.
+
+The shape of the conversation decides which claims can be made about it (`events.Shape`). A client that sends again
+after a pause of `PAUSE` while its turn is open does not wait for an answer: the shape is `one-way` if it never got
+one, else `pipelined`. A server that sends after a second of silence without having been asked makes it `push`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from chaosproxy.endings import Ending, How
+from chaosproxy.events import (
+    AnswerLate,
+    ClientGaveUp,
+    FailedBy,
+    HalfClosed,
+    Shape,
+    TurnFailed,
+    TurnRepeated,
+    WaitingFor,
+)
+from chaosproxy.net.stream.turn_counts import FailedTurn, ProxyTurns
+
+__all__ = ["AT_ONCE", "DOUBTED_FOR", "PAUSE", "Turns"]
+
+AT_ONCE = 0.020
+"""Seconds; see above."""
+PAUSE = 0.1
+"""Seconds; see above."""
+DOUBTED_FOR = 0.5
+"""Seconds after an end-of-stream after which a turn in doubt is published as given up, with `is_pending`."""
+_DIGESTED = 256
+"""The first bytes of a turn, which are compared with those of failed turns."""
+_NEVER = -1.0
+
+
+class Turns:
+    """The turns of one connection."""
+
+    __slots__ = (
+        "_arrived_at", "_attempt", "_client", "_connection", "_doubt", "_is_counted", "_is_published", "_late_at",
+        "_left_at", "_looked_at", "_more_at", "_pushes", "_repeats", "_server_first", "_turns", "_was_still",
+        "began_at", "begin", "faults", "host", "is_connected", "is_watched", "number", "opened_at",
+    )  # fmt: skip
+
+    def __init__(self, turns: ProxyTurns, connection: int, client: str, now: float) -> None:
+        self._turns, self._connection, self._client = turns, connection, client
+        self.host = turns.host_of(client)
+        self.began_at = now
+        self.begin: bytes | None = b""
+        """The first bytes of the open turn; None if none is open."""
+        self.is_watched = True
+        """True if the readers must call `more` and `answer`."""
+        self.number = 0
+        """The number of the latest turn, from 1; 0 before the first."""
+        self.opened_at = now
+        """The time of the first byte of the latest turn."""
+        self._more_at = now
+        """The time of the latest byte of a turn with several chunks."""
+        self.is_connected = False
+        """True once the upstream was reached."""
+        self.faults: tuple[str, ...] = ()
+        """The faults that touch the connection now."""
+        self._attempt = 1
+        """2 if the latest turn repeats a failed one, and so on."""
+        self._left_at = self._arrived_at = _NEVER
+        """Of the open turn, with a chain in its way: the times at which it left for the server and its answer came."""
+        self._doubt: _Doubt | None = None
+        """The end of the client in its turn."""
+        self._late_at = _NEVER
+        """The time of the first byte that was sent to the client after that."""
+        self._is_published = False
+        """True once the turn in doubt was published."""
+        self._is_counted = False
+        """True once the open turn was counted as failed or given up."""
+        self._server_first = False
+        self._repeats = self._pushes = 0
+        """How often the client has sent again after a pause in an open turn; and the server without being asked."""
+        self._looked_at = (0, 0)
+        self._was_still = False
+
+    # ── bytes ─────────────────────────────────────────────────────────────────────────
+
+    def sent(self, now: float, data: bytes) -> None:
+        """Note bytes of the client."""
+        if self.begin is not None and self.number:
+            if now - self._sent_at > PAUSE:
+                self._repeats += 1
+            self._more_at = now
+            return
+        self.begin = data
+        self.is_watched = False
+        self.number += 1
+        self.opened_at = now
+        if self._turns.failed.by_bytes:
+            self.look_back(now)
+
+    def leave(self, now: float) -> None:
+        """Note that bytes of the client leave a chain for the server."""
+        if self.is_open and self._left_at == _NEVER:
+            self._left_at = now
+            self.is_watched = True
+
+    def arrive(self, now: float) -> None:
+        """Note that bytes of the server have arrived before a chain, or have nobody to go to."""
+        if self.is_open and self._arrived_at == _NEVER:
+            self._arrived_at = now
+            self.is_watched = True
+            if self._is_counted:
+                self._publish_late(now)
+
+    def answer(self, now: float) -> None:
+        """Note that bytes of the server leave for the client; only the first of an open turn matter."""
+        if self.begin is None:
+            return
+        if not self.number:
+            self._server_first = self._turns.greets = True
+            self.begin = None
+        elif self._doubt is not None or self._is_counted:
+            if self._late_at == _NEVER:
+                self._late_at = now
+        else:
+            self.begin = None
+            self._count(now)
+
+    def _count(self, now: float) -> None:
+        """Count the latest turn as answered."""
+        self.host.answers += now, self.opened_at
+        if self._arrived_at != _NEVER or self._left_at != _NEVER:
+            arrived = now if self._arrived_at == _NEVER else self._arrived_at
+            left = self.opened_at if self._left_at == _NEVER else self._left_at
+            self._turns.delayed.append((now - self.opened_at, max(0.0, arrived - left)))
+            self._left_at = self._arrived_at = _NEVER
+
+    # ── ends ──────────────────────────────────────────────────────────────────────────
+
+    def client_ended(self, how: How, now: float, held_by: str | None = None) -> None:
+        """Note the end of the client, not one that a fault or the operator has caused; `held_by` holds it back."""
+        waiting_for = self._waiting_for
+        if self._is_counted or waiting_for is None:
+            return
+        if how == "timeout":
+            self._fail("network", now)
+            return
+        if self._doubt is None:
+            self._doubt = _Doubt(now, waiting_for, self.faults, held_by, how)
+            self.is_watched = True
+        if how != "fin":
+            self._give_up(self._doubt)
+
+    def server_ended(self, how: How, now: float) -> None:
+        """Note the end of the server, not one that a fault or the operator has caused."""
+        if not self.is_open or self._arrived_at != _NEVER or self._is_counted or self._has_left:
+            return
+        if how == "timeout":
+            self._fail("network", now)
+        elif how != "fin":
+            self._fail("server_reset", now)
+        elif self._doubt is None:
+            self._fail("server_closed", now)
+
+    def connection_ended(self, ending: Ending, now: float) -> None:
+        """Note that both sockets are gone, and why; the connection is over."""
+        self.host.connections -= 1
+        if self._is_counted:
+            return
+        by: FailedBy | None = None if ending.by == "client" or ending.by == "server" else ending.by
+        if self._late_at != _NEVER:  # the client has accepted an answer: it had only half-closed
+            if self._is_published:
+                self._turns.publish(HalfClosed(at=now, **self._about()))
+            self._count(self._late_at)
+        elif self._doubt is not None and self._has_left:
+            self._give_up(self._doubt)
+        elif ending.during == "dial" and ending.by != "client":
+            self._fail("dial_failed" if by in (None, "network") else by, now, ending.fault)
+        elif self.is_open and by is not None:
+            self._fail(by, now, ending.fault)
+
+    def look(self, now: float, bytes_downstream: int) -> None:
+        """Look at the connection once a second: publish a doubtful turn, and notice a server that speaks unasked."""
+        doubt = self._doubt
+        if doubt is not None and not self._is_published and doubt.at + DOUBTED_FOR <= now:
+            if self._late_at == _NEVER and self._has_left and not self._is_counted:
+                self._is_published = True
+                self._give_up(doubt, is_pending=True)
+        if self.begin is not None and len(self.begin) > _DIGESTED:
+            self.begin = self.begin[:_DIGESTED]
+        seen = self.number, bytes_downstream
+        is_still = self.begin is None and seen == self._looked_at
+        if self._was_still and not is_still and self.begin is None and seen[0] == self._looked_at[0]:
+            self._pushes += 1
+        self._was_still, self._looked_at = is_still, seen
+
+    # ── what they mean ────────────────────────────────────────────────────────────────
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the conversation so far."""
+        if self._repeats:
+            return "pipelined" if self.is_answered else "one-way"
+        if self._pushes:
+            return "push"
+        if self._server_first:
+            return "server-first"
+        return "turns" if self.is_answered else ""
+
+    @property
+    def is_open(self) -> bool:
+        """True while a turn is open."""
+        return self.begin is not None and self.number > 0
+
+    @property
+    def is_answered(self) -> bool:
+        """True once a turn was answered."""
+        return self.number > 1 or (self.number == 1 and self.begin is None)
+
+    @property
+    def _sent_at(self) -> float:
+        """The time of the latest byte of the client in the latest turn."""
+        return max(self.opened_at, self._more_at)
+
+    @property
+    def is_late(self) -> bool:
+        """True if bytes were sent to a client that had ended in an open turn: it accepts them, or resets."""
+        return self._late_at != _NEVER
+
+    @property
+    def open_since(self) -> float | None:
+        """The time at which the open turn was opened; None if none is open, or its client has ended."""
+        return self.opened_at if self.is_open and self._doubt is None and not self._is_counted else None
+
+    @property
+    def _waiting_for(self) -> WaitingFor | None:
+        """What the client waits for now; None if it waits for nothing that can be known."""
+        if not self.is_connected:
+            return "connect"
+        if self.is_open:
+            return "answer"
+        return "greeting" if self.begin is not None and self._turns.greets else None
+
+    @property
+    def _has_left(self) -> bool:
+        """True if the client has ended later than one that half-closes does, so that it has probably left."""
+        return self._doubt is not None and self._doubt.at - self._sent_at >= AT_ONCE
+
+    def _give_up(self, doubt: _Doubt, is_pending: bool = False) -> None:
+        since = self.began_at if doubt.waiting_for != "answer" else self.opened_at
+        if doubt.waiting_for != "answer" and doubt.at - since < AT_ONCE:
+            return  # a check of the port, which connects and leaves
+        event = ClientGaveUp(
+            at=doubt.at, waiting_for=doubt.waiting_for, waited_s=doubt.at - since, quiet_s=doubt.at - self._sent_at,
+            how=doubt.how, held_by=doubt.held_by, faults=doubt.faults, answer_arrived=self._arrived_at != _NEVER,
+            is_pending=is_pending, **self._about(),
+        )  # fmt: skip
+        self._turns.publish(event)
+        if is_pending:
+            return
+        self._is_counted = self.is_watched = True
+        self._turns.gave_up += 1
+        self._remember(event.digest, doubt.at)
+        answered_at = self._late_at if self._late_at != _NEVER else self._arrived_at
+        if answered_at > doubt.at:
+            self._publish_late(answered_at)
+
+    def _fail(self, reason: FailedBy, now: float, fault: str = "") -> None:
+        event = TurnFailed(
+            at=now, reason=reason, waited_s=now - self.opened_at, fault=fault, faults=self.faults,
+            answer_arrived=self._arrived_at != _NEVER, **self._about(),
+        )  # fmt: skip
+        self._turns.publish(event)
+        self._is_counted = self.is_watched = True
+        self._turns.failures += 1
+        self._remember(event.digest, now)
+
+    def _publish_late(self, now: float) -> None:
+        """Publish that the answer has come after the client had given up."""
+        doubt = self._doubt
+        if doubt is not None and doubt.waiting_for == "answer":
+            waited = doubt.at - self.opened_at
+            self._turns.publish(AnswerLate(at=now, waited_s=waited, late_s=now - doubt.at, **self._about()))
+
+    def _remember(self, digest: str, ended_at: float) -> None:
+        failed = FailedTurn(self._turns.proxy, self._connection, self.number, ended_at, self._attempt)
+        self._turns.failed.note(self.host.name, digest, failed)
+
+    @property
+    def failed_turns(self) -> object:
+        """What is true if a turn has failed that the next may repeat."""
+        return self._turns.failed.by_bytes
+
+    def look_back(self, now: float) -> None:
+        """Publish whether the turn that has just opened repeats a failed one."""
+        about = self._about()
+        here = self._turns.proxy, self._connection
+        failed = self._turns.failed.repeated(self.host.name, about["digest"], here, now)
+        self._attempt = 1 if failed is None else failed.attempt + 1
+        if failed is not None:
+            self._turns.publish(
+                TurnRepeated(
+                    at=now, of_proxy=failed.proxy, of_connection=failed.connection, of_turn=failed.turn,
+                    gap_s=now - failed.ended_at, attempt=self._attempt, **about,
+                )  # fmt: skip
+            )
+
+    def _about(self) -> _About:
+        digest = self._turns.failed.digest((self.begin or b"")[:_DIGESTED])
+        return {
+            "proxy": self._turns.proxy, "connection": self._connection, "turn": self.number, "client": self._client,
+            "digest": digest, "shape": self.shape,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """The end of a client that has given up, unless it has only half-closed."""
+
+    at: float
+    waiting_for: WaitingFor
+    faults: tuple[str, ...]
+    """The faults that touched the connection then."""
+    held_by: str | None
+    how: How
+
+
+class _About(TypedDict):
+    """The fields that all events of a turn share."""
+
+    proxy: str
+    connection: int
+    turn: int
+    client: str
+    digest: str
+    shape: Shape

@@ -1,0 +1,90 @@
+"""Publish the counts of the turns of one proxy.
+
+They are published once a second, and before each change of the proxy's faults: an interval never straddles the
+beginning or the end of a fault, so its counts belong to one side of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from chaosproxy.events import Event, TurnsCounted
+from chaosproxy.net.placement.active_faults import ActiveFaults
+from chaosproxy.net.stream.connection import Connection
+from chaosproxy.net.stream.turn_counts import ProxyTurns
+from chaosproxy.net.timer.scheduler import Clock
+from chaosproxy.tallies import ProxyTally
+
+__all__ = ["TurnReport"]
+
+_AT_ONCE = 100
+"""Connections that are looked at in one step, which takes 50 µs."""
+
+
+class TurnReport:
+    """Publishes a `TurnsCounted` for each interval in which something happened, or a turn was open."""
+
+    def __init__(
+        self,
+        turns: ProxyTurns,
+        tally: ProxyTally,
+        faults: ActiveFaults,
+        publish: Callable[[Event], None],
+        clock: Clock,
+    ) -> None:
+        self._turns, self._tally, self._faults = turns, tally, faults
+        self._publish, self._clock = publish, clock
+        self._opened = self._closed = 0
+        """The numbers of connections at the end of the last interval."""
+        self._touched: dict[str, tuple[int, int]] = {}
+        self._began_at = clock()
+        self._intervals: deque[Iterator[TurnsCounted | None]] = deque()
+        """Intervals that are over and not counted yet, since they have many turns."""
+
+    def end_interval(self, open_turns: int = 0, longest_open_s: float = 0.0) -> None:
+        """End the interval now. One with few turns is published at once, others in the steps of `look_at`."""
+        now, opened, closed = self._clock(), self._tally.opened, sum(self._tally.closed.values())
+        touched = {name: (one.tally.connections, one.tally.messages) for name, one in self._faults.by_name()}
+        taken, began_at = self._turns.take(now), self._began_at
+        is_new = opened != self._opened or closed != self._closed or touched != self._touched
+        if is_new or open_turns or taken.has_turns:
+            counted = TurnsCounted(
+                at=now, proxy=taken.proxy, seconds=now - began_at, opened=opened - self._opened,
+                closed=closed - self._closed, open=open_turns, longest_open_s=longest_open_s, faults=touched,
+                gave_up=taken.gave_up, failed=taken.failures,
+            )  # fmt: skip
+            self._intervals.append(taken.count_into(counted))
+            if taken.is_small and len(self._intervals) == 1:
+                self.publish_all()
+        self._began_at, self._opened, self._closed, self._touched = now, opened, closed, touched
+
+    def publish_all(self) -> None:
+        """Publish what is not published yet."""
+        for _ in self._publish_some():
+            pass
+
+    def look_at(self, connections: Iterable[Connection]) -> Iterator[None]:
+        """Look at the turns of all connections, some in each step, end the interval, and publish its counts."""
+        began = oldest = self._clock()
+        open_turns = 0
+        left = iter(list(connections))
+        while some := list(islice(left, _AT_ONCE)):
+            for connection in some:
+                connection.turns.look(began, connection.downstream.bytes)
+                if (since := connection.turns.open_since) is not None:
+                    open_turns += 1
+                    oldest = min(oldest, since)
+            yield
+        self.end_interval(open_turns, max(0.0, self._clock() - oldest) if open_turns else 0.0)
+        yield from self._publish_some()
+
+    def _publish_some(self) -> Iterator[None]:
+        while self._intervals:
+            counted = next(self._intervals[0])
+            if counted is None:
+                yield
+            else:
+                del self._intervals[0]
+                self._publish(counted)

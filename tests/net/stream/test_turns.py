@@ -1,0 +1,389 @@
+"""What the turns of a connection are taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaosproxy.endings import Ending
+from chaosproxy.events import AnswerLate, ClientGaveUp, Event, HalfClosed, TurnEvent, TurnFailed, TurnRepeated
+from chaosproxy.net.stream.turn_counts import FAILED_KEPT, MOST_HOSTS, FailedTurn, FailedTurns, ProxyTurns
+from chaosproxy.net.stream.turns import AT_ONCE, DOUBTED_FOR, PAUSE, Turns
+
+FIN, RST = Ending("client", "fin"), Ending("client", "reset")
+SERVER_FIN, SERVER_RST = Ending("server", "fin"), Ending("server", "reset")
+
+
+class Story:
+    """One connection, whose steps are told with their times in seconds."""
+
+    def __init__(self, **shared: FailedTurns) -> None:
+        self.events: list[Event] = []
+        self.proxy = ProxyTurns("proxy", self.events.append, shared.get("failed") or FailedTurns(b"key"))
+        self.turns = self.connection(1)
+
+    def connection(self, number: int, at: float = 0.0, client: str = "10.0.0.7:99") -> Turns:
+        turns = Turns(self.proxy, number, client, at)
+        turns.is_connected = True
+        return turns
+
+    def kinds(self) -> list[type[Event]]:
+        return [type(event) for event in self.events]
+
+    def gave_up(self) -> ClientGaveUp:
+        [event] = [one for one in self.events if isinstance(one, ClientGaveUp) and not one.is_pending]
+        return event
+
+    def answered(self) -> int:
+        return sum(len(one) // 2 for one in self.proxy.take(1e9).answers.values())
+
+
+def test_a_client_that_resets_in_its_turn_has_given_up() -> None:
+    story = Story()
+    story.turns.sent(10.0, b"hello")
+    story.turns.faults = ("stall",)
+    story.turns.client_ended("reset", 11.0, "stall")
+    story.turns.faults = ()
+    story.turns.connection_ended(RST, 11.5)
+    event = story.gave_up()
+    assert (event.at, event.waited_s, event.quiet_s, event.turn, event.how) == (11.0, 1.0, 1.0, 1, "reset")
+    assert (event.waiting_for, event.faults, event.held_by) == ("answer", ("stall",), "stall")
+    assert story.kinds() == [ClientGaveUp] and story.proxy.gave_up == 1 and story.answered() == 0
+
+
+def test_the_second_turn_counts_its_own_time() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"a")
+    story.turns.answer(1.5)
+    story.turns.sent(20.0, b"b")
+    story.turns.sent(20.05, b"more")
+    story.turns.client_ended("fin", 22.0)
+    story.turns.connection_ended(FIN, 23.0)
+    event = story.gave_up()
+    assert (event.turn, event.waited_s, event.how, event.shape) == (2, 2.0, "fin", "turns")
+    assert event.quiet_s == pytest.approx(1.95)
+    assert event.at == 22.0, "the client's end, not the connection's"
+
+
+def test_an_end_between_turns_is_natural() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"a")
+    story.turns.answer(1.5)
+    story.turns.client_ended("fin", 9.0)
+    story.turns.client_ended("reset", 9.1)
+    story.turns.server_ended("fin", 9.2)
+    story.turns.connection_ended(FIN, 9.3)
+    assert story.events == [] and story.answered() == 1
+
+
+def test_a_tool_that_half_closes_and_reads_has_not_given_up() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"GET / HTTP/1.0\r\n\r\n")
+    story.turns.client_ended("fin", 1.0 + AT_ONCE / 2)
+    story.turns.look(5.0, 0)
+    story.turns.answer(6.0)
+    story.turns.server_ended("fin", 6.0)
+    story.turns.connection_ended(FIN, 6.1)
+    assert story.events == []
+    assert story.proxy.take(9.0).answers == {"10.0.0.7": [6.0, 1.0]}
+
+
+def test_one_that_half_closes_at_once_gives_up_with_a_reset() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.client_ended("fin", 1.001)
+    story.turns.client_ended("reset", 3.0)
+    story.turns.connection_ended(FIN, 3.0)
+    assert story.gave_up().waited_s == pytest.approx(0.001)
+
+
+def test_without_an_answer_one_that_has_half_closed_at_once_is_over() -> None:
+    """`echo metric | nc host 2003`"""
+    story = Story()
+    story.turns.sent(1.0, b"metric 1\n")
+    story.turns.client_ended("fin", 1.001)
+    story.turns.server_ended("fin", 1.002)
+    story.turns.connection_ended(FIN, 1.003)
+    assert story.events == []
+
+
+def test_a_doubtful_client_is_pending_until_it_is_known() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.client_ended("fin", 2.0)
+    story.turns.look(2.0 + DOUBTED_FOR / 2, 0)
+    assert story.events == []
+    story.turns.look(2.0 + DOUBTED_FOR, 0)
+    story.turns.look(4.0, 0)
+    [event] = story.events
+    assert isinstance(event, ClientGaveUp) and event.is_pending and event.waited_s == 1.0
+    assert story.turns.open_since is None and story.proxy.gave_up == 0
+    story.turns.connection_ended(FIN, 9.0)
+    assert story.gave_up().at == 2.0
+
+
+def test_an_answer_that_is_accepted_ends_the_doubt() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.client_ended("fin", 2.0)
+    story.turns.look(3.0, 0)
+    story.turns.answer(4.0)
+    assert story.turns.is_late
+    story.turns.connection_ended(FIN, 4.5)
+    assert story.kinds() == [ClientGaveUp, HalfClosed] and story.proxy.gave_up == 0 and story.answered() == 1
+
+
+def test_a_reset_after_a_late_answer_confirms_it() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.client_ended("fin", 2.0)
+    story.turns.answer(4.0)
+    story.turns.client_ended("reset", 4.01)
+    story.turns.connection_ended(FIN, 4.5)
+    assert story.kinds() == [ClientGaveUp, AnswerLate]
+    late = story.events[1]
+    assert isinstance(late, AnswerLate) and (late.waited_s, late.late_s, late.at) == (1.0, 2.0, 4.0)
+
+
+def test_an_answer_may_come_after_a_reset() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.client_ended("reset", 2.0)
+    story.turns.arrive(2.5)
+    story.turns.arrive(2.6)
+    story.turns.connection_ended(RST, 3.0)
+    assert story.kinds() == [ClientGaveUp, AnswerLate]
+
+
+def test_a_held_answer_is_told_with_the_give_up() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.arrive(1.1)
+    story.turns.client_ended("reset", 2.0)
+    assert story.gave_up().answer_arrived
+    assert story.kinds() == [ClientGaveUp]
+
+
+SERVER_ENDS: list[tuple[str, Ending, str]] = [
+    ("fin", SERVER_FIN, "server_closed"), ("reset", SERVER_RST, "server_reset"),
+    ("timeout", Ending("network", "timeout"), "network"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("how", "ending", "reason"), SERVER_ENDS)
+def test_a_server_that_ends_in_an_open_turn_has_failed_it(how: str, ending: Ending, reason: str) -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.server_ended(ending.how, 3.0)
+    story.turns.client_ended("fin", 3.1)
+    story.turns.connection_ended(ending, 3.2)
+    [event] = story.events
+    assert isinstance(event, TurnFailed) and (event.reason, event.waited_s, event.at) == (reason, 2.0, 3.0)
+
+
+def test_a_server_whose_answer_is_held_has_not_failed() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.leave(1.0)
+    story.turns.arrive(1.2)
+    story.turns.server_ended("fin", 1.3)
+    story.turns.answer(9.0)
+    story.turns.connection_ended(SERVER_FIN, 9.1)
+    assert story.events == []
+    taken = story.proxy.take(10.0)
+    assert taken.delayed == [(8.0, pytest.approx(0.2))]
+
+
+@pytest.mark.parametrize("by", ["injected", "operator", "bug", "network"])
+def test_an_end_that_is_not_a_peers_is_blamed_on_no_peer(by: str) -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    ending = Ending(by, "reset", "cut" if by == "injected" else "")  # type: ignore[arg-type]  # one of Cause
+    story.turns.connection_ended(ending, 2.0)
+    [event] = story.events
+    assert isinstance(event, TurnFailed) and (event.reason, event.fault) == (by, ending.fault)
+
+
+def test_a_client_that_had_left_before_a_fault_ended_the_connection_has_given_up() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.client_ended("fin", 2.0)
+    story.turns.connection_ended(Ending("injected", "reset", "cut"), 5.0)
+    assert story.gave_up().waited_s == 1.0
+
+
+def test_before_the_upstream_is_reached_a_client_waits_for_the_connection() -> None:
+    story = Story()
+    story.turns.is_connected = False
+    story.turns.client_ended("reset", 3.0)
+    story.turns.connection_ended(Ending("client", "reset", during="dial"), 3.0)
+    event = story.gave_up()
+    assert (event.waiting_for, event.waited_s, event.turn, event.digest) == ("connect", 3.0, 0, "")
+
+
+def test_a_check_of_the_port_is_no_give_up() -> None:
+    story = Story()
+    story.turns.is_connected = False
+    story.turns.client_ended("reset", AT_ONCE / 2)
+    story.turns.connection_ended(Ending("client", "reset", during="dial"), 0.1)
+    connected = story.connection(2)
+    connected.client_ended("reset", 5.0)
+    connected.connection_ended(RST, 5.0)
+    assert story.events == [], "the second never waited for anything that is known of"
+
+
+def test_a_failed_dial_fails_the_turn_or_the_connection() -> None:
+    story = Story()
+    story.turns.is_connected = False
+    story.turns.sent(0.5, b"x")
+    story.turns.connection_ended(Ending("network", "timeout", during="dial"), 5.0)
+    silent = story.connection(2)
+    silent.is_connected = False
+    silent.connection_ended(Ending("server", "reset", during="dial"), 0.1)
+    reasons = [(event.reason, event.turn) for event in story.events if isinstance(event, TurnFailed)]
+    assert reasons == [("dial_failed", 1), ("dial_failed", 0)]
+
+
+def test_a_client_waits_for_a_greeting_only_where_there_are_any() -> None:
+    story = Story()
+    story.turns.answer(0.1)
+    assert story.turns.shape == "server-first" and not story.turns.is_open
+    waiting = story.connection(2, at=10.0)
+    waiting.client_ended("reset", 12.0)
+    assert (story.gave_up().waiting_for, story.gave_up().waited_s) == ("greeting", 2.0)
+
+
+SHAPES: list[tuple[str, Callable[[Turns], object]]] = [
+    ("", lambda turns: turns.sent(1.0, b"x")),
+    ("turns", lambda turns: (turns.sent(1.0, b"x"), turns.answer(1.1))),
+    ("server-first", lambda turns: (turns.answer(0.5), turns.sent(1.0, b"x"), turns.answer(1.1))),
+    ("turns", lambda turns: (turns.sent(1.0, b"x"), turns.sent(1.0 + PAUSE / 2, b"y"), turns.answer(1.1))),
+    ("one-way", lambda turns: (turns.sent(1.0, b"x"), turns.sent(1.01 + PAUSE, b"y"))),
+    ("pipelined", lambda turns: (turns.sent(1.0, b"x"), turns.sent(2.0, b"y"), turns.answer(2.1))),
+    ("push", lambda turns: (
+        turns.sent(1.0, b"SUBSCRIBE"), turns.answer(1.1), turns.look(2.0, 9), turns.look(3.0, 9), turns.look(4.0, 20)
+    )),
+    ("turns", lambda turns: (
+        turns.sent(1.0, b"GET"), turns.answer(1.1), turns.look(2.0, 100), turns.look(3.0, 200), turns.look(4.0, 300)
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "tell"), SHAPES)
+def test_the_shape_of_a_conversation(shape: str, tell: Callable[[Turns], object]) -> None:
+    turns = Story().turns
+    tell(turns)
+    assert turns.shape == shape
+
+
+def repeat(story: Story, begin: bytes, at: float, number: int, client: str = "10.0.0.7:100") -> list[TurnRepeated]:
+    story.connection(number, at, client).sent(at, begin)
+    return [event for event in story.events if isinstance(event, TurnRepeated)]
+
+
+def test_a_turn_with_the_bytes_of_a_failed_one_repeats_it() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"SELECT 1")
+    story.turns.client_ended("reset", 2.0)
+    assert repeat(story, b"SELECT 2", 2.1, 2) == []
+    assert repeat(story, b"SELECT 1", 2.1, 3, client="10.0.0.8:1") == [], "another host"
+    [event] = repeat(story, b"SELECT 1", 2.5, 4)
+    assert (event.of_proxy, event.of_connection, event.of_turn, event.gap_s, event.attempt) == ("proxy", 1, 1, 0.5, 2)
+    assert repeat(story, b"SELECT 1", 2.6, 5) == [event], "it was repeated once"
+
+
+def test_attempts_are_numbered() -> None:
+    story = Story()
+    for number in range(1, 5):
+        turns = story.connection(number, float(number))
+        turns.sent(float(number), b"x")
+        turns.client_ended("reset", number + 0.5)
+    attempts = [event.attempt for event in story.events if isinstance(event, TurnRepeated)]
+    assert attempts == [2, 3, 4]
+
+
+def test_a_failed_turn_is_remembered_for_a_minute() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x")
+    story.turns.client_ended("reset", 2.0)
+    assert repeat(story, b"x", 62.1, 2) == []
+
+
+def test_failed_turns_are_bounded() -> None:
+    failed = FailedTurns(b"key")
+    for number in range(FAILED_KEPT + 10):
+        failed.note("h", failed.digest(b"%d" % number), FailedTurn("p", number, 1, 0.0, 1))
+    assert sum(map(len, failed.by_bytes.values())) == FAILED_KEPT
+    assert failed.repeated("h", failed.digest(b"9"), ("p", 0), 0.0) is None
+    assert failed.repeated("h", failed.digest(b"10"), ("p", 0), 0.0) is not None
+
+
+def test_of_equal_failed_turns_that_of_the_same_connection_is_repeated() -> None:
+    failed = FailedTurns(b"key")
+    for number in (1, 2, 3):
+        failed.note("h", "d", FailedTurn("p", number, 1, 0.0, 1))
+    found = [failed.repeated("h", "d", ("p", number), 0.0) for number in (2, 9, 9, 9)]
+    assert [None if one is None else one.connection for one in found] == [2, 1, 3, None]
+    assert not failed.by_bytes
+
+
+def test_hosts_are_bounded_and_forgotten() -> None:
+    story = Story()
+    many = [story.connection(number, client=f"10.0.1.{number}:1") for number in range(MOST_HOSTS + 5)]
+    for turns in many:
+        turns.sent(1.0, b"x")
+        turns.answer(2.0)
+    taken = story.proxy.take(3.0)
+    assert len(taken.answers) == MOST_HOSTS and len(taken.answers[""]) == 2 * 6
+    for turns in many:
+        turns.connection_ended(FIN, 4.0)
+    story.proxy.take(5.0)
+    assert list(story.proxy._hosts) == ["10.0.0.7"], "that of the connection which is open"
+
+
+def test_the_events_name_the_turn() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"x" * 300)
+    story.turns.client_ended("reset", 2.0)
+    [event] = story.events
+    assert isinstance(event, TurnEvent)
+    assert (event.proxy, event.connection, event.client) == ("proxy", 1, "10.0.0.7:99")
+    assert event.digest == story.proxy.failed.digest(b"x" * 256) != FailedTurns(b"other").digest(b"x" * 256)
+
+
+STEPS = st.sampled_from(["sent", "answer", "arrive", "leave", "client fin", "client reset", "server fin", "look"])
+
+
+@given(st.lists(st.tuples(STEPS, st.floats(0.0, 2.0)), max_size=12), st.sampled_from([FIN, RST, SERVER_FIN]))
+def test_each_turn_has_one_end_whatever_happens(steps: list[tuple[str, float]], ending: Ending) -> None:
+    """A turn is answered, given up, failed, or over; never two of these."""
+    story, now, opened = Story(), 0.0, 0
+    for step, wait in steps:
+        now += wait
+        match step.split():
+            case ["sent"]:
+                story.turns.sent(now, b"x")
+            case ["client", "fin"]:
+                story.turns.client_ended("fin", now)
+            case ["client", "reset"]:
+                story.turns.client_ended("reset", now)
+            case ["server", "fin"]:
+                story.turns.server_ended("fin", now)
+            case ["look"]:
+                story.turns.look(now, 0)
+            case [name]:
+                getattr(story.turns, name)(now)
+        opened = story.turns.number
+    story.turns.connection_ended(ending, now)
+    ends = [one for one in story.events if isinstance(one, ClientGaveUp | TurnFailed) and not pending(one)]
+    assert len({one.turn for one in ends}) == len(ends)
+    assert len(ends) + story.answered() <= max(opened, len(ends))
+    for one in ends:
+        assert one.waited_s >= 0.0 and one.at <= now
+
+
+def pending(event: Event) -> bool:
+    return isinstance(event, ClientGaveUp) and event.is_pending
