@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaosproxy.http.context import HttpContext
-from chaosproxy.http.effects import Effect, EndAt, SendCopies
+from chaosproxy.http.effects import Effect, EndAt, NoteFailure, SendCopies, is_failure
 from chaosproxy.http.exchange import Exchange, InjectedResponse, Sign, State
 from chaosproxy.http.exchanges import Exchanges
 from chaosproxy.http.framing import Framer
@@ -245,7 +245,7 @@ class Conversation(Exchanges):
         if in_chain:
             self.forward(exchange)
         else:
-            exchange.deliver(now)
+            self._deliver(exchange, now)
 
     def injection_begins(self) -> Exchange | None:
         """Take and return the exchange whose injected response is next; None if no injected response is next."""
@@ -285,9 +285,16 @@ class Conversation(Exchanges):
     def delivered(self, exchange: Exchange, now: float) -> None:
         """Note that the last part of a response is forwarded to the client."""
         self.delivering.pop(exchange.number, None)
-        exchange.deliver(now)
+        self._deliver(exchange, now)
         self._end_silence(now)
         self.update()
+
+    def _deliver(self, exchange: Exchange, now: float) -> None:
+        exchange.deliver(now)
+        if exchange.injected is not None:
+            self._effects.append(NoteFailure(exchange.status, exchange.injected.fault))
+        elif is_failure(exchange.status):
+            self._effects.append(NoteFailure(exchange.status, ""))
 
     # ── for faults ────────────────────────────────────────────────────────────────────
 

@@ -13,7 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Effect", "EndAt", "GoPlain", "PauseClient", "Refuse", "ResumeClient", "SendCopies", "WakeDownstream"]
+__all__ = [
+    "Effect", "EndAt", "GoPlain", "NoteFailure", "PauseClient", "Refuse", "ResumeClient", "SendCopies",
+    "WakeDownstream", "is_failure",
+]  # fmt: skip
+
+
+def is_failure(status: int) -> bool:
+    """Return whether a status means that the server could not do its work, or would not now (RFC 6585 §4)."""
+    return status >= 500 or status == 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +66,13 @@ class ResumeClient:
     """Read from the client again."""
 
 
-Effect: TypeAlias = GoPlain | Refuse | WakeDownstream | EndAt | SendCopies | PauseClient | ResumeClient
+@dataclass(frozen=True, slots=True)
+class NoteFailure:
+    """Note that a request has failed: its response says so by its status, or comes from a fault."""
+
+    status: int
+    fault: str
+    """The fault that has sent it in place of the server; empty if none has."""
+
+
+Effect: TypeAlias = GoPlain | Refuse | WakeDownstream | EndAt | SendCopies | PauseClient | ResumeClient | NoteFailure

@@ -23,6 +23,8 @@ from chaosproxy.http.responses import Responses
 from chaosproxy.http.stage import Framing, Gate
 from chaosproxy.http.states import Requesting
 from chaosproxy.net.http.readers import RequestReader, ResponseReader
+from chaosproxy.net.stream.turn_counts import FailedTurns, ProxyTurns
+from chaosproxy.net.stream.turns import Turns
 from chaosproxy.tallies import FaultTally, ProxyTally
 from tests.http.recording import RecordedConversation
 
@@ -136,6 +138,7 @@ class _Pipe:
         """Chunks that took more than a glance."""
         self.conversation = direction.stream.conversation
         self.ends = self.scheduler = self.sink = self
+        self.turns = Turns(ProxyTurns("proxy", lambda event: None, FailedTurns(b"key")), 1, "h:1", 0.0)
 
     def clock(self) -> float:
         return 0.0

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from chaosproxy.endings import Ending
+from chaosproxy.events import Event
 from chaosproxy.faults.base import NEVER, Direction, Fault, Opening, Stage
 from chaosproxy.faults.chain import Link
 from chaosproxy.http.context import HttpContext, HttpSettings
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.exchange import Exchange
+from chaosproxy.http.fingerprint import fingerprint
 from chaosproxy.http.match import Rules
 from chaosproxy.http.part import MessageKind
 from chaosproxy.http.requests import Requests
@@ -22,6 +24,8 @@ from chaosproxy.net.http.pipe import HttpPipe
 from chaosproxy.net.http.readers import REQUEST_READERS, RESPONSE_READERS
 from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.stream.pipe import Pipe
+from chaosproxy.net.stream.turn_counts import FailedTurns, ProxyTurns
+from chaosproxy.net.stream.turns import Turns
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.tallies import FaultTally, ProxyTally
 from tests.http.recording import RecordedConversation
@@ -73,6 +77,10 @@ class World:
         context.configure(HttpSettings(**settings), ())  # type: ignore[arg-type]  # tests name what there is
         self.conversation = RecordedConversation(context)
         self.client, self.server = Wire(), Wire()
+        self.turn_events: list[Event] = []
+        self.turns = Turns(ProxyTurns("proxy", self.turn_events.append, FailedTurns(b"key")), 1, "h:1", self.now)
+        self.turns.is_connected = True
+        self.turns.read = fingerprint
         self.ending: Ending | None = None
         """The ending of the connection."""
         self.half_closed: list[Direction] = []

@@ -31,6 +31,7 @@ from chaosproxy.http.effects import (
     Effect,
     EndAt,
     GoPlain,
+    NoteFailure,
     PauseClient,
     Refuse,
     ResumeClient,
@@ -292,6 +293,8 @@ class HttpPipe(Pipe):
                 downstream.end_at(effect, now)
             case SendCopies(request, copies):
                 self._service.send_copies([request] * copies, upstream.ends)
+            case NoteFailure(status, fault):
+                self.turns.answer_failed(now, status, fault)
             case PauseClient():
                 upstream.pause(_OUTSTANDING)
             case ResumeClient():
@@ -302,6 +305,7 @@ class HttpPipe(Pipe):
     def go_plain(self, now: float) -> None:
         """Forward this direction as a plain stream from now on, and release the bytes that were kept back."""
         self.readers = STREAM_READERS[self.direction]
+        self.turns.read = None
         self.update_reader()
         if self.stream.framer.kept:
             self.wake(now)

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from typing import cast
 
 from chaosproxy.http.context import KEPT_EACH, LONGEST_KEPT, Line
+from chaosproxy.http.effects import is_failure
 from chaosproxy.http.glance import BEGIN_AND_END, NOT_ONE, REQUEST, RESPONSE, STATUS_CLASSES
 from chaosproxy.net.http.pipe import HttpPipe
 from chaosproxy.net.stream.pipe import Pipe
@@ -117,6 +118,8 @@ class ResponseReader(HttpReader):
         at_once.counts[bisect_left(EXCHANGE_BOUNDS, duration)] += 1
         at_once.sum += duration
         self._turns.answer(now)
+        if status_class >= 4 and is_failure(status := int(data[9:12])):
+            self._turns.answer_failed(now, status)
         pipe.sink.write(data)  # type: ignore[union-attr]  # used with a sink only, unless bypass is False
 
     def _glance(self, data: bytes) -> int:

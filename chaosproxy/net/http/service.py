@@ -23,6 +23,7 @@ from chaosproxy.http.caller import CALLER, CallerFaults, CallerStage, asks
 from chaosproxy.http.context import HttpContext, HttpSettings
 from chaosproxy.http.conversation import Conversation
 from chaosproxy.http.exchange import Exchange
+from chaosproxy.http.fingerprint import fingerprint
 from chaosproxy.http.match import Rules
 from chaosproxy.http.part import MessageKind
 from chaosproxy.http.requests import Requests
@@ -103,6 +104,7 @@ class HttpService:
     def make_pipes(self, connection: Connection) -> tuple[HttpPipe, HttpPipe]:
         """Return the upstream and the downstream pipe of a connection in HTTP mode."""
         conversation, ordinal = Conversation(self.context), connection.ordinal
+        connection.turns.read = fingerprint
         requests, responses = Requests(conversation), Responses(conversation)
         return (
             HttpPipe(connection, "upstream", DIAL_QUEUE, REQUEST_READERS, requests, self, ordinal),

@@ -21,6 +21,7 @@ one, else `pipelined`. A server that sends after a second of silence without hav
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -47,6 +48,10 @@ DOUBTED_FOR = 0.5
 """Seconds after an end-of-stream after which a turn in doubt is published as given up, with `is_pending`."""
 _DIGESTED = 256
 """The first bytes of a turn, which are compared with those of failed turns."""
+_READ = 4096
+"""The first bytes of a request in HTTP mode, in which it is recognised."""
+Read = Callable[[bytes], tuple[bytes, str]]
+"""Returns the bytes that are equal for equal requests, and the name of the request."""
 _NEVER = -1.0
 
 
@@ -55,8 +60,9 @@ class Turns:
 
     __slots__ = (
         "_arrived_at", "_attempt", "_client", "_connection", "_doubt", "_is_counted", "_is_published", "_late_at",
-        "_left_at", "_looked_at", "_more_at", "_pushes", "_repeats", "_server_first", "_turns", "_was_still",
-        "began_at", "begin", "faults", "host", "is_connected", "is_watched", "number", "opened_at",
+        "_left_at", "_looked_at", "_more_at", "_pushes", "_repeats", "_request", "_server_first", "_turns",
+        "_was_still", "began_at", "begin", "faults", "host", "is_connected", "is_watched", "number", "opened_at",
+        "read",
     )  # fmt: skip
 
     def __init__(self, turns: ProxyTurns, connection: int, client: str, now: float) -> None:
@@ -75,6 +81,10 @@ class Turns:
         """The time of the latest byte of a turn with several chunks."""
         self.is_connected = False
         """True once the upstream was reached."""
+        self.read: Read | None = None
+        """Reads a request in HTTP mode; None if the bytes have no meaning here."""
+        self._request = b""
+        """The first bytes of the latest request, kept after its answer: it may be one that failed."""
         self.faults: tuple[str, ...] = ()
         """The faults that touch the connection now."""
         self._attempt = 1
@@ -105,6 +115,8 @@ class Turns:
             self._more_at = now
             return
         self.begin = data
+        if self.read is not None:
+            self._request = data[:_READ]
         self.is_watched = False
         self.number += 1
         self.opened_at = now
@@ -288,6 +300,19 @@ class Turns:
         self._turns.failures += 1
         self._remember(event.digest, now)
 
+    def answer_failed(self, now: float, status: int, fault: str = "") -> None:
+        """Note that the latest answer, which has just left, means that the request has failed."""
+        answers = self.host.answers
+        if answers and answers[-1] == self.opened_at:
+            del answers[-2:]  # it is no good turn
+        event = TurnFailed(
+            at=now, reason="status" if not fault else "injected", status=status, waited_s=now - self.opened_at,
+            fault=fault, faults=self.faults, answer_arrived=not fault, **self._about(),
+        )  # fmt: skip
+        self._turns.publish(event)
+        self._turns.failures += 1
+        self._remember(event.digest, now)
+
     def _publish_late(self, now: float) -> None:
         """Publish that the answer has come after the client had given up."""
         doubt = self._doubt
@@ -319,10 +344,12 @@ class Turns:
             )
 
     def _about(self) -> _About:
-        digest = self._turns.failed.digest((self.begin or b"")[:_DIGESTED])
+        identity, request = (self.begin or b"")[:_DIGESTED], ""
+        if self.read is not None and self._request:
+            identity, request = self.read(self._request)
         return {
             "proxy": self._turns.proxy, "connection": self._connection, "turn": self.number, "client": self._client,
-            "digest": digest, "shape": self.shape,
+            "digest": self._turns.failed.digest(identity), "request": request, "shape": self.shape,
         }  # fmt: skip
 
 
@@ -346,4 +373,5 @@ class _About(TypedDict):
     turn: int
     client: str
     digest: str
+    request: str
     shape: Shape
