@@ -72,6 +72,7 @@ class TurnReport:
         left = iter(list(connections))
         while some := list(islice(left, _AT_ONCE)):
             for connection in some:
+                connection.look_for_reset()
                 connection.turns.look(began, connection.downstream.bytes)
                 if (since := connection.turns.open_since) is not None:
                     open_turns += 1

@@ -80,6 +80,7 @@ def test_a_client_that_closes_during_a_stall_has_given_up(loop_name: str) -> Non
         assert event.faults == ("stall",), "those of the time at which it left"
         late = await stage.event("answer_late")
         assert isinstance(late, AnswerLate) and late.late_s > 0.4
+        server.close()
         await over(stage)
 
     run(loop_name, scenario)

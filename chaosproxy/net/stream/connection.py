@@ -132,10 +132,10 @@ class Connection:
         self._dialling = None
         if self._ending is None:
             now = clock()
-            dial_s, client = now - started, self.client_address
-            owner.publish(
-                ConnectionOpened(proxy=owner.name, at=now, connection=self.ordinal, client=client, dial_s=dial_s)
+            opened = ConnectionOpened(
+                proxy=owner.name, at=now, connection=self.ordinal, client=self.client_address, dial_s=now - started
             )
+            owner.publish(opened)
             self.upstream.flow(owner.queue, now)
 
     def _drop_new_socket(self) -> None:
@@ -224,6 +224,12 @@ class Connection:
             bytes_downstream=self.downstream.bytes,
         )  # fmt: skip
         self.owner.publish(event)
+
+    def look_for_reset(self) -> None:
+        """Look whether a client has reset in response to bytes that came after its end, which no reader reports."""
+        client = self.upstream.source
+        if self.turns.is_late and client is not None and was_reset(client):
+            self.turns.client_ended("reset", self.scheduler.clock())
 
     def held_by(self, side: Side) -> str | None:
         """Return the fault that keeps the end of `side` from the other side now; None if none does."""
@@ -347,9 +353,7 @@ class Connection:
             self.downstream.filter.count()
 
     def _close_sockets(self) -> None:
-        client = self.upstream.source
-        if self.turns.is_late and client is not None and was_reset(client):
-            self.turns.client_ended("reset", self.scheduler.clock())
+        self.look_for_reset()
         for pipe in (self.upstream, self.downstream):
             if pipe.filter is not None:
                 pipe.filter.end()
