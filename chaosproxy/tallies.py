@@ -36,6 +36,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def add_many(self, value: float, times: int) -> None:
+        """Add the same value many times."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+
     def __add__(self, other: Histogram) -> Histogram:
         """Return the sum of two histograms with the same bounds."""
         both = Histogram(self.bounds)
@@ -101,8 +106,8 @@ class ProxyTally:
 
     __slots__ = (
         "attempts", "bytes_downstream", "bytes_upstream", "closed", "dial", "dial_failures", "dropped_downstream",
-        "dropped_upstream", "not_framed", "opened", "routes", "syn_retransmits", "tls_handshakes", "tls_seconds",
-        "too_many",
+        "dropped_upstream", "not_framed", "open_turns", "opened", "routes", "syn_retransmits", "tls_handshakes",
+        "tls_seconds", "too_many", "turn_seconds", "turns",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -128,6 +133,13 @@ class ProxyTally:
         """Packets that the kernel dropped for faults on ended connections, client to server."""
         self.dropped_downstream = 0
         """The same, server to client."""
+        self.turns: Counter[str] = Counter()
+        """Turns that were `answered`, that `failed`, on which the client `gave_up`, and that were `repeated`; counted
+        once a second."""
+        self.turn_seconds = Histogram(EXCHANGE_BOUNDS)
+        """Seconds from the opening of an answered turn to its answer."""
+        self.open_turns = 0
+        """Turns that were open at the last count."""
         self.routes: dict[tuple[str, str], RouteTally] = {}
         """HTTP exchanges, by method and route."""
         self.not_framed = 0

@@ -79,6 +79,10 @@ class ProxyCounts:
     """The mode of each active fault whose type has modes, by name."""
     tcp: Mapping[Side, tuple[TcpInfo, ...]]
     """The kernel's statistics for a sample of the open connections."""
+    turns: Mapping[str, int]
+    """Turns by result."""
+    turn_seconds: Histogram
+    open_turns: int
     routes: tuple[RouteCounts, ...]
     in_flight: int
     """HTTP requests without a complete response."""
@@ -140,6 +144,9 @@ def proxy_counts(proxy: Proxy) -> ProxyCounts:
         faults=tuple(_fault(name, name in active, counted) for name, counted in proxy.fault_tallies().items()),
         modes=proxy.fault_modes(),
         tcp={side: tuple(proxy.tcp(side)) for side in _SIDES},
+        turns=dict(tally.turns),
+        turn_seconds=tally.turn_seconds.copy(),
+        open_turns=tally.open_turns,
         routes=tuple(_route(*where, counted) for where, counted in tally.routes.items() if any(counted.statuses)),
         in_flight=proxy.exchanges_in_flight(),
         not_framed=tally.not_framed,

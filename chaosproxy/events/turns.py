@@ -144,6 +144,8 @@ class TurnsCounted(ProxyEvent):
     failed: int = 0
     """Turns that failed, without those on which the client gave up."""
     gave_up: int = 0
+    repeated: int = 0
+    """Turns that repeat a failed one."""
     opened: int = 0
     """Clients accepted."""
     closed: int = 0

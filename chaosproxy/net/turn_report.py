@@ -15,6 +15,7 @@ from chaosproxy.net.placement.active_faults import ActiveFaults
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.turn_counts import ProxyTurns
 from chaosproxy.net.timer.scheduler import Clock
+from chaosproxy.quantiles import seconds_of
 from chaosproxy.tallies import ProxyTally
 
 __all__ = ["TurnReport"]
@@ -45,6 +46,7 @@ class TurnReport:
 
     def end_interval(self, open_turns: int = 0, longest_open_s: float = 0.0) -> None:
         """End the interval now. One with few turns is published at once, others in the steps of `look_at`."""
+        self._tally.open_turns = open_turns
         now, opened, closed = self._clock(), self._tally.opened, sum(self._tally.closed.values())
         touched = {name: (one.tally.connections, one.tally.messages) for name, one in self._faults.by_name()}
         taken, began_at = self._turns.take(now), self._began_at
@@ -53,7 +55,7 @@ class TurnReport:
             counted = TurnsCounted(
                 at=now, proxy=taken.proxy, seconds=now - began_at, opened=opened - self._opened,
                 closed=closed - self._closed, open=open_turns, longest_open_s=longest_open_s, faults=touched,
-                gave_up=taken.gave_up, failed=taken.failures,
+                gave_up=taken.gave_up, failed=taken.failures, repeated=taken.repeated,
             )  # fmt: skip
             self._intervals.append(taken.count_into(counted))
             if taken.is_small and len(self._intervals) == 1:
@@ -88,4 +90,13 @@ class TurnReport:
                 yield
             else:
                 del self._intervals[0]
+                self._add(counted)
                 self._publish(counted)
+
+    def _add(self, counted: TurnsCounted) -> None:
+        """Add the counts to those of the proxy."""
+        tally = self._tally
+        for result in ("answered", "failed", "gave_up", "repeated"):
+            tally.turns[result] += getattr(counted, result)
+        for bucket, times in counted.felt.items():
+            tally.turn_seconds.add_many(seconds_of(bucket), times)

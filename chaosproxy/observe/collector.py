@@ -3,8 +3,8 @@
 The data plane counts in plain integers (`tallies`), so that counting costs it almost nothing. A
 `Collector` is registered in a registry that holds no other metrics. At each scrape the registry calls
 `collect`, which takes the counts of every proxy as plain values (`control.counts`) and makes one metric
-family after another; each group of families has a function in this module, and `observe.exchanges` has
-those of HTTP mode.
+family after another; each group of families has a function in this module, and `observe.exchanges` and
+`observe.turns` have those of exchanges and turns.
 
 Invariants:
 - Labels are names from the configuration and fixed words, never an address: the number of series
@@ -34,6 +34,7 @@ from chaosproxy.net.proxy import Proxy
 from chaosproxy.observe.exchanges import exchange_metrics
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.histogram import histogram
+from chaosproxy.observe.turns import turn_metrics
 from chaosproxy.observe.watchdog import LAG_BOUNDS, Watchdog
 from chaosproxy.observe.writer import LineWriter
 from chaosproxy.tallies import Histogram, Side
@@ -89,6 +90,7 @@ class Collector:
         yield from _attempts(counts)
         yield from _tls(proxies)
         yield from _bytes(proxies)
+        yield from turn_metrics(proxies)
         yield from exchange_metrics(proxies)
         yield from _limit(counts)
         yield from _faults(proxies)

@@ -158,6 +158,43 @@ def test_an_upstream_that_is_not_there_is_counted() -> None:
     with_supervisor(scenario)
 
 
+def test_turns_are_counted_by_their_result() -> None:
+    async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
+        async with echo_server() as upstream:
+            running = await supervisor.add_proxy(proxy("db", upstream=f"127.0.0.1:{upstream}"), "test")
+            writer = await exchange(supervisor, b"hello")
+            for _ in running.count_turns():
+                pass
+            found = {result: scrape().value("chaosproxy_turns_total", proxy="db", result=result) for result in RESULTS}
+            assert found == {"answered": 1, "failed": 0, "gave_up": 0}
+            assert scrape().value("chaosproxy_turn_seconds_count", proxy="db") == 1
+            supervisor.put_fault("db", fault("held", type="stall", direction="upstream"), "test")
+            writer.write(b"again")
+            watch = Watch(supervisor)
+            while not running.registry.held("upstream"):
+                await asyncio.sleep(0.001)
+            for _ in running.count_turns():
+                pass
+            assert scrape().value("chaosproxy_turns_open", proxy="db") == 1
+            supervisor.put_fault("db", fault("cut", type="reset"), "test")
+            await watch.until(ConnectionClosed)
+            for _ in running.count_turns():
+                pass
+            found = {result: scrape().value("chaosproxy_turns_total", proxy="db", result=result) for result in RESULTS}
+            assert found == {"answered": 1, "failed": 1, "gave_up": 0}
+            supervisor.heal("test")
+            await end(await exchange(supervisor, b"again"))
+            for _ in running.count_turns():
+                pass
+            assert scrape().value("chaosproxy_turns_repeated_total", proxy="db") == 1
+            assert scrape().value("chaosproxy_turns_open", proxy="db") == 0
+
+    with_supervisor(scenario)
+
+
+RESULTS = ("answered", "failed", "gave_up")
+
+
 def test_labels_never_hold_an_address_and_the_linter_has_nothing_to_say() -> None:
     async def scenario(supervisor: Supervisor, scrape: Callable[[], Scraped]) -> None:
         async with echo_server() as upstream:
@@ -169,6 +206,7 @@ def test_labels_never_hold_an_address_and_the_linter_has_nothing_to_say() -> Non
             assert seen.value("chaosproxy_faults_active", proxy="db", fault=odd) == 1
             assert seen.labels == {
                 "proxy", "direction", "fault", "cause", "side", "met", "le", "version", "python", "loop", "limit",
+                "result",
             }  # fmt: skip
             assert "127.0.0.1" not in seen.text
             assert seen.value("chaosproxy_build_info", version=__version__, loop="asyncio") == 1

@@ -119,7 +119,7 @@ class ProxyTurns:
         self.proxy, self.publish, self.failed = proxy, publish, failed
         self.greets = False
         """True once the server of a connection has spoken before its client."""
-        self.gave_up = self.failures = 0
+        self.gave_up = self.failures = self.repeated = 0
         self.delayed: list[tuple[float, float]] = []
         """Of answered turns on which faults acted: the seconds felt, and those that the server took."""
         self._hosts: dict[str, HostTurns] = {}
@@ -144,8 +144,8 @@ class ProxyTurns:
                 host.answers.clear()
             elif not host.connections:
                 del self._hosts[host.name]
-        taken = Taken(self.proxy, now, answers, self.delayed, self.gave_up, self.failures)
-        self.delayed, self.gave_up, self.failures = [], 0, 0
+        taken = Taken(self.proxy, now, answers, self.delayed, self.gave_up, self.failures, self.repeated)
+        self.delayed, self.gave_up, self.failures, self.repeated = [], 0, 0, 0
         return taken
 
 
@@ -161,6 +161,7 @@ class Taken:
     delayed: list[tuple[float, float]]
     gave_up: int
     failures: int
+    repeated: int
 
     @property
     def has_turns(self) -> bool:

@@ -336,6 +336,7 @@ class Turns:
         failed = self._turns.failed.repeated(self.host.name, about["digest"], here, now)
         self._attempt = 1 if failed is None else failed.attempt + 1
         if failed is not None:
+            self._turns.repeated += 1
             self._turns.publish(
                 TurnRepeated(
                     at=now, of_proxy=failed.proxy, of_connection=failed.connection, of_turn=failed.turn,
