@@ -9,7 +9,7 @@ for metrics are in `control.counts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -17,6 +17,7 @@ from chaosproxy.control.listeners import real_address, reason_not_listening
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import ActivePartition
 from chaosproxy.endings import How
+from chaosproxy.events import Shape
 from chaosproxy.faults.base import Direction, Mode
 from chaosproxy.model.address import Address
 from chaosproxy.model.fault import FaultSpec
@@ -98,6 +99,16 @@ class ConnectionStatus:
     """The end of the client's side; None if it has not ended."""
     server: SideStatus | None
     """The end of the server's side; None if it has not ended."""
+    shape: Shape
+    """The shape of the conversation so far."""
+    turns: int
+    """Turns that the client has opened."""
+    turn_open_for_s: float | None
+    """The age of the open turn; None if none is open."""
+    held: Mapping[Direction, int]
+    """Bytes that faults hold."""
+    faults: tuple[str, ...]
+    """The faults that touch the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +177,22 @@ def fault_status(proxy: Proxy, fault: FaultSpec, origin: Origin) -> FaultStatus:
 
 def connection_status(connection: Connection) -> ConnectionStatus:
     """Return the status of an open connection."""
+    now, turns = connection.scheduler.clock(), connection.turns
     return ConnectionStatus(
         proxy=connection.owner.name,
         ordinal=connection.ordinal,
         client_address=connection.client_address,
-        open_for_s=connection.scheduler.clock() - connection.accepted_at,
+        open_for_s=now - connection.accepted_at,
         bytes_upstream=connection.upstream.bytes,
         bytes_downstream=connection.downstream.bytes,
         first=connection.arrivals.first_side,
         client=_side_status(connection, connection.arrivals.client),
         server=_side_status(connection, connection.arrivals.server),
+        shape=turns.shape,
+        turns=turns.number,
+        turn_open_for_s=None if turns.open_since is None else now - turns.open_since,
+        held={"upstream": connection.upstream.held, "downstream": connection.downstream.held},
+        faults=turns.faults,
     )
 
 

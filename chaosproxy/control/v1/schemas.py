@@ -19,6 +19,7 @@ from chaosproxy.control.selection import HEAL_ONE, SELECT_ANY, SELECT_ONE, SELEC
 from chaosproxy.declare import Duration, Param, Rule, Text, params_of, rules_schema, struct_schema
 from chaosproxy.endings import How
 from chaosproxy.errors import Code
+from chaosproxy.events import Shape
 from chaosproxy.faults.base import Fault
 from chaosproxy.http.stage import MessageFault
 from chaosproxy.model import PartitionSpec, ProxySpec
@@ -165,6 +166,8 @@ def components() -> dict[str, Json]:
         "Connection": _object(
             id=TEXT, proxy=TEXT, ordinal=COUNT, client=TEXT, open_for_s=SECONDS,
             bytes_upstream=COUNT, bytes_downstream=COUNT,
+            shape={"enum": [*get_args(Shape)]}, turns=COUNT, turn_open_for_s=_nullable(SECONDS),
+            held_upstream=COUNT, held_downstream=COUNT, faults=_list(TEXT),
             first=_nullable({"enum": ["client", "server"]}),
             client_ended_s=_nullable(SECONDS), client_how=_nullable(HOW), client_held_by=_nullable(TEXT),
             server_ended_s=_nullable(SECONDS), server_how=_nullable(HOW), server_held_by=_nullable(TEXT),

@@ -365,6 +365,17 @@ def test_a_connection_is_listed_and_ended(how: str) -> None:
             assert listed["id"] == "a:b:1"
             assert listed["client"].endswith(str(writer.get_extra_info("sockname")[1]))
             assert (listed["bytes_upstream"], listed["bytes_downstream"]) == (5, 5)
+            assert (listed["shape"], listed["turns"], listed["faults"]) == ("turns", 1, [])
+            assert listed["turn_open_for_s"] is None
+
+            await api.ask("PUT", "/v1/proxies/a%3Ab/faults/held", {"type": "stall", "direction": "upstream"})
+            writer.write(b"678")
+            running = api.supervisor.proxy("a:b")
+            while not running.registry.held("upstream"):
+                await asyncio.sleep(0.001)
+            [listed] = (await api.ask("GET", "/v1/connections")).body["connections"]
+            assert (listed["turns"], listed["held_upstream"], listed["held_downstream"]) == (2, 3, 0)
+            assert listed["faults"] == ["held"] and 0 <= listed["turn_open_for_s"] <= listed["open_for_s"]
 
             ended = await api.ask("DELETE", f"/v1/connections/a%3Ab:1?how={how}")
             assert ended.status == 204
