@@ -2,6 +2,18 @@
 
     facts       the events of a journal, by proxy and kind
     window      the times in which faults were active
+    load        turns answered in a span of time, and the baseline of a window
+    attempts    failed attempts, each counted once
+    silence     clusters of attempts, and the silences between them
+    row         failures in a row before a silence
+    breaker     circuit breakers
+    bulkhead    the other proxies of a node
+    moves       moves of single hosts between alternatives
+    failover    failovers inside a service
+    returning   turns after a heal, without older ones
+    recovery    the time until the load is as before
+    aftermath   effects that outlast a window
+    advice      false deaths, and time-outs compared
 
 Everything here is a function of a journal: the same journal gives the same answer, with any version.
 A wrong claim is worse than none. Each claim is `sure` or `likely`; below that nothing is claimed.

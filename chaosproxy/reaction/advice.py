@@ -26,7 +26,7 @@ from typing import Literal
 
 from chaosproxy.quantiles import seconds_of, share_above
 from chaosproxy.reaction.facts import ProxyFacts
-from chaosproxy.reaction.load import Span, answered_in, felt_in, service_in
+from chaosproxy.reaction.load import Span, answered_in, felt_in, intervals_in, service_in
 
 __all__ = ["Advice", "FalseDeaths", "TimeoutRow", "advice_for", "false_deaths", "rfc6298_s"]
 
@@ -102,9 +102,9 @@ def rfc6298_s(proxy: ProxyFacts, baseline: Span) -> float | None:
     """Return RFC 6298's estimate after the last good turn of a baseline, in seconds; None without one."""
     srtt: float | None = None
     rttvar = 0.0
-    for one in proxy.counted:
+    for one in intervals_in(proxy, baseline):
         number = sum(one.felt.values())
-        if not number or not (baseline.has(one.at) and baseline.has(one.at - one.seconds)):
+        if not number:
             continue
         samples = [(seconds_of(bucket), count / number) for bucket, count in one.felt.items()]
         mean = sum(seconds * share for seconds, share in samples)

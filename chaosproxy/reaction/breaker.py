@@ -11,14 +11,15 @@ ended, wait, sleep between retries, or work elsewhere. So a claim needs all of t
   exponential back-off grows by steps, a breaker opens at once;
 - at least 5 attempts expected in the silence at the baseline's rate, and no silence half as long in the baseline;
 - no open turn in the silence, no fault that hides attempts, no more load at another alternative of the service;
-- trials: single attempts after equal silences (within 15 %, and the time of two attempts). Several workers that each
-  sleep for the same time make several attempts; so a breaker that lets several trials through is not recognised;
+- 2 failed trials or more: single attempts after equal silences (within 5 %, and the time of two attempts). Several
+  workers that each sleep for the same time make several attempts; so a breaker that lets several trials through
+  is not recognised;
 - the load returns (at least half the baseline's rate over 5 s), or the host works at other proxies meanwhile;
 - several attempts at a time, else a pace of failures that equals the baseline's: a single client that tries 3 times
   at once and then every 5 s looks the same.
 
-The first failed trial and the silence after it tell a breaker from a client that restarts. A fault that is shorter
-than `open_s` therefore shows none.
+The equal silences tell a breaker from a client that ends and is started again, while a health check of the same host
+goes on: the first and the last of its silences depend on chance. A fault shorter than 2 `open_s` thus shows none.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from statistics import median
 from typing import Literal
 
 from chaosproxy.quantiles import quantile
-from chaosproxy.reaction.attempts import failed_attempts
+from chaosproxy.reaction.attempts import FailedAttempt, failed_attempts
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.load import Span, after, answered_in, answers, baseline_of, felt_in, hosts_of
+from chaosproxy.reaction.load import Span, after, answered_in, answers, baseline_of, felt_in, hosts_of, intervals_around
 from chaosproxy.reaction.row import Row
 from chaosproxy.reaction.silence import SILENT_S, Cluster, clusters, hides_clients, is_waiting
 from chaosproxy.reaction.window import Window
@@ -40,8 +41,10 @@ from chaosproxy.reaction.window import Window
 __all__ = ["Breaker", "breaker_of"]
 
 _FEWEST_EXPECTED = 5
-_FEWEST_TRIALS = 3
-_SPREAD = 0.15
+_FEWEST_TRIALS = 2
+_FEWEST_UNCLOSED = 3
+_FEWEST_SURE = 3
+_SPREAD = 0.05
 _RETURNED, _RETURNED_S = 0.5, 5.0
 _MOVED = 0.2
 
@@ -74,8 +77,12 @@ def breaker_of(facts: Facts, proxy: ProxyFacts, window: Window, windows: Sequenc
         return None
     tail = after(facts, window, [proxy.name], windows)
     seen = Span(baseline.begin, facts.end if tail is None else tail.end)
-    hosts = [_Host(facts, proxy, window, baseline, seen, host) for host in hosts_of(proxy, baseline)]
-    found = [breaker for one in hosts if (breaker := one.breaker()) is not None]
+    failed: dict[str, list[FailedAttempt]] = {}
+    for one in failed_attempts(proxy):
+        if seen.has(one.ended):
+            failed.setdefault(one.host, []).append(one)
+    hosts = [_Host(facts, proxy, window, baseline, seen, name) for name in hosts_of(proxy, baseline) if name in failed]
+    found = [breaker for host in hosts if (breaker := host.breaker(failed[host.host])) is not None]
     return min(found, key=lambda one: one.opened_at, default=None)
 
 
@@ -96,9 +103,9 @@ class _Host:
         """Turns per second in the baseline."""
         return answered_in(self.proxy, self.baseline, self.host) / self.baseline.seconds
 
-    def breaker(self) -> Breaker | None:
-        failed = [one for one in failed_attempts(self.proxy) if one.host == self.host and self.seen.has(one.ended)]
-        good = [one for one in answers(self.proxy.counted, self.host) if self.seen.has(one.first)]
+    def breaker(self, failed: list[FailedAttempt]) -> Breaker | None:
+        """Return the first breaker; `failed` are the host's failed attempts."""
+        good = [one for one in answers(intervals_around(self.proxy, self.seen), self.host) if self.seen.has(one.first)]
         every = clusters(failed, good)
         pairs = zip(every, every[1:], strict=False)
         usual = max((b.begin - a.end for a, b in pairs if b.begin <= self.baseline.end), default=0.0)
@@ -116,7 +123,7 @@ class _Host:
         steps = [run, *trials, *([closing] if closing else [])]
         quiet = [(a.end, b.begin) for a, b in zip(steps, steps[1:], strict=False)]
         silences = [end - begin for begin, end in quiet]
-        if not trials or len(silences) < 2 or any(one.failures > 1 for one in trials):
+        if len(trials) < _FEWEST_TRIALS or any(one.failures > 1 for one in trials):
             return None
         if self.rate * silences[0] < _FEWEST_EXPECTED or usual > silences[0] / 2:
             return None
@@ -128,13 +135,13 @@ class _Host:
         if any(is_waiting(self.proxy, *one) for one in quiet) or self._moved(quiet):
             return None
         closed = closing is not None and self._returned(closing)
-        if not closed and (len(trials) < _FEWEST_TRIALS or not self._works_elsewhere(quiet)):
+        if not closed and (len(trials) < _FEWEST_UNCLOSED or not self._works_elsewhere(quiet)):
             return None
         together = row.together or _pool(self.proxy, run, self.window)
         felt_s = quantile(felt_in(self.proxy, self.baseline), 0.5) or 0.0
         if not together and not row.keeps_pace(1 / self.rate - felt_s):
             return None
-        is_sure = together and closed and len(silences) > 2
+        is_sure = together and closed and len(trials) >= _FEWEST_SURE
         return Breaker(
             self.host, row.exact, row.range, run.end, median(silences), len(trials) + (closing is not None), closed,
             closing.begin if closed and closing else None, "sure" if is_sure else "likely",

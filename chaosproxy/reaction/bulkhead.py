@@ -94,9 +94,12 @@ def bulkhead_of(facts: Facts, proxy: ProxyFacts, window: Window, windows: Sequen
 
 def _last_sign(proxy: ProxyFacts) -> float:
     """Return the last time at which a proxy answered a turn, or had one open or failing."""
-    answered = [one.last for one in answers(proxy.counted)]
-    others = [one.at for one in proxy.counted if one.open or one.failed or one.gave_up]
-    return max([*answered, *others], default=-math.inf)
+    for one in reversed(proxy.counted):
+        if one.open or one.failed or one.gave_up:
+            return one.at
+        if one.answered:
+            return max(answer.last for answer in answers([one]))
+    return -math.inf
 
 
 def _has_load(proxy: ProxyFacts, started: float) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from chaosproxy.reaction.facts import Facts, ProxyFacts
 from chaosproxy.reaction.load import Span, after, answered_in, answers, baseline_of, hosts_of
-from chaosproxy.reaction.moves import HostMove, in_trouble, move_of
+from chaosproxy.reaction.moves import HostMove, first_failures, in_trouble, move_of
 from chaosproxy.reaction.returning import first_good_turn
 from chaosproxy.reaction.window import Window
 
@@ -74,9 +74,14 @@ def _from(
     others = [one for one in members if one is not old]
     seen = Span(window.started, facts.end if window.ended is None else window.ended)
     used = {host: number for host, number in hosts_of(old, baseline).items() if number >= _FEWEST_BEFORE}
-    moves = [one for host in used if (one := move_of(host, old, others, baseline, seen)) is not None]
+    failed = first_failures(old, seen)
+    moves = [
+        one for host in used if (one := move_of(host, old, others, baseline, seen, failed.get(host))) is not None
+    ]  # fmt: skip
     moved = {one.host for one in moves}
-    stayed = tuple(sorted(host for host in used if host not in moved and in_trouble(host, old, baseline, seen)))
+    stayed = tuple(
+        sorted(host for host in used if host not in moved and in_trouble(host, old, baseline, seen, failed.get(host)))
+    )
     tail = after(facts, window, names, windows)
     lost = answered_in(old, baseline) / baseline.seconds
     for new in others:

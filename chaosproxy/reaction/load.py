@@ -10,9 +10,11 @@ last 60 s.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from chaosproxy.events import TurnsCounted
 from chaosproxy.reaction.facts import Facts, ProxyFacts
@@ -27,6 +29,8 @@ __all__ = [
     "baseline_of",
     "felt_in",
     "hosts_of",
+    "intervals_around",
+    "intervals_in",
     "service_in",
 ]
 
@@ -113,36 +117,55 @@ def answers(counted: Sequence[TurnsCounted], host: str | None = None) -> Iterato
     Answers without a host are spread over their interval, under the empty name.
     """
     for one in counted:
+        if host:
+            if host in one.clients:
+                number, first_s, last_s = one.clients[host]
+                yield Answers(host, number, one.at - first_s, one.at - last_s, one)
+            continue
         known = 0
         for name, (number, first_s, last_s) in one.clients.items():
             known += number
-            if number and (host is None or name == host):
-                yield Answers(name, number, one.at - first_s, one.at - last_s, one)
-        if one.answered > known and not host:
+            yield Answers(name, number, one.at - first_s, one.at - last_s, one)
+        if one.answered > known:
             yield Answers("", one.answered - known, one.at - one.seconds, one.at, one)
 
 
 def answered_in(proxy: ProxyFacts, span: Span, host: str | None = None) -> float:
     """Return the expected number of turns answered in a span, to all hosts or to one."""
-    return sum(one.within(span) for one in answers(proxy.counted, host))
+    return sum(one.within(span) for one in answers(intervals_around(proxy, span), host))
 
 
 def hosts_of(proxy: ProxyFacts, span: Span) -> dict[str, float]:
     """Return the turns answered in a span by host, without the hosts that have no name of their own."""
     found: dict[str, float] = {}
-    for one in answers(proxy.counted):
+    for one in answers(intervals_around(proxy, span)):
         found[one.host] = found.get(one.host, 0.0) + one.within(span)
     return {host: number for host, number in found.items() if host and number > 0}
 
 
 def felt_in(proxy: ProxyFacts, span: Span) -> dict[int, int]:
     """Return the felt durations of the turns answered in the intervals that lie within a span."""
-    return _summed(one.felt for one in proxy.counted if span.has(one.at) and span.has(one.at - one.seconds))
+    return _summed(one.felt for one in intervals_in(proxy, span))
 
 
 def service_in(proxy: ProxyFacts, span: Span) -> dict[int, int]:
     """Return the service times of the turns answered in the intervals that lie within a span."""
-    return _summed(one.service for one in proxy.counted if span.has(one.at) and span.has(one.at - one.seconds))
+    return _summed(one.service for one in intervals_in(proxy, span))
+
+
+def intervals_in(proxy: ProxyFacts, span: Span) -> list[TurnsCounted]:
+    """Return the intervals that lie within a span."""
+    return [one for one in intervals_around(proxy, span) if span.has(one.at) and span.has(one.at - one.seconds)]
+
+
+def intervals_around(proxy: ProxyFacts, span: Span) -> list[TurnsCounted]:
+    """Return the intervals that overlap with a span. A journal may be an hour long, and a span a second."""
+    first = bisect_left(proxy.counted, span.begin, key=_end)
+    return list(takewhile(lambda one: one.at - one.seconds <= span.end, islice(proxy.counted, first, None)))
+
+
+def _end(counted: TurnsCounted) -> float:
+    return counted.at
 
 
 def _summed(counts: Iterable[dict[int, int]]) -> dict[int, int]:

@@ -21,7 +21,7 @@ from chaosproxy.reaction.attempts import failed_attempts
 from chaosproxy.reaction.facts import ProxyFacts
 from chaosproxy.reaction.load import Span, answered_in, answers
 
-__all__ = ["HostMove", "in_trouble", "move_of"]
+__all__ = ["HostMove", "first_failures", "in_trouble", "move_of"]
 
 _SILENT_S = 0.5
 _FEWEST_EXPECTED = 5
@@ -46,10 +46,23 @@ class HostMove:
     """Good turns per second that the new one gained."""
 
 
-def move_of(host: str, old: ProxyFacts, others: Sequence[ProxyFacts], baseline: Span, window: Span) -> HostMove | None:
-    """Return where a host moved in a window, first; None if it did not, or if there is too little to say."""
+def first_failures(proxy: ProxyFacts, span: Span) -> dict[str, float]:
+    """Return the end of the first failed attempt of each host in a span."""
+    found: dict[str, float] = {}
+    for one in failed_attempts(proxy):
+        if span.has(one.ended):
+            found.setdefault(one.host, one.ended)
+    return found
+
+
+def move_of(
+    host: str, old: ProxyFacts, others: Sequence[ProxyFacts], baseline: Span, window: Span, failure: float | None
+) -> HostMove | None:
+    """Return where a host moved in a window, first; None if it did not, or if there is too little to say.
+
+    `failure` is the end of its first failed attempt at the old alternative in the window.
+    """
     lost = answered_in(old, baseline, host) / baseline.seconds
-    failure = _first_failure(old, window, host)
     found: list[HostMove] = []
     for new in others:
         usual = answered_in(new, baseline, host)
@@ -75,16 +88,10 @@ def move_of(host: str, old: ProxyFacts, others: Sequence[ProxyFacts], baseline: 
     return first
 
 
-def in_trouble(host: str, old: ProxyFacts, baseline: Span, window: Span) -> bool:
+def in_trouble(host: str, old: ProxyFacts, baseline: Span, window: Span, failure: float | None) -> bool:
     """Return whether a host had a failed attempt, or a silence, at an alternative in a window."""
     lost = answered_in(old, baseline, host) / baseline.seconds
-    failure = _first_failure(old, window, host)
     return _is_trouble(old, window.begin, window.end, host, failure, lost)
-
-
-def _first_failure(proxy: ProxyFacts, window: Span, host: str) -> float | None:
-    found = [one.ended for one in failed_attempts(proxy) if one.host == host and window.has(one.ended)]
-    return min(found, default=None)
 
 
 def _first_good(proxy: ProxyFacts, span: Span, host: str) -> float | None:

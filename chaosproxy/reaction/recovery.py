@@ -20,7 +20,7 @@ from typing import Literal
 from chaosproxy.quantiles import quantile, share_above
 from chaosproxy.reaction.attempts import failed_attempts
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.load import Span, after, baseline_of, felt_in
+from chaosproxy.reaction.load import Span, after, baseline_of, felt_in, intervals_in
 from chaosproxy.reaction.returning import Counted, counted_since, first_good_turn
 from chaosproxy.reaction.window import Window
 
@@ -74,7 +74,7 @@ def recovery_of(facts: Facts, proxy: ProxyFacts, window: Window, windows: Sequen
     seen = after(facts, window, [proxy.name], windows)
     if baseline is None or seen is None:
         return None
-    usual = [one for one in proxy.counted if baseline.has(one.at) and baseline.has(one.at - one.seconds)]
+    usual = intervals_in(proxy, baseline)
     good, bad = sum(one.answered for one in usual), sum(one.failed + one.gave_up for one in usual)
     if not good:
         return None

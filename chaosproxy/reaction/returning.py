@@ -14,7 +14,7 @@ from chaosproxy.events import TurnsCounted
 from chaosproxy.quantiles import seconds_of
 from chaosproxy.reaction.attempts import FailedAttempt
 from chaosproxy.reaction.facts import ProxyFacts
-from chaosproxy.reaction.load import Answers, Span, answers
+from chaosproxy.reaction.load import Answers, Span, answers, intervals_in
 
 __all__ = ["Counted", "Sighting", "counted_since", "first_good_turn"]
 
@@ -86,9 +86,7 @@ def _first_of(one: Answers, healed: float, new: Mapping[int, int], old: int) -> 
 def counted_since(proxy: ProxyFacts, seen: Span, failed: list[FailedAttempt]) -> list[Counted]:
     """Return the intervals after `seen.begin` with the turns that opened since."""
     healed, found = seen.begin, []
-    for one in proxy.counted:
-        if not (seen.has(one.at - one.seconds) and seen.has(one.at)):
-            continue
+    for one in intervals_in(proxy, seen):
         felt = _young(one.felt, one.at - healed)
         begin = one.at - one.seconds
         old = sum(f.number for f in failed if begin < f.ended <= one.at and f.opened < healed)

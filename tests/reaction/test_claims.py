@@ -51,3 +51,20 @@ def test_nothing_is_claimed_about_clients_without_a_reaction_of_that_kind(kind: 
         compared += bulkhead is not None
         assert bulkhead is None or bulkhead.spread == (), seed
     assert compared >= 6, "the other proxies are compared in most journals"
+
+
+@pytest.mark.slow
+def test_a_health_check_of_a_host_whose_client_ends_is_no_breaker() -> None:
+    """Its single attempts at equal distances look like trials, and the client that is started again like a return."""
+    for seed in range(25):
+        rng = random.Random(f"health {seed}")
+        started = 10 + rng.random()
+        fault = window(started, started + rng.choice([5, 12, 20]) + rng.random(), "db")
+        story = Story(cuts=(fault.started, fault.ended or 0), phase=rng.random())
+        for name in ("db", "db2"):
+            story.proxy(name, service="s")
+        simulate(story, rng, innocent(rng.choice(["exits", "is deployed", "is deployed"]), rng), fault, "db")
+        simulate(story, rng, Policy(workers=1, pace=rng.choice([1.5, 2, 3, 5])), fault, "db")
+        facts = story.facts(60)
+        assert breaker_of(facts, facts.proxies["db"], fault) is None, seed
+        assert failovers_of(facts, fault) == [], seed
