@@ -1,7 +1,8 @@
 """Failed attempts of clients, from all events that tell of one, each counted once.
 
 A failed attempt is a turn on which the client gave up, a turn that failed, a dial that failed, or a connection that
-a fault refused. The last two may also have a `TurnFailed`, which has the better data and is then used alone.
+a fault refused. A dial may also have a `TurnFailed`, which has the better data and is then used alone. A give-up that
+is pending is skipped: its final event follows, or the client had only half-closed.
 A dropped SYN is not a failed attempt: the client's kernel repeats it without the client's knowledge.
 
 Turns of conversations that are pipelined, push or one-way are skipped: there, a turn has no clear answer.
@@ -41,7 +42,7 @@ def failed_attempts(proxy: ProxyFacts) -> list[FailedAttempt]:
     found = [
         FailedAttempt(one.at - one.waited_s, one.at, host_of(one.client), one.connection, isinstance(one, ClientGaveUp))
         for one in turns
-        if one.shape in _WITH_ANSWERS
+        if one.shape in _WITH_ANSWERS and not (isinstance(one, ClientGaveUp) and one.is_pending)
     ]
     known = {one.connection for one in found}
     found += [
@@ -49,10 +50,9 @@ def failed_attempts(proxy: ProxyFacts) -> list[FailedAttempt]:
         for one in proxy.dial_failed
         if one.connection not in known
     ]
-    if not any(one.reason == "refused" for one in proxy.failed):
-        found += [
-            FailedAttempt(one.at, one.at, host_of(one.client), None, False, one.suppressed + 1)
-            for one in proxy.attempts
-            if one.met != "unanswered"
-        ]
+    found += [
+        FailedAttempt(one.at, one.at, host_of(one.client), None, False, one.suppressed + 1)
+        for one in proxy.attempts
+        if one.met != "unanswered"
+    ]
     return sorted(found, key=lambda one: one.ended)

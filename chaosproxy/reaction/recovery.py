@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chaosproxy.quantiles import quantile, share_above
-from chaosproxy.reaction.attempts import failed_attempts
+from chaosproxy.reaction.attempts import FailedAttempt, failed_attempts
 from chaosproxy.reaction.facts import Facts, ProxyFacts
 from chaosproxy.reaction.load import Span, after, baseline_of, felt_in, intervals_in
 from chaosproxy.reaction.returning import Counted, counted_since, first_good_turn
@@ -33,8 +33,8 @@ _FEWEST_SHARE = 0.1
 _FEWEST_FELT = 100
 _FEWEST_SLOW = 20
 _BUSY = 0.9
-_WHOLE_S = 60.0
-_LAST_S = 5.0
+_WHOLE_S = 60
+_LAST = 5
 
 Verdict = Literal["recovered", "not recovered", "too few to say"]
 
@@ -74,16 +74,18 @@ def recovery_of(facts: Facts, proxy: ProxyFacts, window: Window, windows: Sequen
     seen = after(facts, window, [proxy.name], windows)
     if baseline is None or seen is None:
         return None
-    usual = intervals_in(proxy, baseline)
-    good, bad = sum(one.answered for one in usual), sum(one.failed + one.gave_up for one in usual)
+    usual, failed = intervals_in(proxy, baseline), failed_attempts(proxy)
+    good = sum(one.answered for one in usual)
+    bad = sum(one.number for one in failed if baseline.has(one.ended))
     if not good:
         return None
     busy = sum(one.seconds for one in usual if one.answered + one.failed + one.gave_up)
     is_steady = busy >= _BUSY * baseline.seconds
     felt = felt_in(proxy, baseline)
     p99 = quantile(felt, 0.99) if sum(felt.values()) >= _FEWEST_FELT else None
-    since = counted_since(proxy, seen, failed_attempts(proxy))
-    buckets = _buckets(since, seen, _SLOWER * p99 if p99 else 0.0)
+    since = counted_since(proxy, seen)
+    young = [one for one in failed if one.opened >= seen.begin and seen.has(one.ended)]
+    buckets = _buckets(since, young, seen, _SLOWER * p99 if p99 else 0.0)
     least = _FEWEST_SHARE * (good + bad) / baseline.seconds if is_steady else 0.0
 
     def succeeds(one: _Bucket) -> bool:
@@ -101,21 +103,23 @@ def recovery_of(facts: Facts, proxy: ProxyFacts, window: Window, windows: Sequen
     recovered = max(times) if len(times) == len(parts) else None
     return Recovery(
         seen.begin, seen.seconds, _first_connection(proxy, seen), first_s, first.spread_s if first else 0.0,
-        success_s, p99_s, recovered, _verdict(recovered, since, seen),
+        success_s, p99_s, recovered, _verdict(recovered, buckets, since),
     )  # fmt: skip
 
 
-def _buckets(since: list[Counted], seen: Span, limit: float) -> list[_Bucket]:
-    """Put each interval into the second of its middle; only whole seconds are returned."""
+def _buckets(since: list[Counted], failed: list[FailedAttempt], seen: Span, limit: float) -> list[_Bucket]:
+    """Put each interval into the second of its middle, and each failure into its own; only whole seconds count."""
     found = [_Bucket(float(number)) for number in range(int(seen.seconds + 1e-6))]
     for one in since:
         index = int(one.interval.at - one.interval.seconds / 2 - seen.begin)
         if index < len(found):
             bucket, felt = found[index], sum(one.felt.values())
             bucket.good += one.good
-            bucket.failed += one.failed
             bucket.felt += felt
             bucket.slow += round(share_above(one.felt, limit) * felt)
+    for attempt in failed:
+        if (index := int(attempt.ended - seen.begin)) < len(found):
+            found[index].failed += attempt.number
     return found
 
 
@@ -140,10 +144,11 @@ def _first_connection(proxy: ProxyFacts, seen: Span) -> float | None:
     return min(accepted) - seen.begin if accepted else None
 
 
-def _verdict(recovered: float | None, since: list[Counted], seen: Span) -> Verdict:
+def _verdict(recovered: float | None, buckets: list[_Bucket], since: list[Counted]) -> Verdict:
     if recovered is not None:
         return "recovered"
-    late = [one for one in since if one.interval.at > seen.end - _LAST_S]
-    if seen.seconds >= _WHOLE_S - 1e-6 and any(one.turns or one.interval.open for one in late):
-        return "not recovered"
-    return "too few to say"
+    if len(buckets) < _WHOLE_S:
+        return "too few to say"
+    is_waiting = any(one.interval.open for one in since[-_LAST:])
+    has_load = is_waiting or any(one.good or one.failed for one in buckets[-_LAST:])
+    return "not recovered" if has_load else "too few to say"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from chaosproxy.events import TurnsCounted
 from chaosproxy.quantiles import seconds_of
-from chaosproxy.reaction.attempts import FailedAttempt
 from chaosproxy.reaction.facts import ProxyFacts
 from chaosproxy.reaction.load import Answers, Span, answers, intervals_in
 
@@ -35,16 +34,11 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The turns of one interval that opened after the heal."""
+    """The answered turns of one interval that opened after the heal."""
 
     interval: TurnsCounted
     good: int
-    failed: int
     felt: dict[int, int]
-
-    @property
-    def turns(self) -> int:
-        return self.good + self.failed
 
 
 def first_good_turn(proxy: ProxyFacts, seen: Span, host: str | None = None) -> Sighting | None:
@@ -83,15 +77,13 @@ def _first_of(one: Answers, healed: float, new: Mapping[int, int], old: int) -> 
     return Sighting(earliest + (one.last - earliest) / young, one.last - earliest)
 
 
-def counted_since(proxy: ProxyFacts, seen: Span, failed: list[FailedAttempt]) -> list[Counted]:
+def counted_since(proxy: ProxyFacts, seen: Span) -> list[Counted]:
     """Return the intervals after `seen.begin` with the turns that opened since."""
-    healed, found = seen.begin, []
+    found = []
     for one in intervals_in(proxy, seen):
-        felt = _young(one.felt, one.at - healed)
-        begin = one.at - one.seconds
-        old = sum(f.number for f in failed if begin < f.ended <= one.at and f.opened < healed)
+        felt = _young(one.felt, one.at - seen.begin)
         good = one.answered - (sum(one.felt.values()) - sum(felt.values()))
-        found.append(Counted(one, max(0, good), max(0, one.failed + one.gave_up - old), felt))
+        found.append(Counted(one, max(0, good), felt))
     return found
 
 

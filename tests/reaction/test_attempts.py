@@ -26,23 +26,28 @@ def test_refused_connections_with_those_that_have_no_event() -> None:
     assert [(one.ended, one.number) for one in failed_attempts(story.facts(9).proxies["db"])] == [(1.0, 5)]
 
 
-def test_events_of_one_failure_count_once() -> None:
+def test_a_dial_that_failed_counts_once() -> None:
     story = Story()
     story.proxy("db")
-    story.refuse("db", 1.0, suppressed=4)
     story.events += [
         DialFailed(at=2.0, proxy="db", connection=5, upstream="u", reason="r", after_s=0.5),
         DialFailed(at=3.0, proxy="db", connection=6, upstream="u", reason="r", after_s=0.5),
+        TurnFailed(
+            at=2.0, proxy="db", connection=5, turn=0, client=f"{APP}:9", digest="", waited_s=0.5, reason="dial_failed"
+        ),
     ]
-    for at, connection, reason in ((1.0, 4, "refused"), (2.0, 5, "dial_failed")):
-        story.events.append(
-            TurnFailed(
-                at=at, proxy="db", connection=connection, turn=0, client=f"{APP}:9", digest="", waited_s=0.5,
-                reason=reason,  # type: ignore[arg-type]  # one of the literals above
-            )
-        )  # fmt: skip
     found = failed_attempts(story.facts(9).proxies["db"])
-    assert [(one.ended, one.connection, one.host) for one in found] == [(1.0, 4, APP), (2.0, 5, APP), (3.0, 6, "")]
+    assert [(one.ended, one.connection, one.host) for one in found] == [(2.0, 5, APP), (3.0, 6, "")]
+
+
+def test_a_pending_give_up_is_skipped() -> None:
+    story = Story()
+    story.proxy("db")
+    story.give_up("db", 5.0, 2.0)
+    story.give_up("db", 5.0, 2.0)
+    facts = story.facts(9)
+    facts.proxies["db"].gave_up[0].is_pending = True
+    assert len(failed_attempts(facts.proxies["db"])) == 1
 
 
 def test_conversations_in_which_a_turn_has_no_clear_answer_are_skipped() -> None:

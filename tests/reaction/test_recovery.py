@@ -51,6 +51,15 @@ def test_failures_after_the_heal_delay_the_success_rate() -> None:
     assert recovery.success_rate_s == 3.0 == recovery.recovered_after_s
 
 
+def test_failures_of_turns_that_opened_before_the_heal_do_not_count() -> None:
+    made = story()
+    made.steady("db", 20.0, 90)
+    made.give_up("db", 21.5, 4.0)
+    assert told(made).success_rate_s == 0.0
+    made.give_up("db", 21.6, 1.5)
+    assert told(made).success_rate_s == 2.0
+
+
 def test_a_good_second_or_two_are_not_enough() -> None:
     made = story()
     made.steady("db", 20.0, 90)

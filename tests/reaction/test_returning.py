@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosproxy.reaction.attempts import failed_attempts
 from chaosproxy.reaction.load import Span
 from chaosproxy.reaction.returning import Sighting, counted_since, first_good_turn
 from tests.reaction.counted import Story
@@ -59,12 +58,10 @@ def test_the_truth_is_within_the_spread(released: int, turns: list[tuple[float, 
     assert abs(sighting.at - truth) <= sighting.spread_s + 0.002, "2 % of 0.05 s, the width of a bucket"
 
 
-def test_failures_of_older_turns_do_not_count() -> None:
+def test_intervals_without_the_answers_to_older_turns() -> None:
     made = story(released=3)
-    made.give_up("db", 10.2, 4.0)
-    made.give_up("db", 11.2, 0.5)
+    made.good("db", 10.2)
     made.good("db", 11.25)
-    db = made.facts(30).proxies["db"]
-    found = counted_since(db, SEEN, failed_attempts(db))
-    assert [(one.good, one.failed) for one in found if one.interval.at < 11.1] == [(0, 0)]
-    assert sum(one.turns for one in found) == 2
+    found = counted_since(made.facts(30).proxies["db"], SEEN)
+    assert [(one.good, sum(one.felt.values())) for one in found] == [(1, 1), (1, 1)]
+    assert [one.interval.answered for one in found] == [4, 1]
