@@ -13,6 +13,7 @@ from chaosproxy.events import (
     ConnectionOpened,
     DialFailed,
     Event,
+    HalfClosed,
     PeerEnded,
     ProxyAdded,
     ProxyChanged,
@@ -74,7 +75,7 @@ class Facts:
 
 
 _LISTS: dict[type[Event], str] = {
-    TurnsCounted: "counted", ClientGaveUp: "gave_up", TurnFailed: "failed", TurnRepeated: "repeated",
+    TurnsCounted: "counted", TurnFailed: "failed", TurnRepeated: "repeated",
     AnswerLate: "late", ConnectionOpened: "opened", ConnectionClosed: "closed", DialFailed: "dial_failed",
     ConnectionAttempt: "attempts",
 }  # fmt: skip
@@ -84,6 +85,7 @@ def facts_of(events: Iterable[Event], end: float | None = None) -> Facts:
     """Sort the events of a journal; `end` is the time at which it was read, else that of its last event."""
     ordered = sorted(events, key=lambda event: event.at)
     proxies: dict[str, ProxyFacts] = {}
+    pending: dict[tuple[str, int, int], ClientGaveUp] = {}
     for event in ordered:
         if not isinstance(event, ProxyEvent):
             continue
@@ -93,6 +95,14 @@ def facts_of(events: Iterable[Event], end: float | None = None) -> Facts:
             proxy.from_node, proxy.to_node = event.from_node, event.to_node
         elif isinstance(event, PeerEnded):
             proxy.ended.append(event)
+        elif isinstance(event, ClientGaveUp | HalfClosed):
+            turn = event.proxy, event.connection, event.turn
+            if (old := pending.pop(turn, None)) is not None:  # each turn is given up once, or not at all
+                proxy.gave_up.remove(old)
+            if isinstance(event, ClientGaveUp):
+                proxy.gave_up.append(event)
+                if event.is_pending:
+                    pending[turn] = event
         elif (name := _LISTS.get(type(event))) is not None:
             getattr(proxy, name).append(event)
     begin = ordered[0].at if ordered else 0.0

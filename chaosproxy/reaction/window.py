@@ -1,10 +1,39 @@
-"""The times in which faults were active."""
+"""The times in which faults were active, and the times without faults before and after them.
+
+A window is the time from the start of one fault to its end, or the time of several faults of which each overlaps
+with another. A fault of which the journal has no start has been active since the journal's begin. Thus the time
+before its first mention is never taken for a time without faults.
+
+Baseline: the times before a window in which no fault was active on a proxy. After: from the end of a window until
+the next one on its proxies begins, at most `AFTER_S`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Window"]
+from chaosproxy.events import (
+    FaultAdded,
+    FaultChanged,
+    FaultExpired,
+    FaultRemoved,
+    PartitionAdded,
+    PartitionExpired,
+    PartitionRemoved,
+    ProxyRemoved,
+)
+from chaosproxy.reaction.facts import Facts
+
+__all__ = ["AFTER_S", "Span", "Window", "after_of", "baseline_of", "seconds_in", "touched", "windows_of"]
+
+AFTER_S = 60.0
+"""Seconds after the end of a window in which the recovery from it is observed."""
+
+Span = tuple[float, float]
+"""A time from its begin to its end."""
+
+_PARTITION = "partition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +53,173 @@ class Window:
     def has(self, at: float) -> bool:
         """Return whether a time is in the window."""
         return self.started <= at and (self.ended is None or at < self.ended)
+
+
+def windows_of(facts: Facts) -> list[Window]:
+    """Return the windows of a journal in the order of their starts: one per fault, and one per overlapping set."""
+    single = sorted(_single(facts), key=lambda window: window.started)
+    return sorted([*single, *_sets(single)], key=lambda window: (window.started, len(window.faults)))
+
+
+def _single(facts: Facts) -> Iterator[Window]:
+    active: dict[str, tuple[str, float]] = {}
+    seen: set[str] = set()
+
+    def end(key: str, kind: str, at: float | None) -> Window:
+        kind, started = active.pop(key, (kind, facts.begin))
+        owner = key.partition("/")[0]
+        proxies = frozenset(_cut_by(key, facts)) if kind == _PARTITION and key not in own else frozenset({owner})
+        return Window((key,), (kind,), proxies, started, at)
+
+    own: set[str] = set()
+    for event in facts.events:
+        match event:
+            case FaultAdded() | FaultChanged():
+                key = f"{event.proxy}/{event.fault}"
+                own.add(key)
+                if key in active and isinstance(event, FaultAdded):
+                    yield end(key, event.type, event.at)
+                is_new = isinstance(event, FaultAdded) or key in seen
+                active.setdefault(key, (event.type, event.at if is_new else facts.begin))
+                seen.add(key)
+            case FaultRemoved() | FaultExpired():
+                key = f"{event.proxy}/{event.fault}"
+                own.add(key)
+                if key in active or key not in seen:
+                    seen.add(key)
+                    yield end(key, event.type, event.at)
+            case PartitionAdded():
+                key = f"{_PARTITION}/{event.partition}"
+                if key in active:
+                    yield end(key, _PARTITION, event.at)
+                active[key] = _PARTITION, event.at
+                seen.add(key)
+            case PartitionRemoved() | PartitionExpired():
+                key = f"{_PARTITION}/{event.partition}"
+                if key in active or key not in seen:
+                    seen.add(key)
+                    yield end(key, _PARTITION, event.at)
+            case ProxyRemoved():
+                for key in [key for key in active if key in own and key.startswith(event.proxy + "/")]:
+                    yield end(key, "", event.at)
+    for key, proxy in _unannounced(facts, seen):
+        if proxy is not None:
+            own.add(key)
+        active[key] = "" if proxy is not None else _PARTITION, facts.begin
+    for key in list(active):
+        yield end(key, "", None)
+
+
+def _unannounced(facts: Facts, seen: set[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield the faults that only the counts name, with their proxy; None for a partition."""
+    found: dict[str, str | None] = {}
+    for name, proxy in facts.proxies.items():
+        for counted in proxy.counted:
+            for fault in counted.faults:
+                is_partition = fault.startswith(_PARTITION + "/")
+                key = fault if is_partition else f"{name}/{fault}"
+                if key not in seen:
+                    found[key] = None if is_partition else name
+    yield from found.items()
+
+
+def _cut_by(key: str, facts: Facts) -> Iterator[str]:
+    """Yield the proxies that a partition cuts."""
+    for name, proxy in facts.proxies.items():
+        if any(key in counted.faults for counted in proxy.counted):
+            yield name
+
+
+def _sets(single: Sequence[Window]) -> Iterator[Window]:
+    """Yield each largest set of two windows or more in which each overlaps with another."""
+    together: list[Window] = []
+    end = 0.0
+    for window in [*single, None]:
+        if together and (window is None or window.started >= end):
+            if len(together) > 1:
+                yield _joined(together)
+            together = []
+        if window is not None:
+            ended = float("inf") if window.ended is None else window.ended
+            end = max(end, ended) if together else ended
+            together.append(window)
+
+
+def _joined(windows: Sequence[Window]) -> Window:
+    ends = [window.ended for window in windows if window.ended is not None]
+    return Window(
+        tuple(fault for window in windows for fault in window.faults),
+        tuple(kind for window in windows for kind in window.types),
+        frozenset().union(*(window.proxies for window in windows)),
+        windows[0].started,
+        max(ends) if len(ends) == len(windows) else None,
+    )
+
+
+def touched(window: Window, facts: Facts) -> tuple[int, int]:
+    """Return the connections and the messages on which the faults of a window have acted.
+
+    A connection on which several faults of one proxy act is counted once, so that the result is not above the truth.
+    """
+    connections = messages = 0
+    for name in window.proxies:
+        if name not in facts.proxies:
+            continue
+        of_faults = [
+            _increase(window, facts, name, fault.removeprefix(name + "/"))
+            for fault in dict.fromkeys(window.faults)
+            if fault.startswith((name + "/", _PARTITION + "/"))
+        ]
+        connections += max((one for one, _ in of_faults), default=0)
+        messages += max((one for _, one in of_faults), default=0)
+    return connections, messages
+
+
+def _increase(window: Window, facts: Facts, proxy: str, fault: str) -> tuple[int, int]:
+    """Return the increase of a fault's counts. They may begin at 0 or go on when it is added again."""
+    last, total = (0, 0), [0, 0]
+    for counted in facts.proxies[proxy].counted:
+        now = counted.faults.get(fault)
+        if now is None or (window.ended is not None and counted.at > window.ended):
+            continue  # the counts at the end of a fault are published when it ends
+        if counted.at <= window.started:
+            last = now
+            continue
+        for index in (0, 1):
+            total[index] += now[index] - last[index] if now[index] >= last[index] else now[index]
+        last = now
+    return total[0], total[1]
+
+
+def baseline_of(window: Window, proxy: str, facts: Facts) -> tuple[Span, ...]:
+    """Return the times before a window in which no fault was active on a proxy."""
+    spans: list[Span] = []
+    begin = facts.begin
+    for other in windows_of(facts):
+        if proxy not in other.proxies or other.started >= window.started:
+            continue
+        if other.started > begin:
+            spans.append((begin, other.started))
+        begin = window.started if other.ended is None else max(begin, other.ended)
+    if begin < window.started:
+        spans.append((begin, window.started))
+    return tuple(spans)
+
+
+def after_of(window: Window, facts: Facts) -> Span | None:
+    """Return the time after a window in which its recovery is observed; None while it is active, or if there is none.
+
+    It ends when the next window on one of its proxies begins; there is none if another is active at the end.
+    """
+    if window.ended is None:
+        return None
+    end = min(window.ended + AFTER_S, facts.end)
+    for other in windows_of(facts):
+        if other.proxies & window.proxies and (other.ended is None or other.ended > window.ended):
+            end = min(end, max(other.started, window.ended))
+    return (window.ended, end) if end > window.ended else None
+
+
+def seconds_in(spans: Iterable[Span]) -> float:
+    """Return the length of several times together."""
+    return sum(end - begin for begin, end in spans)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaosproxy.events import ClientEnded, ProxyAdded, ProxyChanged, TurnFailed, TurnsCounted
+from chaosproxy.events import ClientEnded, ClientGaveUp, HalfClosed, ProxyAdded, ProxyChanged, TurnFailed, TurnsCounted
 from chaosproxy.reaction.facts import facts_of, host_of
 
 
@@ -33,3 +33,16 @@ def test_a_service_needs_alternatives() -> None:
 
 def test_the_host_of_a_client() -> None:
     assert [host_of(one) for one in ("10.0.0.7:99", "[::1]:99", "unix")] == ["10.0.0.7", "[::1]", "unix"]
+
+
+def test_a_client_in_doubt_gave_up_once_or_not_at_all() -> None:
+    def gave_up(turn: int, at: float, is_pending: bool) -> ClientGaveUp:
+        return ClientGaveUp(
+            at=at, proxy="a", connection=1, turn=turn, client="h:1", digest="", waiting_for="answer", waited_s=1.0,
+            quiet_s=1.0, how="fin", is_pending=is_pending,
+        )  # fmt: skip
+
+    half_closed = HalfClosed(at=9.0, proxy="a", connection=1, turn=2, client="h:1", digest="")
+    known, open_still = gave_up(1, 1.0, False), gave_up(3, 3.0, True)
+    facts = facts_of([gave_up(1, 1.0, True), known, gave_up(2, 2.0, True), open_still, half_closed])
+    assert facts.proxies["a"].gave_up == [known, open_still]
