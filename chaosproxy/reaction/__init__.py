@@ -1,7 +1,17 @@
 """What clients and servers did about faults, inferred from the events of a journal. Pure: no clock, no socket.
 
     facts       the events of a journal, by proxy and kind
-    window      the times in which faults were active
+    window      the times in which faults were active, and those before and after
+    turns       how the turns of a proxy went in a time
+    waits       turns that ended unanswered and may be a reaction
+    timeouts    the time-outs that waits show
+    trickle     whether a time-out is one of silence or a deadline
+    gave_up     clients that gave up, and their time-outs
+    chains      a failed turn and its repetitions
+    backoff     the law that the gaps between attempts follow
+    rhythm      whether such gaps are the client's usual pauses
+    herd        attempts of several connections that come together
+    retries     repetitions of failed work, and their effects
     load        turns answered in a span of time, and the baseline of a window
     attempts    failed attempts, each counted once
     silence     clusters of attempts, and the silences between them

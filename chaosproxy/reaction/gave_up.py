@@ -1,0 +1,119 @@
+"""Clients that gave up in a window, their time-outs, and the turns that waited without giving up.
+
+Definition: a client gave up if it ended while its turn was open (`ClientGaveUp`), and neither a fault nor the operator
+ended it. The time-outs are those of `timeouts`, for the time before the first byte (`connect`) and for answers.
+
+A read time-out and a deadline end the same silence. They differ only if bytes trickle, so they are told apart only if
+a fault of either sort was active on the proxy: see `trickle`. A deadline over several attempts is the time from the
+opening of the first to the last give-up. It is claimed if at least three chains of attempts show it, while their last
+attempts ended after different waits.
+
+A turn that is still open when the window ends shows that its client has no time-out below its age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from chaosproxy.events import ClientGaveUp, TurnRepeated
+from chaosproxy.reaction.chains import Chain, chains_of
+from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
+from chaosproxy.reaction.timeouts import TimeOut, clusters, inferred
+from chaosproxy.reaction.trickle import kind_of
+from chaosproxy.reaction.turns import span_of, turns_in
+from chaosproxy.reaction.waits import Wait, waits_of
+from chaosproxy.reaction.window import Window
+
+__all__ = ["GaveUp", "Waiting", "gave_up_of"]
+
+_SHORTEST_S = 0.1
+"""Seconds; a server that ends sooner has refused the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Turns that waited in a window."""
+
+    turns: int
+    """The most that were open at a time."""
+    longest_s: float
+    """The highest age of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """The clients of one proxy that gave up in one window."""
+
+    count: int
+    min_s: float | None
+    """The shortest wait; None if no client gave up."""
+    p50_s: float | None
+    max_s: float | None
+    timeouts: tuple[TimeOut, ...]
+    inferred_timeout_s: float | None
+    """The time-out that explains most give-ups; None if none is claimed."""
+    deadline: TimeOut | None
+    """The time-out of a whole call over several attempts."""
+    server_timeouts: tuple[TimeOut, ...]
+    """The waits after which the server ended."""
+    waiting: Waiting | None
+    """The turns that waited; None if no turn was open."""
+
+    @property
+    def none_within_s(self) -> float | None:
+        """The age of the oldest open turn if no client gave up: a time-out is above it."""
+        return self.waiting.longest_s if self.waiting is not None and not self.count else None
+
+
+def gave_up_of(proxy: ProxyFacts, window: Window, facts: Facts) -> GaveUp:
+    """Return who gave up on a proxy in a window, and after which time-outs."""
+    events = [event for event in proxy.gave_up if window.has(event.at)]
+    waits = sorted(event.waited_s for event in events)
+    repeated = [one for other in facts.proxies.values() for one in other.repeated]
+    timeouts = _timeouts(proxy, window, facts, repeated)
+    ended = [one for one in proxy.failed if one.reason in ("server_closed", "server_reset") and not one.fault]
+    turns = turns_in(proxy, (span_of(window, facts),))
+    return GaveUp(
+        count=len(events),
+        min_s=waits[0] if waits else None,
+        p50_s=median(waits) if waits else None,
+        max_s=waits[-1] if waits else None,
+        timeouts=timeouts,
+        inferred_timeout_s=inferred(timeouts),
+        deadline=_deadline(chains_of(proxy, window, facts)),
+        server_timeouts=tuple(
+            one for one in clusters(waits_of(ended, window, proxy, facts, ())) if one.s >= _SHORTEST_S
+        ),
+        waiting=Waiting(turns.most_open, turns.longest_open_s) if turns.most_open else None,
+    )
+
+
+def _timeouts(
+    proxy: ProxyFacts, window: Window, facts: Facts, repeated: Sequence[TurnRepeated]
+) -> tuple[TimeOut, ...]:
+    found: list[TimeOut] = []
+    for is_answer in (False, True):
+        events = [event for event in proxy.gave_up if (event.waiting_for == "answer") == is_answer]
+        found += (
+            replace(one, kind=kind_of(one.s, proxy, facts) if is_answer else "connect")
+            for one in clusters(waits_of(events, window, proxy, facts, repeated))
+        )
+    return tuple(sorted(found, key=lambda one: one.s))
+
+
+def _deadline(chains: Sequence[Chain]) -> TimeOut | None:
+    """Return the time-out of calls of several attempts."""
+    ended: list[tuple[Wait, Wait]] = []
+    for chain in chains:
+        last = chain.turns[-1]
+        if len(chain.turns) < 2 or not isinstance(last.failure, ClientGaveUp) or chain.opened_at is None:
+            continue
+        host = host_of(last.failure.client)
+        whole = Wait(last.failure.at - chain.opened_at, last.failure.at, host)
+        ended.append((whole, Wait(last.failure.waited_s, last.failure.at, host)))
+    if len(ended) < 3 or clusters([last for _, last in ended]):
+        return None
+    sure = [one for one in clusters([whole for whole, _ in ended], "total") if one.confidence == "sure"]
+    return sure[0] if sure and 2 * sure[0].count > len(ended) else None

@@ -1,0 +1,57 @@
+"""Whether a time-out is one of silence (`read`) or a deadline (`total`).
+
+Both end a turn of which no byte of the answer comes. They differ while bytes trickle: a deadline still ends the turn,
+a read time-out does not. A turn is answered with its first byte, so its later end is seen only as the end of its
+connection. That is the end of the turn if the client uses a connection for one turn, which the baseline shows: its
+connections last less than half of the time-out.
+
+Told apart only if a fault of silence and one that trickles have been active on the proxy. `total`: three connections,
+opened while bytes trickled, were ended by the client after the time-out. `read`: three lasted much longer, and none was
+ended after it. Else `unknown`.
+"""
+
+from __future__ import annotations
+
+from chaosproxy.reaction.facts import Facts, ProxyFacts
+from chaosproxy.reaction.timeouts import Kind
+from chaosproxy.reaction.waits import tolerance
+from chaosproxy.reaction.window import Window, baseline_of, windows_of
+
+__all__ = ["SILENT", "TRICKLING", "kind_of"]
+
+SILENT = frozenset({"stall", "pause", "blackhole", "partition", "http_drop_request", "http_drop_response"})
+"""Types of faults under which no byte comes."""
+TRICKLING = frozenset({"bandwidth", "slicer", "http_slow_body"})
+"""Types of faults under which bytes come slowly."""
+_FEWEST = 3
+_LONGER = 1.3
+"""A connection has outlived a time-out if it lasted this many times as long."""
+
+
+def kind_of(seconds: float, proxy: ProxyFacts, facts: Facts) -> Kind:
+    """Return the kind of a time-out of a proxy's clients that ended turns without an answer."""
+    windows = [window for window in windows_of(facts) if proxy.name in window.proxies and len(window.types) == 1]
+    trickling = [window for window in windows if TRICKLING.issuperset(window.types)]
+    if not trickling or not any(SILENT.issuperset(window.types) for window in windows):
+        return "unknown"
+    spans = [span for window in trickling for span in baseline_of(window, proxy.name, facts)]
+    usual = sorted(one.lasted_s for one in proxy.closed if any(begin <= one.at < end for begin, end in spans))
+    if len(usual) < _FEWEST or usual[int(0.9 * (len(usual) - 1))] > seconds / 2:
+        return "unknown"
+    cut = longer = 0
+    for window in trickling:
+        for lasted, is_client in _lasted(proxy, window):
+            cut += is_client and abs(lasted - seconds) <= tolerance(seconds)
+            longer += lasted >= _LONGER * seconds
+    if cut >= _FEWEST and not longer:
+        return "total"
+    return "read" if longer >= _FEWEST and not cut else "unknown"
+
+
+def _lasted(proxy: ProxyFacts, window: Window) -> list[tuple[float, bool]]:
+    """Return how long the connections of a window lasted that got an answer, and whether the client ended them."""
+    return [
+        (one.lasted_s if one.client_ended_s is None else one.client_ended_s, one.first == "client")
+        for one in proxy.closed
+        if one.bytes_downstream and window.has(one.at - one.lasted_s) and window.has(one.at)
+    ]
