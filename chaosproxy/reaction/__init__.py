@@ -1,4 +1,4 @@
-"""What clients and servers did about faults, inferred from the events of a journal. Pure: no clock, no socket.
+"""Reactions of clients and servers to faults, inferred from the events of a journal. Pure: no clock, no socket.
 
     facts       the events of a journal, by proxy and kind
     window      the times in which faults were active, and those before and after

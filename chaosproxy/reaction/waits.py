@@ -5,7 +5,7 @@ Left out, since they would have ended without the fault:
   its own is both. So is a wait longer than one that had lasted for a second when the window began, on the same host
   if it is known.
 - Ends of a deploy, a crash or Ctrl-C. They come together, and their waits differ as their openings do. Therefore waits
-  of one host that end in one moment after different times are left out.
+  of one host that end in one moment after different times are left out, unless others of two moments confirm them.
 - A turn of which the event names no fault. None touched it. Before the upstream is reached, none is named.
 - A conversation in which the client does not wait for answers: `pipelined`, `push` and `one-way`.
 """
@@ -13,15 +13,15 @@ Left out, since they would have ended without the fault:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from chaosproxy.events import ClientGaveUp, TurnFailed, TurnRepeated
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.turns import turns_in
 from chaosproxy.reaction.window import Span, Window, baseline_of, seconds_in
 
-__all__ = ["ALIVE_S", "MOMENT_S", "Wait", "moments", "tolerance", "waits_of"]
+__all__ = ["ALIVE_S", "MOMENT_S", "Wait", "moments", "tight", "tolerance", "waits_of"]
 
 MOMENT_S = 0.05
 """Seconds within which ends are one moment."""
@@ -44,6 +44,8 @@ class Wait:
     host: str
     is_repeated: bool = False
     """True if the turn was repeated within `ALIVE_S` of its end."""
+    is_doubtful: bool = False
+    """True if it ended together with others, after another time, so it is not evidence itself."""
 
     @property
     def opened_at(self) -> float:
@@ -54,6 +56,11 @@ class Wait:
 def tolerance(seconds: float) -> float:
     """Return the seconds by which equal waits may differ: 5 %, and at least 20 ms."""
     return max(0.02, 0.05 * seconds)
+
+
+def tight(seconds: float) -> float:
+    """Return the seconds by which waits of one time-out may differ: 2 %, and at least 20 ms."""
+    return max(0.02, 0.02 * seconds)
 
 
 def waits_of(
@@ -130,17 +137,31 @@ def _waiting_at_start(proxy: ProxyFacts, spans: Sequence[Span]) -> float:
     return last[-1] if last and last[-1] >= 1.0 else 0.0
 
 
-def _apart(waits: Sequence[Wait]) -> list[Wait]:
-    """Leave out the waits of one host that ended together after different times."""
-    kept: list[Wait] = []
-    hosts = {wait.host for wait in waits}
-    for host in sorted(hosts):
-        for together in moments([wait for wait in waits if wait.host == host]):
+def _apart(waits: Sequence[Wait]) -> Iterator[Wait]:
+    """Leave out the waits of one host that ended together after different times, unless others confirm some of them."""
+    for host in sorted({wait.host for wait in waits}):
+        own = sorted((wait for wait in waits if wait.host == host), key=lambda wait: wait.waited_s)
+        groups = list(moments(own))
+        moment_of = {id(wait): index for index, together in enumerate(groups) for wait in together}
+        for together in groups:
             opened = [wait.opened_at for wait in together]
-            ended = [wait.ended_at for wait in together]
-            if max(opened) - min(opened) <= 2 * (max(ended) - min(ended)) + 0.01:
-                kept += together
-    return kept
+            is_one = max(opened) - min(opened) <= 2 * (together[-1].ended_at - together[0].ended_at) + 0.01
+            confirmed = [is_one or _is_confirmed(wait, own, moment_of) for wait in together]
+            if any(confirmed):
+                yield from (
+                    replace(wait, is_doubtful=not is_sound) for wait, is_sound in zip(together, confirmed, strict=True)
+                )
+
+
+def _is_confirmed(wait: Wait, own: Sequence[Wait], moment_of: Mapping[int, int]) -> bool:
+    """Return whether waits as long ended at two other moments; `own` is sorted."""
+    by = tight(wait.waited_s)
+    others: set[int] = set()
+    for index in range(bisect_left(own, wait.waited_s - by, key=lambda one: one.waited_s), len(own)):
+        if own[index].waited_s > wait.waited_s + by or len(others) > 2:
+            break
+        others.add(moment_of[id(own[index])])
+    return len(others) > 2
 
 
 def moments(waits: Sequence[Wait], apart: float = MOMENT_S) -> Iterator[list[Wait]]:

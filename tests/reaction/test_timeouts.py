@@ -212,3 +212,28 @@ def test_a_deadline_ends_a_trickle_and_a_read_time_out_does_not() -> None:
     alone = world()
     alone.client(Policy(timeout_s=1.0), "h", think=alone.thinking(0.1, 0.9))
     assert [one.kind for one in told(alone.facts()).timeouts] == ["unknown"]
+
+
+def test_policies_of_one_busy_host_are_told_apart() -> None:
+    one = world()
+    for index in range(30):
+        policy = Policy(timeout_s=1.0 if index % 2 else 3.0)
+        one.client(policy, "h", think=one.thinking(0.1, 0.9), start=0.01 * index)
+    one.killed("h", 30, 33.0, None)
+    assert [round(found.s, 1) for found in told(one.facts()).timeouts] == [1.0, 3.0]
+
+
+@given(st.integers(0, 10_000), st.integers(5, 30))
+@settings(max_examples=30)
+def test_a_client_restarted_by_hand_again_and_again_has_no_time_out(seed: int, connections: int) -> None:
+    one = world(seed)
+    at = 0.0
+    while at < 55.0:
+        until = at + one.dice.uniform(4.0, 6.0)
+        for _ in range(connections):
+            one.client(
+                Policy(timeout_s=None), "h", think=one.thinking(0.0, 0.3), until=until + one.dice.uniform(0.0, 0.003),
+                start=at + one.dice.uniform(0.0, 0.4),
+            )  # fmt: skip
+        at = until + 0.2
+    assert told(one.facts()).timeouts == ()
