@@ -74,11 +74,6 @@ class Chain:
         """True if no attempt may belong to another chain."""
         return all(attempt.is_clear for attempt in self.turns)
 
-    @property
-    def has_failed(self) -> bool:
-        """True if its last attempt failed."""
-        return self.turns[-1].failure is not None
-
 
 def chains_of(proxy: ProxyFacts, window: Window, facts: Facts) -> list[Chain]:
     """Return the chains that begin in a window on a proxy, with those of a single attempt."""

@@ -15,8 +15,8 @@ Assumptions, each against a false claim:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chaosproxy.reaction.backoff import AT_ONCE_S, Backoff, backoff_of, pieces_of
@@ -92,6 +92,7 @@ class _Found:
         sequences: list[list[float]] = []
         complete: Counter[int] = Counter()
         most, extra = 1, 0
+        last_seen = _last_seen(facts)
         is_known, are_whole = True, True
         for chain in chains:
             gaps = chain.gaps
@@ -104,7 +105,7 @@ class _Found:
                 continue
             sequences += pieces
             ends = [len(piece) + 1 for piece in pieces[:-1]]
-            if chain.has_failed and _is_over(chain, facts):
+            if _is_over(chain, last_seen):
                 ends.append(len(pieces[-1]) + 1)
             complete.update(ends)
             most = max(most, *(len(piece) + 1 for piece in pieces))
@@ -112,7 +113,7 @@ class _Found:
         attempts = most if is_known and most > 1 and complete[most] > 1 else None
         backoff = backoff_of(sequences, are_whole)
         if backoff is None and not are_whole:
-            backoff = _whole_with_jitter(chains, facts)
+            backoff = _whole_with_jitter(chains, last_seen)
         if backoff is not None and attempts is None and is_rhythm(backoff, chains, proxy, window, facts):
             return cls(None, None, 0, None)
         return cls(backoff, attempts, complete[most] if attempts else 0, extra if is_known else None)
@@ -136,32 +137,34 @@ def _begin(gaps: Sequence[float]) -> list[float]:
     return list(gaps)
 
 
-def _whole_with_jitter(chains: Sequence[Chain], facts: Facts) -> Backoff | None:
+def _whole_with_jitter(chains: Sequence[Chain], last_seen: Mapping[str, float]) -> Backoff | None:
     """Return the law of chains whose gaps differ by jitter alone: the longest end after equal numbers of attempts."""
     clear = [chain for chain in chains if chain.is_clear and len(chain.turns) > 1]
-    ends = Counter(len(chain.turns) for chain in clear if chain.has_failed and _is_over(chain, facts))
+    ends = Counter(len(chain.turns) for chain in clear if _is_over(chain, last_seen))
     longest = max((len(chain.turns) for chain in clear), default=0)
     if len(clear) < len([chain for chain in chains if len(chain.turns) > 1]) or ends[longest] < _FEWEST:
         return None
     return backoff_of([chain.gaps for chain in clear], are_whole=True)
 
 
-def _is_over(chain: Chain, facts: Facts) -> bool:
+def _is_over(chain: Chain, last_seen: Mapping[str, float]) -> bool:
     """Return whether nothing followed the last failure of a chain for long, while its host was alive."""
     last = chain.turns[-1].failure
-    assert last is not None
-    until = last.at + max(3 * max(chain.gaps, default=0.0), _SHORTEST_S)
-    return until < facts.end and _is_alive_after(chain.host, until, facts)
+    return last is not None and last.at + max(3 * max(chain.gaps, default=0.0), _SHORTEST_S) < last_seen[chain.host]
 
 
-def _is_alive_after(host: str, at: float, facts: Facts) -> bool:
+def _last_seen(facts: Facts) -> Mapping[str, float]:
+    """Return the last time at which each host did something."""
+    last: dict[str, float] = defaultdict(float)
     for proxy in facts.proxies.values():
-        clients = ((one.at, one.client) for kind in (proxy.opened, proxy.gave_up, proxy.failed) for one in kind)
-        if any(after > at and host_of(client) == host for after, client in clients):
-            return True
-        if any(host in one.clients and one.at - one.clients[host][2] > at for one in proxy.counted):
-            return True
-    return False
+        for events in (proxy.opened, proxy.gave_up, proxy.failed):
+            for one in events:
+                host = host_of(one.client)
+                last[host] = max(last[host], one.at)
+        for counted in proxy.counted:
+            for host, (_, _, since) in counted.clients.items():
+                last[host] = max(last[host], counted.at - since)
+    return last
 
 
 def _amplification(found: _Found, proxy: ProxyFacts, window: Window, facts: Facts) -> float | None:
