@@ -9,6 +9,7 @@
     gave_up     clients that gave up, and their time-outs
     chains      a failed turn and its repetitions
     backoff     the law that the gaps between attempts follow
+    pieces      the pieces of work in a chain of attempts
     rhythm      whether such gaps are the client's usual pauses
     herd        attempts of several connections that come together
     retries     repetitions of failed work, and their effects

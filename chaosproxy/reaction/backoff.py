@@ -4,15 +4,15 @@
 and 4. The last gaps may be equal, at a cap. A first gap below 10 ms may come before the law.
 
 Without jitter, the gaps at one position are equal in all sequences, within 15 % or 10 ms. The medians of the positions
-on which they agree must follow one law within twice their noise, and not the other.
+on which they agree must follow one law within their noise, and deviate from the other by twice as much.
 
 With jitter, the logarithm of a gap is its position's mean plus noise. The line through these means, by least squares,
-gives the factor, if its standard error is below 4.5 %, if the means do not deviate from the line, and if a power of the
-position fits much worse. With full jitter (Brooker, "Exponential Backoff and Jitter", 2015) the noise is 1, so about
-40 sequences are needed; below that nothing is claimed.
+gives the factor, if its standard error is below 3.3 %, if the means do not deviate from the line, and if a linear law
+fits much worse. With full jitter (Brooker, "Exponential Backoff and Jitter", 2015) the noise is 1, so about
+100 sequences are needed; below that nothing is claimed.
 
 Two sequences of three gaps make a claim sure, and one of five makes it likely. `linear` needs four gaps, and jitter
-six sequences.
+eight sequences. Two sequences of three growing gaps are likely an exponential law.
 """
 
 from __future__ import annotations
@@ -23,34 +23,32 @@ from math import exp, log, sqrt
 from statistics import fmean, median, pvariance
 from typing import Literal
 
+from chaosproxy.reaction.pieces import AT_ONCE_S, SPREAD, are_equal
 from chaosproxy.reaction.timeouts import Confidence
 
-__all__ = ["AT_ONCE_S", "Backoff", "Law", "are_equal", "backoff_of", "pieces_of"]
+__all__ = ["Backoff", "Law", "backoff_of"]
 
 Law = Literal["none", "constant", "linear", "exponential"]
 
-AT_ONCE_S = 0.01
-"""Seconds below which an attempt follows at once, and within which gaps are equal."""
-_SPREAD = 0.15
 _NOISE_S = 0.003
 """Seconds by which a gap may deviate from its law without jitter."""
 _NOISE_ALONE = 0.03
 """Share by which the gaps of a single sequence may deviate from their law."""
-_NOISIEST = 0.15
-"""Share above which a factor may be wrong by 10 %."""
+_NOISIEST = 0.07
+"""Share above which a factor may be wrong by 10 %, and laws are not told apart."""
 _AGREEING = 0.8
 """Share of the sequences that must agree on a gap."""
 _FEWEST = 3
 """Gaps in a sequence."""
 _FEWEST_ALONE = 5
 """Gaps in a sequence that is the only one: jitter can make fewer look like any law."""
-_FEWEST_JITTERED = 6
+_FEWEST_JITTERED = 8
 """Sequences."""
-_ERROR = 0.045
-"""The standard error of a factor, as a share of it, that makes it right within 10 %."""
-_MISFIT = 14.0
-"""Squared deviations in standard errors (chi-square) above which a law is refused."""
-_WORSE = 9.0
+_ERROR = 0.033
+"""The standard error of a factor, as a share of it, that makes it right within 10 %: three of them."""
+_MISFIT = 4.0
+"""Squared deviations in standard errors (chi-square), per degree of freedom plus one, above which a law is refused."""
+_WORSE = 16.0
 """The same by which another law must fit worse."""
 
 
@@ -69,39 +67,6 @@ class Backoff:
     jittered: bool
     sequences: int
     confidence: Confidence
-
-
-def are_equal(gaps: Sequence[float]) -> bool:
-    """Return whether gaps are equal within 15 % of their median, or 10 ms."""
-    by = max(AT_ONCE_S, _SPREAD * median(gaps))
-    return max(gaps) - min(gaps) <= by
-
-
-def pieces_of(gaps: Sequence[float]) -> list[list[float]] | None:
-    """Split the gaps of work that was given up and begun again with the same bytes; None if it cannot be known how.
-
-    A piece of p attempts has p - 1 gaps, which are the same in each piece. The pause between two pieces is not a gap
-    of the law: it differs from all of them, and from the one that would come next.
-    """
-    for attempts in range(2, (len(gaps) + 1) // 2 + 1):
-        policy = [gaps[index::attempts] for index in range(attempts - 1)]
-        if not all(are_equal(one) for one in policy):
-            continue
-        medians = [median(one) for one in policy]
-        pauses = gaps[attempts - 1 :: attempts]
-        next_ones = [*medians, *_next(medians)]
-        if any(are_equal([pause, one]) for pause in pauses for one in next_ones):
-            continue
-        return [list(gaps[index : index + attempts - 1]) for index in range(0, len(gaps), attempts)]
-    is_steady = all(after >= 0.85 * before - AT_ONCE_S for before, after in zip(gaps, gaps[1:], strict=False))
-    return [list(gaps)] if is_steady else None
-
-
-def _next(medians: Sequence[float]) -> list[float]:
-    """Return the gaps that would continue these, in a linear and in an exponential law."""
-    if len(medians) < 2 or medians[-2] < AT_ONCE_S:
-        return [2 * medians[-1]]
-    return [2 * medians[-1] - medians[-2], medians[-1] ** 2 / medians[-2]]
 
 
 def backoff_of(sequences: Sequence[Sequence[float]], are_whole: bool = False) -> Backoff | None:
@@ -149,7 +114,7 @@ def _agreed(sequences: Sequence[Sequence[float]]) -> _Agreed:
 
 
 def _half(middle: float) -> float:
-    return max(AT_ONCE_S, _SPREAD / 2 * middle)
+    return max(AT_ONCE_S, SPREAD / 2 * middle)
 
 
 def _steady(agreed: _Agreed) -> Backoff | None:
@@ -166,7 +131,7 @@ def _steady(agreed: _Agreed) -> Backoff | None:
     law = gaps[1:] if gaps[0] < AT_ONCE_S else gaps
     if len(law) < _FEWEST:
         return None
-    if are_equal(law):
+    if are_equal(law) and max(law) - min(law) <= max(AT_ONCE_S, max(0.05, 4 * agreed.noise) * median(law)):
         return made("constant")
     tail = 1
     while tail < len(law) and abs(law[-tail - 1] - law[-1]) <= max(AT_ONCE_S / 2, 0.05 * law[-1]):
@@ -180,13 +145,17 @@ def _steady(agreed: _Agreed) -> Backoff | None:
     if step <= 0 or not 1.1 < ratio:
         return None
     noise = max(2 * agreed.noise, _NOISE_S / growing[0])
-    is_linear = _deviation(growing, [growing[0] + step * index for index in range(len(growing))]) <= noise
-    is_exponential = _deviation(growing, [growing[0] * ratio**index for index in range(len(growing))]) <= noise
-    if is_linear == is_exponential:
+    linear = _deviation(growing, [growing[0] + step * index for index in range(len(growing))])
+    exponential = _deviation(growing, [growing[0] * ratio**index for index in range(len(growing))])
+    if noise > _NOISIEST or max(linear, exponential) < 2 * noise:
         return None
-    if is_linear:  # an exponential law with a cap after two gaps looks the same with three
+    if linear <= noise:  # an exponential law with a cap after two gaps looks the same with three
         return made("linear", step=step, cap=cap) if len(growing) > _FEWEST else None
-    return made("exponential", factor=ratio, cap=cap) if 1.3 <= ratio <= 4 and noise <= _NOISIEST else None
+    if exponential > noise or not 1.3 <= ratio <= 4:
+        return None
+    if sequences < 3 and len(growing) == _FEWEST:  # jitter can do the same twice
+        confidence = "likely"
+    return made("exponential", factor=ratio, cap=cap)
 
 
 def _deviation(gaps: Sequence[float], law: Sequence[float]) -> float:
@@ -205,13 +174,13 @@ def _jittered(sequences: Sequence[Sequence[float]]) -> Backoff | None:
     slope, misfit = _line(points)
     spread = sum(weight * (index - _centre(points)) ** 2 for index, _, weight in points)
     error = 1 / sqrt(spread)
-    if error > _ERROR or misfit > _MISFIT:
+    if error > _ERROR or misfit > _MISFIT * (len(points) - 1):
         return None
     confidence: Confidence = "sure" if 2 * error <= _ERROR else "likely"
     first = median(positions[0])
-    if abs(slope) + 3 * error < log(1.2):
+    if abs(slope) <= 2 * error and abs(slope) + 2 * error < log(1.1):
         return Backoff("constant", None, None, first, None, True, len(sequences), confidence)
-    linear = _line([(log(index + 1), mean, weight) for index, mean, weight in points])[1]
+    linear = _line([(index, exp(mean), weight / exp(mean) ** 2) for index, mean, weight in points])[1]
     if log(1.3) < slope - 2 * error and slope < log(4) and linear > misfit + _WORSE:
         return Backoff("exponential", exp(slope), None, first, None, True, len(sequences), confidence)
     return None

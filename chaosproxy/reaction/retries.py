@@ -4,7 +4,7 @@ Definition: a retry is a turn that begins with the bytes of a failed one (`TurnR
 reconnect: see `chains`. The law of the gaps is that of `backoff`.
 
 Assumptions, each against a false claim:
-- A client may begin new work with the same bytes as the old. `backoff.pieces_of` splits such chains. If it cannot, the
+- A client may begin new work with the same bytes as the old. `pieces` splits such chains. If it cannot, the
   number of attempts and the amplification are not claimed.
 - A client that sends the same bytes all the time also does after a failure. Gaps, or times from one start to the next,
   as in the baseline are its own rhythm. Without a bound on the attempts, and without a baseline, equal gaps are none.
@@ -19,10 +19,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chaosproxy.reaction.backoff import AT_ONCE_S, Backoff, backoff_of, pieces_of
+from chaosproxy.reaction.backoff import Backoff, backoff_of
 from chaosproxy.reaction.chains import Chain, chains_of
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.herd import Herd, herd_of
+from chaosproxy.reaction.pieces import AT_ONCE_S, pieces_of
 from chaosproxy.reaction.rhythm import is_rhythm
 from chaosproxy.reaction.turns import span_of, turns_in
 from chaosproxy.reaction.window import Window, baseline_of

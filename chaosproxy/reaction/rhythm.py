@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from chaosproxy.events import ClientGaveUp, TurnFailed
-from chaosproxy.reaction.backoff import AT_ONCE_S, Backoff
+from chaosproxy.reaction.backoff import Backoff
 from chaosproxy.reaction.chains import Chain
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
+from chaosproxy.reaction.pieces import AT_ONCE_S
 from chaosproxy.reaction.turns import turns_in
 from chaosproxy.reaction.window import Span, Window, baseline_of, seconds_in
 
