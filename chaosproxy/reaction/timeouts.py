@@ -34,9 +34,9 @@ _RANGE = 3.4
 """Natural logarithm of the factor over which waits that end at random spread: 30."""
 _NEAR = 1.5
 """Factor within which other waits show how dense those are that end at random."""
-_NOISE_S = 0.003
+_NOISE_S = 0.002
 """Spread of equal waits, in seconds; a smaller one is not better evidence."""
-_CHANCE: dict[Confidence, float] = {"sure": 1e-4, "likely": 2e-3}
+_CHANCE: dict[Confidence, float] = {"sure": 1e-4, "likely": 1e-3}
 _MOMENTS: dict[Confidence, int] = {"sure": 3, "likely": 2}
 
 

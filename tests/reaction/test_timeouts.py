@@ -42,7 +42,7 @@ def test_waits_that_end_at_three_moments_are_a_time_out() -> None:
     (one,) = clusters([wait(0, 1.0), wait(3, 1.004), wait(7, 1.001)])
     assert (one.s, one.count, one.confidence) == (1.001, 3, "sure")
     assert round(one.spread_s, 6) == 0.004
-    (one,) = clusters([wait(0, 1.0), wait(3, 1.002)])
+    (one,) = clusters([wait(0, 3.0), wait(4, 3.002)])
     assert (one.count, one.confidence) == (2, "likely")
     assert clusters([wait(0, 1.0)]) == []
 
