@@ -18,18 +18,32 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from chaosproxy import __version__
 from chaosproxy.control.limits import limits_of
 from chaosproxy.control.preflight import Prepared
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
 from chaosproxy.control.web import ControlTally, health_routes, listening, make_app, metrics_routes
+from chaosproxy.journal.lines import Header
 from chaosproxy.model import Address, Config
 from chaosproxy.net.kernel.descriptors import file_limit, raise_file_limit
 from chaosproxy.net.sockets.binding import bound, bound_address, is_refused_half_close
-from chaosproxy.observe import ControlCollector, EventLog, GcPauses, LogHandler, Registry, Watchdog, make_registry
+from chaosproxy.observe import (
+    ControlCollector,
+    EventLog,
+    GcPauses,
+    Journal,
+    JournalCollector,
+    JournalFile,
+    LogHandler,
+    Registry,
+    Watchdog,
+    make_registry,
+)
 from chaosproxy.seed import Seed
 
 if TYPE_CHECKING:
@@ -67,12 +81,17 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    wanted: Config | Prepared, loop_name: LoopName, by: str = "file", log: LogHandler | None = None
+    wanted: Config | Prepared,
+    loop_name: LoopName,
+    by: str = "file",
+    log: LogHandler | None = None,
+    journal: JournalFile | None = None,
 ) -> AsyncIterator[Running]:
     """Run everything in a configuration until the block ends; then close all listeners and connections.
 
     `by` is the maker of its proxies, faults and partitions. A Prepared configuration is used as it is. Without a
     seed in a Config, a random one is drawn. `log` writes the log of this process; the metrics show what it dropped.
+    Every event is written to `journal`, which is closed in the end.
 
     :raises CannotListen: an address could not be bound; nothing is left behind.
     """
@@ -83,6 +102,7 @@ async def running(
     logger.info("seed", extra={"fields": {"seed": seed.value, "drawn": config.seed is None}})
     supervisor = Supervisor(seed, kernel=kernel)
     events = EventLog(supervisor.bus)
+    written = None if journal is None else _written(supervisor, journal)
     pauses = GcPauses()
     pauses.start()
     watchdog = Watchdog(supervisor.bus.publish, pauses)
@@ -90,6 +110,7 @@ async def running(
         await supervisor.apply(wanted, by)
         lines = None if log is None else log.writer
         registry = make_registry(supervisor, pauses, loop_name, watchdog=watchdog, log=lines)
+        registry.register(JournalCollector(written))
         async with _control_api(config, supervisor, registry, loop_name) as control:
             watchdog.start()
             yield Running(supervisor, control)
@@ -98,6 +119,14 @@ async def running(
         await supervisor.close()
         pauses.stop()
         events.close()
+        if written is not None:
+            written.close()
+
+
+def _written(supervisor: Supervisor, file: JournalFile) -> Journal:
+    started = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    header = Header(started=started, seed=supervisor.seed.value, chaosproxy=__version__)
+    return Journal(file, supervisor.bus, header, asyncio.get_running_loop().time())
 
 
 @asynccontextmanager
@@ -123,9 +152,15 @@ async def _control_api(
 
 
 async def serve(
-    wanted: Prepared, loop_name: LoopName, announce: Callable[[Running], None], log: LogHandler | None = None
+    wanted: Prepared,
+    loop_name: LoopName,
+    announce: Callable[[Running], None],
+    log: LogHandler | None = None,
+    journal: JournalFile | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT; `announce` is called once every listener is bound.
+
+    `log` and `journal` are those of `running`.
 
     :raises CannotListen: an address could not be bound.
     """
@@ -133,7 +168,7 @@ async def serve(
     _on_signals(stop.set)
     raise_file_limit()
     settle_garbage_collection()  # now, since it takes 50 to 150 ms, in which no client may wait
-    async with running(wanted, loop_name, log=log) as here:
+    async with running(wanted, loop_name, log=log, journal=journal) as here:
         gc.freeze()
         announce(here)
         await stop.wait()

@@ -40,6 +40,7 @@ loop_option = click.option(
 @click.option("--seed", type=WholeNumber(Whole()), metavar="N", help="Same seed, same decisions; overrides the file.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
               help="Format of the log on stderr.")  # fmt: skip
+@click.option("--journal", type=click.Path(path_type=Path), metavar="FILE", help="Write every event to FILE.")
 @loop_option
 @click.pass_obj
 def serve(
@@ -48,6 +49,7 @@ def serve(
     control: Address | None,
     seed: int | None,
     log_format: Literal["text", "json"],
+    journal: Path | None,
     loop: LoopChoice,
 ) -> None:
     """Run proxies and the control API until SIGTERM or SIGINT.
@@ -70,14 +72,16 @@ def serve(
     from chaosproxy import (
         app,  # imported late: aiohttp and uvloop take a while to import, and most commands need neither
     )
-    from chaosproxy.observe import start_logging
+    from chaosproxy.observe import JournalFile, start_logging
 
     log = start_logging(log_format, logging.INFO)
     unblock_stderr(log)
     ready = ReadyLine(missing)
     try:
         loop_name = app.choose_loop(loop)
-        app.run_on(loop_name, app.serve(prepared, loop_name, lambda here: ready.print(_announcement(here)), log))
+        lines = None if journal is None else JournalFile(journal)
+        main = app.serve(prepared, loop_name, lambda here: ready.print(_announcement(here)), log, lines)
+        app.run_on(loop_name, main)
     except ChaosproxyError as error:
         if config is not None and file is not None and error.problems:
             raise UnsupportedFile(config, file.locate(error.problems)) from None

@@ -2,4 +2,9 @@
 
     form      an event as a mapping of JSON values, and back
     ring      the latest events in memory, numbered
+    lines     the lines of a file: a header and events, and back
+    state     the lines that still hold, for the begin of the next file
+    files     read a journal from its files
+
+`observe.journal` writes the files.
 """

@@ -5,6 +5,7 @@
     exchanges   the metrics of HTTP mode
     gc          pauses of the loop by garbage collection
     holder      name the holder of the loop, from the frames of its thread
+    journal     every event in a file, one JSON line each
     log         events and messages on stderr, one line each
     watchdog    the lag of the loop, and an event when something holds it
     writer      a thread that writes lines, so that logging never blocks
@@ -13,11 +14,12 @@
 from chaosproxy.observe.collector import Collector, Registry, make_registry
 from chaosproxy.observe.control import ControlCollector
 from chaosproxy.observe.gc import GcPauses
+from chaosproxy.observe.journal import Journal, JournalCollector, JournalFile
 from chaosproxy.observe.log import EventLog, LogHandler, start_logging
 from chaosproxy.observe.watchdog import Watchdog
 from chaosproxy.observe.writer import LineStream, LineWriter
 
 __all__ = [
-    "Collector", "ControlCollector", "EventLog", "GcPauses", "LineStream", "LineWriter", "LogHandler", "Registry",
-    "Watchdog", "make_registry", "start_logging",
+    "Collector", "ControlCollector", "EventLog", "GcPauses", "Journal", "JournalCollector", "JournalFile", "LineStream",
+    "LineWriter", "LogHandler", "Registry", "Watchdog", "make_registry", "start_logging",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Write lines to a descriptor from a thread, so that a reader that does not read stops nothing else.
 
-    put ─▶ queue, bounded in lines and bytes ─▶ thread ─▶ write(2)
+    put ─▶ queue, bounded in lines and bytes ─▶ thread ─▶ write(2), or a function such as that of the journal
 
 `put` never waits. A line that does not fit in the queue is dropped and counted, and a gap takes its place.
 When the thread reaches a gap, it writes one line with the number of dropped lines.
@@ -10,7 +10,7 @@ batch is full: each wake of the thread takes the interpreter from the event loop
 thousands of lines per second.
 
 Invariants:
-- Only the thread writes to the descriptor, and it holds no lock meanwhile. It is a daemon thread, so a
+- Only the thread writes, and it holds no lock meanwhile. It is a daemon thread, so a
   write that never returns keeps no process from ending.
 - The lock is reentrant: a destructor or a signal handler may log while its own thread is in `put`.
 - Lines are written in batches of at most PIPE_BUF bytes, which a pipe takes whole: lines of several
@@ -26,7 +26,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
-__all__ = ["FLUSH_WITHIN", "LineStream", "LineWriter"]
+__all__ = ["FLUSH_WITHIN", "LineStream", "LineWriter", "write"]
 
 FLUSH_WITHIN = 1.0
 """Seconds that the end of the process waits for the last lines."""
@@ -49,24 +49,27 @@ class _Gap:
 
 
 class LineWriter:
-    """Writes lines to a descriptor without ever making the caller wait."""
+    """Writes lines without ever making the caller wait."""
 
     def __init__(
         self,
-        descriptor: int,
+        target: int | Callable[[list[bytes]], None],
         about_dropped: Callable[[int], bytes],
         *,
         failed: Callable[[OSError], None] | None = None,
         max_lines: int = _MAX_LINES,
         max_bytes: int = _MAX_BYTES,
+        batch: int = _BATCH,
     ) -> None:
-        """`about_dropped` returns the line about a number of dropped lines. `failed` gets each error of the descriptor.
+        """`target` is a descriptor, or a function that writes lines and raises OSError if it cannot.
 
-        The thread calls both.
+        `about_dropped` returns the line about a number of dropped lines. `failed` gets each error of the target.
+        `batch` is the size of one write in bytes. The thread calls all of the functions.
         """
         self.dropped = 0
         """Lines that were dropped."""
-        self._descriptor = descriptor
+        self._target = target
+        self._batch = batch
         self._about_dropped = about_dropped
         self._failed = failed
         self._max_lines, self._max_bytes = max_lines, max_bytes
@@ -82,7 +85,7 @@ class LineWriter:
         self._failing = False
         """True after a failed write, until there is another line to try with."""
         self._closed = False
-        threading.Thread(target=self._run, name=f"writer-{descriptor}", daemon=True).start()
+        threading.Thread(target=self._run, name="writer", daemon=True).start()
 
     @property
     def is_idle(self) -> bool:
@@ -90,10 +93,15 @@ class LineWriter:
         with self._changed:
             return not self._writing and (not self._queue or self._failing)
 
-    def put(self, line: bytes) -> None:
-        """Write `line`, which ends with a line feed, soon; drop it if the queue is full."""
+    def put(self, line: bytes, *, always: bool = False) -> bool:
+        """Write `line`, which ends with a line feed, soon; drop it if the queue is full, unless `always`.
+
+        Return whether it was accepted.
+        """
         with self._changed:
-            if self._closed or len(self._queue) >= self._max_lines or self._bytes + len(line) > self._max_bytes:
+            is_full = len(self._queue) >= self._max_lines or self._bytes + len(line) > self._max_bytes
+            accepted = not self._closed and (always or not is_full)
+            if not accepted:
                 self._drop(1)
             else:
                 self._queue.append(line)
@@ -101,6 +109,7 @@ class LineWriter:
                 self._failing = False
             if self._asleep:
                 self._changed.notify_all()
+            return accepted
 
     def flush(self, within: float) -> bool:
         """Wait until every line is written, at most `within` seconds; return whether that is so."""
@@ -130,7 +139,7 @@ class LineWriter:
         while batch := self._next_batch():
             size = sum(len(one) for one in batch if isinstance(one, bytes))
             try:
-                _write(self._descriptor, b"".join(self._lines(batch)))
+                self._write(list(self._lines(batch)))
             except OSError as error:
                 self._after_failure(batch)
                 if self._failed is not None:
@@ -139,8 +148,14 @@ class LineWriter:
                 self._bytes -= size
                 self._writing = False
                 self._changed.notify_all()
-                if self._bytes < _BATCH:
+                if self._bytes < self._batch:
                     self._changed.wait_for(lambda: self._closed or self._flushing, _GATHER_S)
+
+    def _write(self, lines: list[bytes]) -> None:
+        if isinstance(self._target, int):
+            write(self._target, b"".join(lines))
+        else:
+            self._target(lines)
 
     def _next_batch(self) -> list[bytes | _Gap]:
         """Wait for a line and return the next batch; an empty one after `close`."""
@@ -160,7 +175,7 @@ class LineWriter:
         while self._queue:
             first = self._queue[0]
             size += len(first) if isinstance(first, bytes) else 200
-            if batch and size > _BATCH:
+            if batch and size > self._batch:
                 break
             batch.append(self._queue.popleft())
         return batch
@@ -181,7 +196,11 @@ class LineWriter:
             self._failing = all(isinstance(one, _Gap) for one in self._queue)
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def write(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, and wait as long as that takes.
+
+    :raises OSError: the reader is gone, or the disk is full.
+    """
     left = memoryview(data)
     while left:
         try:

@@ -16,6 +16,8 @@ import pytest
 
 from chaosproxy.config import load
 from chaosproxy.control.preflight import Refusal, preflight
+from chaosproxy.events import TurnsCounted
+from chaosproxy.journal.files import read_journal
 from chaosproxy.net.kernel.capabilities import probe
 from chaosproxy.seed import Seed
 from tests.servers.chaos import chaosproxy_command, serving
@@ -268,3 +270,33 @@ def test_what_a_seed_makes_impossible_is_no_defect(tmp_path: Path) -> None:
         if not ready:
             assert process.returncode == 3
             assert "which has no packets; use a TCP address, or give mode: stream" in errors, seed
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_journal_has_the_events_of_a_connection(tmp_path: Path, loop: str) -> None:
+    journal = tmp_path / "journal"
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        target = "{}:{}".format(*upstream.getsockname())
+        path = config(tmp_path, f"seed: 5\nproxies: {{db: {{listen: 127.0.0.1:0, upstream: '{target}'}}}}\n")
+        with serving(tmp_path, str(path), "--journal", str(journal), "--loop", loop) as server:
+            with socket.create_connection(("127.0.0.1", server.port("db"))) as client:
+                behind, _ = upstream.accept()
+                with behind:
+                    client.sendall(b"hello")
+                    assert behind.recv(100) == b"hello"
+                    behind.sendall(b"hi")
+                    assert client.recv(100) == b"hi"
+            assert server.stop() == 0
+    header, events = read_journal(journal)
+    assert header.seed == 5
+    wanted = ("proxy_added", "connection_opened", "client_ended", "connection_closed")
+    assert [event.kind for event in events if event.kind in wanted] == list(wanted)
+    assert sum(event.answered for event in events if isinstance(event, TurnsCounted)) == 1
+    assert all(0 <= event.at < 60 for event in events), "in seconds since the start"
+
+
+def test_a_journal_that_cannot_be_written_exits_with_three_before_a_port_is_bound(tmp_path: Path) -> None:
+    with taken_port() as port:
+        ended = serve("--control", f"127.0.0.1:{port}", "--journal", tmp_path / "none" / "journal")
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert ended.stderr.splitlines()[-1].startswith(f"error: cannot write the journal {tmp_path}/none/journal: No such")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from hypothesis import given
@@ -11,7 +12,11 @@ from hypothesis import strategies as st
 from chaosproxy.events import ClientGaveUp, Event, ProxyAdded, TurnsCounted
 from chaosproxy.journal.form import KINDS, event_of, values_of
 
-EVENTS: st.SearchStrategy[Event] = st.sampled_from(sorted(KINDS)).flatmap(lambda kind: st.builds(KINDS[kind]))
+EVENTS: st.SearchStrategy[Event] = (
+    st.sampled_from(sorted(KINDS))
+    .flatmap(lambda kind: st.builds(KINDS[kind]))
+    .filter(lambda event: not re.search(r"\bnan\b", repr(event)))  # a nan is never measured, and differs from itself
+)
 
 
 @given(EVENTS)

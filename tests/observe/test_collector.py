@@ -18,7 +18,7 @@ from chaosproxy import __version__
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.web import ControlTally
 from chaosproxy.events import ConnectionClosed, DialFailed, Event, TlsFailed
-from chaosproxy.observe import ControlCollector, GcPauses, LineWriter, make_registry
+from chaosproxy.observe import ControlCollector, GcPauses, JournalCollector, LineWriter, make_registry
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
 from tests.net.building import fault, proxy
@@ -64,6 +64,7 @@ def with_supervisor(scenario: Callable[[Supervisor, Callable[[], Scraped]], Awai
         supervisor = Supervisor(Seed(1))
         registry = make_registry(supervisor, GcPauses(), "asyncio")
         registry.register(ControlCollector(ControlTally()))
+        registry.register(JournalCollector(None))
         try:
             await scenario(supervisor, lambda: Scraped(registry))
         finally:
