@@ -159,6 +159,22 @@ def test_a_full_disk_ends_the_journal_alone(tmp_path: Path, caplog: pytest.LogCa
     assert sample(one, "chaosproxy_journal_ended") == 1
 
 
+def test_lines_that_were_waiting_when_the_disk_was_full_are_not_written_later(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    file = JournalFile(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        with pytest.raises(OSError, match="File too large"):
+            file.write([b"first\n"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(OSError, match="File too large"):
+        file.write([b"second\n"])
+    file.close()
+    assert path.read_bytes() == b""
+
+
 def test_a_directory_that_vanishes_ends_the_journal_at_the_next_rotation(tmp_path: Path) -> None:
     path = tmp_path / "directory" / "journal"
     path.parent.mkdir()
