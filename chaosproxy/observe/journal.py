@@ -2,8 +2,9 @@
 
     bus ─▶ Journal, on the loop: event ─▶ line ─▶ LineWriter ─▶ its thread ─▶ JournalFile: write, rotate
 
-The loop never waits for the disk. Lines are rendered on the loop, which takes 6 to 11 µs each, and 30 µs for the counts of a busy second: a thread
-that renders would keep the interpreter's lock for longer than that, up to 0.5 ms at a time (`app.run_on`).
+The loop never waits for the disk. Lines are rendered on the loop, which takes 6 to 11 µs each, and 30 µs for the
+counts of a busy second: a thread that renders would keep the interpreter's lock for longer than that, up to
+0.5 ms at a time (`app.run_on`).
 The loop also decides when a file is full, since only the order of the queue says which lines an older file has;
 then it puts the header of the next file, with the lines that still hold, into the queue. The thread begins a new
 file when it reaches them.
