@@ -29,6 +29,7 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1 import INDEX, Api, v1_routes
 from chaosproxy.control.web import ControlTally, health_routes, listening, make_app, metrics_routes
 from chaosproxy.journal.lines import Header
+from chaosproxy.journal.ring import Ring
 from chaosproxy.model import Address, Config
 from chaosproxy.net.kernel.descriptors import file_limit, raise_file_limit
 from chaosproxy.net.sockets.binding import bound, bound_address, is_refused_half_close
@@ -101,7 +102,7 @@ async def running(
         seed = Seed.drawn() if config.seed is None else Seed(config.seed)
     logger.info("seed", extra={"fields": {"seed": seed.value, "drawn": config.seed is None}})
     supervisor = Supervisor(seed, kernel=kernel)
-    events = EventLog(supervisor.bus)
+    events, ring = EventLog(supervisor.bus), Ring(supervisor.bus)
     written = None if journal is None else _written(supervisor, journal)
     pauses = GcPauses()
     pauses.start()
@@ -111,7 +112,7 @@ async def running(
         lines = None if log is None else log.writer
         registry = make_registry(supervisor, pauses, loop_name, watchdog=watchdog, log=lines)
         registry.register(JournalCollector(written))
-        async with _control_api(config, supervisor, registry, loop_name) as control:
+        async with _control_api(config, supervisor, ring, registry, loop_name) as control:
             watchdog.start()
             yield Running(supervisor, control)
     finally:
@@ -119,6 +120,7 @@ async def running(
         await supervisor.close()
         pauses.stop()
         events.close()
+        ring.close()
         if written is not None:
             written.close()
 
@@ -131,11 +133,11 @@ def _written(supervisor: Supervisor, file: JournalFile) -> Journal:
 
 @asynccontextmanager
 async def _control_api(
-    config: Config, supervisor: Supervisor, registry: Registry, loop_name: LoopName
+    config: Config, supervisor: Supervisor, ring: Ring, registry: Registry, loop_name: LoopName
 ) -> AsyncIterator[Address]:
     room = file_limit().control_connections  # more would take the descriptors of the data plane
     limits = partial(limits_of, config, room, supervisor.descriptors)
-    api = Api(supervisor=supervisor, policy=config.policy, limits=limits, loop_name=loop_name)
+    api = Api(supervisor=supervisor, policy=config.policy, limits=limits, loop_name=loop_name, ring=ring)
     tally = ControlTally()
     registry.register(ControlCollector(tally))
     app = make_app(

@@ -60,6 +60,15 @@ def test_all_parts_answer_while_it_runs_and_none_after(loop_name: LoopName) -> N
     run_on(loop_name, story())
 
 
+def test_the_stream_of_events_begins_with_the_proxies_of_the_configuration(loop_name: LoopName) -> None:
+    async def story() -> None:
+        async with running(CONFIG, loop_name) as here:
+            kept = await get(here, "/v1/events?follow=false&kind=proxy_added")
+            assert b"id: 1\nevent: proxy_added\ndata: " in kept and b'"proxy": "db"' in kept
+
+    run_on(loop_name, story())
+
+
 @pytest.mark.parametrize("taken", ["", "by a server", "by a file"])
 def test_the_path_of_the_control_api_is_deleted_only_if_it_is_its_own(
     loop_name: LoopName, tmp_path: Path, taken: str

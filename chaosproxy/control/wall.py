@@ -23,12 +23,20 @@ class WallClock:
 
     def date(self, moment: float) -> str:
         """Return a time of the data plane's clock as RFC 3339, in UTC, to the millisecond."""
-        ahead = self._wall() - self._clock()
-        if abs(ahead - self._ahead) > _DRIFT_S:
-            self._ahead = ahead
-        date = datetime.fromtimestamp(self._ahead + moment, UTC)
+        date = datetime.fromtimestamp(self._offset() + moment, UTC)
         return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def moment(self, date: datetime) -> float:
+        """Return a date, which has a time zone, as a time of the data plane's clock."""
+        return date.timestamp() - self._offset()
 
     def age(self, moment: float) -> float:
         """Return the seconds since `moment`."""
         return round(max(0.0, self._clock() - moment), 3)
+
+    def _offset(self) -> float:
+        """Return the seconds by which the wall clock is ahead of the data plane's."""
+        ahead = self._wall() - self._clock()
+        if abs(ahead - self._ahead) > _DRIFT_S:
+            self._ahead = ahead
+        return self._ahead

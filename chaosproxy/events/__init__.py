@@ -8,6 +8,7 @@ subscribes to it.
     connections   events of connections and messages
     turns         events of turns, and their counts
     changes       events of proxies, faults, partitions and the process
+    stream        the event of a reader that missed others
     bus           the bus
 
 Invariants:
@@ -56,6 +57,7 @@ from chaosproxy.events.connections import (
     TlsFailed,
     TooManyConnections,
 )
+from chaosproxy.events.stream import Lagged
 from chaosproxy.events.turns import (
     AnswerLate,
     ClientGaveUp,
@@ -87,6 +89,7 @@ __all__ = [
     "FaultRemoved",
     "HalfClosed",
     "HeldLimitReached",
+    "Lagged",
     "ListenFailed",
     "ListenRecovered",
     "LoopStalled",

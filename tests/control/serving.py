@@ -26,6 +26,7 @@ from chaosproxy.control.v1 import INDEX, v1_routes
 from chaosproxy.control.v1 import Api as Program
 from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.web import Route, health_routes, listening, make_app, metrics_routes
+from chaosproxy.journal.ring import RING_SIZE, Ring
 from chaosproxy.model import Address, Config, ControlSpec, PolicySpec
 from chaosproxy.net.kernel.capabilities import Capabilities
 from chaosproxy.net.sockets.binding import bound
@@ -92,6 +93,7 @@ async def serving(
     beside: Sequence[Route] = (),
     kernel: Capabilities | None = None,
     time: Clockwork | None = None,
+    ring_size: int = RING_SIZE,
 ) -> AsyncIterator[Api]:
     """A control API with nothing behind it yet, until the block ends.
 
@@ -103,11 +105,14 @@ async def serving(
         supervisor = Supervisor(Seed(seed), kernel=kernel, clock=time.clock, make_timer=time.make_timer)
     registry = make_registry(supervisor, GcPauses(), "asyncio")
     limits = functools.partial(limits_of, Config(control=control), 512, supervisor.descriptors)
-    program = Program(supervisor=supervisor, policy=policy or PolicySpec(), limits=limits, loop_name="asyncio")
+    program = Program(
+        supervisor=supervisor, policy=policy or PolicySpec(), limits=limits, loop_name="asyncio",
+        ring=Ring(supervisor.bus, ring_size),
+    )  # fmt: skip
     sets = (v1_routes(program), health_routes(supervisor.waiting_for), metrics_routes(registry), beside)
     app = make_app(*sets, control=control, index=INDEX)
     try:
-        async with bound(LOOPBACK.listen, "for the control API") as sockets, listening(app, sockets):
+        async with bound(LOOPBACK.listen, "for the control API") as sockets, listening(app, sockets, control.limits):
             async with aiohttp.ClientSession(skip_auto_headers=("Content-Type",)) as session:
                 yield Api(supervisor, session, sockets[0].getsockname()[1])
     finally:

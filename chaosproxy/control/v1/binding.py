@@ -27,7 +27,8 @@ def v1_routes(api: Api) -> Iterator[Route]:
     for route in ROUTES:
         handler = partial(route.handler, api) if route.method == "GET" else partial(_settling, route.handler, api)
         head = handler if route.method == "GET" and not route.streams else None
-        yield Route(method=route.method, path=route.path, handler=handler, head=head, media=route.media)
+        stop = api.events.close if route.streams else None
+        yield Route(method=route.method, path=route.path, handler=handler, head=head, media=route.media, stop=stop)
     document = _document()
     about.fault_types()
 

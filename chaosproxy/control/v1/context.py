@@ -12,7 +12,9 @@ from aiohttp import web
 
 from chaosproxy.control.limits import Limit
 from chaosproxy.control.supervisor import Supervisor
+from chaosproxy.control.v1.event_stream import EventStream
 from chaosproxy.control.wall import WallClock
+from chaosproxy.journal.ring import Ring
 from chaosproxy.model import PolicySpec, ProxySpec
 from chaosproxy.net.proxy import Proxy
 
@@ -32,11 +34,15 @@ class Api:
     """Returns the limits of the process."""
     loop_name: str
     """`uvloop` or `asyncio`."""
+    ring: Ring
+    """The latest events of the supervisor's bus."""
     naming: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by requests that choose a free name and use it after they have waited."""
     started_at: float = field(default_factory=time.monotonic)
     wall: WallClock = field(init=False)
     """Converts times of the supervisor's clock to dates."""
+    events: EventStream = field(init=False)
+    """Sends the events of the ring."""
 
     def proxies_after(self, name: str | None) -> Iterator[Proxy]:
         """Return the proxies that follow the one with this name, or all; each only if it runs when its turn comes.
@@ -53,7 +59,9 @@ class Api:
         return [proxy.spec for proxy in self.supervisor.proxies()]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "wall", WallClock(self.supervisor.now))  # as dataclasses do where they are frozen
+        wall = WallClock(self.supervisor.now)
+        object.__setattr__(self, "wall", wall)  # as dataclasses do where they are frozen
+        object.__setattr__(self, "events", EventStream(self.ring, wall.date))
 
 
 Handler: TypeAlias = Callable[[Api, web.Request], Awaitable[web.StreamResponse]]

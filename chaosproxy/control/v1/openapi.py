@@ -6,6 +6,7 @@ import re
 from http import HTTPStatus
 
 from chaosproxy import __summary__, __version__
+from chaosproxy.control.v1.event_schemas import event_schemas
 from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS, Operation
 from chaosproxy.control.v1.schemas import NAME, Json, components, reference
 from chaosproxy.control.web.rendering import DEFAULT_LIMIT, LARGEST_LIMIT
@@ -49,7 +50,7 @@ def openapi_document() -> Json:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": components(),
+            "schemas": components() | event_schemas(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
@@ -60,7 +61,11 @@ def _operation(id: str, route: Operation) -> Json:
     operation: Json = {
         "operationId": id,
         "summary": route.summary,
-        "parameters": [*_path_parameters(route.path), *(_parameter(name, "query") for name in route.query)],
+        "parameters": [
+            *_path_parameters(route.path),
+            *(_parameter(name, "query") for name in route.query),
+            *route.parameters,
+        ],
         "responses": {str(status): _answer(status, route) for status in route.gives} | _refusals(route),
     }
     if route.takes is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaosproxy.control.selection import HEALED
-from chaosproxy.control.v1 import about, faults, nodes, partitions, proxies
+from chaosproxy.control.v1 import about, events, faults, nodes, partitions, proxies
 from chaosproxy.control.v1.context import Handler
+from chaosproxy.control.v1.event_schemas import EVENT_PARAMETERS, Json
 from chaosproxy.control.web.rendering import PAGE
 
 __all__ = ["ROUTES", "SERVER_OPERATIONS", "Operation", "Route"]
@@ -29,6 +30,8 @@ class Operation:
     has_location: bool = True
     """True if a response with status 201 has a Location header with the address of the new resource."""
     query: tuple[str, ...] = ()
+    parameters: tuple[Json, ...] = ()
+    """Parameters of query and header that need more words than a name in `query`, as OpenAPI writes them."""
     media: str = "application/json"
 
 
@@ -149,6 +152,11 @@ ROUTES = (
         method="DELETE", path="/v1/connections/{connection}", handler=proxies.close_connection,
         summary="End a connection: how=close (the default) or how=reset.", gives={204: None}, refuses=(404,),
         query=("how",),
+    ),
+    Route(
+        method="GET", path="/v1/events", handler=events.stream_events,
+        summary="Stream the events of proxies, faults and connections, as Server-Sent Events.",
+        gives={200: "EventStream"}, refuses=(404,), parameters=EVENT_PARAMETERS, media=events.MEDIA, streams=True,
     ),
     Route(
         method="GET", path="/v1/fault-types", handler=about.show_fault_types,

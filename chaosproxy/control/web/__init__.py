@@ -16,6 +16,7 @@
     rendering   JSON responses in pieces and in pages
     health      /healthz and /readyz
     metrics     /metrics
+    wakeups     wakes the readers of a stream together
 """
 
 from chaosproxy.control.web.admission import LIMITS, ControlTally

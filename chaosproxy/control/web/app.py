@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import hdrs, web
 
@@ -35,9 +35,18 @@ def make_app(*sets: Iterable[Route], control: ControlSpec, index: str) -> web.Ap
     for routes in sets:
         for route in routes:
             app.router.add_route(route.method, route.path, route.handler)
+            if route.stop is not None:
+                app.on_shutdown.append(_calling(route.stop))
             if route.method == hdrs.METH_GET:
                 app.router.add_route(hdrs.METH_HEAD, route.path, route.head or _head_without(route))
     return app
+
+
+def _calling(stop: Callable[[], None]) -> Callable[[web.Application], Awaitable[None]]:
+    async def call(_app: web.Application) -> None:
+        stop()
+
+    return call
 
 
 def _head_without(route: Route) -> Handler:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from aiohttp import web
@@ -61,8 +61,8 @@ async def read_optional_object(request: web.Request) -> Json:
     return await read_object(request) if await request.read() else {}  # aiohttp keeps what was read
 
 
-def read_query(request: web.Request, *known: str) -> dict[str, str]:
-    """Return the parameters of the query.
+def read_query(request: web.Request, *known: str, repeated: Collection[str] = ()) -> dict[str, str]:
+    """Return the parameters of the query. Those that may be `repeated` are in `request.query` with all their values.
 
     :raises InvalidInput: some are unknown or given twice.
     """
@@ -72,7 +72,7 @@ def read_query(request: web.Request, *known: str) -> dict[str, str]:
             has = f"known: {', '.join(known)}" if known else "this path takes none"
             hint = "" if problems.full else nearest(key, known)
             problems.add((key,), "unknown-key", f"unknown query parameter{hint}; {has}")
-        elif count > 1:
+        elif count > 1 and key not in repeated:
             problems.add((key,), "duplicate", "is given twice; use it once")
     problems.raise_if_any()
     return dict(request.query)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
@@ -124,7 +125,7 @@ class ControlConnection(web.RequestHandler):
 
     __slots__ = (
         "_address", "_body", "_has_head_begun", "_is_admitted", "_is_responding", "_port", "_receiving", "_sending",
-        "_socket", "_unread",
+        "_socket", "_unread", "on_lost",
     )  # fmt: skip
 
     def __init__(self, port: ControlPort) -> None:
@@ -150,6 +151,8 @@ class ControlConnection(web.RequestHandler):
         self._receiving: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
         self._unread = 0
+        self.on_lost: Callable[[], None] | None = None
+        """Called when the connection has ended; for a handler that waits without writing."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
@@ -169,6 +172,8 @@ class ControlConnection(web.RequestHandler):
         if self._is_admitted:
             self._leave()
             super().connection_lost(exc)
+            if self.on_lost is not None:
+                self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         if self._socket is None:

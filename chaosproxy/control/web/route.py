@@ -26,6 +26,8 @@ class Route:
     """The handler for HEAD if the method is GET; it must only read. If it is None, the response has only `media`."""
     media: str = "application/json"
     """The Content-Type of a HEAD response without a handler."""
+    stop: Callable[[], None] | None = None
+    """Ends the endless responses of this route; called when the server stops."""
 
 
 def headers_only(media: str) -> web.StreamResponse:
