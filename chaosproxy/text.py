@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 
-__all__ = ["IPV4", "IPV6", "NOT_SHOWN", "escaped", "is_one_line"]
+__all__ = ["IPV4", "IPV6", "NOT_SHOWN", "escaped", "is_one_line", "value_text"]
 
 _HIDDEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
 """Characters that str.isprintable accepts, but that are shown as nothing (Default_Ignorable_Code_Point)."""
@@ -46,6 +47,16 @@ def escaped(text: str, *, keep: str = "") -> str:
     if text.isprintable() and (text.isascii() or not _HIDDEN.search(text)):
         return text
     return "".join(char if char in keep or _is_shown(char) else _escape(char) for char in text)
+
+
+def value_text(value: object) -> str:
+    """Return a JSON value as a line of the log shows it after `key=`: in quotes where it could be misread."""
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    if not isinstance(value, str):
+        return json.dumps(value)
+    plain = value and escaped(value) == value and not set(value) & set(' "=')
+    return value if plain else json.dumps(value)
 
 
 def is_one_line(text: str) -> bool:

@@ -4,7 +4,8 @@
     check     validate configuration files      network   partition, crash, pause, nodes
     demo      the demo                          describe  faults, schema
     doctor    what this machine allows          exits     exit codes and the errors behind them
-    certs     certificates for tests            standard  the standard descriptors
+    certs     certificates for tests            events    the events as they happen
+    standard  the standard descriptors
 
 Nothing heavy is imported before a command needs it, so that `--help` and completion are quick.
 """
@@ -19,6 +20,7 @@ from chaosproxy.cli.check import check
 from chaosproxy.cli.demo import demo
 from chaosproxy.cli.describe import faults, schema
 from chaosproxy.cli.doctor import doctor
+from chaosproxy.cli.events import events
 from chaosproxy.cli.live import heal, inject, status
 from chaosproxy.cli.network import crash, nodes, partition, pause
 from chaosproxy.cli.serve import serve
@@ -34,6 +36,7 @@ def main() -> None:
 
 
 for _command in (
-    serve, check, certs, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, demo,
+    serve, check, certs, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, events,
+    demo,
 ):  # fmt: skip
     main.add_command(_command)

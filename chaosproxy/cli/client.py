@@ -1,21 +1,33 @@
-"""A small client of the native REST API. It uses the standard library alone, so that commands start fast."""
+"""A small client of the native REST API. It uses the standard library alone, so that commands start fast.
+
+    Client      one running chaosproxy: `get`, `post` and `put` of JSON, and `stream` of events
+    Response    a response with its JSON
+    Stream      a response that arrives piece by piece
+
+Every failure is an error of `cli.exits` that ends the command, except the loss of a stream that has begun: its reader
+decides whether to resume.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from socket import SHUT_RDWR, socket
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from chaosproxy.cli.exits import BadInput, CannotReach, Described
 from chaosproxy.text import escaped
 
-__all__ = ["DEFAULT_URL", "Client", "Response"]
+__all__ = ["DEFAULT_URL", "Client", "ConnectionLost", "Response", "Stream"]
 
 DEFAULT_URL = "http://127.0.0.1:8474"
 _TIMEOUT_S = 10.0
+_STREAM = "text/event-stream"
+_PIECE = 64 * 1024
 _PAGED = {"status": ("proxies",), "nodes": ("nodes", "reach")}
 """The keys that come in pages, by the last part of the path; any other list has the name of its path."""
 
@@ -27,6 +39,39 @@ class Response:
     status: int
     body: Any
     """Parsed JSON; None for an empty body."""
+
+
+class Stream:
+    """A response that arrives piece by piece."""
+
+    def __init__(self, response: HTTPResponse, sock: socket) -> None:
+        self._response = response
+        self._socket = sock
+        self.run = response.headers.get("Chaosproxy-Run", "")
+        """Differs after a restart of the server, which numbers events from 1 again."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield what arrives, until the regular end of the response.
+
+        :raises ConnectionLost: the connection ended before.
+        """
+        while True:
+            try:
+                chunk = self._response.read1(_PIECE)
+            except (OSError, HTTPException) as error:
+                raise ConnectionLost(getattr(error, "strerror", None) or type(error).__name__) from None
+            if not chunk:
+                return
+            yield chunk
+
+    def interrupt(self) -> None:
+        """End `chunks` from another thread."""
+        with suppress(OSError):  # it has ended already
+            self._socket.shutdown(SHUT_RDWR)
+
+
+class ConnectionLost(Exception):
+    """The connection ended before the end of the response."""
 
 
 class Client:
@@ -85,11 +130,7 @@ class Client:
             response = connection.getresponse()
             text = response.read()
         except (OSError, HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise CannotReach(
-                f"no chaosproxy responds at {self.url} ({reason});\n"
-                "  start one with `chaosproxy serve CONFIG`, or choose another with --url or CHAOSPROXY_URL"
-            ) from None
+            raise self._unreachable(error) from None
         finally:
             connection.close()
         parsed = self._parsed(text)
@@ -97,14 +138,53 @@ class Client:
             raise _refusal(method, target, response.status, parsed, "Authorization" in self._headers)
         return Response(response.status, parsed)
 
+    @contextmanager
+    def stream(self, *path: str, query: Sequence[tuple[str, str]], last_id: str, silence_s: float) -> Iterator[Stream]:
+        """Open the stream of events at `/v1/…`, after the event with `last_id` if that is not empty.
+
+        A silence of `silence_s` seconds counts as the loss of the connection.
+
+        :raises CannotReach: nothing responds at the URL, or it is not a chaosproxy.
+        :raises BadInput: the server refused the request; each problem is shown with its field.
+        """
+        target = "/".join([self._prefix, "v1", *path]) + (f"?{urlencode(query)}" if query else "")
+        headers = {**self._headers, "Accept": _STREAM} | ({"Last-Event-ID": last_id} if last_id else {})
+        connection = self._connection(self._host, self._port, timeout=_TIMEOUT_S)
+        try:
+            try:
+                connection.request("GET", target, None, headers)
+                sock = connection.sock
+                response = connection.getresponse()
+                text = response.read() if response.status >= 400 else b""
+            except (OSError, HTTPException) as error:
+                raise self._unreachable(error) from None
+            if response.status >= 400:
+                raise _refusal("GET", target, response.status, self._parsed(text), "Authorization" in self._headers)
+            if response.headers.get_content_type() != _STREAM:
+                raise self._stranger("a stream of events")
+            sock.settimeout(silence_s)
+            yield Stream(response, sock)
+        finally:
+            connection.close()
+
+    def _unreachable(self, error: Exception) -> CannotReach:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return CannotReach(
+            f"no chaosproxy responds at {self.url} ({reason});\n"
+            "  start one with `chaosproxy serve CONFIG`, or choose another with --url or CHAOSPROXY_URL"
+        )
+
+    def _stranger(self, missing: str) -> CannotReach:
+        message = f"the server at {self.url} is not a chaosproxy: it did not send {missing}; use another --url"
+        return CannotReach(message)
+
     def _parsed(self, text: bytes) -> object:
         if not text:
             return None
         try:
             return json.loads(text)
         except ValueError:
-            message = f"the server at {self.url} is not a chaosproxy: it did not send JSON; use another --url"
-            raise CannotReach(message) from None
+            raise self._stranger("JSON") from None
 
 
 def _refusal(method: str, target: str, status: int, problem: object, has_token: bool) -> BadInput:

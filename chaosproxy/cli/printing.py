@@ -15,7 +15,7 @@ import click
 
 from chaosproxy.text import escaped
 
-__all__ = ["print_json", "print_table", "print_text"]
+__all__ = ["print_json", "print_json_line", "print_table", "print_text"]
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
@@ -29,6 +29,11 @@ def print_json(value: object, *, err: bool = False) -> None:
     """Print `value` as indented JSON on stdout, or on stderr."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     click.echo(_NOT_ASCII.sub(_in_json, text), err=err)
+
+
+def print_json_line(value: object) -> None:
+    """Print `value` as JSON on one line of stdout, in ASCII, and flush it."""
+    click.echo(json.dumps(value))
 
 
 def _in_json(match: re.Match[str]) -> str:

@@ -34,7 +34,7 @@ from chaosproxy.events import (
     TooManyConnections,
 )
 from chaosproxy.observe.writer import LineWriter
-from chaosproxy.text import escaped
+from chaosproxy.text import escaped, value_text
 
 __all__ = ["EventLog", "JsonFormatter", "LogFormat", "LogHandler", "TextFormatter", "start_logging"]
 
@@ -120,7 +120,7 @@ class TextFormatter(logging.Formatter):
     """One line per record: `2026-01-31T12:00:00.123Z INFO connection_closed proxy=db connection=7 cause=client …`"""
 
     def format(self, record: logging.LogRecord) -> str:
-        pairs = [f"{key}={_text(value)}" for key, value in _fields_of(record).items()]
+        pairs = [f"{key}={value_text(value)}" for key, value in _fields_of(record).items()]
         message = escaped(record.getMessage())
         line = " ".join([_moment(record), record.levelname, message, *pairs])
         if record.exc_info:
@@ -203,12 +203,3 @@ def _fields_of(record: logging.LogRecord) -> Mapping[str, Value]:
 def _moment(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, float):
-        return f"{value:.6f}".rstrip("0").rstrip(".")
-    if not isinstance(value, str):
-        return json.dumps(value)
-    plain = value and escaped(value) == value and not set(value) & set(' "=')
-    return value if plain else json.dumps(value)
