@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from chaosproxy.control.wall import WallClock
 
 NOON = 1_772_366_400.0  # 2026-03-01T12:00:00Z
@@ -36,3 +38,11 @@ def test_a_machine_that_slept_dates_new_things_right() -> None:
     clocks = Clocks()
     clocks.wall += 3600.0  # CLOCK_MONOTONIC stands still while it sleeps
     assert clocks.written.date(clocks.inner) == "2026-03-01T13:00:00.000Z"
+
+
+def test_a_date_is_a_time_whatever_its_zone() -> None:
+    clocks = Clocks()
+    for date in ("2026-03-01T11:59:00.500+00:00", "2026-03-01T12:59:00.500+01:00"):
+        assert clocks.written.moment(datetime.fromisoformat(date)) == 940.5
+    clocks.wall += 3600.0
+    assert clocks.written.moment(datetime.fromisoformat("2026-03-01T13:00:00Z")) == clocks.inner

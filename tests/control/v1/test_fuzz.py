@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from urllib.parse import quote
 
@@ -64,8 +64,11 @@ class Asker:
         self._runner = runner
         self._api = api
 
-    def ask(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> Answer:
-        return self._runner.run(self._api.ask(method, path, body, raw=raw))
+    def ask(
+        self, method: str, path: str, body: object = None, raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:  # fmt: skip
+        return self._runner.run(self._api.ask(method, path, body, raw=raw, headers=headers))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,21 @@ def test_any_json_to_any_route_is_answered(
     where = path.format(**{key: quote(name.replace("\ud800", ""), safe="") for key, name in names.items()})
     answer = asker.ask(method, where + query, body)
     assert answer.status < 500, answer
+
+
+PAIRS = st.tuples(
+    st.sampled_from(["proxy", "kind", "since"]),
+    st.sampled_from(["db", "proxy_added", "1s", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z"]) | st.text(max_size=9),
+)  # fmt: skip
+IDS = st.integers(-9, 10**20).map(str) | st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs=st.lists(PAIRS, max_size=4), last_id=IDS)
+def test_any_query_of_the_endless_stream_is_answered(asker: Asker, pairs: list[tuple[str, str]], last_id: str) -> None:
+    query = "&".join(f"{key}={quote(value.replace(chr(0xD800), ''), safe='')}" for key, value in pairs)
+    answer = asker.ask("GET", f"/v1/events?{query}&follow=false", headers={"Last-Event-ID": last_id})
+    assert answer.status in (200, 400, 404), answer
 
 
 @settings(max_examples=100, deadline=None)
