@@ -391,7 +391,7 @@ def test_a_reader_that_never_reads_is_cut_off_and_takes_little_memory(
                     sizes.append(transport.get_write_buffer_size())
                     await asyncio.sleep(0.005)
             assert ended == ["send_timeout"]
-            assert 0 < max(sizes) < 100_000, "one part of a batch, however many events there are"
+            assert 0 < max(sizes) < 32_000, "one batch of 100 events, however many there are"
 
     play(scenario)
 

@@ -95,7 +95,7 @@ def test_any_json_to_any_route_is_answered(
 
 PAIRS = st.tuples(
     st.sampled_from(["proxy", "kind", "since"]),
-    st.sampled_from(["db", "proxy_added", "1s", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z"]) | st.text(max_size=9),
+    st.sampled_from(["db", "lagged", "1s", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z"]) | st.text(max_size=9),
 )  # fmt: skip
 IDS = st.integers(-9, 10**20).map(str) | st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=5)
 
