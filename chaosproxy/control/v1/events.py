@@ -58,7 +58,7 @@ class _HttpReader:
 
     @property
     def is_gone(self) -> bool:
-        return not self._connection.connected
+        return self._connection.transport is None
 
     async def write(self, data: bytes) -> None:
         await self._writer.write(data)
