@@ -5,7 +5,7 @@
     demo      the demo                          describe  faults, schema
     doctor    what this machine allows          exits     exit codes and the errors behind them
     certs     certificates for tests            events    the events as they happen
-    standard  the standard descriptors
+    standard  the standard descriptors         reactions what clients and servers did
 
 Nothing heavy is imported before a command needs it, so that `--help` and completion are quick.
 """
@@ -23,6 +23,7 @@ from chaosproxy.cli.doctor import doctor
 from chaosproxy.cli.events import events
 from chaosproxy.cli.live import heal, inject, status
 from chaosproxy.cli.network import crash, nodes, partition, pause
+from chaosproxy.cli.reactions import reactions
 from chaosproxy.cli.serve import serve
 from chaosproxy.cli.standard import Group
 
@@ -37,6 +38,6 @@ def main() -> None:
 
 for _command in (
     serve, check, certs, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, events,
-    demo,
+    reactions, demo,
 ):  # fmt: skip
     main.add_command(_command)

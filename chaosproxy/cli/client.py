@@ -94,9 +94,9 @@ class Client:
         self._host, self._port, self._prefix = parts.hostname, port, parts.path.rstrip("/")
         self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
 
-    def get(self, *path: str) -> Response:
+    def get(self, *path: str, query: Sequence[tuple[str, str]] = ()) -> Response:
         """GET the resource at `/v1/…`, with all of its pages."""
-        response = self._ask("GET", path)
+        response = self._ask("GET", path, query=query)
         body, keys = response.body, _PAGED.get(path[-1], path[-1:])
         while isinstance(body, dict) and (following := body.pop("next", None)):
             page = self._send("GET", f"{self._prefix}{following}").body
@@ -114,8 +114,15 @@ class Client:
         """PUT the resource at `/v1/…`."""
         return self._ask("PUT", path, body)
 
-    def _ask(self, method: str, path: tuple[str, ...], body: Mapping[str, object] | None = None) -> Response:
-        return self._send(method, "/".join([self._prefix, "v1", *(quote(part, safe="") for part in path)]), body)
+    def _ask(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: Mapping[str, object] | None = None,
+        query: Sequence[tuple[str, str]] = (),
+    ) -> Response:
+        target = "/".join([self._prefix, "v1", *(quote(part, safe="") for part in path)])
+        return self._send(method, f"{target}?{urlencode(query)}" if query else target, body)
 
     def _send(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Response:
         """

@@ -1,5 +1,7 @@
 """The description of /v1/events in the OpenAPI document: its parameters, and the schema of each kind of event.
 
+The parameters of /v1/reactions, which come from the same events, are here too.
+
 The schemas are made from the fields of the classes of events.
 """
 
@@ -14,7 +16,7 @@ from chaosproxy.declare import MOST_ITEMS
 from chaosproxy.events import Event
 from chaosproxy.journal.form import KINDS
 
-__all__ = ["EVENT_PARAMETERS", "event_schemas"]
+__all__ = ["EVENT_PARAMETERS", "REACTION_PARAMETERS", "event_schemas"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -48,6 +50,14 @@ EVENT_PARAMETERS: tuple[Json, ...] = (
         "name": "Last-Event-ID", "in": "header", "required": False,
         "schema": {"type": "string", "pattern": "^[0-9]{0,19}$"},
         "description": "resume after the event with this id; `since` then has no effect",
+    },
+)  # fmt: skip
+
+REACTION_PARAMETERS: tuple[Json, ...] = (
+    _repeated("proxy", {"type": "string"}, "reactions on these proxies alone"),
+    {
+        "name": "since", "in": "query", "required": False, "schema": {"type": "string"},
+        "description": "faults that were on since then: a duration such as 10s, or a date (RFC 3339)",
     },
 )  # fmt: skip
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaosproxy.control.selection import HEALED
-from chaosproxy.control.v1 import about, events, faults, nodes, partitions, proxies
+from chaosproxy.control.v1 import about, events, faults, nodes, partitions, proxies, reactions
 from chaosproxy.control.v1.context import Handler
-from chaosproxy.control.v1.event_schemas import EVENT_PARAMETERS, Json
+from chaosproxy.control.v1.event_schemas import EVENT_PARAMETERS, REACTION_PARAMETERS, Json
 from chaosproxy.control.web.rendering import PAGE
 
 __all__ = ["ROUTES", "SERVER_OPERATIONS", "Operation", "Route"]
@@ -152,6 +152,11 @@ ROUTES = (
         method="DELETE", path="/v1/connections/{connection}", handler=proxies.close_connection,
         summary="End a connection: how=close (the default) or how=reset.", gives={204: None}, refuses=(404,),
         query=("how",),
+    ),
+    Route(
+        method="GET", path="/v1/reactions", handler=reactions.show_reactions,
+        summary="Tell what clients and servers did about the faults.", gives={200: "Reactions"}, refuses=(404,),
+        parameters=REACTION_PARAMETERS,
     ),
     Route(
         method="GET", path="/v1/events", handler=events.stream_events,

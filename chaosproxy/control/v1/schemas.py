@@ -172,6 +172,25 @@ def components() -> dict[str, Json]:
             client_ended_s=_nullable(SECONDS), client_how=_nullable(HOW), client_held_by=_nullable(TEXT),
             server_ended_s=_nullable(SECONDS), server_how=_nullable(HOW), server_held_by=_nullable(TEXT),
         ),
+        "Reactions": _object(
+            proxies=_map(
+                _object(
+                    turns=_object(
+                        answered=COUNT, failed=COUNT, open=COUNT,
+                        felt_s=_object(p50=_nullable(SECONDS), p99=_nullable(SECONDS)),
+                    ),
+                    gave_up={"type": "object"}, retries={"type": "object"}, story=_list(TEXT),
+                    circuit_breaker=_nullable({"type": "object"}), recovered_after_s=_nullable(SECONDS),
+                )
+            ),
+            services=_map(_object(failovers=_list({"type": "object"}), flaps=COUNT)),
+            windows=_list(
+                _object(
+                    faults=_list(TEXT), types=_list(TEXT), proxies=_map({"type": "object"}), started=TEXT,
+                    ended=_nullable(TEXT), touched=_object(connections=COUNT, messages=COUNT), story=_list(TEXT),
+                )
+            ),
+        ),
         "ConnectionList": _page(connections=_list(reference("Connection"))),
         "Status": _page(
             version=TEXT, seed={"type": "integer"}, uptime_s=SECONDS, loop=TEXT, connections=COUNT, faults=COUNT,

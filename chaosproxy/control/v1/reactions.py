@@ -1,0 +1,69 @@
+"""Handler for /v1/reactions: the reactions of clients and servers to faults."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Sequence
+
+from aiohttp import web
+
+from chaosproxy.control.v1.context import Api
+from chaosproxy.control.v1.since import read_since
+from chaosproxy.control.web.body import read_query
+from chaosproxy.control.web.turns import turns_of
+from chaosproxy.declare import MOST_ITEMS, Problems, too_many
+from chaosproxy.errors import BadValue, NotFound, shown
+from chaosproxy.events import Event
+from chaosproxy.journal.ring import Ring
+from chaosproxy.reaction.facts import facts_of
+from chaosproxy.reaction.reactions import reactions_of
+from chaosproxy.reaction.view import view
+
+__all__ = ["show_reactions"]
+
+_AT_ONCE = 1_000
+"""Events that are copied before others have the loop, in about 0.2 ms."""
+
+
+async def show_reactions(api: Api, request: web.Request) -> web.StreamResponse:
+    query, problems = read_query(request, "since", "proxy", repeated=("proxy",)), Problems()
+    since, proxies = -math.inf, frozenset(request.query.getall("proxy", []))
+    if len(proxies) > MOST_ITEMS:
+        bad = too_many(len(proxies), MOST_ITEMS, "values")
+        problems.add(("proxy",), bad.code, str(bad))
+    if (text := query.get("since")) is not None:
+        try:
+            since = read_since(text, api.supervisor.now(), api.wall)
+        except BadValue as bad:
+            problems.add(("since",), bad.code, str(bad))
+    problems.raise_if_any()
+    events = await _events(api.ring, request)
+    now, date = api.supervisor.now(), api.wall.date
+    text = await turns_of(request).off_loop(_told, events, now, since, proxies, date)
+    return web.Response(text=text, content_type="application/json")
+
+
+async def _events(ring: Ring, request: web.Request) -> list[Event]:
+    """Return the events that are kept."""
+    found: list[Event] = []
+    number = ring.first - 1
+    while some := list(ring.after(number, _AT_ONCE)):
+        found += (event for _, event in some)
+        number = some[-1][0]
+        await turns_of(request).rest()
+    return found
+
+
+def _told(
+    events: Sequence[Event], now: float, since: float, proxies: Collection[str], date: Callable[[float], str]
+) -> str:
+    """Return the reactions as JSON text.
+
+    :raises NotFound: no event is about one of the proxies.
+    """
+    facts = facts_of(events, now)
+    for name in sorted(proxies):
+        if name not in facts.proxies:
+            raise NotFound(f"there is no proxy {shown(name)}, and no kept event of one")
+    return json.dumps(view(reactions_of(facts, proxies, since), date))
