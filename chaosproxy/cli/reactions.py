@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from chaosproxy.cli.client import Client
-from chaosproxy.cli.exits import BadInput
+from chaosproxy.cli.exits import BadInput, described
 from chaosproxy.cli.live import talks_to_server
 from chaosproxy.cli.printing import print_json, print_table, print_text
+from chaosproxy.errors import InvalidInput
 
 __all__ = ["reactions"]
 
@@ -37,7 +38,7 @@ def reactions(
     """Print what clients and servers did about faults: sentences first, then numbers."""
     if journal is not None:
         if watch or since is not None:
-            raise BadInput("--journal does not go with --watch or --since; leave them out")
+            raise BadInput("--watch and --since are for a running server; use --journal without them")
         _show(_of_journal(journal, proxies), as_json)
         return
     query = [*(("proxy", name) for name in proxies), *([("since", since)] if since is not None else [])]
@@ -64,7 +65,10 @@ def _of_journal(path: Path, proxies: tuple[str, ...]) -> Json:
     from chaosproxy.reaction.reactions import reactions_of
     from chaosproxy.reaction.view import view
 
-    header, events = read_journal(path)
+    try:
+        header, events = read_journal(path)
+    except InvalidInput as bad:
+        raise BadInput(str(bad), map(described, bad.problems)) from None
     facts = facts_of(events)
     for name in proxies:
         if name not in facts.proxies:
@@ -83,7 +87,7 @@ def _show(told: Mapping[str, Any], as_json: bool) -> None:  # Any: JSON
         print_json(told)
         return
     lines = [line for window in told["windows"] for line in window["story"]]
-    for line in lines or ["no fault was on, so there is no reaction to tell of"]:
+    for line in lines or ["no fault was on, so no reaction can be told"]:
         print_text(line)
     if told["proxies"]:
         print_text()

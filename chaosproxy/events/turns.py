@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 WaitingFor = Literal["connect", "greeting", "answer"]
-"""What a client waits for: the upstream connection, the first bytes of a server that speaks first, or an answer."""
+"""The goal of a wait: the upstream connection, the first bytes of a server that speaks first, or an answer."""
 
 FailedBy = Literal[
     "server_closed", "server_reset", "network", "injected", "operator", "bug", "dial_failed", "status"

@@ -1,4 +1,4 @@
-"""What makes two requests the same: method, target, idempotency key, and the body as far as it is at hand. Pure.
+"""Recognise the same request: by method, target, idempotency key, and the body as far as it is at hand. Pure.
 
 Other fields are left out, since the same request has another trace id or date at each attempt. The header
 Idempotency-Key is that of the IETF draft draft-ietf-httpapi-idempotency-key-header.

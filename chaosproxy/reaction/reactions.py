@@ -24,7 +24,7 @@ __all__ = ["ProxyReaction", "Reactions", "WindowReaction", "reactions_of"]
 
 @dataclass(frozen=True, slots=True)
 class ProxyReaction:
-    """What happened on one proxy while a fault was on, and after it."""
+    """The reactions on one proxy while a fault was on, and after it."""
 
     proxy: str
     turns: Turns
@@ -41,7 +41,7 @@ class ProxyReaction:
 
 @dataclass(frozen=True, slots=True)
 class WindowReaction:
-    """What happened in one window, and after it."""
+    """The reactions in one window, and after it."""
 
     window: Window
     connections: int
@@ -53,7 +53,7 @@ class WindowReaction:
 
 @dataclass(frozen=True, slots=True)
 class Reactions:
-    """What happened in every window of a journal."""
+    """The reactions in every window of a journal."""
 
     facts: Facts
     proxies: frozenset[str]

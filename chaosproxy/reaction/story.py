@@ -25,7 +25,7 @@ _KINDS = {
 def story(reactions: Reactions) -> list[str]:
     """Return the whole story, window by window; details are indented."""
     lines = [line for window in reactions.windows for line in window_story(window, reactions.facts.end)]
-    return lines or ["no fault was on, so there is no reaction to tell of"]
+    return lines or ["no fault was on, so no reaction can be told"]
 
 
 def window_story(told: WindowReaction, end: float) -> Iterator[str]:
@@ -53,7 +53,7 @@ def proxy_story(one: ProxyReaction) -> list[str]:
     lines = [*_gave_up(one.gave_up), *_retries(one.retries), *_others(one)]
     if not lines:
         if one.turns.answered or one.turns.open:
-            lines.append(f"nobody gave up: {_number(one.turns.answered, 'turn')} answered, {one.turns.open} open")
+            lines.append(f"no client gave up: {_number(one.turns.answered, 'turn')} answered, {one.turns.open} open")
         else:
             lines.append("no client asked anything")
     return [*lines, *_after(one)]
@@ -77,7 +77,7 @@ def _gave_up(gave_up: GaveUp) -> Iterator[str]:
         yield f"the server ended {_number(timeout.count, 'turn')} after {_spread(timeout)} ({timeout.confidence})"
     if gave_up.none_within_s is not None and gave_up.waiting is not None:
         waited = _number(gave_up.waiting.turns, "turn")
-        yield f"no time-out within {_seconds(gave_up.none_within_s)}: {waited} waited, nobody gave up"
+        yield f"no time-out within {_seconds(gave_up.none_within_s)}: {waited} waited, and no client gave up"
 
 
 def _retries(retries: Retries) -> Iterator[str]:

@@ -80,7 +80,7 @@ def test_without_a_fault_there_is_no_reaction() -> None:
         for one in impatient().events()
         if not isinstance(one, FaultAdded | FaultRemoved)
     ]
-    assert story(reactions_of(facts_of(events))) == ["no fault was on, so there is no reaction to tell of"]
+    assert story(reactions_of(facts_of(events))) == ["no fault was on, so no reaction can be told"]
     told = shown(events)
     assert told["windows"] == [] and lacks(PROMISED, told["proxies"]["db"]) == []
     assert told["proxies"]["db"]["gave_up"]["inferred_timeout_s"] is None

@@ -65,5 +65,5 @@ def _told(
     facts = facts_of(events, now)
     for name in sorted(proxies):
         if name not in facts.proxies:
-            raise NotFound(f"there is no proxy {shown(name)}, and no kept event of one")
+            raise NotFound(f"proxy {shown(name)} does not exist, and no kept event is about one of that name")
     return json.dumps(view(reactions_of(facts, proxies, since), date))

@@ -174,7 +174,7 @@ def components() -> dict[str, Json]:
         ),
         "Reactions": _object(
             proxies=_map(
-                _object(
+                _open_object(
                     turns=_object(
                         answered=COUNT, failed=COUNT, open=COUNT,
                         felt_s=_object(p50=_nullable(SECONDS), p99=_nullable(SECONDS)),
@@ -217,6 +217,11 @@ def components() -> dict[str, Json]:
             "required": ["type", "title", "status", "code", "detail"],
         },
     }  # fmt: skip
+
+
+def _open_object(**properties: Json) -> Json:
+    """Return the schema of an object with these keys, and others that a later version may change."""
+    return _object(**properties) | {"additionalProperties": True}
 
 
 def fault_schema(kind: str) -> Json:

@@ -3,6 +3,8 @@
 An ActiveFaults keeps them in order and derives from them how the listener treats new clients, which
 faults touch a connection, and which fault makes a TLS handshake fail. It holds no socket; the proxy
 applies the results. `arrange_pipe` applies the faults of one direction to a pipe.
+
+The counts of a fault outlive it: one of the same name continues them, so a counter never decreases.
 """
 
 from __future__ import annotations

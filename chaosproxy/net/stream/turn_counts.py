@@ -59,7 +59,7 @@ class FailedTurns:
     """The failed turns of the process, by host and digest, so that their repetitions are recognised."""
 
     def __init__(self, key: bytes | None = None) -> None:
-        """`key` makes digests comparable within this process only, so that nobody can guess what was sent."""
+        """`key` makes digests comparable within this process only: the bytes cannot be guessed from them."""
         self._key = os.urandom(16) if key is None else key
         self.by_bytes: dict[tuple[str, str], deque[FailedTurn]] = {}
         """The turns by host and digest, those of a key in the order of their ends; the oldest keys come first."""
@@ -136,7 +136,7 @@ class ProxyTurns:
         return host
 
     def take(self, now: float) -> Taken:
-        """Return the turns since the last call, and begin anew."""
+        """Return the turns since the last call, and begin the next interval."""
         answers: dict[str, list[float]] = {}
         for host in list(self._hosts.values()):
             if host.answers:

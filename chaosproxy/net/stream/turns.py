@@ -130,7 +130,7 @@ class Turns:
             self.is_watched = True
 
     def arrive(self, now: float) -> None:
-        """Note that bytes of the server have arrived before a chain, or have nobody to go to."""
+        """Note that bytes of the server have arrived before a chain, or after the client has gone."""
         if self.is_open and self._arrived_at == _NEVER:
             self._arrived_at = now
             self.is_watched = True
@@ -259,7 +259,7 @@ class Turns:
 
     @property
     def _waiting_for(self) -> WaitingFor | None:
-        """What the client waits for now; None if it waits for nothing that can be known."""
+        """The goal of the client's wait; None if it does not wait, as far as is known."""
         if not self.is_connected:
             return "connect"
         if self.is_open:
@@ -304,7 +304,7 @@ class Turns:
         """Note that the latest answer, which has just left, means that the request has failed."""
         answers = self.host.answers
         if answers and answers[-1] == self.opened_at:
-            del answers[-2:]  # it is no good turn
+            del answers[-2:]  # a good turn is one without an error
         event = TurnFailed(
             at=now, reason="status" if not fault else "injected", status=status, waited_s=now - self.opened_at,
             fault=fault, faults=self.faults, answer_arrived=not fault, **self._about(),
@@ -326,7 +326,7 @@ class Turns:
 
     @property
     def failed_turns(self) -> object:
-        """What is true if a turn has failed that the next may repeat."""
+        """True, as a condition, if a turn has failed that the next may repeat."""
         return self._turns.failed.by_bytes
 
     def look_back(self, now: float) -> None:
