@@ -7,7 +7,7 @@ beginning or the end of a fault, so its counts belong to one side of it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 
 from chaosproxy.events import Event, TurnsCounted
@@ -40,13 +40,16 @@ class TurnReport:
         self._opened = self._closed = 0
         """The numbers of connections at the end of the last interval."""
         self._touched: dict[str, tuple[int, int]] = {}
-        self._began_at = clock()
+        self._began_at = self._oldest_at = clock()
+        """The begin of the interval, and that of the oldest turn that was open at the last look."""
+        self._is_idle = False
+        """True if there was nothing to look at and nothing is to come, unless a client is accepted."""
         self._intervals: deque[Iterator[TurnsCounted | None]] = deque()
         """Intervals that are over and not counted yet, since they have many turns."""
 
-    def end_interval(self, open_turns: int = 0, longest_open_s: float = 0.0) -> None:
+    def end_interval(self) -> None:
         """End the interval now. One with few turns is published at once, others in the steps of `look_at`."""
-        self._tally.open_turns = open_turns
+        self._is_idle, open_turns = False, self._tally.open_turns
         now, opened, closed = self._clock(), self._tally.opened, sum(self._tally.closed.values())
         touched = {name: (one.tally.connections, one.tally.messages) for name, one in self._faults.by_name()}
         taken, began_at = self._turns.take(now), self._began_at
@@ -54,7 +57,8 @@ class TurnReport:
         if is_new or open_turns or taken.has_turns:
             counted = TurnsCounted(
                 at=now, proxy=taken.proxy, seconds=now - began_at, opened=opened - self._opened,
-                closed=closed - self._closed, open=open_turns, longest_open_s=longest_open_s, faults=touched,
+                closed=closed - self._closed, open=open_turns, faults=touched,
+                longest_open_s=max(0.0, now - self._oldest_at) if open_turns else 0.0,
                 gave_up=taken.gave_up, failed=taken.failures, repeated=taken.repeated,
             )  # fmt: skip
             self._intervals.append(taken.count_into(counted))
@@ -67,8 +71,10 @@ class TurnReport:
         for _ in self._publish_some():
             pass
 
-    def look_at(self, connections: Iterable[Connection]) -> Iterator[None]:
+    def look_at(self, connections: Collection[Connection]) -> Iterator[None]:
         """Look at the turns of all connections, some in each step, end the interval, and publish its counts."""
+        if self._is_idle and not connections and self._opened == self._tally.opened:
+            return
         began = oldest = self._clock()
         open_turns = 0
         left = iter(list(connections))
@@ -80,8 +86,10 @@ class TurnReport:
                     open_turns += 1
                     oldest = min(oldest, since)
             yield
-        self.end_interval(open_turns, max(0.0, self._clock() - oldest) if open_turns else 0.0)
+        self._tally.open_turns, self._oldest_at = open_turns, oldest
+        self.end_interval()
         yield from self._publish_some()
+        self._is_idle = not connections and not self._intervals and not self._touched
 
     def _publish_some(self) -> Iterator[None]:
         while self._intervals:
