@@ -166,6 +166,8 @@ class ControlConnection(web.RequestHandler):
         # Without a buffer below the limit, a response has ended only when the kernel has all of it.
         self._socket.set_write_buffer_limits(high=0)
         super().connection_made(transport)
+        assert self._task_handler is not None
+        self._task_handler.add_done_callback(self._forget_body)
         self._expect("head_timeout")
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -233,6 +235,7 @@ class ControlConnection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a response was sent already")
         if isinstance(exc, HttpProcessingError):
+            exc.__traceback__ = None  # its frame refers to it: a cycle for each malformed request
             reason = next((text for kind, text in _MALFORMED.items() if isinstance(exc, kind)), _MALFORMED_HEAD)
             self._port.complain(self._address, reason)
             response = problem_response(400, "Bad request", "bad-request", f"the request is malformed: {reason}")
@@ -302,6 +305,15 @@ class ControlConnection(web.RequestHandler):
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
+
+    def _forget_body(self, _task: object) -> None:
+        """Cut the cycles between this protocol, the latest body and its exception: nothing handles it any longer.
+
+        A hundred thousand clients that leave would else make so much cyclic garbage that its collection takes 0.3 s.
+        """
+        body, self._body = self._body, None
+        if body is not None and (error := body.exception()) is not None:
+            error.__traceback__ = None
 
     def _leave(self) -> None:
         self._socket = None
