@@ -35,7 +35,10 @@ _NUMBERS = ("answered", "failed", "open", "p50", "p99", "gave up", "time-out", "
 def reactions(
     watch: bool, since: str | None, proxies: tuple[str, ...], journal: Path | None, client: Client, as_json: bool
 ) -> None:
-    """Print what clients and servers did about faults: sentences first, then numbers."""
+    """Tell what clients and servers did about faults.
+
+    Sentences come first, then numbers.
+    """
     if journal is not None:
         if watch or since is not None:
             raise BadInput("--watch and --since are for a running server; use --journal without them")

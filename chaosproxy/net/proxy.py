@@ -305,7 +305,7 @@ class Proxy:
         return {one.spec.name: one.resolved.mode for one in self.faults if one.resolved.mode is not None}
 
     def _put(self, where: dict[str, ActiveFault], key: str, fault: FaultSpec, resolved: ResolvedMode) -> ActiveFault:
-        self._report.end_interval()
+        self._report.before_change(self.faults.name_of(where, key))
         active = ActiveFault(fault, resolved, self.name, self._seed, self.scheduler.clock(), where.get(key))
         self.faults.put(where, key, active)
         self._faults_changed()
@@ -317,7 +317,7 @@ class Proxy:
         return active
 
     def _take(self, where: dict[str, ActiveFault], key: str) -> FaultSpec:
-        self._report.end_interval()
+        self._report.before_change(self.faults.name_of(where, key))
         spec = self.faults.take(where, key).spec
         self._faults_changed()
         return spec

@@ -7,7 +7,7 @@ beginning or the end of a fault, so its counts belong to one side of it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 
 from chaosproxy.events import Event, TurnsCounted
@@ -47,13 +47,23 @@ class TurnReport:
         self._intervals: deque[Iterator[TurnsCounted | None]] = deque()
         """Intervals that are over and not counted yet, since they have many turns."""
 
+    def before_change(self, name: str) -> None:
+        """End the interval, since the fault of that name is about to be added, replaced or removed.
+
+        It goes on if nothing has happened in it, so that many changes at once take no longer than one by one.
+        """
+        self._is_idle, tally = False, self._tally
+        is_new = tally.opened != self._opened or sum(tally.closed.values()) != self._closed or self._turns.has_turns
+        if is_new or self._is_touched({name: self._counts(name)}):
+            self.end_interval()
+
     def end_interval(self) -> None:
         """End the interval now. One with few turns is published at once, others in the steps of `look_at`."""
         self._is_idle, open_turns = False, self._tally.open_turns
         now, opened, closed = self._clock(), self._tally.opened, sum(self._tally.closed.values())
         touched = {name: (one.tally.connections, one.tally.messages) for name, one in self._faults.by_name()}
         taken, began_at = self._turns.take(now), self._began_at
-        is_new = opened != self._opened or closed != self._closed or touched != self._touched
+        is_new = opened != self._opened or closed != self._closed or self._is_touched(touched)
         if is_new or open_turns or taken.has_turns:
             counted = TurnsCounted(
                 at=now, proxy=taken.proxy, seconds=now - began_at, opened=opened - self._opened,
@@ -65,6 +75,15 @@ class TurnReport:
             if taken.is_small and len(self._intervals) == 1:
                 self.publish_all()
         self._began_at, self._opened, self._closed, self._touched = now, opened, closed, touched
+
+    def _counts(self, name: str) -> tuple[int, int]:
+        fault = self._faults.named(name)
+        return (0, 0) if fault is None else (fault.tally.connections, fault.tally.messages)
+
+    def _is_touched(self, touched: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether a fault has acted since the end of the last interval."""
+        before = self._touched
+        return any(counts != before.get(name, (0, 0)) for name, counts in touched.items())
 
     def publish_all(self) -> None:
         """Publish what is not published yet."""

@@ -21,7 +21,8 @@ def turn_metrics(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
         "chaosproxy_turns_repeated", "Turns that repeat one that had failed.", labels=("proxy",)
     )
     open_now = GaugeMetricFamily("chaosproxy_turns_open", "Turns open at the last count.", labels=("proxy",))
-    for proxy in proxies:
+    used = [proxy for proxy in proxies if proxy.opened]  # thousands without a client need no series
+    for proxy in used:
         for result in ("answered", "failed", "gave_up"):
             ended.add_metric((proxy.name, result), proxy.turns.get(result, 0))
         repeated.add_metric((proxy.name,), proxy.turns.get("repeated", 0))
@@ -31,5 +32,5 @@ def turn_metrics(proxies: Sequence[ProxyCounts]) -> Iterator[Metric]:
         "chaosproxy_turn_seconds",
         "Time from the opening of an answered turn to its answer, as the client felt it.",
         ("proxy",),
-        [((proxy.name,), proxy.turn_seconds) for proxy in proxies],
+        [((proxy.name,), proxy.turn_seconds) for proxy in used],
     )

@@ -24,6 +24,7 @@ from chaosproxy.tallies import FaultTally
 
 __all__ = ["ActiveFaults", "Hiding", "arrange_pipe"]
 
+_PARTITION = "partition/"
 _PRECEDENCE: tuple[Reply, ...] = ("accept", "hold", "refuse", "silence")
 """Replies to a SYN, weakest first: of several faults, the one with the strongest reply decides.
 
@@ -70,10 +71,19 @@ class ActiveFaults:
         """True if a fault acts only on clients that request a server name in TLS."""
         return bool(self._all) and self._read_hellos
 
+    def name_of(self, where: dict[str, ActiveFault], key: str) -> str:
+        """Return the name with which `by_name` yields the fault with that key in `own` or `partitions`."""
+        return key if where is self.own else f"{_PARTITION}{key}"
+
+    def named(self, name: str) -> ActiveFault | None:
+        """Return the fault that `by_name` yields with that name; None if there is none."""
+        id = name.removeprefix(_PARTITION)
+        return self.own.get(name) if id == name else self.partitions.get(id)
+
     def by_name(self) -> Iterator[tuple[str, ActiveFault]]:
         """Yield the proxy's own faults by name, and those of partitions as `partition/ID`."""
         yield from self.own.items()
-        yield from ((f"partition/{id}", fault) for id, fault in self.partitions.items())
+        yield from ((f"{_PARTITION}{id}", fault) for id, fault in self.partitions.items())
 
     # ── adding and removing ───────────────────────────────────────────────────────────
 

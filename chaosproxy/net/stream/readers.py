@@ -93,7 +93,8 @@ class PlainDownstreamReader(PlainReader):
                 turns.answer(self._clock())
             else:  # as `Turns.answer` does
                 turns.begin = None
-                self._answers += self._clock(), turns.opened_at
+                answers = self._answers
+                answers += self._clock(), turns.opened_at
         self._write(data)
 
 

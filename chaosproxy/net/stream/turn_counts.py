@@ -135,6 +135,11 @@ class ProxyTurns:
         host.connections += 1
         return host
 
+    @property
+    def has_turns(self) -> bool:
+        """True if a turn was answered, has failed or was given up since the last `take`."""
+        return bool(self.gave_up or self.failures or any(host.answers for host in self._hosts.values()))
+
     def take(self, now: float) -> Taken:
         """Return the turns since the last call, and begin the next interval."""
         answers: dict[str, list[float]] = {}

@@ -51,7 +51,7 @@ async def timed(api: Api, method: str, path: str, body: object = None) -> float:
 async def until_all_hold(api: Api) -> None:
     proxy = api.supervisor.proxy("db")
     async with asyncio.timeout(60):
-        while min(proxy.registry.held("downstream"), proxy.held("upstream")) < CONNECTIONS * len(FLOOD):
+        while min(proxy.registry.held("downstream"), proxy.registry.held("upstream")) < CONNECTIONS * len(FLOOD):
             await asyncio.sleep(0.01)  # what is held is a count, and nobody tells when it grows
 
 
