@@ -13,6 +13,8 @@ __all__ = ["INTERVAL", "TurnCounter"]
 
 INTERVAL = 1.0
 """Seconds between two counts."""
+_AT_ONCE = 50
+"""Idle proxies that are passed in one step, in about 50 µs."""
 
 
 class TurnCounter(Slices):
@@ -33,8 +35,14 @@ class TurnCounter(Slices):
     def _tick(self) -> None:
         self._next = self._loop.call_later(INTERVAL, self._tick)
         if not self.is_busy:  # or else the last count is still under way
-            self._steps = (step for proxy in self._proxies() for step in proxy.count_turns())
+            self._steps = self._count()
             self.begin()
+
+    def _count(self) -> Iterator[None]:
+        for number, proxy in enumerate(self._proxies()):
+            yield from proxy.count_turns()
+            if number % _AT_ONCE == 0:
+                yield
 
     def _step(self) -> bool:
         return next(self._steps, self) is not self
