@@ -42,6 +42,16 @@ def noted(**values: object) -> Callable[[Findings], None]:
     return change
 
 
+def test_a_slower_machine_may_take_longer() -> None:
+    found = good()
+    waited(proxied=0.15)(found)
+    assert judge(found)
+    found.slowness = 2.0
+    assert judge(found) == []
+    waited(proxied=0.25)(found)
+    assert judge(found)
+
+
 STALL = "12:00 WARNING loop_stalled seconds=0.412 cpu_s={} held_by=\"proxy web\" where=x\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import statistics
 import sys
 import time
@@ -19,6 +20,10 @@ from tests.soak.verdict import Findings, judge
 from tests.soak.world import HTTP, LOSSLESS_PROXIES, LOSSY_PROXIES, World, running
 
 CONNECTIONS = 200
+STEPS = 100_000
+STEP_S = 45e-9
+"""Seconds for a step of a loop in Python on the machine of the promise; a processor of a laptop takes as long."""
+SLOWEST = 3.0
 _SHOWN = 20
 """Broken promises that are printed."""
 
@@ -28,7 +33,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3600, help="how long (default: one hour)")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same changes (not their times)")
     args = parser.parse_args()
-    findings = Findings()
+    findings = Findings(slowness=slowness())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_soak(findings, args.seconds, args.seed))
     _print(findings)
@@ -39,6 +44,17 @@ def main() -> int:
         print(f"BROKEN: {len(broken) - _SHOWN} more")
     print("the soak has failed" if broken else "the soak has passed")
     return 1 if broken else 0
+
+
+def slowness() -> float:
+    """Return how many times as long as STEP_S this processor takes for a step of a loop, from 1 to SLOWEST."""
+    shortest = math.inf
+    for _ in range(9):
+        began, total = time.thread_time(), 0
+        for number in range(STEPS):
+            total += number & 7
+        shortest = min(shortest, (time.thread_time() - began) / STEPS)
+    return min(max(1.0, shortest / STEP_S), SLOWEST)
 
 
 async def _soak(findings: Findings, seconds: float, seed: int) -> None:
@@ -102,7 +118,7 @@ async def _settled(world: World):  # type: ignore[no-untyped-def]  # tests are n
 def _print(found: Findings) -> None:
     quiet = found.quiet
     print(f"{found.checked_bytes / 1e6:.0f} MB checked, {found.changes} changes, {found.abused} abusive clients")
-    print(f"{len(found.waits)} looks, {len(quiet)} of them on a quiet machine")
+    print(f"{len(found.waits)} looks, {len(quiet)} of them on a quiet machine; limits × {found.slowness:.2f}")
     for what, seconds in (
         ("direct", [one.before for one in quiet]),
         ("proxied", [one.by_proxy for one in quiet]),

@@ -88,6 +88,8 @@ class Findings:
     most_unread: int = 0
     """The most bytes of the log that waited for a reader."""
     exit_code: int | None = None
+    slowness: float = 1.0
+    """How many times as long as on the machine of the promise this one takes for the same work; at least 1."""
 
     @property
     def quiet(self) -> list[Wait]:
@@ -121,7 +123,9 @@ def _slow(found: Findings) -> list[str]:
     if len(quiet) < max(FEWEST_LOOKS, LEAST_SHARE * len(found.waits)):
         return [f"the machine was too busy to judge waits: {len(quiet)} of {len(found.waits)} looks count"]
     broken = []
-    proxied, health = [one.by_proxy for one in quiet], [one.by_health for one in quiet]
+    # The load leaves no processor idle, so each wait grows with the time that a processor takes.
+    proxied = [one.by_proxy / found.slowness for one in quiet]
+    health = [one.by_health / found.slowness for one in quiet]
     for what, seconds, most, rare, median_of_ten in (
         ("a round trip on an untouched proxy", proxied, SLOW, 0.0, SLOW_MEDIAN),
         ("/healthz", health, BEHIND_A_FLOOD, RARE, SLOW),
