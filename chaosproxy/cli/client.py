@@ -121,8 +121,11 @@ class Client:
         body: Mapping[str, object] | None = None,
         query: Sequence[tuple[str, str]] = (),
     ) -> Response:
+        return self._send(method, self._target(path, query), body)
+
+    def _target(self, path: Sequence[str], query: Sequence[tuple[str, str]]) -> str:
         target = "/".join([self._prefix, "v1", *(quote(part, safe="") for part in path)])
-        return self._send(method, f"{target}?{urlencode(query)}" if query else target, body)
+        return f"{target}?{urlencode(query)}" if query else target
 
     def _send(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Response:
         """
@@ -154,7 +157,7 @@ class Client:
         :raises CannotReach: nothing responds at the URL, or it is not a chaosproxy.
         :raises BadInput: the server refused the request; each problem is shown with its field.
         """
-        target = "/".join([self._prefix, "v1", *path]) + (f"?{urlencode(query)}" if query else "")
+        target = self._target(path, query)
         headers = {**self._headers, "Accept": _STREAM} | ({"Last-Event-ID": last_id} if last_id else {})
         connection = self._connection(self._host, self._port, timeout=_TIMEOUT_S)
         try:

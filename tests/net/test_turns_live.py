@@ -111,10 +111,11 @@ def test_a_client_that_has_left_resets_when_the_answer_comes(loop_name: str) -> 
         client.close()
         assert await receive(server, 1) == b"", "the end of the stream has reached it"
         await send(server, b"answer")
-        server.close()
         event = await gave_up(stage)
+        server.close()
         await over(stage)
-        assert [type(one) for one in of_turns(stage)] == [ClientGaveUp, AnswerLate]
+        known = [one for one in of_turns(stage) if not (isinstance(one, ClientGaveUp) and one.is_pending)]
+        assert [type(one) for one in known] == [ClientGaveUp, AnswerLate]
         assert event.how == "fin" and event.waited_s >= NEARLY
 
     run(loop_name, scenario)

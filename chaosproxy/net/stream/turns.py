@@ -143,12 +143,12 @@ class Turns:
             return
         if not self.number:
             self._server_first = self._turns.greets = True
-            self.begin = None
+            self.begin, self.is_watched = None, False
         elif self._doubt is not None or self._is_counted:
             if self._late_at == _NEVER:
                 self._late_at = now
         else:
-            self.begin = None
+            self.begin, self.is_watched = None, False
             self._count(now)
 
     def _count(self, now: float) -> None:

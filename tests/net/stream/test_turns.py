@@ -167,6 +167,20 @@ def test_a_held_answer_is_told_with_the_give_up() -> None:
     assert story.kinds() == [ClientGaveUp]
 
 
+def test_a_turn_is_watched_no_longer_than_until_its_answer() -> None:
+    """The bytes that a client sends during the dial go through a chain; the turns after that must be cheap."""
+    story = Story()
+    assert story.turns.is_watched, "the server may speak first"
+    story.turns.sent(1.0, b"x")
+    story.turns.leave(1.1)
+    assert story.turns.is_watched
+    story.turns.answer(1.2)
+    assert not story.turns.is_watched
+    greeted = story.connection(2)
+    greeted.answer(1.0)
+    assert not greeted.is_watched
+
+
 SERVER_ENDS: list[tuple[str, Ending, str]] = [
     ("fin", SERVER_FIN, "server_closed"), ("reset", SERVER_RST, "server_reset"),
     ("timeout", Ending("network", "timeout"), "network"),
