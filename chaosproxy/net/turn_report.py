@@ -14,6 +14,7 @@ from chaosproxy.events import Event, TurnsCounted
 from chaosproxy.net.placement.active_faults import ActiveFaults
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.turn_counts import ProxyTurns
+from chaosproxy.net.stream.turns import Turns
 from chaosproxy.net.timer.scheduler import Clock
 from chaosproxy.quantiles import seconds_of
 from chaosproxy.tallies import ProxyTally
@@ -40,8 +41,11 @@ class TurnReport:
         self._opened = self._closed = 0
         """The numbers of connections at the end of the last interval."""
         self._touched: dict[str, tuple[int, int]] = {}
-        self._began_at = self._oldest_at = clock()
-        """The begin of the interval, and that of the oldest turn that was open at the last look."""
+        self._began_at = self._looked_at = clock()
+        """The begin of the interval, and the time of the last look."""
+        self._oldest: Turns | None = None
+        self._oldest_at = self._began_at
+        """The connection with the oldest turn that was open at the last look, and the begin of that turn."""
         self._is_idle = False
         """True if there was nothing to look at and nothing is to come, unless a client is accepted."""
         self._intervals: deque[Iterator[TurnsCounted | None]] = deque()
@@ -68,13 +72,20 @@ class TurnReport:
             counted = TurnsCounted(
                 at=now, proxy=taken.proxy, seconds=now - began_at, opened=opened - self._opened,
                 closed=closed - self._closed, open=open_turns, faults=touched,
-                longest_open_s=max(0.0, now - self._oldest_at) if open_turns else 0.0,
+                longest_open_s=self._longest_open_s(now),
                 gave_up=taken.gave_up, failed=taken.failures, repeated=taken.repeated,
             )  # fmt: skip
             self._intervals.append(taken.count_into(counted))
             if taken.is_small and len(self._intervals) == 1:
                 self.publish_all()
         self._began_at, self._opened, self._closed, self._touched = now, opened, closed, touched
+
+    def _longest_open_s(self, now: float) -> float:
+        """Return the age of the oldest open turn; if it has ended since the last look, its age then."""
+        if self._oldest is None:
+            return 0.0
+        is_open = self._oldest.open_since == self._oldest_at
+        return max(0.0, (now if is_open else self._looked_at) - self._oldest_at)
 
     def _counts(self, name: str) -> tuple[int, int]:
         fault = self._faults.named(name)
@@ -94,7 +105,8 @@ class TurnReport:
         """Look at the turns of all connections, some in each step, end the interval, and publish its counts."""
         if self._is_idle and not connections and self._opened == self._tally.opened:
             return
-        began = oldest = self._clock()
+        began = oldest_at = self._clock()
+        oldest: Turns | None = None
         open_turns = 0
         left = iter(list(connections))
         while some := list(islice(left, _AT_ONCE)):
@@ -103,9 +115,11 @@ class TurnReport:
                 connection.turns.look(began, connection.downstream.bytes)
                 if (since := connection.turns.open_since) is not None:
                     open_turns += 1
-                    oldest = min(oldest, since)
+                    if oldest is None or since < oldest_at:
+                        oldest, oldest_at = connection.turns, since
             yield
-        self._tally.open_turns, self._oldest_at = open_turns, oldest
+        self._tally.open_turns, self._looked_at = open_turns, began
+        self._oldest, self._oldest_at = oldest, oldest_at
         self.end_interval()
         yield from self._publish_some()
         self._is_idle = not connections and not self._intervals and not self._touched

@@ -49,14 +49,15 @@ class Reader(asyncio.Protocol):
 class PlainReader(Reader):
     """For a direction without faults: count, note the turn, and write."""
 
-    __slots__ = ("_answers", "_clock", "_failed", "_turns", "_write")
+    __slots__ = ("_clock", "_failed", "_felt", "_host", "_turns", "_write")
 
     def __init__(self, out: Pipe, back: Pipe) -> None:
         super().__init__(out, back)
         assert out.sink is not None and out.ends is not None
         self._write = out.sink.write
         self._turns = out.turns
-        self._answers = out.turns.host.answers
+        self._host = out.turns.host
+        self._felt = out.turns.host.felt
         self._failed = out.turns.failed_turns
         self._clock = out.ends.scheduler.clock
 
@@ -93,8 +94,11 @@ class PlainDownstreamReader(PlainReader):
                 turns.answer(self._clock())
             else:  # as `Turns.answer` does
                 turns.begin = None
-                answers = self._answers
-                answers += self._clock(), turns.opened_at
+                felt, host = self._felt, self._host
+                host.last_at = now = self._clock()
+                if len(felt) >= host.limit:
+                    host.turn_over()
+                felt.append(now - turns.opened_at)
         self._write(data)
 
 

@@ -59,7 +59,8 @@ class Turns:
     """The turns of one connection."""
 
     __slots__ = (
-        "_arrived_at", "_attempt", "_client", "_connection", "_doubt", "_is_counted", "_is_published", "_late_at",
+        "_arrived_at", "_attempt", "_client", "_connection", "_doubt", "_error", "_is_counted", "_is_published",
+        "_is_remembered", "_late_at",
         "_left_at", "_looked_at", "_more_at", "_pushes", "_repeats", "_request", "_server_first", "_turns",
         "_was_still", "began_at", "begin", "faults", "host", "is_connected", "is_watched", "number", "opened_at",
         "read",
@@ -91,6 +92,8 @@ class Turns:
         """2 if the latest turn repeats a failed one, and so on."""
         self._left_at = self._arrived_at = _NEVER
         """Of the open turn, with a chain in its way: the times at which it left for the server and its answer came."""
+        self._error: tuple[int, str] | None = None
+        """Of an answer that has not left yet: its status, and the fault that has made it."""
         self._doubt: _Doubt | None = None
         """The end of the client in its turn."""
         self._late_at = _NEVER
@@ -99,6 +102,8 @@ class Turns:
         """True once the turn in doubt was published."""
         self._is_counted = False
         """True once the open turn was counted as failed or given up."""
+        self._is_remembered = False
+        """True once the open turn was remembered as failed."""
         self._server_first = False
         self._repeats = self._pushes = 0
         """How often the client has sent again after a pause in an open turn; and the server without being asked."""
@@ -149,11 +154,15 @@ class Turns:
                 self._late_at = now
         else:
             self.begin, self.is_watched = None, False
-            self._count(now)
+            if self._error is None:
+                self._count(now)
+            else:
+                error, self._error = self._error, None
+                self.answer_failed(now, *error)
 
     def _count(self, now: float) -> None:
         """Count the latest turn as answered."""
-        self.host.answers += now, self.opened_at
+        self.host.count(now, now - self.opened_at)
         if self._arrived_at != _NEVER or self._left_at != _NEVER:
             arrived = now if self._arrived_at == _NEVER else self._arrived_at
             left = self.opened_at if self._left_at == _NEVER else self._left_at
@@ -173,6 +182,8 @@ class Turns:
         if self._doubt is None:
             self._doubt = _Doubt(now, waiting_for, self.faults, held_by, how)
             self.is_watched = True
+            if self._has_left:  # what it does next is its reaction, although a fault may hold its end for long
+                self._remember(self._about()["digest"], now)
         if how != "fin":
             self._give_up(self._doubt)
 
@@ -196,6 +207,9 @@ class Turns:
         if self._late_at != _NEVER:  # the client has accepted an answer: it had only half-closed
             if self._is_published:
                 self._turns.publish(HalfClosed(at=now, **self._about()))
+            if self._is_remembered:
+                here = self._turns.proxy, self._connection, self.number
+                self._turns.failed.forget(self.host.name, self._about()["digest"], here)
             self._count(self._late_at)
         elif self._doubt is not None and self._has_left:
             self._give_up(self._doubt)
@@ -215,8 +229,11 @@ class Turns:
             self.begin = self.begin[:_DIGESTED]
         seen = self.number, bytes_downstream
         is_still = self.begin is None and seen == self._looked_at
-        if self._was_still and not is_still and self.begin is None and seen[0] == self._looked_at[0]:
-            self._pushes += 1
+        if self._was_still and bytes_downstream != self._looked_at[1]:
+            # Bytes after a second of silence: unasked if no turn has opened since, or if one has no answer, so that
+            # they came before it. A consumer of a queue confirms each message like that.
+            if self.number - self._looked_at[0] == (self.begin is not None):
+                self._pushes += 1
         self._was_still, self._looked_at = is_still, seen
 
     # ── what they mean ────────────────────────────────────────────────────────────────
@@ -285,7 +302,8 @@ class Turns:
             return
         self._is_counted = self.is_watched = True
         self._turns.gave_up += 1
-        self._remember(event.digest, doubt.at)
+        if not self._is_remembered:
+            self._remember(event.digest, doubt.at)
         answered_at = self._late_at if self._late_at != _NEVER else self._arrived_at
         if answered_at > doubt.at:
             self._publish_late(answered_at)
@@ -301,10 +319,11 @@ class Turns:
         self._remember(event.digest, now)
 
     def answer_failed(self, now: float, status: int, fault: str = "") -> None:
-        """Note that the latest answer, which has just left, means that the request has failed."""
-        answers = self.host.answers
-        if answers and answers[-1] == self.opened_at:
-            del answers[-2:]  # a good turn is one without an error
+        """Note that the latest answer, which has just left or is held back, means that the request has failed."""
+        if self.is_open:  # the client has not felt it yet, and may give up before
+            self._error, self.is_watched = (status, fault), True
+            return
+        self.host.forget(self.opened_at)  # a good turn is one without an error
         event = TurnFailed(
             at=now, reason="status" if not fault else "injected", status=status, waited_s=now - self.opened_at,
             fault=fault, faults=self.faults, answer_arrived=not fault, **self._about(),
@@ -323,6 +342,7 @@ class Turns:
     def _remember(self, digest: str, ended_at: float) -> None:
         failed = FailedTurn(self._turns.proxy, self._connection, self.number, ended_at, self._attempt)
         self._turns.failed.note(self.host.name, digest, failed)
+        self._is_remembered = True
 
     @property
     def failed_turns(self) -> object:

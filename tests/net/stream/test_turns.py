@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -10,8 +11,17 @@ from hypothesis import strategies as st
 
 from chaosproxy.endings import Ending
 from chaosproxy.events import AnswerLate, ClientGaveUp, Event, HalfClosed, TurnEvent, TurnFailed, TurnRepeated
-from chaosproxy.net.stream.turn_counts import FAILED_KEPT, MOST_HOSTS, FailedTurn, FailedTurns, ProxyTurns
+from chaosproxy.net.stream.turn_counts import (
+    FAILED_KEPT,
+    FOLDED_AT,
+    MOST_HOSTS,
+    FailedTurn,
+    FailedTurns,
+    HostTurns,
+    ProxyTurns,
+)
 from chaosproxy.net.stream.turns import AT_ONCE, DOUBTED_FOR, PAUSE, Turns
+from chaosproxy.quantiles import count
 
 FIN, RST = Ending("client", "fin"), Ending("client", "reset")
 SERVER_FIN, SERVER_RST = Ending("server", "fin"), Ending("server", "reset")
@@ -38,7 +48,7 @@ class Story:
         return event
 
     def answered(self) -> int:
-        return sum(len(one) // 2 for one in self.proxy.take(1e9).answers.values())
+        return sum(one.number for one in self.proxy.take(1e9).answers.values())
 
 
 def test_a_client_that_resets_in_its_turn_has_given_up() -> None:
@@ -88,7 +98,8 @@ def test_a_tool_that_half_closes_and_reads_has_not_given_up() -> None:
     story.turns.server_ended("fin", 6.0)
     story.turns.connection_ended(FIN, 6.1)
     assert story.events == []
-    assert story.proxy.take(9.0).answers == {"10.0.0.7": [6.0, 1.0]}
+    [answers] = story.proxy.take(9.0).answers.values()
+    assert (answers.number, answers.first_at, answers.last_at, answers.felt) == (1, 6.0, 6.0, [5.0])
 
 
 def test_one_that_half_closes_at_once_gives_up_with_a_reset() -> None:
@@ -156,6 +167,23 @@ def test_an_answer_may_come_after_a_reset() -> None:
     story.turns.arrive(2.6)
     story.turns.connection_ended(RST, 3.0)
     assert story.kinds() == [ClientGaveUp, AnswerLate]
+
+
+def test_an_error_that_is_held_fails_the_turn_when_the_client_gets_it() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"GET a")
+    story.turns.arrive(1.1)
+    story.turns.answer_failed(1.1, 503)
+    assert story.events == []
+    story.turns.answer(4.0)
+    [event] = story.events
+    assert isinstance(event, TurnFailed) and (event.at, event.waited_s, event.status) == (4.0, 3.0, 503)
+    assert story.answered() == 0
+    story.turns.sent(5.0, b"GET b")
+    story.turns.arrive(5.1)
+    story.turns.answer_failed(5.1, 503)
+    story.turns.client_ended("reset", 6.0)
+    assert story.gave_up().answer_arrived and story.kinds() == [TurnFailed, ClientGaveUp]
 
 
 def test_a_held_answer_is_told_with_the_give_up() -> None:
@@ -309,6 +337,27 @@ def test_a_turn_with_the_bytes_of_a_failed_one_repeats_it() -> None:
     assert repeat(story, b"SELECT 1", 2.6, 5) == [event], "it was repeated once"
 
 
+def test_a_client_whose_end_is_held_back_is_seen_to_try_again() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"GET a")
+    story.turns.client_ended("fin", 2.0, held_by="blackhole")
+    [again] = repeat(story, b"GET a", 2.1, 2)
+    assert (again.of_connection, again.gap_s, again.attempt) == (1, pytest.approx(0.1), 2)
+    assert story.kinds() == [TurnRepeated], "it is not certain yet"
+    story.turns.connection_ended(FIN, 60.0)
+    assert story.gave_up().at == 2.0
+    assert repeat(story, b"GET a", 60.1, 3) == [again], "it was repeated once"
+
+
+def test_one_that_had_only_half_closed_is_not_repeated_afterwards() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"GET a")
+    story.turns.client_ended("fin", 2.0)
+    story.turns.answer(3.0)
+    story.turns.connection_ended(FIN, 3.1)
+    assert repeat(story, b"GET a", 3.2, 2) == [] and not story.proxy.failed.by_bytes
+
+
 def test_attempts_are_numbered() -> None:
     story = Story()
     for number in range(1, 5):
@@ -344,6 +393,24 @@ def test_of_equal_failed_turns_that_of_the_same_connection_is_repeated() -> None
     assert not failed.by_bytes
 
 
+@given(st.lists(st.lists(st.floats(1e-6, 30.0), max_size=3 * FOLDED_AT), max_size=3))
+def test_all_answers_are_counted_in_bounded_memory(intervals: list[list[float]]) -> None:
+    host, now = HostTurns("h"), 0.0
+    for durations in intervals:
+        for number, felt in enumerate(durations):
+            now += 1.0
+            host.count(now, felt)
+            assert len(host.felt) <= FOLDED_AT
+            host.count(now, now - 0.5 - number)  # an error, which is not counted after all
+            host.forget(0.5 + number)
+        assert host.has_turns is bool(durations)
+        taken = host.take()
+        counts = taken.buckets + Counter(count(taken.felt))
+        assert taken.number == len(durations) == counts.total() and counts == Counter(count(durations))
+        if durations:
+            assert (taken.first_at, taken.last_at) == (now - len(durations) + 1, now)
+
+
 def test_hosts_are_bounded_and_forgotten() -> None:
     story = Story()
     many = [story.connection(number, client=f"10.0.1.{number}:1") for number in range(MOST_HOSTS + 5)]
@@ -351,7 +418,7 @@ def test_hosts_are_bounded_and_forgotten() -> None:
         turns.sent(1.0, b"x")
         turns.answer(2.0)
     taken = story.proxy.take(3.0)
-    assert len(taken.answers) == MOST_HOSTS and len(taken.answers[""]) == 2 * 6
+    assert len(taken.answers) == MOST_HOSTS and taken.answers[""].number == 6
     for turns in many:
         turns.connection_ended(FIN, 4.0)
     story.proxy.take(5.0)
