@@ -61,10 +61,10 @@ class Chain:
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds from the end of each attempt to the opening of the next, up to the first that is not clear."""
+        """Seconds from the end of each attempt to the opening of the next on the same proxy, while that is clear."""
         found: list[float] = []
         for attempt in self.turns[1:]:
-            if attempt.repeated is None or not attempt.is_clear:
+            if attempt.repeated is None or not attempt.is_clear or attempt.turn[0] != self.turns[0].turn[0]:
                 break
             found.append(attempt.repeated.gap_s)
         return found

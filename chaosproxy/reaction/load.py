@@ -5,7 +5,7 @@ were. The answers are taken as spread evenly between these two times, so a span 
 its share. Failed attempts have exact times.
 
 The baseline of a window is the time before it without a fault on its proxies, from the first turn on, and at most the
-last 60 s.
+last 60 s. A fault that is part of the usual (`window.background_of`) is active in all of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import islice, takewhile
 
 from chaosproxy.events import TurnsCounted
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.window import Window
+from chaosproxy.reaction.window import Window, background_of, first_turn
 
 __all__ = [
     "Answers",
@@ -84,13 +84,15 @@ def baseline_of(facts: Facts, window: Window, proxies: Iterable[str], windows: I
     `windows` are all windows of the journal; those on other proxies do not matter.
     """
     names = set(proxies)
-    others = [one for one in windows if one.proxies & names and one.started < window.started]
+    here = [one for one in windows if one.proxies & names and len(one.faults) == 1]  # a set adds no time
+    usual = background_of(window, here, first_turn(names, facts))
+    others = [one for one in here if one.started < window.started and one not in usual]
     end = window.started
     for one in sorted(others, key=lambda one: -one.started):
         if one.ended is None or one.ended > end:
             end = min(end, one.started)
     ends = [one.ended for one in others if one.ended is not None and one.ended <= end]
-    begin = max([end - _LONGEST_BASELINE_S, *ends])
+    begin = max([end - _LONGEST_BASELINE_S, *ends, *(one.started for one in usual)])
     counted = [one for name in names & facts.proxies.keys() for one in facts.proxies[name].counted]
     began = [
         one.at - one.seconds

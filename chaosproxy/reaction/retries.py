@@ -24,6 +24,7 @@ from chaosproxy.reaction.chains import Chain, chains_of
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.herd import Herd, herd_of
 from chaosproxy.reaction.pieces import AT_ONCE_S, pieces_of
+from chaosproxy.reaction.refused import refused_backoff
 from chaosproxy.reaction.rhythm import is_rhythm
 from chaosproxy.reaction.turns import span_of, turns_in
 from chaosproxy.reaction.window import Window, baseline_of
@@ -34,6 +35,8 @@ _FEWEST = 3
 """Chains that ended after the same number of attempts, and show that they are whole."""
 _SKIPPED = 8
 """Gaps that may precede the first whole piece of work."""
+_CLEAR = 20
+"""Complete pieces of work for each chain that is not clear."""
 _SHORTEST_S = 0.5
 """Seconds of silence, at least, after which a client has given up its work."""
 
@@ -49,7 +52,7 @@ class Retries:
     backoff: Backoff | None
     """The law of the gaps between retries; None if none is claimed."""
     reconnect_backoff: Backoff | None
-    """The law of the gaps between reconnects."""
+    """The law of the gaps between reconnects, or between attempts to connect that were refused."""
     attempts_max: int | None
     """The most attempts for a piece of work, with the first; None if it is not known."""
     surrendered: int
@@ -70,7 +73,7 @@ def retries_of(proxy: ProxyFacts, window: Window, facts: Facts) -> Retries:
         reconnects=sum(len(chain.turns) - 1 for chain in again),
         amplification=_amplification(found, proxy, window, facts),
         backoff=found.backoff,
-        reconnect_backoff=_Found.of(again, proxy, window, facts).backoff,
+        reconnect_backoff=_Found.of(again, proxy, window, facts).backoff or refused_backoff(proxy, window, facts),
         attempts_max=found.attempts,
         surrendered=found.surrendered,
         double_effects=_double_effects(work, facts),
@@ -85,23 +88,23 @@ class _Found:
     backoff: Backoff | None
     attempts: int | None
     surrendered: int
-    extra: int | None
-    """Repetitions that are not new work; None if it is not known."""
+    retried: float | None
+    """The share of the repetitions that are not new work; None if it is not known."""
 
     @classmethod
     def of(cls, chains: Sequence[Chain], proxy: ProxyFacts, window: Window, facts: Facts) -> _Found:
         sequences: list[list[float]] = []
         complete: Counter[int] = Counter()
-        most, extra = 1, 0
+        most, extra, gaps_seen = 1, 0, 0
         last_seen = _last_seen(facts)
-        is_known, are_whole = True, True
+        unclear: list[int] = []
         for chain in chains:
             gaps = chain.gaps
             if not gaps and chain.is_clear:
                 continue
             pieces = _pieces(chain) if chain.is_clear else None
             if pieces is None:
-                is_known = are_whole = False
+                unclear.append(len(chain.turns))
                 sequences.append(_begin(gaps))
                 continue
             sequences += pieces
@@ -111,13 +114,17 @@ class _Found:
             complete.update(ends)
             most = max(most, *(len(piece) + 1 for piece in pieces))
             extra += sum(map(len, pieces))
+            gaps_seen += len(gaps)
+        # A few chains that may be mixed up do no harm, if none of them has more attempts than the others.
+        is_known = len(unclear) * _CLEAR <= sum(complete.values()) and max(unclear, default=0) <= most
         attempts = most if is_known and most > 1 and complete[most] > 1 else None
-        backoff = backoff_of(sequences, are_whole)
-        if backoff is None and not are_whole:
+        backoff = backoff_of(sequences, not unclear)
+        if backoff is None and unclear:
             backoff = _whole_with_jitter(chains, last_seen)
         if backoff is not None and attempts is None and is_rhythm(backoff, chains, proxy, window, facts):
             return cls(None, None, 0, None)
-        return cls(backoff, attempts, complete[most] if attempts else 0, extra if is_known else None)
+        retried = extra / gaps_seen if gaps_seen else 0.0
+        return cls(backoff, attempts, complete[most] if attempts else 0, retried if is_known else None)
 
 
 def _pieces(chain: Chain) -> list[list[float]] | None:
@@ -169,17 +176,18 @@ def _last_seen(facts: Facts) -> Mapping[str, float]:
 
 
 def _amplification(found: _Found, proxy: ProxyFacts, window: Window, facts: Facts) -> float | None:
-    if found.extra is None or (found.extra == 0 and proxy.protocol != "http"):
+    if found.retried is None or (found.retried == 0 and proxy.protocol != "http"):
         return None
+    extra = found.retried * sum(window.has(one.at) for one in proxy.repeated)
     turns = turns_in(proxy, (span_of(window, facts),))
     attempts = turns.answered + turns.failed + turns.open
-    if attempts <= found.extra:
+    if attempts <= extra:
         return None
     spans = baseline_of(window, proxy.name, facts)
     before = turns_in(proxy, spans)
     repeated = sum(any(begin <= one.at < end for begin, end in spans) for one in proxy.repeated)
     usual = (before.answered + before.failed) / max(1, before.answered + before.failed - repeated) or 1.0
-    return attempts / (attempts - found.extra) / usual
+    return attempts / (attempts - extra) / usual
 
 
 def _double_effects(chains: Sequence[Chain], facts: Facts) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chaosproxy.reaction.backoff import Backoff
 from chaosproxy.reaction.failover import Failover
 from chaosproxy.reaction.gave_up import GaveUp
 from chaosproxy.reaction.reactions import ProxyReaction, Reactions, WindowReaction
@@ -16,6 +17,8 @@ from chaosproxy.reaction.timeouts import TimeOut
 
 __all__ = ["proxy_story", "story", "window_story"]
 
+_LONG_S = 0.5
+"""Seconds of a wait that are worth a sentence if no client gave up."""
 _KINDS = {
     "connect": "a connect time-out", "read": "a read time-out", "total": "a deadline for the whole answer",
     "idle": "an idle time-out", "unknown": "a time-out",
@@ -75,28 +78,33 @@ def _gave_up(gave_up: GaveUp) -> Iterator[str]:
         yield f"a call ends after {_spread(gave_up.deadline)} over all its attempts ({gave_up.deadline.confidence})"
     for timeout in gave_up.server_timeouts:
         yield f"the server ended {_number(timeout.count, 'turn')} after {_spread(timeout)} ({timeout.confidence})"
-    if gave_up.none_within_s is not None and gave_up.waiting is not None:
+    if gave_up.waiting is not None and (gave_up.none_within_s or 0.0) >= _LONG_S:
         waited = _number(gave_up.waiting.turns, "turn")
-        yield f"no time-out within {_seconds(gave_up.none_within_s)}: {waited} waited, and no client gave up"
+        yield f"no time-out within {_seconds(gave_up.waiting.longest_s)}: {waited} waited, and no client gave up"
+
+
+def _rhythm(backoff: Backoff) -> str:
+    first = _seconds(backoff.first_gap_s)
+    words = {
+        "none": "at once, without a pause",
+        "constant": f"every {first}",
+        "linear": f"after {first}, and {_seconds(backoff.step_s or 0.0)} later each time",
+        "exponential": f"after {first}: exponential back-off × {backoff.factor or 0.0:.2g}",
+    }[backoff.law]
+    cap = "" if backoff.cap_s is None else f", at most {_seconds(backoff.cap_s)}"
+    jitter = "with jitter" if backoff.jittered else "no jitter"
+    return f"{words}{cap}, {jitter} ({backoff.confidence})"
 
 
 def _retries(retries: Retries) -> Iterator[str]:
-    backoff = retries.backoff
-    if backoff is not None:
-        first = _seconds(backoff.first_gap_s)
-        words = {
-            "none": "at once, without a pause",
-            "constant": f"every {first}",
-            "linear": f"after {first}, and {_seconds(backoff.step_s or 0.0)} later each time",
-            "exponential": f"after {first}: exponential back-off × {backoff.factor or 0.0:.2g}",
-        }[backoff.law]
-        cap = "" if backoff.cap_s is None else f", at most {_seconds(backoff.cap_s)}"
-        jitter = "with jitter" if backoff.jittered else "no jitter"
-        yield f"they tried again {words}{cap}, {jitter} ({backoff.confidence})"
+    if retries.backoff is not None:
+        yield f"they tried again {_rhythm(retries.backoff)}"
     elif retries.retries:
         yield f"{_number(retries.retries, 'retry', 'retries')}: too few to say in which rhythm"
     if retries.attempts_max is not None:
         yield f"at most {_number(retries.attempts_max, 'attempt')}"
+    if retries.reconnect_backoff is not None:
+        yield f"they connected again {_rhythm(retries.reconnect_backoff)}"
     if retries.reconnects:
         yield f"{_number(retries.reconnects, 'reconnect')}"
     if retries.amplification is not None and retries.amplification >= 1.05:

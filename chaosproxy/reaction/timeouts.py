@@ -5,9 +5,11 @@ window are sorted, and split where a gap exceeds `tolerance`. The earliest tight
 some clients close a dead socket long after they have stopped to wait for it.
 
 Assumptions, each against a false claim; `waits` has others:
-- Waits that end within `MOMENT_S` are one observation, however many they are. Three moments are needed for `sure`,
-  two for `likely`. One moment is enough for `likely` if half of its turns were repeated within `ALIVE_S`: the client
-  lives on. A later turn of the same host is not such evidence, since a client that was started again has one too.
+- Waits that end within `MOMENT_S` are one observation, however many they are; in a tight part, those within ten times
+  its spread, since turns that opened further apart and lasted equally long have no common end. Three moments are
+  needed for `sure`, two for `likely`. One moment is enough for `likely` if half of its turns were repeated within
+  `ALIVE_S`: the client lives on. A later turn of the same host is not such evidence, since a client that was started
+  again has one too.
 - Waits may be equal by chance, and each different wait of a moment is one more chance, be it evidence or not. Waits
   that end at random are taken as log-uniform over a factor of 30; and over a factor of 1.5 to either side, if there
   are other waits. The expected number of chance groups (a scan statistic: Naus, JASA 1965) must be below `_CHANCE`.
@@ -34,6 +36,8 @@ _RANGE = 3.4
 """Natural logarithm of the factor over which waits that end at random spread: 30."""
 _NEAR = 1.5
 """Factor within which other waits show how dense those are that end at random."""
+_APART_S = 0.015
+"""Seconds between the ends of equal waits, at least, that are not one moment."""
 _NOISE_S = 0.002
 """Spread of equal waits, in seconds; a smaller one is not better evidence."""
 _CHANCE: dict[Confidence, float] = {"sure": 1e-4, "likely": 1e-3}
@@ -111,11 +115,12 @@ def _earliest(group: Sequence[Wait], waits: Sequence[Wait], chances: int, kind: 
 def _confidence(part: Sequence[Wait], waits: Sequence[Wait], chances: int) -> Confidence | None:
     """Return the confidence in a part of these waits, which are sorted; None if it is below `likely`."""
     shortest, longest = part[0].waited_s, part[-1].waited_s
-    own = sum(1 for _ in moments(part, max(MOMENT_S, 3 * (longest - shortest))))
+    spread = longest - shortest
+    own = sum(1 for _ in moments(part, max(min(MOMENT_S, max(_APART_S, 10 * spread)), 3 * spread)))
     if own == 1:
         repeated = sum(wait.is_repeated for wait in part)
         return "likely" if len(part) >= 3 and 2 * repeated >= len(part) else None
-    share = max(longest - shortest, _NOISE_S) / max(shortest, _NOISE_S)
+    share = max(spread, _NOISE_S) / max(shortest, _NOISE_S)
     expected = _expected(own, chances, share / _RANGE)
     if expected < _CHANCE["likely"]:
         near = waits[_place(waits, shortest / _NEAR) : _place(waits, longest * _NEAR)]

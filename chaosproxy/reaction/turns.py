@@ -2,15 +2,18 @@
 
 Source: the counts of each second (`TurnsCounted`). One is in a time if its end is. A journal has none for a second
 without turns, so rates are per second of the time, not of the counts. A turn on which the client gave up has failed.
+Failed turns are those with an event, which has their exact time: a give-up is counted when it is certain, and a fault
+that holds back the end of a connection can delay that until the heal.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chaosproxy.events import TurnsCounted
+from chaosproxy.events import TurnEvent, TurnsCounted
 from chaosproxy.quantiles import quantile
 from chaosproxy.reaction.facts import Facts, ProxyFacts
 from chaosproxy.reaction.window import Span, Window, seconds_in
@@ -39,24 +42,6 @@ class Turns:
     opened: int
     """Clients accepted."""
 
-    @property
-    def answered_per_s(self) -> float | None:
-        """Answered turns per second; None for a time without length."""
-        return self._rate(self.answered)
-
-    @property
-    def failed_per_s(self) -> float | None:
-        """Failed turns per second; None for a time without length."""
-        return self._rate(self.failed)
-
-    @property
-    def opened_per_s(self) -> float | None:
-        """Clients accepted per second; None for a time without length."""
-        return self._rate(self.opened)
-
-    def _rate(self, number: int) -> float | None:
-        return number / self.seconds if self.seconds > 0 else None
-
 
 def span_of(window: Window, facts: Facts) -> Span:
     """Return the time of a window; one that is active ends with the journal."""
@@ -73,20 +58,25 @@ def counts_in(proxy: ProxyFacts, spans: Sequence[Span]) -> Iterator[TurnsCounted
 def turns_in(proxy: ProxyFacts, spans: Sequence[Span]) -> Turns:
     """Return how the turns of a proxy went in these times together."""
     felt: Counter[int] = Counter()
-    answered = failed = opened = still_open = most_open = 0
+    answered = opened = still_open = most_open = 0
     longest = 0.0
     for counted in counts_in(proxy, spans):
         felt.update(counted.felt)
         answered += counted.answered
-        failed += counted.failed + counted.gave_up
         opened += counted.opened
         still_open = counted.open
         most_open = max(most_open, counted.open)
         longest = max(longest, counted.longest_open_s)
+    failed = sum(_number_in(events, span) for events in (proxy.gave_up, proxy.failed) for span in spans)
     return Turns(
         seconds_in(spans), answered, failed, still_open, most_open, longest,
         quantile(felt, 0.5), quantile(felt, 0.99), opened,
     )  # fmt: skip
+
+
+def _number_in(events: Sequence[TurnEvent], span: Span) -> int:
+    begin, end = (bisect_right(events, at, key=lambda one: one.at) for at in span)
+    return end - begin
 
 
 def turns_of(proxy: ProxyFacts, facts: Facts, window: Window | None = None) -> Turns:

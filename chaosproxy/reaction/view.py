@@ -52,8 +52,8 @@ def _nothing() -> Json:
             "none_within_s": None,
         },
         "retries": {
-            "amplification": None, "backoff": None, "factor": None, "first_gap_s": None, "cap_s": None,
-            "jittered": None, "attempts_max": None, "reconnects": 0, "double_effects": 0, "count": 0,
+            "amplification": None, "backoff": None, "backoff_of": None, "factor": None, "first_gap_s": None,
+            "cap_s": None, "jittered": None, "attempts_max": None, "reconnects": 0, "double_effects": 0, "count": 0,
             "confidence": None,
         },
         "circuit_breaker": None,
@@ -62,7 +62,8 @@ def _nothing() -> Json:
 
 
 def _reaction(told: ProxyReaction) -> Json:
-    gave_up, retries, backoff, breaker = told.gave_up, told.retries, told.retries.backoff, told.breaker
+    gave_up, retries, breaker = told.gave_up, told.retries, told.breaker
+    backoff = retries.backoff or retries.reconnect_backoff
     recovery, aftermath = told.recovery, told.aftermath
     return {
         "gave_up": {
@@ -75,6 +76,7 @@ def _reaction(told: ProxyReaction) -> Json:
         "retries": {
             "amplification": _rounded(retries.amplification),
             "backoff": None if backoff is None else backoff.law,
+            "backoff_of": None if backoff is None else "retries" if retries.backoff else "reconnects",
             "factor": None if backoff is None else _rounded(backoff.factor),
             "first_gap_s": None if backoff is None else _rounded(backoff.first_gap_s),
             "cap_s": None if backoff is None else _rounded(backoff.cap_s),

@@ -4,7 +4,9 @@ A window is the time from the start of one fault to its end, or the time of seve
 with another. A fault of which the journal has no start has been active since the journal's begin. Thus the time
 before its first mention is never taken for a time without faults.
 
-Baseline: the times before a window in which no fault was active on a proxy. After: from the end of a window until
+Baseline: the times before a window in which no fault was active on a proxy. A fault that outlasts the window, and has
+been active since the first turn or for `SETTLED_S`, such as the latency of a far zone, is part of the usual.
+After: from the end of a window until
 the next one on its proxies begins, at most `AFTER_S`.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from chaosproxy.events import (
     FaultAdded,
@@ -25,10 +28,16 @@ from chaosproxy.events import (
 )
 from chaosproxy.reaction.facts import Facts
 
-__all__ = ["AFTER_S", "Span", "Window", "after_of", "baseline_of", "seconds_in", "touched", "windows_of"]
+__all__ = [
+    "AFTER_S", "SETTLED_S", "Span", "Window", "after_of", "background_of", "baseline_of", "first_turn", "seconds_in",
+    "touched", "windows_of",
+]  # fmt: skip
 
 AFTER_S = 60.0
 """Seconds after the end of a window in which the recovery from it is observed."""
+
+SETTLED_S = 30.0
+"""Seconds after which clients have become used to a fault that stays."""
 
 Span = tuple[float, float]
 """A time from its begin to its end."""
@@ -191,12 +200,31 @@ def _increase(window: Window, facts: Facts, proxy: str, fault: str) -> tuple[int
     return total[0], total[1]
 
 
+def first_turn(proxies: Iterable[str], facts: Facts) -> float:
+    """Return the time from which on these proxies have turns; infinity if they have none."""
+    counted = [facts.proxies[name].counted for name in proxies if name in facts.proxies]
+    firsts = [next((one for one in counts if one.answered + one.failed + one.gave_up), None) for counts in counted]
+    return min((one.at - one.seconds for one in firsts if one is not None), default=inf)
+
+
+def background_of(window: Window, windows: Iterable[Window], since: float) -> list[Window]:
+    """Return the windows that outlast one, and began before the first turn (`since`) or `SETTLED_S` before it."""
+    latest = max(since if since < window.started else -inf, window.started - SETTLED_S)
+    return [
+        one for one in windows
+        if one.started <= latest and one.started < window.started
+        and (one.ended is None or (window.ended is not None and one.ended >= window.ended))
+    ]  # fmt: skip
+
+
 def baseline_of(window: Window, proxy: str, facts: Facts) -> tuple[Span, ...]:
     """Return the times before a window in which no fault was active on a proxy."""
     spans: list[Span] = []
-    begin = facts.begin
-    for other in windows_of(facts):
-        if proxy not in other.proxies or other.started >= window.started:
+    windows = [one for one in windows_of(facts) if proxy in one.proxies and len(one.faults) == 1]  # a set adds no time
+    usual = background_of(window, windows, first_turn([proxy], facts))
+    begin = max([facts.begin, *(one.started for one in usual)])
+    for other in windows:
+        if other.started >= window.started or other in usual or (other.ended is not None and other.ended <= begin):
             continue
         if other.started > begin:
             spans.append((begin, other.started))

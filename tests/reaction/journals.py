@@ -179,10 +179,14 @@ class World:
                 )  # fmt: skip
 
     def long_polls(self, host: str, connections: int, period: float) -> None:
-        """Add clients that ask, and ask again after a period without news."""
+        """Add clients that ask, and ask again after a period without news.
+
+        They begin long before the fault. One that begins with it looks like a client that gives up.
+        """
         for _ in range(connections):
             self.client(
-                Policy(timeout_s=period), host, think=self.thinking(0.0, 0.01), start=self.dice.uniform(0.0, period),
+                Policy(timeout_s=period), host, think=self.thinking(0.0, 0.01),
+                start=self.dice.uniform(0.0, min(period, 0.7 * self.fault_at)),
                 same="news", service=lambda: 1e9,
             )  # fmt: skip
 

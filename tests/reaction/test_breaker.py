@@ -9,6 +9,7 @@ import pytest
 
 from chaosproxy.reaction.breaker import Breaker, breaker_of
 from tests.reaction.counted import Policy, Seen, Story, simulate, window
+from tests.reaction.precision import measured_breakers
 
 
 def told(policy: Policy, rng: random.Random, cut: float | None = None) -> tuple[Seen, Breaker | None]:
@@ -21,32 +22,11 @@ def told(policy: Policy, rng: random.Random, cut: float | None = None) -> tuple[
     return seen, breaker_of(facts, facts.proxies["db"], fault)
 
 
-def policy_with_breaker(rng: random.Random) -> Policy:
-    return Policy(
-        workers=rng.choice([1, 2, 5, 10]), pace=rng.choice([0.03, 0.05, 0.1]), timeout=rng.choice([None, None, 0.3]),
-        breaker=rng.randint(3, 12), open_s=rng.uniform(1.5, 5),
-    )  # fmt: skip
-
-
 def test_breakers_are_recognised_with_their_numbers() -> None:
-    found, exact = 0, 0
-    for seed in range(50):
-        rng = random.Random(seed)
-        policy = policy_with_breaker(rng)
-        seen, breaker = told(policy, rng)
-        if breaker is None:
-            continue
-        found += 1
-        assert breaker.opened_after_range is not None and seen.opened_after is not None
-        least, most = breaker.opened_after_range
-        assert least <= seen.opened_after <= most
-        assert breaker.opened_after in (None, seen.opened_after)
-        exact += breaker.opened_after is not None
-        assert breaker.open_s == pytest.approx(policy.open_s, abs=0.1)
-        assert breaker.trials == seen.trials
-        assert breaker.closed and breaker.closed_at == pytest.approx(seen.closed_at, abs=0.1)
-    assert found >= 45, "recall"
-    assert exact >= 20, "attempts that fail at once leave no range, in most cases"
+    counts, wrong = measured_breakers(range(50))
+    assert wrong == []
+    assert counts["found"] >= 45, "recall"
+    assert counts["exact"] >= 20, "attempts that fail at once leave no range, in most cases"
 
 
 def test_a_single_client_that_fails_at_once_shows_the_exact_number() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosproxy.reaction.failover import Failover, failovers_of
-from tests.reaction.counted import APP, Policy, Story, simulate, window
+from tests.reaction.counted import APP, Story, window
+from tests.reaction.precision import measured_failovers
 
 OTHER = "10.0.0.2"
 
@@ -26,26 +25,9 @@ def moves(story: Story, **times: float) -> list[Failover]:
 
 
 def test_simulated_clients_that_fail_over_are_recognised() -> None:
-    found = 0
-    for seed in range(40):
-        rng = random.Random(seed)
-        started = 10 + rng.random()
-        fault = window(started, started + rng.choice([4, 12]) + rng.random(), "db")
-        story = service(fault.started, fault.ended or 0, phase=rng.random())
-        policy = Policy(
-            workers=rng.choice([1, 2, 5, 10]), pace=rng.choice([0.03, 0.05, 0.1]), failover_after=rng.randint(1, 4),
-            timeout=rng.choice([None, None, 0.3, 1.0]),
-        )  # fmt: skip
-        seen = simulate(story, rng, policy, fault, "db", "db2")
-        assert seen.moved_at is not None and seen.first_failure is not None
-        told = failovers_of(story.facts(50), fault)
-        found += bool(told)
-        for one in told:
-            assert (one.old, one.new, one.moved, one.stayed) == ("db", "db2", (APP,), ())
-            assert one.detect_s == pytest.approx(seen.first_failure - started, abs=0.1)
-            assert one.after_s == pytest.approx(seen.moved_at - started, abs=0.1) and one.is_exact
-            assert one.share > 0.85 and one.flaps == 0
-    assert found >= 36, "recall"
+    counts, wrong = measured_failovers(range(40))
+    assert wrong == []
+    assert counts["found"] >= 36, "recall"
 
 
 def test_a_failover_and_its_return() -> None:

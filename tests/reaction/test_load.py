@@ -72,6 +72,16 @@ def test_the_baseline_begins_with_the_load_and_after_other_windows() -> None:
     assert after(facts, window(30, None, "db"), ["db"]) is None
 
 
+def test_a_fault_that_was_there_before_the_load_is_in_the_baseline() -> None:
+    story = Story()
+    story.proxy("db")
+    story.steady("db", 4.0, 40.0)
+    facts = story.facts(40)
+    far, stall, far_and_stall = window(1, None, "db"), window(10, 20, "db"), window(1, None, "db")
+    assert baseline_of(facts, stall, ["db"], [far, stall, far_and_stall]) == Span(4.0, 10)
+    assert baseline_of(facts, stall, ["db"], [window(6, None, "db"), stall]) == Span(4.0, 6)
+
+
 def test_the_baseline_is_the_last_minute() -> None:
     story = Story()
     story.proxy("db")

@@ -20,7 +20,16 @@ from chaosproxy.events import (
     TurnsCounted,
 )
 from chaosproxy.reaction.facts import Facts, facts_of
-from chaosproxy.reaction.window import Window, after_of, baseline_of, seconds_in, touched, windows_of
+from chaosproxy.reaction.window import (
+    Window,
+    after_of,
+    background_of,
+    baseline_of,
+    first_turn,
+    seconds_in,
+    touched,
+    windows_of,
+)
 
 
 def added(at: float, fault: str = "stall-1", proxy: str = "db") -> FaultAdded:
@@ -109,6 +118,23 @@ def test_before_and_after_are_without_faults() -> None:
     assert after_of(windows_of(still)[0], still) is None, "another fault is active"
 
 
+def stall_of(facts: Facts) -> Window:
+    [found] = [one for one in windows_of(facts) if one.faults == ("db/stall-1",)]
+    return found
+
+
+def test_a_fault_that_stays_belongs_to_the_usual() -> None:
+    far = journal(added(2.0, "far"), added(50.0), removed(60.0))
+    assert baseline_of(stall_of(far), "db", far) == ((2.0, 50.0),)
+    soon = journal(added(25.0, "far"), added(50.0), removed(60.0))
+    assert baseline_of(stall_of(soon), "db", soon) == ((0.0, 25.0),), "clients are not used to it yet"
+    ends = journal(added(2.0, "far"), added(50.0), removed(59.0, "far"), removed(60.0))
+    assert baseline_of(stall_of(ends), "db", ends) == ((0.0, 2.0),), "it ends within the window"
+    answered = TurnsCounted(at=12.0, proxy="db", seconds=1.0, answered=5)
+    first = journal(added(2.0, "far"), answered, added(20.0), removed(21.0))
+    assert baseline_of(stall_of(first), "db", first) == ((2.0, 20.0),), "there never was a turn without it"
+
+
 times = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 90), st.integers(1, 9)), max_size=8)
 
 
@@ -129,6 +155,7 @@ def test_windows_cover_the_active_times_and_baselines_none_of_them(faults: list[
         before = baseline_of(window, "db", facts)
         assert seconds_in(before) <= window.started
         middles = [(begin + end) / 2 for begin, end in before]
-        assert not any(one.has(at) for one in single for at in middles)
+        usual = background_of(window, windows, first_turn(["db"], facts))
+        assert not any(one.has(at) for one in single for at in middles if one not in usual)
     together = [set(window.faults) for window in windows if len(window.faults) > 1]
     assert sum(map(len, together)) == len(set().union(*together)), "each fault is in one set at most"
