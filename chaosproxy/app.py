@@ -72,6 +72,8 @@ class Running:
     """A chaosproxy whose listeners are all bound."""
 
     supervisor: Supervisor
+    ring: Ring
+    """The latest events."""
     control: Address
     """The address of the control API, with its real port."""
 
@@ -114,7 +116,7 @@ async def running(
         registry.register(JournalCollector(written))
         async with _control_api(config, supervisor, ring, registry, loop_name) as control:
             watchdog.start()
-            yield Running(supervisor, control)
+            yield Running(supervisor, ring, control)
     finally:
         watchdog.stop()
         await supervisor.close()
@@ -191,7 +193,7 @@ async def run_demo(
     async with Demo.starting() as demo:
         config = Config(control=replace(Config().control, listen=control), proxies=demo.proxies)
         async with running(config, loop_name, by="demo", log=log) as here:
-            return await demo.perform(here.supervisor, here.control_url, console, once=once, stop=stop)
+            return await demo.perform(here.supervisor, here.ring, here.control_url, console, once=once, stop=stop)
 
 
 def choose_loop(choice: LoopChoice) -> LoopName:

@@ -26,7 +26,7 @@ class Policy:
     factor: float = 2.0
     """Each further failure multiplies the pause by this factor."""
     longest_backoff: float = 0.8
-    failures_to_fail_over: int = 3
+    failures_to_fail_over: int = 6
     """The number of consecutive failures after which requests go to the replica."""
     probe_every: float = 0.3
     """Seconds between probes of the primary while requests go to the replica."""

@@ -14,9 +14,14 @@ from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.demo.client import Client
 from chaosproxy.demo.policy import Policy, Role
 from chaosproxy.demo.store import primary, replica
-from chaosproxy.demo.walk import PRIMARY, REPLICA, walk, watch
+from chaosproxy.demo.told import compare
+from chaosproxy.demo.walk import PRIMARY, REPLICA, STORY, print_verdict, walk, watch
+from chaosproxy.journal.ring import Ring
 from chaosproxy.model import Address, ProxySpec
-from chaosproxy.tasks import TaskOwner
+from chaosproxy.reaction.facts import facts_of
+from chaosproxy.reaction.reactions import Reactions, reactions_of
+from chaosproxy.reaction.story import story
+from chaosproxy.tasks import TaskOwner, in_thread
 
 __all__ = ["Demo"]
 
@@ -40,9 +45,12 @@ class Demo:
                 yield cls(tuple(_proxy(role, port) for role, port in ports.items()))
 
     async def perform(
-        self, supervisor: Supervisor, control_url: str, console: Console, *, once: bool, stop: asyncio.Event
+        self, supervisor: Supervisor, ring: Ring, control_url: str, console: Console, *, once: bool, stop: asyncio.Event
     ) -> list[str]:
-        """Play the acts and, unless `once`, keep everything running until `stop`; return the acts that failed."""
+        """Play the acts, tell their story and, unless `once`, keep everything running until `stop`.
+
+        Return the acts that failed, with "story" among them if it is not true of the client.
+        """
         policy = Policy()
         ports = {role: _bound_port(supervisor, name) for role, name in _NAMES.items()}
         client = Client(ports, policy)
@@ -50,7 +58,12 @@ class Demo:
         _print_cast(console, policy)
         owner.start(client.run(), "client")
         try:
-            failed = await walk(supervisor, client, policy, console, stop)
+            walked = await walk(supervisor, client, policy, console, stop)
+            failed = walked.failed
+            if not stop.is_set():
+                events, now = [event for _, event in ring.after(0)], supervisor.now()
+                reactions = await in_thread(lambda: reactions_of(facts_of(events, now)))
+                failed += _tell(reactions, policy, walked.moved_s, console)
             if once or stop.is_set():
                 return failed
             _print_addresses(console, supervisor, control_url)
@@ -86,6 +99,18 @@ def _print_cast(console: Console, policy: Policy) -> None:
         f" {policy.failures_to_fail_over} failures in a row.",
         highlight=False,
     )
+
+
+def _tell(reactions: Reactions, policy: Policy, moved_s: float | None, console: Console) -> list[str]:
+    """Print the story, and how true it is; return its name if it is not."""
+    console.print()
+    console.print(Text("The story of it, told by chaosproxy from what it saw on the connections:", style="bold"))
+    _print_plain(console, *(f"   {line}" for line in story(reactions)))
+    console.print("The partition's story, compared with the client:")
+    compared = compare(reactions, STORY, policy, moved_s)
+    _print_plain(console, *(f"   {line}" for shown in compared for line in shown.lines))
+    holds = bool(compared) and all(shown.holds for shown in compared)
+    return [] if print_verdict(console, holds) else ["story"]
 
 
 def _print_addresses(console: Console, supervisor: Supervisor, control_url: str) -> None:

@@ -24,12 +24,15 @@ def test_once_every_act_shows_its_effect(loop: str) -> None:
     command = [*chaosproxy_command(), "demo", "--once", "--loop", loop]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120.0, check=False)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
-    assert ended.stdout.count("as expected") == len(ACTS)
+    assert ended.stdout.count("as expected") == len(ACTS) + 1  # and the story
     assert re.search(r"median response time \d.* -> [12]\d\d ms", ended.stdout)
     assert re.search(r"gave up after [5-7]\d\d ms", ended.stdout)
     assert re.search(r"reset \d+ times", ended.stdout)
     assert re.search(r"failed over to the replica after [1-9]\.\d s", ended.stdout)
     assert re.search(r"back at the primary after \d\.\d s", ended.stdout)
+    assert "kv-primary, while `kv-primary/partition` was on" in ended.stdout
+    assert "time-out: 0.5" in ended.stdout and "it is set to 0.5 s" in ended.stdout
+    assert re.search(r"failover: after [4-6]\.\d\d s; its own log says [4-6]\.\d\d s", ended.stdout)
 
 
 @pytest.mark.slow
