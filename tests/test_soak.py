@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -107,7 +108,11 @@ def test_what_the_machine_does_breaks_no_promise(change: Callable[[Findings], No
 
 
 def test_a_line_of_the_sentinel_is_a_look() -> None:
-    assert waits_of(["0.1 0.2 0.3 0.4 0.5 0.6", ""]) == [Wait(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+    assert waits_of(["0.1 0.2 0.3 0.4 0.5 0.6 2", ""]) == [Wait(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 2)]
+
+
+def test_a_wait_for_the_disk_that_has_the_program_does_not_count() -> None:
+    assert QUICK.is_quiet and not replace(QUICK, major_faults=1).is_quiet
 
 
 def test_each_fault_type_has_its_choices() -> None:

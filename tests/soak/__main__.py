@@ -118,7 +118,9 @@ async def _settled(world: World):  # type: ignore[no-untyped-def]  # tests are n
 def _print(found: Findings) -> None:
     quiet = found.quiet
     print(f"{found.checked_bytes / 1e6:.0f} MB checked, {found.changes} changes, {found.abused} abusive clients")
-    print(f"{len(found.waits)} looks, {len(quiet)} of them on a quiet machine; limits × {found.slowness:.2f}")
+    paged = sum(one.major_faults > 0 for one in found.waits)
+    print(f"{len(found.waits)} looks, {len(quiet)} of them on a quiet machine; limits × {found.slowness:.2f}; "
+          f"{paged} looks while the server's program was read from the disk")  # fmt: skip
     for what, seconds in (
         ("direct", [one.before for one in quiet]),
         ("proxied", [one.by_proxy for one in quiet]),

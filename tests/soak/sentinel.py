@@ -5,7 +5,8 @@ control API, the process ID of the server. Then it prints one line per look, wit
 ends when its standard input is closed. If a look fails, it prints `failed:` and the reason, and ends.
 
 A busy machine lets threads wait for a processor. The kernel counts this time (/proc/…/schedstat), for the threads of
-this process and for the server's loop, so that it is not taken for a delay by the server.
+this process and for the server's loop, so that it is not taken for a delay by the server. It also counts the pages of
+the server's program that were dropped from memory and read from the disk again (major faults in /proc/…/stat).
 """
 
 from __future__ import annotations
@@ -42,16 +43,23 @@ def _look(backend: int, proxy: int, control: int, server: int) -> None:
     _trip(direct), _trip(through)  # from now on each thread of this process is there
     queues = [os.open(path, os.O_RDONLY) for path in (*glob("/proc/self/task/*/schedstat"), _schedstat(server))]
     while not select.select([sys.stdin], [], [], _PAUSE_S)[0]:
+        faults = _major_faults(server)
         before, _ = _timed(lambda: _trip(direct), queues)
         proxied = _timed(lambda: _trip(through), queues)
         health = _timed(lambda: _health(control), queues)
         after, _ = _timed(lambda: _trip(direct), queues)
-        print(*(f"{seconds:.6f}" for seconds in (before, *proxied, *health, after)), flush=True)
+        times = (f"{seconds:.6f}" for seconds in (before, *proxied, *health, after))
+        print(*times, _major_faults(server) - faults, flush=True)
 
 
 def _schedstat(process: int) -> str:
     """Return the path of the statistics of the main thread of a process, which runs the server's loop."""
     return f"/proc/{process}/task/{process}/schedstat"
+
+
+def _major_faults(process: int) -> int:
+    with open(f"/proc/{process}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[9])
 
 
 def _timed(work: Callable[[], None], queues: list[int]) -> tuple[float, float]:

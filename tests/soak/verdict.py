@@ -43,11 +43,13 @@ class Wait:
     health: float
     health_queued: float
     after: float
+    major_faults: float = 0.0
+    """Pages of the server's program that were read from the disk meanwhile."""
 
     @property
     def is_quiet(self) -> bool:
-        """True if the machine was not busy with something else, so that the measurement counts."""
-        return max(self.before, self.after) < NOISE
+        """True if the machine was busy with nothing else and kept the program in memory: the measurement counts."""
+        return max(self.before, self.after) < NOISE and not self.major_faults
 
     @property
     def by_proxy(self) -> float:
