@@ -1,4 +1,4 @@
-"""An event as a mapping of JSON values, and back. Pure.
+"""An event as a mapping of JSON values, or as a tuple, and back. Pure.
 
 The fields of an event keep their names. `kind` is added, and the time `at` is left to the caller: the journal and
 the event stream write it differently.
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from chaosproxy.events import Event
 
-__all__ = ["KINDS", "event_of", "values_of"]
+__all__ = ["KINDS", "Packed", "event_of", "pack", "unpack", "values_of"]
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -35,6 +36,25 @@ KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in _kinds(Event)}
 
 
 _NAMES = {kind: tuple(one.name for one in fields(kind) if one.name != "at") for kind in KINDS.values()}
+
+
+Packed = tuple[Any, ...]  # Any: the values of an event's fields
+"""The kind and the values of an event. In contrast to the event, the garbage collector does not have to look at it."""
+
+_FIELDS = {kind: tuple(one.name for one in fields(kind)) for kind in KINDS.values()}
+_PACK = {kind: attrgetter("kind", *names) for kind, names in _FIELDS.items()}
+
+
+def pack(event: Event) -> Packed:
+    """Return an event as a tuple."""
+    packed: Packed = _PACK[type(event)](event)
+    return packed
+
+
+def unpack(packed: Packed) -> Event:
+    """Return the event that `pack` has made a tuple of."""
+    kind = KINDS[packed[0]]
+    return kind(**dict(zip(_FIELDS[kind], packed[1:], strict=True)))
 
 
 def values_of(event: Event) -> dict[str, Json]:

@@ -1,10 +1,15 @@
-"""The latest events in memory, numbered from 1 without a gap."""
+"""The latest events in memory, numbered from 1 without a gap.
+
+They are kept as tuples of plain values, which the garbage collector forgets: 100 000 events would make each full
+collection 12 to 25 ms longer, and tuples of them make it 2 ms longer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from chaosproxy.events import Bus, Event
+from chaosproxy.journal.form import Packed, pack, unpack
 
 __all__ = ["RING_SIZE", "Ring"]
 
@@ -16,7 +21,7 @@ class Ring:
     """Keeps the latest events of a bus."""
 
     def __init__(self, bus: Bus, size: int = RING_SIZE) -> None:
-        self._events: list[Event] = []
+        self._events: list[Packed] = []
         """The event with the number n is at n modulo the size, so that any is found in one step."""
         self._size = size
         self.last = 0
@@ -37,7 +42,7 @@ class Ring:
         begin = max(number + 1, self.first)
         end = self.last if most is None else min(self.last, begin + most - 1)
         for one in range(begin, end + 1):
-            yield one, self._events[(one - 1) % self._size]
+            yield one, unpack(self._events[(one - 1) % self._size])
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after every event from now on; return a function that ends this."""
@@ -49,10 +54,11 @@ class Ring:
         return end
 
     def _on_event(self, event: Event) -> None:
+        packed = pack(event)
         if len(self._events) < self._size:
-            self._events.append(event)
+            self._events.append(packed)
         else:
-            self._events[self.last % self._size] = event
+            self._events[self.last % self._size] = packed
         self.last += 1
         for listener in self._listeners:
             listener()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,3 +39,15 @@ def test_listeners_are_called_until_they_end() -> None:
     ring.close()
     bus.publish(event(4))
     assert ring.last == 3
+
+
+def test_a_full_collection_does_not_look_at_the_events() -> None:
+    bus, size = Bus(), 2_000
+    ring = Ring(bus, size)
+    for number in range(size):
+        bus.publish(event(number))
+    gc.collect()
+    tracked = gc.get_objects()
+    assert sum(isinstance(one, tuple) and one[:1] == ("proxy_removed",) for one in tracked) == 0
+    assert not any(isinstance(one, ProxyRemoved) for one in tracked)
+    assert len(list(ring.after(0))) == size

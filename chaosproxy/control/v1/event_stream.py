@@ -58,7 +58,7 @@ class EventStream:
         self._heartbeat_s = heartbeat_s
         self._wakeups = Wakeups()
         self._end_listening = ring.listen(self._wakeups.notify)
-        self._texts: list[tuple[Event, bytes] | None] = [None] * _TEXTS
+        self._texts: list[tuple[tuple[int, Event], bytes] | None] = [None] * _TEXTS
         """The latest texts; that of the event with the number n is at n modulo the length."""
         self._writing: set[Reader] = set()
         """Readers that have not taken all of their last part."""
@@ -129,9 +129,9 @@ class EventStream:
 
     def _text(self, number: int, event: Event) -> bytes:
         kept = self._texts[number % _TEXTS]
-        if kept is not None and kept[0] is event:
+        if kept is not None and kept[0] == (number, event):  # a `Lagged` has the number of a dropped event
             return kept[1]
         text = event_text(number, event, self._date(event.at))
         if number > self.ring.last - _TEXTS:  # an older one would replace a text that others still need
-            self._texts[number % _TEXTS] = event, text
+            self._texts[number % _TEXTS] = (number, event), text
         return text
