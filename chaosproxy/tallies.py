@@ -162,3 +162,5 @@ class TcpInfo:
     """The number of times that the retransmission timeout is doubled at present."""
     rtt: float
     """Smoothed round-trip time, in seconds."""
+    received_ago: float
+    """Seconds since data last arrived; since the connection began if none has."""

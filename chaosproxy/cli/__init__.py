@@ -5,7 +5,8 @@
     demo      the demo                          describe  faults, schema
     doctor    what this machine allows          exits     exit codes and the errors behind them
     certs     certificates for tests            events    the events as they happen
-    standard  the standard descriptors         reactions what clients and servers did
+    standard  the standard descriptors          reactions what clients and servers did
+    connections  connections, kill: show and end them
 
 Nothing heavy is imported before a command needs it, so that `--help` and completion are quick.
 """
@@ -17,6 +18,7 @@ import click
 from chaosproxy import __summary__, __version__
 from chaosproxy.cli.certs import certs
 from chaosproxy.cli.check import check
+from chaosproxy.cli.connections import connections, kill
 from chaosproxy.cli.demo import demo
 from chaosproxy.cli.describe import faults, schema
 from chaosproxy.cli.doctor import doctor
@@ -37,7 +39,7 @@ def main() -> None:
 
 
 for _command in (
-    serve, check, certs, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, events,
-    reactions, demo,
+    serve, check, certs, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, connections,
+    kill, events, reactions, demo,
 ):  # fmt: skip
     main.add_command(_command)

@@ -1,6 +1,6 @@
 """A small client of the native REST API. It uses the standard library alone, so that commands start fast.
 
-    Client      one running chaosproxy: `get`, `post` and `put` of JSON, and `stream` of events
+    Client      one running chaosproxy: `get`, `post`, `put` and `delete` of JSON, and `stream` of events
     Response    a response with its JSON
     Stream      a response that arrives piece by piece
 
@@ -113,6 +113,10 @@ class Client:
     def put(self, *path: str, body: Mapping[str, object]) -> Response:
         """PUT the resource at `/v1/…`."""
         return self._ask("PUT", path, body)
+
+    def delete(self, *path: str, query: Sequence[tuple[str, str]] = ()) -> Response:
+        """DELETE the resource at `/v1/…`."""
+        return self._ask("DELETE", path, query=query)
 
     def _ask(
         self,

@@ -17,7 +17,7 @@ __all__ = ["doctor"]
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(config: Path | None, as_json: bool) -> None:
-    """Show the available kernel features and the limits of the process.
+    """Show the kernel features and the limits of the process.
 
     For a feature that is not available it says how to enable it. For each limit it says where
     its value comes from, and what happens when it is reached. With CONFIG the limits are those

@@ -136,7 +136,7 @@ def inject(
     as_json: bool,
     **placement: str | None,
 ) -> None:
-    """Add a fault of TYPE to one or more proxies of a running server.
+    """Add a fault of TYPE to one or more running proxies.
 
     PROXY is a name; or a glob such as 'ftp-*', service:NAME or node:NAME, which select several proxies. The
     fault is then added to all of them or to none, under a name that none of them has.

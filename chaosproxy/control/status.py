@@ -24,10 +24,11 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import PartitionSpec
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.topology import Cut, Pair
+from chaosproxy.net.kernel.sockopts import tcp_info_of
 from chaosproxy.net.proxy import Proxy
 from chaosproxy.net.stream.arrivals import SideEnd
 from chaosproxy.net.stream.connection import Connection
-from chaosproxy.tallies import Side
+from chaosproxy.tallies import Side, TcpInfo
 
 __all__ = [
     "ConnectionStatus", "FaultStatus", "PartStatus", "PartitionStatus", "ProxyStatus", "SideStatus",
@@ -109,6 +110,8 @@ class ConnectionStatus:
     """Bytes that faults hold."""
     faults: tuple[str, ...]
     """The faults that touch the connection."""
+    tcp: Mapping[Side, TcpInfo | None]
+    """The kernel's statistics of both sockets; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,10 @@ def connection_status(connection: Connection) -> ConnectionStatus:
         turn_open_for_s=None if turns.open_since is None else now - turns.open_since,
         held={"upstream": connection.upstream.held, "downstream": connection.downstream.held},
         faults=turns.faults,
-    )
+        tcp={
+            "client": tcp_info_of(connection.upstream.source), "server": tcp_info_of(connection.downstream.source)
+        },
+    )  # fmt: skip
 
 
 def _side_status(connection: Connection, end: SideEnd | None) -> SideStatus | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from itertools import islice
 
 from chaosproxy.endings import Ending
 from chaosproxy.faults.base import Direction
-from chaosproxy.net.kernel.sockopts import tcp_info, tcp_socket
+from chaosproxy.net.kernel.sockopts import tcp_info_of
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.net.timer.scheduler import Scheduler
@@ -103,10 +102,8 @@ class Registry:
         found = []
         for connection in islice(reversed(self.connections.values()), SAMPLE):
             transport = (connection.upstream if side == "client" else connection.downstream).source
-            sock = None if transport is None else tcp_socket(transport)
-            with contextlib.suppress(OSError):  # the socket is closing
-                if sock is not None and (info := tcp_info(sock)) is not None:
-                    found.append(info)
+            if (info := tcp_info_of(transport)) is not None:
+                found.append(info)
         return found
 
     def _pipes(self, direction: Direction) -> list[Pipe]:

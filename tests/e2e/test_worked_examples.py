@@ -26,6 +26,9 @@ EXAMPLES = ROOT / "examples"
 CONFIGS = ROOT / "configs"
 NUMBER = re.compile(r"\d[\d.]*( ms\b| s\b|%)?|\b(sure|likely)\b|\ball(?= of its load)")
 
+MAY_BE_SILENT = ("  at most ", "  the load was ")
+"""On a busy machine a few attempts may be mixed up, and then neither is claimed."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.real_server]
 
 
@@ -59,7 +62,7 @@ def told_story(server: ChaosproxyServer) -> str:
 def assert_told(sentences: Sequence[str], story: str) -> None:
     told = {without_numbers(line) for line in story.splitlines()}
     assert sentences, "the page shows a story"
-    missing = [line for line in sentences if without_numbers(line) not in told]
+    missing = [line for line in sentences if without_numbers(line) not in told and not line.startswith(MAY_BE_SILENT)]
     assert missing == [], f"not told:\n{story}"
 
 

@@ -72,8 +72,8 @@ def a_struct(backoff: int, **given: int) -> bytes:
 
 
 def test_each_number_is_read_from_its_place() -> None:
-    data = a_struct(3, unacked=17, total_retrans=4_000_000_000, rtt=25_300)
-    expected = TcpInfo(unacked=17, retransmits=4_000_000_000, backoff=3, rtt=0.0253)
+    data = a_struct(3, unacked=17, total_retrans=4_000_000_000, rtt=25_300, last_data_recv=1_500)
+    expected = TcpInfo(unacked=17, retransmits=4_000_000_000, backoff=3, rtt=0.0253, received_ago=1.5)
     assert read_tcp_info(data) == expected
     assert read_tcp_info(data + bytes(152)) == expected, "newer kernels return more"
 

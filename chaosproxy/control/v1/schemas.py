@@ -68,6 +68,7 @@ def _and_perhaps(optional: Json, schema: Json) -> Json:
 CAPABILITY = _object(
     name=TEXT, available={"type": "boolean"}, purpose=TEXT, lacking=_nullable(TEXT), remedy=_nullable(TEXT)
 )
+TCP_INFO = _object(rtt_s=SECONDS, unacked=COUNT, retransmits=COUNT, backoff=COUNT, received_ago_s=SECONDS)
 LIMIT = _object(
     name=TEXT,
     value=_nullable({"type": "number", "minimum": 0}),
@@ -168,6 +169,7 @@ def components() -> dict[str, Json]:
             bytes_upstream=COUNT, bytes_downstream=COUNT,
             shape={"enum": [*get_args(Shape)]}, turns=COUNT, turn_open_for_s=_nullable(SECONDS),
             held_upstream=COUNT, held_downstream=COUNT, faults=_list(TEXT),
+            last_activity_s=_nullable(SECONDS), tcp_client=_nullable(TCP_INFO), tcp_server=_nullable(TCP_INFO),
             first=_nullable({"enum": ["client", "server"]}),
             client_ended_s=_nullable(SECONDS), client_how=_nullable(HOW), client_held_by=_nullable(TEXT),
             server_ended_s=_nullable(SECONDS), server_how=_nullable(HOW), server_held_by=_nullable(TEXT),

@@ -28,7 +28,7 @@ from chaosproxy.faults.base import Fault
 from chaosproxy.model import FaultSpec, PartitionSpec, ProxySpec, write_fault
 from chaosproxy.model.partition import FLAPPING
 from chaosproxy.net.kernel.capabilities import Capability
-from chaosproxy.tallies import Side
+from chaosproxy.tallies import Side, TcpInfo
 from chaosproxy.units import format_duration
 
 __all__ = [
@@ -171,10 +171,23 @@ def connection_view(connection: ConnectionStatus) -> Json:
         "held_upstream": connection.held["upstream"],
         "held_downstream": connection.held["downstream"],
         "faults": [*connection.faults],
+        "last_activity_s": min((one.received_ago for one in connection.tcp.values() if one is not None), default=None),
+        "tcp_client": _tcp_view(connection.tcp["client"]),
+        "tcp_server": _tcp_view(connection.tcp["server"]),
         "first": connection.first,
         **_side_view("client", connection.client),
         **_side_view("server", connection.server),
     }
+
+
+def _tcp_view(info: TcpInfo | None) -> Json | None:
+    """Return the kernel's statistics of a socket."""
+    if info is None:
+        return None
+    return {
+        "rtt_s": info.rtt, "unacked": info.unacked, "retransmits": info.retransmits, "backoff": info.backoff,
+        "received_ago_s": info.received_ago,
+    }  # fmt: skip
 
 
 def _side_view(side: Side, end: SideStatus | None) -> Json:

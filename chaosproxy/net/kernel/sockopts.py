@@ -3,6 +3,9 @@
 Classic BPF filters drop a socket's arriving packets before TCP processes them. The only system
 calls are `setsockopt` and `getsockopt`. Every filter belongs to a socket and ends with it, however
 the process ends.
+
+The kernel's statistics (`TcpInfo`) are read on request: by the metrics for the latest connections of a proxy, and
+by the list of connections for each. Where a system has none, they are None.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import contextlib
 import functools
 import socket
 import struct
+import sys
 from typing import Protocol
 
 from chaosproxy.net.kernel.bpf import Program, encode
@@ -20,7 +24,7 @@ from chaosproxy.tallies import TcpInfo
 
 __all__ = [
     "Options", "abort_with_reset", "attach", "borrow_socket", "detach", "dropped", "limit_pacing", "pace",
-    "read_tcp_info", "reset_on_exit", "reset_socket", "set_keepalive", "tcp_info", "tcp_socket",
+    "read_tcp_info", "reset_on_exit", "reset_socket", "set_keepalive", "tcp_info", "tcp_info_of", "tcp_socket",
 ]  # fmt: skip
 
 # Python's socket module lacks some of them. The numbers of asm-generic/socket.h hold on every architecture that Python
@@ -129,8 +133,8 @@ def pace(transport: asyncio.BaseTransport, rate: float | None) -> None:
             limit_pacing(sock, rate)
 
 
-_BACKOFF, _UNACKED, _RTT, _RETRANSMITS = ("=B", 4), ("=I", 24), ("=I", 68), ("=I", 100)
-"""Format and offset of tcpi_backoff, tcpi_unacked, tcpi_rtt and tcpi_total_retrans."""
+_BACKOFF, _UNACKED, _RECEIVED, _RTT, _RETRANSMITS = ("=B", 4), ("=I", 24), ("=I", 52), ("=I", 68), ("=I", 100)
+"""Format and offset of tcpi_backoff, tcpi_unacked, tcpi_last_data_recv, tcpi_rtt and tcpi_total_retrans."""
 _INFO_BYTES = 104
 _TCP_CLOSE = 7
 """The value of tcpi_state once the connection is over (include/net/tcp_states.h)."""
@@ -148,10 +152,23 @@ def read_tcp_info(data: bytes) -> TcpInfo | None:
     """Read the statistics from the kernel's struct; None if it is too short."""
     if len(data) < _INFO_BYTES:
         return None
-    backoff, unacked, rtt, retransmits = (
-        struct.unpack_from(form, data, at)[0] for form, at in (_BACKOFF, _UNACKED, _RTT, _RETRANSMITS)
+    backoff, unacked, received, rtt, retransmits = (
+        struct.unpack_from(form, data, at)[0] for form, at in (_BACKOFF, _UNACKED, _RECEIVED, _RTT, _RETRANSMITS)
     )
-    return TcpInfo(unacked=unacked, retransmits=retransmits, backoff=backoff, rtt=rtt / 1e6)
+    return TcpInfo(
+        unacked=unacked, retransmits=retransmits, backoff=backoff, rtt=rtt / 1e6, received_ago=received / 1e3
+    )
+
+
+def tcp_info_of(transport: asyncio.BaseTransport | None) -> TcpInfo | None:
+    """Return the kernel's statistics of a transport; None for a unix socket, a closed one, or another system."""
+    sock = None if transport is None or sys.platform != "linux" else tcp_socket(transport)
+    if sock is None:
+        return None
+    try:
+        return tcp_info(sock)
+    except OSError:  # it is closing
+        return None
 
 
 def was_reset(transport: asyncio.BaseTransport) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 
 import pytest
 from aiohttp import web
@@ -367,6 +368,9 @@ def test_a_connection_is_listed_and_ended(how: str) -> None:
             assert (listed["bytes_upstream"], listed["bytes_downstream"]) == (5, 5)
             assert (listed["shape"], listed["turns"], listed["faults"]) == ("turns", 1, [])
             assert listed["turn_open_for_s"] is None
+            if sys.platform == "linux":
+                assert 0 <= listed["last_activity_s"] <= listed["open_for_s"] + 0.1
+                assert 0 < listed["tcp_client"]["rtt_s"] < 1 and listed["tcp_server"]["retransmits"] == 0
 
             await api.ask("PUT", "/v1/proxies/a%3Ab/faults/held", {"type": "stall", "direction": "upstream"})
             writer.write(b"678")
