@@ -103,6 +103,7 @@ class Proxy:
         # A connection calls these directly: it calls each once or several times in its short life.
         self.publish = bus.publish
         self.turns = ProxyTurns(spec.name, bus.publish, failed)
+        self.turns.service = spec.service
         self._report = TurnReport(self.turns, self.tally, self.faults, bus.publish, scheduler.clock)
         self.attach_client = self._front.attach_client
         self.dial = self._front.dial
@@ -120,7 +121,7 @@ class Proxy:
 
     @spec.setter
     def spec(self, spec: ProxySpec) -> None:
-        self._front.spec = spec
+        self._front.spec, self.turns.service = spec, spec.service
 
     @property
     def tls(self) -> ProxyTls | None:

@@ -14,13 +14,13 @@ this, so its repetitions count as retries. HTTP has no handshake.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chaosproxy.events import ClientGaveUp, TurnFailed, TurnRepeated
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.window import Window
 
-__all__ = ["Attempt", "Chain", "chains_of"]
+__all__ = ["Attempt", "Chain", "chains_of", "given_up_after"]
 
 _KEPT_S = 60.0
 """Seconds after which a failed turn is not repeated any more."""
@@ -82,7 +82,7 @@ def chains_of(proxy: ProxyFacts, window: Window, facts: Facts) -> list[Chain]:
         failures.update({_turn(one): one for one in other.gave_up})
         failures.update({_turn(one): one for one in other.failed})
     repeats = sorted((one for other in facts.proxies.values() for one in other.repeated), key=lambda one: one.at)
-    clear = set(_clear(failures, repeats))
+    clear = set(_clear(failures, repeats, facts))
     next_of = {(one.of_proxy, one.of_connection, one.of_turn): one for one in repeats}
     repeating = {_turn(one) for one in repeats}
     handshakes = _handshakes(proxy)
@@ -100,16 +100,33 @@ def chains_of(proxy: ProxyFacts, window: Window, facts: Facts) -> list[Chain]:
     return found
 
 
+def given_up_after(chains: list[Chain], timeout_s: float) -> list[Chain]:
+    """Return chains of clients that close a connection late, with the gaps since they gave it up after `timeout_s`."""
+    return [replace(chain, turns=tuple(_since(chain.turns, timeout_s))) for chain in chains]
+
+
+def _since(turns: tuple[Attempt, ...], timeout_s: float) -> Iterator[Attempt]:
+    before: Failure | None = None
+    for attempt in turns:
+        late = before.waited_s - timeout_s if isinstance(before, ClientGaveUp) else 0.0
+        if attempt.repeated is not None and late > max(0.02, 0.05 * timeout_s):
+            yield replace(attempt, repeated=replace(attempt.repeated, gap_s=attempt.repeated.gap_s + late))
+        else:
+            yield attempt
+        before = attempt.failure
+
+
 def _turn(event: Failure | TurnRepeated) -> Turn:
     return event.proxy, event.connection, event.turn
 
 
-def _clear(failures: dict[Turn, Failure], repeats: list[TurnRepeated]) -> Iterator[Turn]:
-    """Yield the repetitions that can be of one failed turn only."""
-    waiting: dict[tuple[str, str], dict[Turn, float]] = {}
+def _clear(failures: dict[Turn, Failure], repeats: list[TurnRepeated], facts: Facts) -> Iterator[Turn]:
+    """Yield the repetitions that can be of one failed turn only, at the same proxy or another of its service."""
+    places = {name: ("service", one.service) if one.service else ("proxy", name) for name, one in facts.proxies.items()}
+    waiting: dict[tuple[object, str, str], dict[Turn, float]] = {}
     events: list[Failure | TurnRepeated] = [*failures.values(), *repeats]
     for event in sorted(events, key=lambda one: (one.at, isinstance(one, TurnRepeated))):
-        others = waiting.setdefault((host_of(event.client), event.digest), {})
+        others = waiting.setdefault((places[event.proxy], host_of(event.client), event.digest), {})
         if not isinstance(event, TurnRepeated):
             others[_turn(event)] = event.at
             continue

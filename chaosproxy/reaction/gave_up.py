@@ -3,6 +3,10 @@
 Definition: a client gave up if it ended while its turn was open (`ClientGaveUp`), and neither a fault nor the operator
 ended it. The time-outs are those of `timeouts`, for the time before the first byte (`connect`) and for answers.
 
+Some clients notice a time-out, pause, and close the connection only when they try again (urllib3). Waits of a longer
+group of which nearly all end when the same client tries again are such: the shortest group is the time-out, and the
+rest of each wait is its pause. A client whose time-out grows from one attempt to the next looks the same.
+
 A read time-out and a deadline end the same silence. They differ only if bytes trickle, so they are told apart only if
 a fault of either sort was active on the proxy: see `trickle`. A deadline over several attempts is the time from the
 opening of the first to the last give-up. It is claimed if at least three chains of attempts show it, while their last
@@ -20,6 +24,7 @@ from statistics import median
 from chaosproxy.events import ClientGaveUp, TurnRepeated
 from chaosproxy.reaction.chains import Chain, chains_of
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
+from chaosproxy.reaction.pieces import AT_ONCE_S
 from chaosproxy.reaction.timeouts import TimeOut, clusters, inferred
 from chaosproxy.reaction.trickle import kind_of
 from chaosproxy.reaction.turns import span_of, turns_in
@@ -28,6 +33,8 @@ from chaosproxy.reaction.window import Window
 
 __all__ = ["GaveUp", "Waiting", "gave_up_of"]
 
+_LATE = 0.8
+"""Share of the waits of a group that end when the client tries again, if that is the reason for their end."""
 _SHORTEST_S = 0.1
 """Seconds; a server that ends sooner has refused the request."""
 
@@ -54,6 +61,8 @@ class GaveUp:
     timeouts: tuple[TimeOut, ...]
     inferred_timeout_s: float | None
     """The time-out that explains most give-ups; None if none is claimed."""
+    closed_late_s: float | None
+    """The time-out of clients that notice it, and close the connection only when they try again; None of others."""
     deadline: TimeOut | None
     """The time-out of a whole call over several attempts."""
     server_timeouts: tuple[TimeOut, ...]
@@ -72,7 +81,7 @@ def gave_up_of(proxy: ProxyFacts, window: Window, facts: Facts) -> GaveUp:
     events = [event for event in proxy.gave_up if window.has(event.at)]
     waits = sorted(event.waited_s for event in events)
     repeated = [one for other in facts.proxies.values() for one in other.repeated]
-    timeouts = _timeouts(proxy, window, facts, repeated)
+    timeouts, late = _timeouts(proxy, window, facts, repeated)
     ended = [one for one in proxy.failed if one.reason in ("server_closed", "server_reset") and not one.fault]
     turns = turns_in(proxy, (span_of(window, facts),))
     return GaveUp(
@@ -81,6 +90,7 @@ def gave_up_of(proxy: ProxyFacts, window: Window, facts: Facts) -> GaveUp:
         p50_s=median(waits) if waits else None,
         max_s=waits[-1] if waits else None,
         timeouts=timeouts,
+        closed_late_s=late,
         inferred_timeout_s=inferred(timeouts),
         deadline=_deadline(chains_of(proxy, window, facts)),
         server_timeouts=tuple(
@@ -92,15 +102,34 @@ def gave_up_of(proxy: ProxyFacts, window: Window, facts: Facts) -> GaveUp:
 
 def _timeouts(
     proxy: ProxyFacts, window: Window, facts: Facts, repeated: Sequence[TurnRepeated]
-) -> tuple[TimeOut, ...]:
+) -> tuple[tuple[TimeOut, ...], float | None]:
+    """Return the time-outs, and the one after which connections are closed late."""
     found: list[TimeOut] = []
+    late = None
     for is_answer in (False, True):
         events = [event for event in proxy.gave_up if (event.waiting_for == "answer") == is_answer]
-        found += (
-            replace(one, kind=kind_of(one.s, proxy, facts) if is_answer else "connect")
-            for one in clusters(waits_of(events, window, proxy, facts, repeated))
-        )
-    return tuple(sorted(found, key=lambda one: one.s))
+        claims = clusters(waits_of(events, window, proxy, facts, repeated))
+        kept = [*claims[:1], *(one for one in claims[1:] if not _is_late(one, events, window, repeated))]
+        if len(kept) < len(claims):
+            late = kept[0].s
+        found += (replace(one, kind=kind_of(one.s, proxy, facts) if is_answer else "connect") for one in kept)
+    return tuple(sorted(found, key=lambda one: one.s)), late
+
+
+def _is_late(
+    claim: TimeOut, events: Sequence[ClientGaveUp], window: Window, repeated: Sequence[TurnRepeated]
+) -> bool:
+    """Return whether waits end when the client tries again, which closes the connection that it has given up before."""
+    by = max(claim.spread_s, 0.005)
+    turns = {
+        (one.proxy, one.connection, one.turn) for one in events
+        if window.has(one.at) and abs(one.waited_s - claim.s) <= by
+    }  # fmt: skip
+    at_once = {
+        (one.of_proxy, one.of_connection, one.of_turn) for one in repeated
+        if abs(one.gap_s) <= AT_ONCE_S and one.proxy == one.of_proxy
+    }  # fmt: skip
+    return len(turns & at_once) >= _LATE * len(turns)
 
 
 def _deadline(chains: Sequence[Chain]) -> TimeOut | None:

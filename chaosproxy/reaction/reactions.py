@@ -109,7 +109,7 @@ def _on_proxy(proxy: ProxyFacts, window: Window, windows: list[Window], facts: F
         proxy=proxy.name,
         turns=turns_of(proxy, facts, window),
         gave_up=gave_up,
-        retries=retries_of(proxy, window, facts),
+        retries=retries_of(proxy, window, facts, gave_up.closed_late_s),
         breaker=breaker_of(facts, proxy, window, windows),
         bulkhead=bulkhead_of(facts, proxy, window, windows),
         recovery=recovery_of(facts, proxy, window, windows),

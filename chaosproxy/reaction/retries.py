@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chaosproxy.reaction.backoff import Backoff, backoff_of
-from chaosproxy.reaction.chains import Chain, chains_of
+from chaosproxy.reaction.chains import Chain, chains_of, given_up_after
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.herd import Herd, herd_of
 from chaosproxy.reaction.pieces import AT_ONCE_S, pieces_of
@@ -62,17 +62,22 @@ class Retries:
     herd: Herd | None
 
 
-def retries_of(proxy: ProxyFacts, window: Window, facts: Facts) -> Retries:
-    """Return what clients repeated after failures on a proxy in a window."""
+def retries_of(proxy: ProxyFacts, window: Window, facts: Facts, closed_late_s: float | None = None) -> Retries:
+    """Return what clients repeated after failures on a proxy in a window; `closed_late_s` as in `GaveUp`."""
     chains = chains_of(proxy, window, facts)
+    if closed_late_s is not None:
+        chains = given_up_after(chains, closed_late_s)
     work = [chain for chain in chains if not chain.is_reconnect]
     again = [chain for chain in chains if chain.is_reconnect]
     found = _Found.of(work, proxy, window, facts)
+    backoff = found.backoff
+    if closed_late_s is not None and backoff is not None:  # time-outs that grow look the same
+        backoff = replace(backoff, confidence="likely")
     return Retries(
         retries=sum(len(chain.turns) - 1 for chain in work),
         reconnects=sum(len(chain.turns) - 1 for chain in again),
         amplification=_amplification(found, proxy, window, facts),
-        backoff=found.backoff,
+        backoff=backoff,
         reconnect_backoff=_Found.of(again, proxy, window, facts).backoff or refused_backoff(proxy, window, facts),
         attempts_max=found.attempts,
         surrendered=found.surrendered,

@@ -5,6 +5,8 @@ a read time-out does not. A turn is answered with its first byte, so its later e
 connection. That is the end of the turn if the client uses a connection for one turn, which the baseline shows: its
 connections last less than half of the time-out.
 
+A connection may be idle before its turn, as the baseline's are at most.
+
 Told apart only if a fault of silence and one that trickles have been active on the proxy. `total`: three connections,
 opened while bytes trickled, were ended by the client after the time-out. `read`: three lasted much longer, and none was
 ended after it. Else `unknown`.
@@ -25,7 +27,7 @@ TRICKLING = frozenset({"bandwidth", "slicer", "http_slow_body"})
 """Types of faults under which bytes come slowly."""
 _FEWEST = 3
 _LONGER = 1.3
-"""A connection has outlived a time-out if it lasted this many times as long."""
+"""A turn has outlived a time-out if it lasted this many times as long."""
 
 
 def kind_of(seconds: float, proxy: ProxyFacts, facts: Facts) -> Kind:
@@ -35,14 +37,19 @@ def kind_of(seconds: float, proxy: ProxyFacts, facts: Facts) -> Kind:
     if not trickling or not any(SILENT.issuperset(window.types) for window in windows):
         return "unknown"
     spans = [span for window in trickling for span in baseline_of(window, proxy.name, facts)]
-    usual = sorted(one.lasted_s for one in proxy.closed if any(begin <= one.at < end for begin, end in spans))
-    if len(usual) < _FEWEST or usual[int(0.9 * (len(usual) - 1))] > seconds / 2:
+    usual = sorted(
+        one.lasted_s
+        for one in proxy.closed
+        if any(begin <= one.at - one.lasted_s and one.at < end for begin, end in spans)
+    )
+    before = usual[int(0.9 * (len(usual) - 1))] if len(usual) >= _FEWEST else seconds  # idle before the turn
+    if before > seconds / 2:
         return "unknown"
     cut = longer = 0
     for window in trickling:
         for lasted, is_client in _lasted(proxy, window):
-            cut += is_client and abs(lasted - seconds) <= tolerance(seconds)
-            longer += lasted >= _LONGER * seconds
+            cut += is_client and -tolerance(seconds) <= lasted - seconds <= tolerance(seconds) + before
+            longer += lasted - before >= _LONGER * seconds
     if cut >= _FEWEST and not longer:
         return "total"
     return "read" if longer >= _FEWEST and not cut else "unknown"

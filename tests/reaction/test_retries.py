@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from chaosproxy.events import AnswerLate, ClientGaveUp, Event, ProxyAdded
+from chaosproxy.events import AnswerLate, ClientGaveUp, Event, FaultAdded, ProxyAdded, TurnRepeated
 from chaosproxy.reaction.chains import chains_of
 from chaosproxy.reaction.facts import Facts, facts_of
+from chaosproxy.reaction.reactions import reactions_of
 from chaosproxy.reaction.retries import Retries, retries_of
 from chaosproxy.reaction.window import windows_of
 from tests.reaction.journals import Policy, World
@@ -109,3 +110,34 @@ def test_clients_that_retry_together_are_a_herd() -> None:
     assert herd is not None
     assert (herd.times >= 10, herd.most) == (True, 6)
     assert told(world(STEADY, workers=6).facts()).herd is None
+
+
+def test_a_client_that_closes_a_connection_only_when_it_tries_again_has_one_time_out() -> None:
+    """As urllib3 does: it notices the time-out of 0.3 s, pauses, and closes the old connection with the new attempt."""
+    events: list[Event] = [
+        ProxyAdded(at=0.0, proxy="db", listen="l", upstream="u", by="file"),
+        FaultAdded(at=10.0, proxy="db", fault="f", type="stall", effective_mode="", mode_reason="", by="rest"),
+    ]
+    connection = 0
+    for call in range(4):
+        at = 10.5 + 4.0 * call
+        for number, pause in enumerate((0.0, 0.1, 0.2, 0.4, 0.8, 0.0)):
+            connection += 1
+            about = {"proxy": "db", "connection": connection, "turn": 1, "client": "h:1", "digest": f"call {call}"}
+            if number:
+                events.append(
+                    TurnRepeated(at=at, of_proxy="db", of_connection=connection - 1, of_turn=1, gap_s=0.0005,
+                                 attempt=number + 1, **about)  # type: ignore[arg-type]  # both texts and numbers
+                )  # fmt: skip
+            waited = 0.3 + pause + 0.001 * call
+            at += waited
+            events.append(
+                ClientGaveUp(at=at, waiting_for="answer", waited_s=waited, quiet_s=waited, how="fin", faults=("f",),
+                             shape="turns", **about)  # type: ignore[arg-type]  # both texts and numbers
+            )  # fmt: skip
+    facts = facts_of(events, end=40.0)
+    [told] = reactions_of(facts).windows[0].proxies
+    assert [round(one.s, 2) for one in told.gave_up.timeouts] == [0.3] and told.gave_up.closed_late_s is not None
+    backoff = told.retries.backoff
+    assert backoff is not None and (backoff.law, backoff.confidence) == ("exponential", "likely")
+    assert backoff.factor == pytest.approx(2.0, rel=0.02)

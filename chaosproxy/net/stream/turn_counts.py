@@ -187,12 +187,21 @@ class ProxyTurns:
 
     def __init__(self, proxy: str, publish: Callable[[Event], None], failed: FailedTurns) -> None:
         self.proxy, self.publish, self.failed = proxy, publish, failed
+        self.service: str | None = None
+        """The service of which the proxy is an alternative."""
         self.greets = False
         """True once the server of a connection has spoken before its client."""
         self.gave_up = self.failures = self.repeated = 0
         self.delayed: list[tuple[float, float]] = []
         """Of answered turns on which faults acted: the seconds felt, and those that the server took."""
         self._hosts: dict[str, HostTurns] = {}
+
+    def whose(self, host: str) -> str:
+        """Return whose failed turns a client of a host may repeat: its own here, or at an alternative of the service.
+
+        Equal requests to other proxies have nothing to do with it: all of them may have a `GET /health`.
+        """
+        return f"service {self.service} {host}" if self.service else f"proxy {self.proxy} {host}"
 
     def host_of(self, client: str) -> HostTurns:
         """Return the counts of a client's host, whose connections they count from now on."""

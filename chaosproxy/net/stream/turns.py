@@ -45,7 +45,7 @@ AT_ONCE = 0.020
 PAUSE = 0.1
 """Seconds; see above."""
 DOUBTED_FOR = 0.5
-"""Seconds after an end-of-stream after which a turn in doubt is published as given up, with `is_pending`."""
+"""Seconds after an end-of-stream at which a turn in doubt is published as given up, with `is_pending`."""
 _DIGESTED = 256
 """The first bytes of a turn, which are compared with those of failed turns."""
 _READ = 4096
@@ -79,7 +79,7 @@ class Turns:
         self.opened_at = now
         """The time of the first byte of the latest turn."""
         self._more_at = now
-        """The time of the latest byte of a turn with several chunks."""
+        """The time of the latest byte."""
         self.is_connected = False
         """True once the upstream was reached."""
         self.read: Read | None = None
@@ -98,12 +98,10 @@ class Turns:
         """The end of the client in its turn."""
         self._late_at = _NEVER
         """The time of the first byte that was sent to the client after that."""
-        self._is_published = False
-        """True once the turn in doubt was published."""
+        self._is_published = False  # the turn in doubt
         self._is_counted = False
         """True once the open turn was counted as failed or given up."""
-        self._is_remembered = False
-        """True once the open turn was remembered as failed."""
+        self._is_remembered = False  # the open turn, as failed
         self._server_first = False
         self._repeats = self._pushes = 0
         """How often the client has sent again after a pause in an open turn; and the server without being asked."""
@@ -209,7 +207,7 @@ class Turns:
                 self._turns.publish(HalfClosed(at=now, **self._about()))
             if self._is_remembered:
                 here = self._turns.proxy, self._connection, self.number
-                self._turns.failed.forget(self.host.name, self._about()["digest"], here)
+                self._turns.failed.forget(self._whose, self._about()["digest"], here)
             self._count(self._late_at)
         elif self._doubt is not None and self._has_left:
             self._give_up(self._doubt)
@@ -341,7 +339,7 @@ class Turns:
 
     def _remember(self, digest: str, ended_at: float) -> None:
         failed = FailedTurn(self._turns.proxy, self._connection, self.number, ended_at, self._attempt)
-        self._turns.failed.note(self.host.name, digest, failed)
+        self._turns.failed.note(self._whose, digest, failed)
         self._is_remembered = True
 
     @property
@@ -349,11 +347,15 @@ class Turns:
         """True, as a condition, if a turn has failed that the next may repeat."""
         return self._turns.failed.by_bytes
 
+    @property
+    def _whose(self) -> str:
+        return self._turns.whose(self.host.name)
+
     def look_back(self, now: float) -> None:
         """Publish whether the turn that has just opened repeats a failed one."""
         about = self._about()
         here = self._turns.proxy, self._connection
-        failed = self._turns.failed.repeated(self.host.name, about["digest"], here, now)
+        failed = self._turns.failed.repeated(self._whose, about["digest"], here, now)
         self._attempt = 1 if failed is None else failed.attempt + 1
         if failed is not None:
             self._turns.repeated += 1

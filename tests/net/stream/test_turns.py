@@ -337,6 +337,23 @@ def test_a_turn_with_the_bytes_of_a_failed_one_repeats_it() -> None:
     assert repeat(story, b"SELECT 1", 2.6, 5) == [event], "it was repeated once"
 
 
+def test_the_same_bytes_at_another_proxy_repeat_only_those_of_the_same_service() -> None:
+    story = Story()
+    story.turns.sent(1.0, b"GET /health")
+    story.turns.client_ended("reset", 2.0)
+    other = ProxyTurns("other", story.events.append, story.proxy.failed)
+    Turns(other, 1, "10.0.0.7:100", 2.1).sent(2.1, b"GET /health")
+    assert TurnRepeated not in story.kinds()
+    other.service = "web"
+    story.proxy.service = "web"
+    again = story.connection(2, 3.0)
+    again.sent(3.0, b"GET /health")
+    again.client_ended("reset", 4.0)
+    Turns(other, 2, "10.0.0.7:101", 4.1).sent(4.1, b"GET /health")
+    [repeated] = [one for one in story.events if isinstance(one, TurnRepeated)]
+    assert (repeated.proxy, repeated.of_proxy, repeated.of_connection) == ("other", "proxy", 2)
+
+
 def test_a_client_whose_end_is_held_back_is_seen_to_try_again() -> None:
     story = Story()
     story.turns.sent(1.0, b"GET a")
