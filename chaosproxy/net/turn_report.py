@@ -21,6 +21,8 @@ from chaosproxy.tallies import ProxyTally
 
 __all__ = ["TurnReport"]
 
+_LONGEST_S = 1.0
+"""Seconds between two looks, and so the longest interval."""
 _AT_ONCE = 100
 """Connections that are looked at in one step, which takes 50 µs."""
 
@@ -56,14 +58,16 @@ class TurnReport:
 
         It goes on if nothing has happened in it, so that many changes at once take no longer than one by one.
         """
-        self._is_idle, tally = False, self._tally
+        self._wake()
+        tally = self._tally
         is_new = tally.opened != self._opened or sum(tally.closed.values()) != self._closed or self._turns.has_turns
         if is_new or self._is_touched({name: self._counts(name)}):
             self.end_interval()
 
     def end_interval(self) -> None:
         """End the interval now. One with few turns is published at once, others in the steps of `look_at`."""
-        self._is_idle, open_turns = False, self._tally.open_turns
+        self._wake()
+        open_turns = self._tally.open_turns
         now, opened, closed = self._clock(), self._tally.opened, sum(self._tally.closed.values())
         touched = {name: (one.tally.connections, one.tally.messages) for name, one in self._faults.by_name()}
         taken, began_at = self._turns.take(now), self._began_at
@@ -86,6 +90,12 @@ class TurnReport:
             return 0.0
         is_open = self._oldest.open_since == self._oldest_at
         return max(0.0, (now if is_open else self._looked_at) - self._oldest_at)
+
+    def _wake(self) -> None:
+        """End the idle time, or the interval would include it, and have a rate near 0."""
+        if self._is_idle:
+            self._began_at = max(self._began_at, self._clock() - _LONGEST_S)
+            self._is_idle = False
 
     def _counts(self, name: str) -> tuple[int, int]:
         fault = self._faults.named(name)

@@ -150,3 +150,16 @@ def test_connections_are_looked_at_in_steps(number: int) -> None:
     assert scene.look() >= (number + 99) // 100
     [one] = scene.counted()
     assert one.open == number
+
+
+def test_an_interval_after_idle_seconds_has_none_of_them() -> None:
+    scene = Scene()
+    for _ in range(30):
+        scene.look()
+        scene.now += 1
+    scene.now -= 0.6
+    scene.line().sent(scene.now, b"x")
+    scene.now += 0.6
+    scene.look()
+    [counted] = scene.counted()
+    assert counted.seconds == pytest.approx(1.0)
