@@ -42,6 +42,8 @@ from chaosproxy.observe import (
     JournalFile,
     LogHandler,
     Registry,
+    Services,
+    ServicesCollector,
     Watchdog,
     make_registry,
 )
@@ -105,6 +107,7 @@ async def running(
     logger.info("seed", extra={"fields": {"seed": seed.value, "drawn": config.seed is None}})
     supervisor = Supervisor(seed, kernel=kernel)
     events, ring = EventLog(supervisor.bus), Ring(supervisor.bus)
+    services = Services(supervisor.bus, ring, supervisor.now)
     written = None if journal is None else _written(supervisor, journal)
     pauses = GcPauses()
     pauses.start()
@@ -114,11 +117,14 @@ async def running(
         lines = None if log is None else log.writer
         registry = make_registry(supervisor, pauses, loop_name, watchdog=watchdog, log=lines)
         registry.register(JournalCollector(written))
+        registry.register(ServicesCollector(services))
         async with _control_api(config, supervisor, ring, registry, loop_name) as control:
             watchdog.start()
+            services.start()
             yield Running(supervisor, ring, control)
     finally:
         watchdog.stop()
+        await services.stop()
         await supervisor.close()
         pauses.stop()
         events.close()

@@ -34,6 +34,7 @@ __all__ = [
     "parse_share",
     "parse_size",
     "rate_pattern",
+    "seconds_text",
     "size_pattern",
 ]
 
@@ -219,6 +220,11 @@ def format_duration(seconds: float) -> str:
 
 
 @_few_differ
+def seconds_text(seconds: float) -> str:
+    """Return measured seconds for reading, with three digits: `1.83 s`, `5.22 ms`."""
+    return f"{seconds:.3g} s" if seconds >= 0.0995 else f"{seconds * 1000:.3g} ms"
+
+
 def format_size(size: int) -> str:
     """Return the shortest text that parses back to `size` bytes."""
     return _shortest(size, _SIZE, "B")

@@ -10,12 +10,12 @@ import click
 
 from chaosproxy.cli.client import Client
 from chaosproxy.cli.event_source import StdoutWatch, events_of
+from chaosproxy.cli.event_text import event_line
 from chaosproxy.cli.live import talks_to_server
 from chaosproxy.cli.printing import print_json_line, print_text
 from chaosproxy.journal.form import KINDS
-from chaosproxy.text import value_text
 
-__all__ = ["event_line", "events"]
+__all__ = ["events"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -57,13 +57,6 @@ def events(
         pass  # the usual end
     except BrokenPipeError:
         _discard_stdout()
-
-
-def event_line(event: Json) -> str:
-    """Return an event as the log shows it: `2026-01-31T12:00:00.123Z fault_added proxy=db fault=slow …`"""
-    rest = {key: value for key, value in event.items() if key not in ("kind", "at")}
-    pairs = [f"{key}={value_text(value)}" for key, value in rest.items()]
-    return " ".join([str(event.get("at")), str(event.get("kind")), *pairs])
 
 
 def _discard_stdout() -> None:

@@ -15,6 +15,7 @@ from chaosproxy.cli.exits import BadInput, described
 from chaosproxy.cli.live import talks_to_server
 from chaosproxy.cli.printing import print_json, print_table, print_text
 from chaosproxy.errors import InvalidInput
+from chaosproxy.units import seconds_text
 
 __all__ = ["reactions"]
 
@@ -108,6 +109,4 @@ def _numbers(one: Json) -> tuple[str, ...]:
 
 
 def _seconds(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g} s" if value >= 0.1 else f"{value * 1000:.3g} ms"
+    return "-" if value is None else seconds_text(value)

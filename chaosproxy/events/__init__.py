@@ -8,6 +8,7 @@ subscribes to it.
     connections   events of connections and messages
     turns         events of turns, and their counts
     changes       events of proxies, faults, partitions and the process
+    services      events of reactions to faults, inferred from the others
     stream        the event of a reader that missed others
     bus           the bus
 
@@ -57,6 +58,7 @@ from chaosproxy.events.connections import (
     TlsFailed,
     TooManyConnections,
 )
+from chaosproxy.events.services import CircuitClosed, CircuitOpened, ServiceFailedOver, ServiceRecovered
 from chaosproxy.events.stream import Lagged
 from chaosproxy.events.turns import (
     AnswerLate,
@@ -74,6 +76,8 @@ from chaosproxy.events.turns import (
 __all__ = [
     "AnswerLate",
     "Bus",
+    "CircuitClosed",
+    "CircuitOpened",
     "ClientEnded",
     "ClientGaveUp",
     "ClientHello",
@@ -107,6 +111,8 @@ __all__ = [
     "ProxyEvent",
     "ProxyRemoved",
     "ServerEnded",
+    "ServiceFailedOver",
+    "ServiceRecovered",
     "Shape",
     "TlsFailed",
     "TooManyConnections",

@@ -19,6 +19,8 @@ class Event:
     kind: ClassVar[str] = "event"
     is_logged: ClassVar[bool] = True
     """False for events that only count, which the log leaves out."""
+    is_inferred: ClassVar[bool] = False
+    """True for events that were inferred from others, from which nothing is inferred again."""
     at: float = field(default=0.0)
     """Seconds on the data plane's clock."""
 

@@ -26,7 +26,7 @@ class EventFilter:
     """The events that a reader asks for; all of them by default."""
 
     proxies: frozenset[str] | None = None
-    """Events of these proxies alone. Those of partitions and of the process belong to no proxy."""
+    """Events of these proxies alone. Those of partitions, services and the process have none."""
     kinds: frozenset[str] | None = None
     since: float = -math.inf
     """A time on the clock of the events."""

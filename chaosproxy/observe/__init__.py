@@ -7,6 +7,7 @@
     holder      name the holder of the loop, from the frames of its thread
     journal     every event in a file, one JSON line each
     log         events and messages on stderr, one line each
+    services    reactions to faults, as events and metrics
     watchdog    the lag of the loop, and an event when something holds it
     writer      a thread that writes lines, so that logging never blocks
 """
@@ -16,10 +17,12 @@ from chaosproxy.observe.control import ControlCollector
 from chaosproxy.observe.gc import GcPauses
 from chaosproxy.observe.journal import Journal, JournalCollector, JournalFile
 from chaosproxy.observe.log import EventLog, LogHandler, start_logging
+from chaosproxy.observe.services import Services, ServicesCollector
 from chaosproxy.observe.watchdog import Watchdog
 from chaosproxy.observe.writer import LineStream, LineWriter
 
 __all__ = [
     "Collector", "ControlCollector", "EventLog", "GcPauses", "Journal", "JournalCollector", "JournalFile", "LineStream",
-    "LineWriter", "LogHandler", "Registry", "Watchdog", "make_registry", "start_logging",
+    "LineWriter", "LogHandler", "Registry", "Services", "ServicesCollector", "Watchdog", "make_registry",
+    "start_logging",
 ]  # fmt: skip

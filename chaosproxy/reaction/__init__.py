@@ -24,6 +24,7 @@
     returning   turns after a heal, without older ones
     recovery    the time until the load is as before
     aftermath   effects that outlast a window
+    news        the claims that are published as events, each once
     advice      false deaths, and time-outs compared
 
 Everything here is a function of a journal: the same journal gives the same answer, with any version.

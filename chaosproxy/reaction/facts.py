@@ -13,18 +13,26 @@ from chaosproxy.events import (
     ConnectionOpened,
     DialFailed,
     Event,
+    FaultAdded,
+    FaultChanged,
+    FaultExpired,
+    FaultRemoved,
     HalfClosed,
+    PartitionAdded,
+    PartitionExpired,
+    PartitionRemoved,
     PeerEnded,
     ProxyAdded,
     ProxyChanged,
     ProxyEvent,
+    ProxyRemoved,
     TurnEvent,
     TurnFailed,
     TurnRepeated,
     TurnsCounted,
 )
 
-__all__ = ["Facts", "ProxyFacts", "facts_of", "host_of"]
+__all__ = ["CHANGES", "Facts", "ProxyFacts", "facts_of", "host_of"]
 
 
 @dataclass(slots=True)
@@ -59,7 +67,9 @@ class Facts:
 
     proxies: dict[str, ProxyFacts]
     events: list[Event]
-    """All events, in the order of `at`."""
+    """All events but inferred ones, in the order of `at`."""
+    changes: list[Event]
+    """Those of them that are changes of proxies, faults and partitions: a few of a hundred thousand."""
     begin: float
     """The time of the first event."""
     end: float
@@ -74,6 +84,12 @@ class Facts:
         return {name: proxies for name, proxies in found.items() if len(proxies) > 1}
 
 
+CHANGES = (
+    ProxyAdded, ProxyChanged, ProxyRemoved, FaultAdded, FaultChanged, FaultRemoved, FaultExpired,
+    PartitionAdded, PartitionRemoved, PartitionExpired,
+)  # fmt: skip
+"""The kinds of events of which windows are made, and the state of proxies."""
+
 _LISTS: dict[type[Event], str] = {
     TurnsCounted: "counted", TurnFailed: "failed", TurnRepeated: "repeated",
     AnswerLate: "late", ConnectionOpened: "opened", ConnectionClosed: "closed", DialFailed: "dial_failed",
@@ -83,7 +99,7 @@ _LISTS: dict[type[Event], str] = {
 
 def facts_of(events: Iterable[Event], end: float | None = None) -> Facts:
     """Sort the events of a journal; `end` is the time at which it was read, else that of its last event."""
-    ordered = sorted(events, key=lambda event: event.at)
+    ordered = sorted((one for one in events if not one.is_inferred), key=lambda event: event.at)
     proxies: dict[str, ProxyFacts] = {}
     pending: dict[tuple[str, int, int], ClientGaveUp] = {}
     for event in ordered:
@@ -107,7 +123,8 @@ def facts_of(events: Iterable[Event], end: float | None = None) -> Facts:
             getattr(proxy, name).append(event)
     begin = ordered[0].at if ordered else 0.0
     last = ordered[-1].at if ordered else 0.0
-    return Facts(proxies, ordered, begin, last if end is None else max(last, end))
+    changes: list[Event] = [one for one in ordered if isinstance(one, CHANGES)]
+    return Facts(proxies, ordered, changes, begin, last if end is None else max(last, end))
 
 
 def host_of(client: str) -> str:

@@ -18,7 +18,7 @@ from itertools import islice, takewhile
 
 from chaosproxy.events import TurnsCounted
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.window import Window, background_of, first_turn
+from chaosproxy.reaction.window import AFTER_S, Window, background_of, first_turn
 
 __all__ = [
     "Answers",
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 _LONGEST_BASELINE_S = 60.0
-_LONGEST_AFTER_S = 60.0
 _SHORTEST_BASELINE_S = 1.0
 _TOUCH_S = 1e-6
 """Times nearer than this are equal: `at - seconds` is rounded."""
@@ -110,7 +109,7 @@ def after(facts: Facts, window: Window, proxies: Iterable[str], windows: Iterabl
         return None
     healed, names = window.ended, set(proxies)
     next_ones = [one.started for one in windows if one.proxies & names and one.started >= healed and one != window]
-    return Span(healed, max(healed, min([healed + _LONGEST_AFTER_S, facts.end, *next_ones])))
+    return Span(healed, max(healed, min([healed + AFTER_S, facts.end, *next_ones])))
 
 
 def answers(counted: Sequence[TurnsCounted], host: str | None = None) -> Iterator[Answers]:

@@ -14,6 +14,7 @@ from chaosproxy.reaction.gave_up import GaveUp
 from chaosproxy.reaction.reactions import ProxyReaction, Reactions, WindowReaction
 from chaosproxy.reaction.retries import Retries
 from chaosproxy.reaction.timeouts import TimeOut
+from chaosproxy.units import seconds_text
 
 __all__ = ["proxy_story", "story", "window_story"]
 
@@ -66,12 +67,12 @@ def _gave_up(gave_up: GaveUp) -> Iterator[str]:
     for timeout in gave_up.timeouts:
         yield (
             f"{timeout.count} of {_number(gave_up.count, 'client')} gave up after {_spread(timeout)}"
-            f" ({timeout.confidence}): {_KINDS[timeout.kind]} of {_seconds(timeout.s)}"
+            f" ({timeout.confidence}): {_KINDS[timeout.kind]} of {seconds_text(timeout.s)}"
         )
     if gave_up.count and not gave_up.timeouts and gave_up.min_s is not None and gave_up.max_s is not None:
         between = (
-            f"after {_seconds(gave_up.min_s)}" if gave_up.count == 1
-            else f"between {_seconds(gave_up.min_s)} and {_seconds(gave_up.max_s)}"
+            f"after {seconds_text(gave_up.min_s)}" if gave_up.count == 1
+            else f"between {seconds_text(gave_up.min_s)} and {seconds_text(gave_up.max_s)}"
         )  # fmt: skip
         yield f"{_number(gave_up.count, 'client')} gave up {between}: too few or too different to say why"
     if gave_up.deadline is not None:
@@ -80,18 +81,18 @@ def _gave_up(gave_up: GaveUp) -> Iterator[str]:
         yield f"the server ended {_number(timeout.count, 'turn')} after {_spread(timeout)} ({timeout.confidence})"
     if gave_up.waiting is not None and (gave_up.none_within_s or 0.0) >= _LONG_S:
         waited = _number(gave_up.waiting.turns, "turn")
-        yield f"no time-out within {_seconds(gave_up.waiting.longest_s)}: {waited} waited, and no client gave up"
+        yield f"no time-out within {seconds_text(gave_up.waiting.longest_s)}: {waited} waited, and no client gave up"
 
 
 def _rhythm(backoff: Backoff) -> str:
-    first = _seconds(backoff.first_gap_s)
+    first = seconds_text(backoff.first_gap_s)
     words = {
         "none": "at once, without a pause",
         "constant": f"every {first}",
-        "linear": f"after {first}, and {_seconds(backoff.step_s or 0.0)} later each time",
+        "linear": f"after {first}, and {seconds_text(backoff.step_s or 0.0)} later each time",
         "exponential": f"after {first}: exponential back-off × {backoff.factor or 0.0:.2g}",
     }[backoff.law]
-    cap = "" if backoff.cap_s is None else f", at most {_seconds(backoff.cap_s)}"
+    cap = "" if backoff.cap_s is None else f", at most {seconds_text(backoff.cap_s)}"
     jitter = "with jitter" if backoff.jittered else "no jitter"
     return f"{words}{cap}, {jitter} ({backoff.confidence})"
 
@@ -122,14 +123,14 @@ def _others(one: ProxyReaction) -> Iterator[str]:
     if (breaker := one.breaker) is not None:
         after = "" if breaker.opened_after is None else f" after {breaker.opened_after} failures in a row"
         trials = _number(breaker.trials, "trial")
-        yield f"a circuit breaker opened{after}, for {_seconds(breaker.open_s)}, {trials} ({breaker.confidence})"
+        yield f"a circuit breaker opened{after}, for {seconds_text(breaker.open_s)}, {trials} ({breaker.confidence})"
     if one.bulkhead is not None:
         for spread in one.bulkhead.spread:
             what = "slower" if spread.slowed else "less"
             rates = f"{spread.rate_before:.3g}/s before, {spread.rate_during:.3g}/s now"
             yield f"the fault spread to {spread.proxy}: {what} ({rates})"
     if one.false_deaths.count and one.false_deaths.late_s_p50 is not None:
-        late = _seconds(one.false_deaths.late_s_p50)
+        late = seconds_text(one.false_deaths.late_s_p50)
         yield f"{_number(one.false_deaths.count, 'answer')} came after the client had given up, {late} late"
 
 
@@ -138,11 +139,11 @@ def _after(one: ProxyReaction) -> Iterator[str]:
     if recovery is not None:
         parts = []
         if recovery.first_good_turn_s is not None:
-            parts.append(f"first good turn {_seconds(recovery.first_good_turn_s)}")
+            parts.append(f"first good turn {seconds_text(recovery.first_good_turn_s)}")
         if recovery.recovered_after_s is not None:
-            parts.append(f"back to normal {_seconds(recovery.recovered_after_s)}")
+            parts.append(f"back to normal {seconds_text(recovery.recovered_after_s)}")
         elif recovery.verdict == "not recovered":
-            parts.append(f"not back to normal within {_seconds(recovery.seen_s)}")
+            parts.append(f"not back to normal within {seconds_text(recovery.seen_s)}")
         if parts:
             yield f"after the heal: {', '.join(parts)}"
     if aftermath is not None:
@@ -153,19 +154,15 @@ def _after(one: ProxyReaction) -> Iterator[str]:
 
 
 def _failover(move: Failover) -> str:
-    noticed = "" if move.detect_s is None else f" ({_seconds(move.detect_s)} to notice)"
+    noticed = "" if move.detect_s is None else f" ({seconds_text(move.detect_s)} to notice)"
     share = "all" if move.share >= 0.95 else f"{move.share:.0%}"
-    back = "" if move.failed_back_after_s is None else f"; back {_seconds(move.failed_back_after_s)} after the heal"
-    when = f"{_seconds(move.after_s)} after the fault{noticed}"
+    back = "" if move.failed_back_after_s is None else f"; back {seconds_text(move.failed_back_after_s)} after the heal"
+    when = f"{seconds_text(move.after_s)} after the fault{noticed}"
     return f"service {move.service} moved to {move.new} {when}, {share} of its load{back}"
 
 
 def _spread(timeout: TimeOut) -> str:
     return f"{timeout.s:.2f} s ± {timeout.spread_s / 2:.2f}"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 0.0995 else f"{seconds * 1000:.3g} ms"
 
 
 def _number(number: int, one: str, many: str = "") -> str:

@@ -29,7 +29,7 @@ from chaosproxy.events import (
 from chaosproxy.reaction.facts import Facts
 
 __all__ = [
-    "AFTER_S", "SETTLED_S", "Span", "Window", "after_of", "background_of", "baseline_of", "first_turn", "seconds_in",
+    "AFTER_S", "SETTLED_S", "Span", "Window", "background_of", "baseline_of", "first_turn", "seconds_in",
     "touched", "windows_of",
 ]  # fmt: skip
 
@@ -81,7 +81,7 @@ def _single(facts: Facts) -> Iterator[Window]:
         return Window((key,), (kind,), proxies, started, at)
 
     own: set[str] = set()
-    for event in facts.events:
+    for event in facts.changes:
         match event:
             case FaultAdded() | FaultChanged():
                 key = f"{event.proxy}/{event.fault}"
@@ -232,20 +232,6 @@ def baseline_of(window: Window, proxy: str, facts: Facts) -> tuple[Span, ...]:
     if begin < window.started:
         spans.append((begin, window.started))
     return tuple(spans)
-
-
-def after_of(window: Window, facts: Facts) -> Span | None:
-    """Return the time after a window in which its recovery is observed; None while it is active, or if there is none.
-
-    It ends when the next window on one of its proxies begins; there is none if another is active at the end.
-    """
-    if window.ended is None:
-        return None
-    end = min(window.ended + AFTER_S, facts.end)
-    for other in windows_of(facts):
-        if other.proxies & window.proxies and (other.ended is None or other.ended > window.ended):
-            end = min(end, max(other.started, window.ended))
-    return (window.ended, end) if end > window.ended else None
 
 
 def seconds_in(spans: Iterable[Span]) -> float:

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from chaosproxy.cli import event_source, main
 from chaosproxy.cli.client import Client, Stream
 from chaosproxy.cli.event_source import StdoutWatch
-from chaosproxy.cli.events import event_line
+from chaosproxy.cli.event_text import event_line
 from tests.refused import refused
 from tests.servers.chaos import ChaosproxyServer, chaosproxy_command, serving
 from tests.servers.processes import wait_until
@@ -353,3 +353,28 @@ def test_a_stream_that_is_interrupted_ends() -> None:
             with pytest.raises(Exception, match="IncompleteRead"):
                 next(chunks)
         hold.set()
+
+
+def test_reactions_are_sentences() -> None:
+    at = "2026-01-31T12:00:00.123Z"
+    moved = {"kind": "service_failed_over", "at": at, "service": "d\x1b b", "from_proxy": "db1", "to_proxy": "db2",
+             "detect_s": 0.5, "after_s": 1.83, "share": 0.97, "faults": ["db1/dark", "db1/slow"]}  # fmt: skip
+    assert event_line(moved) == (
+        f'{at} service_failed_over service "d\\u001b b" moved from db1 to db2, 1.83 s after db1/dark, db1/slow began '
+        "(0.5 s to notice), 97% of its load so far"
+    )
+    assert "to notice" not in event_line({**moved, "detect_s": None})
+    recovered = {"kind": "service_recovered", "at": at, "proxy": "db1", "service": None, "recovered_after_s": 0.004,
+                 "faults": ["partition/p1"]}  # fmt: skip
+    assert event_line(recovered) == f"{at} service_recovered db1 was back to normal 4 ms after partition/p1 ended"
+    opened = {"kind": "circuit_opened", "at": at, "proxy": "db1", "host": "10.0.0.1", "opened_after": 5, "open_s": 2.0,
+              "trials": 3, "confidence": "sure", "faults": ["db1/dark"]}  # fmt: skip
+    assert event_line(opened) == (
+        f"{at} circuit_opened a circuit breaker of 10.0.0.1 at db1 opened after 5 failures in a row, for 2 s at a time "
+        "(sure), while db1/dark was on"
+    )
+    closed = {"kind": "circuit_closed", "at": at, "proxy": "db1", "host": "10.0.0.1", "after_s": 6.1, "trials": 3}
+    assert event_line(closed) == (
+        f"{at} circuit_closed the circuit breaker of 10.0.0.1 at db1 closed 6.1 s after it had opened, with trial 3"
+    )
+    assert event_line({"kind": "circuit_closed", "at": at, "host": "h"}) == f"{at} circuit_closed host=h"

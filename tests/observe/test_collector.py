@@ -17,8 +17,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from chaosproxy import __version__
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.web import ControlTally
-from chaosproxy.events import ConnectionClosed, DialFailed, Event, TlsFailed
-from chaosproxy.observe import ControlCollector, GcPauses, JournalCollector, LineWriter, make_registry
+from chaosproxy.events import Bus, ConnectionClosed, DialFailed, Event, TlsFailed
+from chaosproxy.journal.ring import Ring
+from chaosproxy.observe import (
+    ControlCollector,
+    GcPauses,
+    JournalCollector,
+    LineWriter,
+    Services,
+    ServicesCollector,
+    make_registry,
+)
 from chaosproxy.seed import Seed
 from tests.control.serving import echo_server
 from tests.net.building import fault, proxy
@@ -65,6 +74,7 @@ def with_supervisor(scenario: Callable[[Supervisor, Callable[[], Scraped]], Awai
         registry = make_registry(supervisor, GcPauses(), "asyncio")
         registry.register(ControlCollector(ControlTally()))
         registry.register(JournalCollector(None))
+        registry.register(ServicesCollector(Services(Bus(), Ring(Bus()), lambda: 0.0)))
         try:
             await scenario(supervisor, lambda: Scraped(registry))
         finally:

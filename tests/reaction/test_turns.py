@@ -31,6 +31,7 @@ def test_the_turns_of_a_window_are_those_counted_in_it() -> None:
     ])  # fmt: skip
     turns = turns_of(facts.proxies["db"], facts, windows_of(facts)[0])
     assert (turns.answered, turns.failed, turns.opened, turns.open, turns.most_open) == (100, 5, 2, 1, 4)
+    assert turns.seconds == 10.0
     assert turns.longest_open_s == 0.9
     assert turns.felt_p50_s == pytest.approx(0.01, rel=0.02)
     assert turns.felt_p99_s == pytest.approx(0.01, rel=0.02)

@@ -22,7 +22,6 @@ from chaosproxy.events import (
 from chaosproxy.reaction.facts import Facts, facts_of
 from chaosproxy.reaction.window import (
     Window,
-    after_of,
     background_of,
     baseline_of,
     first_turn,
@@ -106,16 +105,11 @@ def test_touched_counts_the_increase_in_the_window() -> None:
     assert touched(second, facts) == (1 + 1, 0), "it went on from 3, and began again at 0 with the change"
 
 
-def test_before_and_after_are_without_faults() -> None:
+def test_the_time_before_is_without_faults() -> None:
     facts = journal(added(10.0), removed(20.0), added(30.0, "b"), removed(31.0, "b"), end=80.0)
-    first, second = windows_of(facts)
+    _, second = windows_of(facts)
     assert baseline_of(second, "db", facts) == ((0.0, 10.0), (20.0, 30.0))
     assert baseline_of(second, "web", facts) == ((0.0, 30.0),)
-    assert after_of(first, facts) == (20.0, 30.0)
-    assert after_of(second, facts) == (31.0, 80.0)
-    assert after_of(second, journal(added(30.0, "b"), removed(31.0, "b"), end=1000.0)) == (31.0, 91.0)
-    still = journal(added(10.0), added(15.0, "b"), removed(20.0))
-    assert after_of(windows_of(still)[0], still) is None, "another fault is active"
 
 
 def stall_of(facts: Facts) -> Window:

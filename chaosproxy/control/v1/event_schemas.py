@@ -35,7 +35,7 @@ def _repeated(name: str, items: Json, description: str) -> Json:
 
 
 EVENT_PARAMETERS: tuple[Json, ...] = (
-    _repeated("proxy", {"type": "string"}, "events of these proxies alone; partitions and the process have none"),
+    _repeated("proxy", {"type": "string"}, "events of these proxies alone; some events have none, such as partitions'"),
     _repeated("kind", {"enum": sorted(KINDS)}, "events of these kinds alone, and `lagged`"),
     {
         "name": "since", "in": "query", "required": False, "schema": {"type": "string"},
