@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chaosproxy.events import (
@@ -74,6 +74,22 @@ class Facts:
     """The time of the first event."""
     end: float
     """The time at which the journal was read, or of its last event."""
+    _last_seen: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def last_seen(self) -> Mapping[str, float]:
+        """Return the last time at which each host did something, which is found once for all windows."""
+        if not self._last_seen:
+            for proxy in self.proxies.values():
+                for events in (proxy.opened, proxy.gave_up, proxy.failed):
+                    for one in events:
+                        self._note(host_of(one.client), one.at)
+                for counted in proxy.counted:
+                    for host, (_, _, since) in counted.clients.items():
+                        self._note(host, counted.at - since)
+        return self._last_seen
+
+    def _note(self, host: str, at: float) -> None:
+        self._last_seen[host] = max(self._last_seen.get(host, 0.0), at)
 
     def services(self) -> dict[str, list[ProxyFacts]]:
         """Return the proxies of each service that has two or more."""

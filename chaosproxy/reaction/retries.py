@@ -15,13 +15,13 @@ Assumptions, each against a false claim:
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chaosproxy.reaction.backoff import Backoff, backoff_of
 from chaosproxy.reaction.chains import Chain, chains_of, given_up_after
-from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
+from chaosproxy.reaction.facts import Facts, ProxyFacts
 from chaosproxy.reaction.herd import Herd, herd_of
 from chaosproxy.reaction.pieces import AT_ONCE_S, pieces_of
 from chaosproxy.reaction.refused import refused_backoff
@@ -101,7 +101,7 @@ class _Found:
         sequences: list[list[float]] = []
         complete: Counter[int] = Counter()
         most, extra, gaps_seen = 1, 0, 0
-        last_seen = _last_seen(facts)
+        last_seen = facts.last_seen()
         unclear: list[int] = []
         for chain in chains:
             gaps = chain.gaps
@@ -163,21 +163,9 @@ def _whole_with_jitter(chains: Sequence[Chain], last_seen: Mapping[str, float]) 
 def _is_over(chain: Chain, last_seen: Mapping[str, float]) -> bool:
     """Return whether nothing followed the last failure of a chain for long, while its host was alive."""
     last = chain.turns[-1].failure
-    return last is not None and last.at + max(3 * max(chain.gaps, default=0.0), _SHORTEST_S) < last_seen[chain.host]
-
-
-def _last_seen(facts: Facts) -> Mapping[str, float]:
-    """Return the last time at which each host did something."""
-    last: dict[str, float] = defaultdict(float)
-    for proxy in facts.proxies.values():
-        for events in (proxy.opened, proxy.gave_up, proxy.failed):
-            for one in events:
-                host = host_of(one.client)
-                last[host] = max(last[host], one.at)
-        for counted in proxy.counted:
-            for host, (_, _, since) in counted.clients.items():
-                last[host] = max(last[host], counted.at - since)
-    return last
+    if last is None:
+        return False
+    return last.at + max(3 * max(chain.gaps, default=0.0), _SHORTEST_S) < last_seen.get(chain.host, 0.0)
 
 
 def _amplification(found: _Found, proxy: ProxyFacts, window: Window, facts: Facts) -> float | None:

@@ -88,7 +88,7 @@ def told(web_server: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for one in CLIENTS:
             stack.enter_context(running(one, server.port(one.name)))
         names = [one.name for one in CLIENTS]
-        wait_until(lambda: least_answered(server, names) >= BASELINE_TURNS, 60, "all clients are answered")
+        wait_until(lambda: least_answered(server, names) >= BASELINE_TURNS, 60, "all clients are answered", every=0.5)
         put_on(server, names, "stall", {"type": "stall"}, STALL_S)
         time.sleep(REST_S)  # a time without a fault, which is the subject of the measurement
         put_on(server, names, "trickle", {"type": "slicer", "size": "20B", "gap": "150ms"}, TRICKLE_S)
@@ -114,7 +114,8 @@ def put_on(server: ChaosproxyServer, names: list[str], fault: str, settings: Jso
     """Put a fault on all proxies, and wait until it is over."""
     server.call("POST", "/v1/faults", {"proxies": names, "name": fault, "ttl": f"{seconds}s", **settings})
     wait_until(
-        lambda: not any(server.call("GET", f"/v1/proxies/{name}")["faults"] for name in names), seconds + 30, "it ends"
+        lambda: not any(server.call("GET", f"/v1/proxies/{name}")["faults"] for name in names), seconds + 30, "it ends",
+        every=0.1,
     )
 
 

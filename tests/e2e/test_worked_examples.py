@@ -81,13 +81,13 @@ def test_an_application_that_fails_over(tmp_path: Path) -> None:
             ports = [str(server.port(name)) for name in ("db-primary", "db-standby")]
             with child(tmp_path, str(EXAMPLES / "failover" / "app.py"), "120", *ports) as app:
                 wait_until(lambda: app.output.count(f"reads from port {ports[0]}") == 8, 30, "they read")
-                wait_until(lambda: answered(server, "db-primary") >= 150, 30, "three seconds of reading")
+                wait_until(lambda: answered(server, "db-primary") >= 150, 30, "three seconds of reading", every=0.5)
                 server.inject("db-primary", "stall-1", type="stall", ttl="12s")
                 wait_until(lambda: app.output.count(f"reads from port {ports[1]}") == 8, 30, "they have moved")
                 moved = app.output
-                wait_until(lambda: bool(windows(server)[0]["ended"]), 60, "the stall is over")
+                wait_until(lambda: bool(windows(server)[0]["ended"]), 60, "the stall is over", every=0.5)
                 answers = answered(server, "db-standby")
-                wait_until(lambda: answered(server, "db-standby") >= answers + 100, 60, "they go on")
+                wait_until(lambda: answered(server, "db-standby") >= answers + 100, 60, "they go on", every=0.5)
             told, story = reactions(server), told_story(server)
     assert_told(shown_story(page, 0), story)
     timeouts = [one["s"] for one in told["proxies"]["db-primary"]["gave_up"]["timeouts"]]
@@ -118,9 +118,9 @@ def test_a_retry_storm_that_does_not_end_unless_users_back_off(
         with serving(tmp_path, str(CONFIGS / "retry-storm.yaml"), environment=environment) as server:
             program = str(EXAMPLES / "storm" / "clients.py")
             with child(tmp_path, program, *words, "120", str(server.port("api"))) as clients:
-                wait_until(lambda: answered(server, "api") >= 100, 30, "five seconds of users")
+                wait_until(lambda: answered(server, "api") >= 100, 30, "five seconds of users", every=0.5)
                 server.inject("api", "stall-1", type="stall", ttl="5s")
-                wait_until(lambda: aftermath(server) is not None, 90, "35 s have passed since the heal")
+                wait_until(lambda: aftermath(server) is not None, 90, "35 s have passed since the heal", every=0.5)
                 log = clients.output
             story, is_metastable = told_story(server), aftermath(server)
     assert is_metastable is is_storm, f"{story}\n{log}"

@@ -56,13 +56,13 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def wait_until(ready: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_until(ready: Callable[[], bool], seconds: float, what: str, every: float = 0.01) -> None:
     """Poll every 10 ms: for facts of another process that nobody announces."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
             raise TimeoutError(f"after {seconds:g} s still not: {what}")
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 class Child:
