@@ -29,12 +29,29 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile(config.getoption("--hypothesis-profile") or "suite")
 
 
+LONGEST = ("tests/e2e/test_worked_examples.py", "tests/clients/", "tests/cli/test_demo.py")
+"""The modules that wait longest, in real time."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what starts a process of pytest or a real server."""
+    """Mark as slow what starts a process of pytest or a real server, and spread the longest tests.
+
+    Each process begins with a part of the tests, and takes from others when it has no more. So the longest, which
+    mostly wait, come first in each of three parts: at the end, the others would wait for them.
+    """
     for item in items:
         if item.get_closest_marker("namespace") or item.get_closest_marker("real_server"):
             item.add_marker("slow")
+    longest = [[item for item in items if item.nodeid.startswith(name)] for name in LONGEST]
+    others = [item for item in items if not item.nodeid.startswith(LONGEST)]
+    part = -(-len(items) // len(LONGEST))
+    items.clear()
+    for tests in longest:
+        room = max(0, part - len(tests))
+        items += tests + others[:room]
+        del others[:room]
+    items += others
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -48,6 +48,8 @@ _ERROR = 0.033
 """The standard error of a factor, as a share of it, that makes it right within 10 %: three of them."""
 _MISFIT = 4.0
 """Squared deviations in standard errors (chi-square), per degree of freedom plus one, above which a law is refused."""
+_UNEQUAL = 7.0
+"""The ratio of two variances of eight numbers each that chance exceeds in one of a hundred cases (F distribution)."""
 _WORSE = 16.0
 """The same by which another law must fit worse."""
 
@@ -181,6 +183,8 @@ def _jittered(sequences: Sequence[Sequence[float]]) -> Backoff | None:
     if abs(slope) <= 2 * error and abs(slope) + 2 * error < log(1.1):
         return Backoff("constant", None, None, first, None, True, len(sequences), confidence)
     linear = _line([(index, exp(mean), weight / exp(mean) ** 2) for index, mean, weight in points])[1]
+    if pvariance(logs[0]) > _UNEQUAL * pvariance(logs[-1]):
+        return None  # the jitter is added and does not grow, so the ratio of two gaps is not the factor
     if log(1.3) < slope - 2 * error and slope < log(4) and linear > misfit + _WORSE:
         return Backoff("exponential", exp(slope), None, first, None, True, len(sequences), confidence)
     return None

@@ -67,6 +67,12 @@ def test_the_factor_is_right(first: float, factor: float, number: int, gaps: int
     assert (found.law, found.factor) == ("exponential", pytest.approx(factor, rel=0.1))
 
 
+def test_jitter_that_is_added_hides_the_factor() -> None:
+    dice = random.Random(1)
+    added = [[0.1 * 2**index + dice.uniform(0, 0.1) for index in range(4)] for _ in range(15)]
+    assert backoff_of(added, are_whole=True) is None, "its medians have the ratio 1.8, and the factor is 2"
+
+
 @pytest.mark.parametrize("has_full_jitter", [False, True])
 def test_jitter_needs_many_sequences(has_full_jitter: bool) -> None:
     policy = Policy(law="exponential", jitter=0.4, has_full_jitter=has_full_jitter)
