@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaosproxy.events import Bus, ProxyRemoved
+from chaosproxy.journal.form import unpack
 from chaosproxy.journal.ring import Ring
 
 
@@ -25,6 +26,7 @@ def test_it_has_the_latest_in_order(size: int, published: int, after: int, most:
     assert (ring.last, ring.first) == (published, published - len(kept) + 1)
     expected = [number for number in kept if number > after][:most]
     assert [(number, one.at) for number, one in ring.after(after, most)] == [(one, float(one)) for one in expected]
+    assert [unpack(one).at for one in ring.snapshot()] == [float(number) for number in kept]
 
 
 def test_listeners_are_called_until_they_end() -> None:

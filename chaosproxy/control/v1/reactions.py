@@ -14,16 +14,12 @@ from chaosproxy.control.web.body import read_query
 from chaosproxy.control.web.turns import turns_of
 from chaosproxy.declare import MOST_ITEMS, Problems, too_many
 from chaosproxy.errors import BadValue, NotFound, shown
-from chaosproxy.events import Event
-from chaosproxy.journal.ring import Ring
+from chaosproxy.journal.form import Packed, unpack
 from chaosproxy.reaction.facts import facts_of
 from chaosproxy.reaction.reactions import reactions_of
 from chaosproxy.reaction.view import view
 
 __all__ = ["show_reactions"]
-
-_AT_ONCE = 500
-"""Events that are unpacked before others have the loop, in about 0.7 ms."""
 
 
 async def show_reactions(api: Api, request: web.Request) -> web.StreamResponse:
@@ -38,31 +34,20 @@ async def show_reactions(api: Api, request: web.Request) -> web.StreamResponse:
         except BadValue as bad:
             problems.add(("since",), bad.code, str(bad))
     problems.raise_if_any()
-    events = await _events(api.ring, request)
+    events = api.ring.snapshot()
     now, date = api.supervisor.now(), api.wall.date
     text = await turns_of(request).off_loop(_told, events, now, since, proxies, date)
     return web.Response(text=text, content_type="application/json")
 
 
-async def _events(ring: Ring, request: web.Request) -> list[Event]:
-    """Return the events that are kept."""
-    found: list[Event] = []
-    number = ring.first - 1
-    while some := list(ring.after(number, _AT_ONCE)):
-        found += (event for _, event in some)
-        number = some[-1][0]
-        await turns_of(request).rest()
-    return found
-
-
 def _told(
-    events: Sequence[Event], now: float, since: float, proxies: Collection[str], date: Callable[[float], str]
+    packed: Sequence[Packed], now: float, since: float, proxies: Collection[str], date: Callable[[float], str]
 ) -> str:
     """Return the reactions as JSON text.
 
     :raises NotFound: no event is about one of the proxies.
     """
-    facts = facts_of(events, now)
+    facts = facts_of([unpack(one) for one in packed], now)
     for name in sorted(proxies):
         if name not in facts.proxies:
             raise NotFound(f"proxy {shown(name)} does not exist, and no kept event is about one of that name")
