@@ -56,6 +56,8 @@ _REST = 19.0
 """Seconds of waiting per second of computing."""
 _OVER_S = AFTER_S + 5.0
 """Seconds after the end of a fault in which something about it may become known."""
+_MOST_WINDOWS = 40
+"""Windows of faults that are looked at; of more, those that began last. Each may take milliseconds."""
 _MOST = 1_000
 """Label values, or tuples of them, for which a metric has a series; those beyond are counted as `other`."""
 _OTHER = "other"
@@ -88,7 +90,7 @@ def _look(packed: list[Packed], now: float) -> _Seen:
     events = [unpack(one) for one in packed]
     facts = facts_of(recent(events, now, _OVER_S), now)
     begin = min((one.at for one in events), default=now)
-    reactions = reactions_of(facts, since=now - _OVER_S)
+    reactions = reactions_of(facts, since=now - _OVER_S, most=_MOST_WINDOWS)
     latest = {name: reactions.latest_of(name) for name in facts.proxies}
     amplification = {
         name: one.retries.amplification

@@ -74,6 +74,8 @@ class Facts:
     """The time of the first event."""
     end: float
     """The time at which the journal was read, or of its last event."""
+    windows: object = None
+    """The windows of faults once `windows_of` has found them, since each inference asks for them."""
     _last_seen: dict[str, float] = field(default_factory=dict, repr=False)
 
     def last_seen(self) -> Mapping[str, float]:

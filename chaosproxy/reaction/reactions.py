@@ -78,14 +78,18 @@ class Reactions:
         return found
 
 
-def reactions_of(facts: Facts, proxies: Collection[str] = (), since: float = -math.inf) -> Reactions:
+def reactions_of(
+    facts: Facts, proxies: Collection[str] = (), since: float = -math.inf, most: int | None = None
+) -> Reactions:
     """Return the reactions to the faults of a journal.
 
-    `proxies` leaves out the windows of others; none means all. `since` leaves out windows that ended before.
+    `proxies` leaves out the windows of others; none means all. `since` leaves out windows that ended before, and `most`
+    all but so many that began last.
     """
     windows = windows_of(facts)
     wanted = frozenset(proxies or facts.proxies)
     told = [one for one in windows if wanted & one.proxies and (one.ended is None or one.ended >= since)]
+    told = told if most is None else told[-most:]
     return Reactions(facts, wanted, tuple(_in_window(window, windows, facts, wanted) for window in told))
 
 

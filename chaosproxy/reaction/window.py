@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import cast
 
 from chaosproxy.events import (
     FaultAdded,
@@ -66,8 +67,10 @@ class Window:
 
 def windows_of(facts: Facts) -> list[Window]:
     """Return the windows of a journal in the order of their starts: one per fault, and one per overlapping set."""
-    single = sorted(_single(facts), key=lambda window: window.started)
-    return sorted([*single, *_sets(single)], key=lambda window: (window.started, len(window.faults)))
+    if facts.windows is None:
+        single = sorted(_single(facts), key=lambda window: window.started)
+        facts.windows = sorted([*single, *_sets(single)], key=lambda window: (window.started, len(window.faults)))
+    return cast(list[Window], facts.windows)
 
 
 def _single(facts: Facts) -> Iterator[Window]:
