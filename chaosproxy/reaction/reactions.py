@@ -84,7 +84,7 @@ def reactions_of(
     """Return the reactions to the faults of a journal.
 
     `proxies` leaves out the windows of others; none means all. `since` leaves out windows that ended before, and `most`
-    all but so many that began last.
+    all but that number of windows, those that began last.
     """
     windows = windows_of(facts)
     wanted = frozenset(proxies or facts.proxies)

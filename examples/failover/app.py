@@ -1,6 +1,6 @@
 """An application that reads from PostgreSQL and fails over: python3 app.py [SECONDS] [PRIMARY_PORT] [STANDBY_PORT]
 
-Each of eight workers has a connection and reads about seven times per second. A query that takes longer than a second
+Each of eight workers has a connection and reads about four times per second. A query that takes longer than a second
 is given up, and its connection with it. libpq then connects to the first of the two servers that answers within two
 seconds.
 """
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import psycopg
 
 WORKERS = 8
-PAUSES_S = (0.05, 0.25)
+PAUSES_S = (0.05, 0.45)
 """The shortest and the longest pause between two queries of a worker."""
 QUERY_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 2
