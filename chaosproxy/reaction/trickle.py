@@ -7,6 +7,9 @@ connections last less than half of the time-out.
 
 A connection may be idle before its turn, as the baseline's are at most.
 
+A server that closes after its answer (HTTP/1.0) ends before any client: its end-of-stream waits behind the bytes that
+trickle. There the client has cut the answer if it resets, since it then refuses bytes that still come.
+
 Told apart only if a fault of silence and one that trickles have been active on the proxy. `total`: three connections,
 opened while bytes trickled, were ended by the client after the time-out. `read`: three lasted much longer, and none was
 ended after it. Else `unknown`.
@@ -14,6 +17,7 @@ ended after it. Else `unknown`.
 
 from __future__ import annotations
 
+from chaosproxy.events import ClientEnded, ServerEnded
 from chaosproxy.reaction.facts import Facts, ProxyFacts
 from chaosproxy.reaction.timeouts import Kind
 from chaosproxy.reaction.waits import tolerance
@@ -57,8 +61,14 @@ def kind_of(seconds: float, proxy: ProxyFacts, facts: Facts) -> Kind:
 
 def _lasted(proxy: ProxyFacts, window: Window) -> list[tuple[float, bool]]:
     """Return how long the connections of a window lasted that got an answer, and whether the client ended them."""
+    held = {one.connection for one in proxy.ended if isinstance(one, ServerEnded) and one.held_by}
+    reset = {one.connection for one in proxy.ended if isinstance(one, ClientEnded) and one.how == "reset"}
+    cut = held & reset
     return [
-        (one.lasted_s if one.client_ended_s is None else one.client_ended_s, one.first == "client")
+        (
+            one.lasted_s if one.client_ended_s is None else one.client_ended_s,
+            one.first == "client" or one.connection in cut,
+        )
         for one in proxy.closed
         if one.bytes_downstream and window.has(one.at - one.lasted_s) and window.has(one.at)
     ]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaosproxy.endings import How
 from chaosproxy.events import (
+    ClientEnded,
     ClientGaveUp,
     ConnectionClosed,
     Event,
     FaultAdded,
     FaultRemoved,
+    ServerEnded,
     TurnFailed,
     TurnRepeated,
     TurnsCounted,
@@ -212,6 +216,37 @@ def test_a_deadline_ends_a_trickle_and_a_read_time_out_does_not() -> None:
     alone = world()
     alone.client(Policy(timeout_s=1.0), "h", think=alone.thinking(0.1, 0.9))
     assert [one.kind for one in told(alone.facts()).timeouts] == ["unknown"]
+
+
+def after_server(number: int, lasted: float, how: How) -> list[Event]:
+    """Return the end of a connection whose server closed at once behind a held answer, and whose client ended so."""
+    at = 70.0 + 2 * number
+    end = closed(at, lasted)
+    return [
+        ServerEnded(
+            at=at - lasted, proxy="db", connection=number, how="fin", after_s=0.001, held_by="slow", error="",
+            bytes_upstream=9, bytes_downstream=9,
+        ),
+        ClientEnded(
+            at=at, proxy="db", connection=number, how=how, after_s=lasted, held_by=None, error="", bytes_upstream=9,
+            bytes_downstream=9,
+        ),
+        replace(end, connection=number, first="server", cause="server", server_ended_s=0.001),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lasted", "how", "kind"),
+    [(1.0, "reset", "total"), (3.0, "fin", "read"), (1.0, "fin", "unknown")],
+    ids=["cut", "whole", "whole, and as long as the time-out by chance"],
+)
+def test_a_deadline_also_cuts_answers_of_a_server_that_closes_after_them(lasted: float, how: How, kind: str) -> None:
+    one = world()
+    one.client(Policy(timeout_s=1.0), "h", think=one.thinking(0.1, 0.9))
+    trickle = [added("slow", 60.0, "bandwidth"), removed("slow", 90.0, "bandwidth")]
+    ends = [event for number in range(1, 6) for event in after_server(number, lasted, how)]
+    facts = facts_of([*one.events(), *(closed(5.0 + index, 0.01) for index in range(9)), *trickle, *ends])
+    assert [found.kind for found in told(facts).timeouts] == [kind]
 
 
 def test_policies_of_one_busy_host_are_told_apart() -> None:
