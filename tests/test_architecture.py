@@ -16,7 +16,7 @@ RANKS: dict[str, float] = {
     "chaosproxy.errors": 0, "chaosproxy.events": 0, "chaosproxy.seed": 0,
     "chaosproxy.tallies": 0, "chaosproxy.text": 0, "chaosproxy.units": 0, "chaosproxy.tasks": 0,
     "chaosproxy.certs": 0, "chaosproxy.endings": 0, "chaosproxy.quantiles": 0,
-    "chaosproxy.journal": 1, "chaosproxy.reaction": 2,
+    "chaosproxy.journal": 1, "chaosproxy.probe": 1, "chaosproxy.reaction": 2,
     "chaosproxy.declare": 1,
     "chaosproxy.faults": 2,
     "chaosproxy.http": 3,
@@ -45,6 +45,7 @@ RANKS: dict[str, float] = {
 """The longest name that a module's name begins with gives its rank."""
 
 STRANGERS = {
+    ("chaosproxy.probe", "chaosproxy.journal"),
     ("chaosproxy.config", "chaosproxy.net"),
     ("chaosproxy.net.http", "chaosproxy.net.tls"),
     ("chaosproxy.net.stream", "chaosproxy.http"),
@@ -59,6 +60,7 @@ NOT_FOR = {
     "chaosproxy.model": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
     "chaosproxy.config": {"asyncio", "socket", "aiohttp"},
     "chaosproxy.reaction": {"asyncio", "socket", "time", "random", "aiohttp", "yaml"},
+    "chaosproxy.probe": {"asyncio", "socket", "time", "random", "aiohttp", "yaml", "click"},
     "chaosproxy.net": {"aiohttp", "yaml", "prometheus_client", "click", "rich"},
     "chaosproxy.control.plan": {"asyncio", "socket", "aiohttp", "yaml"},
     "chaosproxy.control.nodes": {"asyncio", "socket", "aiohttp", "yaml"},

@@ -6,7 +6,7 @@
     doctor    what this machine allows          exits     exit codes and the errors behind them
     certs     certificates for tests            events    the events as they happen
     standard  the standard descriptors          reactions what clients and servers did
-    connections  connections, kill: show and end them
+    connections  connections, kill: show them   probe     faults one after the other, and their story
 
 Nothing heavy is imported before a command needs it, so that `--help` and completion are quick.
 """
@@ -25,6 +25,7 @@ from chaosproxy.cli.doctor import doctor
 from chaosproxy.cli.events import events
 from chaosproxy.cli.live import heal, inject, status
 from chaosproxy.cli.network import crash, nodes, partition, pause
+from chaosproxy.cli.probe import probe
 from chaosproxy.cli.reactions import reactions
 from chaosproxy.cli.serve import serve
 from chaosproxy.cli.standard import Group
@@ -40,6 +41,6 @@ def main() -> None:
 
 for _command in (
     serve, check, certs, doctor, faults, schema, status, inject, partition, crash, pause, nodes, heal, connections,
-    kill, events, reactions, demo,
+    kill, events, reactions, probe, demo,
 ):  # fmt: skip
     main.add_command(_command)

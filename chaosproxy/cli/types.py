@@ -6,12 +6,12 @@ import contextlib
 
 import click
 
-from chaosproxy.declare import Whole
+from chaosproxy.declare import Duration, Whole
 from chaosproxy.errors import BadValue
 from chaosproxy.model import Address
 from chaosproxy.model.address import parse_address
 
-__all__ = ["ADDRESS", "WholeNumber"]
+__all__ = ["ADDRESS", "DURATION", "WholeNumber"]
 
 
 class _AddressType(click.ParamType[Address]):
@@ -29,6 +29,23 @@ class _AddressType(click.ParamType[Address]):
 
 
 ADDRESS = _AddressType()
+
+
+class _DurationType(click.ParamType[float]):
+    """`30s`, above 0; as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return Duration(above_zero=True).read(value)
+        except BadValue as bad:
+            self.fail(str(bad), param, ctx)
+
+
+DURATION = _DurationType()
 
 
 class WholeNumber(click.ParamType[int]):

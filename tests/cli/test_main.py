@@ -22,7 +22,7 @@ def test_version() -> None:
 def test_every_promised_command_is_there() -> None:
     promised = {
         "serve", "check", "doctor", "faults", "schema", "status", "inject", "partition", "crash", "pause", "nodes",
-        "heal", "demo", "certs", "connections", "kill", "events", "reactions",
+        "heal", "demo", "certs", "connections", "kill", "events", "reactions", "probe",
     }  # fmt: skip
     assert set(main.commands) == promised
 
