@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from chaosproxy.events import TurnsCounted
 from chaosproxy.quantiles import seconds_of
 from chaosproxy.reaction.facts import ProxyFacts
-from chaosproxy.reaction.load import Answers, Span, answers, intervals_in
+from chaosproxy.reaction.load import Answers, Span, answers, intervals_around
 
 __all__ = ["Counted", "Sighting", "counted_since", "first_good_turn"]
 
 _WITHIN = 0.02
 """Half the width of a bucket of durations, as a share of its middle."""
+_TOUCH_S = 1e-6
+"""Times nearer than this are equal: `at - seconds` is rounded."""
 _SHORT_S = 0.1
 """A turn that opened this little before the heal was not held."""
 
@@ -78,13 +80,27 @@ def _first_of(one: Answers, healed: float, new: Mapping[int, int], old: int) -> 
 
 
 def counted_since(proxy: ProxyFacts, seen: Span) -> list[Counted]:
-    """Return the intervals after `seen.begin` with the turns that opened since."""
+    """Return the intervals after `seen.begin` with the turns that opened since.
+
+    An interval may begin before: counting stops a moment before a fault ends, and is skipped while nothing happens. It
+    belongs to the time after the heal if all its answers do.
+    """
     found = []
-    for one in intervals_in(proxy, seen):
+    for one in intervals_around(proxy, seen):
+        if one.at > seen.end + _TOUCH_S or one.at <= seen.begin:
+            continue
+        if one.at - one.seconds < seen.begin - _TOUCH_S and not _is_later(one, seen.begin):
+            continue
         felt = _young(one.felt, one.at - seen.begin)
         good = one.answered - (sum(one.felt.values()) - sum(felt.values()))
         found.append(Counted(one, max(0, good), felt))
     return found
+
+
+def _is_later(counted: TurnsCounted, healed: float) -> bool:
+    """Return whether there are answers in an interval, and all of them came after the heal."""
+    times = [one.first for one in answers([counted])]
+    return bool(times) and min(times) >= healed
 
 
 def _young(felt: Mapping[int, int], seconds: float) -> dict[int, int]:

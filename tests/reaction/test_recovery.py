@@ -41,6 +41,27 @@ def test_a_client_that_returns_at_once() -> None:
     assert (recovery.verdict, recovery.seen_s) == ("recovered", 60)
 
 
+@pytest.mark.parametrize("before_s", [0.001, 0.6])
+def test_an_interval_that_began_before_the_heal_is_the_first_second(before_s: float) -> None:
+    """Counting stops a moment before a fault ends, and is skipped while nothing happens."""
+    made = Story(cuts=(10, 20 - before_s), phase=0.8)
+    made.proxy("db")
+    made.steady("db", 0, 10)
+    made.steady("db", 20.1, 90)
+    recovery = told(made)
+    assert (recovery.success_rate_s, recovery.p99_s) == (0.0, 0.0)
+    assert recovery.recovered_after_s == pytest.approx(0.11, abs=0.01)
+
+
+def test_an_interval_with_answers_before_the_heal_is_not_the_first_second() -> None:
+    made = Story(cuts=(10,), phase=0.8)
+    made.proxy("db")
+    made.steady("db", 0, 10)
+    made.good("db", 19.9)
+    made.steady("db", 20.1, 90)
+    assert told(made).success_rate_s == 1.0
+
+
 def test_failures_after_the_heal_delay_the_success_rate() -> None:
     made = story()
     made.steady("db", 20.0, 90)
