@@ -41,7 +41,8 @@ class Failover:
     """None if no attempt failed: the old one was silent."""
     after_s: float
     is_exact: bool
-    """False if the time is that of an interval, since the hosts had used the new one before."""
+    """False if the time is that of an interval, since the hosts had used the new one before, or if it is the opening of
+    a connection, since the new one had turned them away before."""
     share: float
     """0 to 1."""
     flaps: int

@@ -8,7 +8,8 @@ A host that used the old alternative in the baseline has moved if
   elsewhere may be another program on the same host.
 
 The time of the move is exact if the host had not used the new alternative before: the first good turn there. If it
-had (read replicas), it is the begin of the first interval, of 1 s at most, in which the rate had risen.
+had (read replicas), it is the begin of the first interval, of 1 s at most, in which the rate had risen. If the new one
+first turned it away, it is the opening of the first connection that it kept (`turned_away`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from chaosproxy.reaction.attempts import failed_attempts
 from chaosproxy.reaction.facts import ProxyFacts
 from chaosproxy.reaction.load import Span, answered_in, answers
+from chaosproxy.reaction.turned_away import let_in_at
 
 __all__ = ["HostMove", "first_failures", "in_trouble", "move_of"]
 
@@ -68,6 +70,9 @@ def move_of(
         usual = answered_in(new, baseline, host)
         if usual < 1:
             at, is_exact = _first_good(new, Span(window.begin if failure is None else failure, window.end), host), True
+            let_in = let_in_at(host, old, new, baseline, window)
+            if at is None or let_in is None or let_in > at:
+                at, is_exact = let_in if at is not None else None, False
         else:
             at, is_exact = _first_risen(new, window, host, usual / baseline.seconds + _HALF * lost), False
         if at is None or window.end - at < _SHORTEST_S or not _is_trouble(old, window.begin, at, host, failure, lost):

@@ -92,12 +92,12 @@ class Story:
         self.events.append(ConnectionOpened(at=at, proxy=proxy, connection=number, client=client, dial_s=dial_s))
         return number
 
-    def close(self, proxy: str, at: float, connection: int, host: str = APP) -> None:
+    def close(self, proxy: str, at: float, connection: int, host: str = APP, said: int = 1) -> None:
         self.events.append(
             ConnectionClosed(
                 at=at, proxy=proxy, connection=connection, client=f"{host}:9", cause="client", how="fin", fault="",
                 error="", first="client", client_ended_s=1.0, server_ended_s=None, detail="", lasted_s=1.0,
-                bytes_upstream=1, bytes_downstream=1,
+                bytes_upstream=said, bytes_downstream=1,
             )
         )  # fmt: skip
 

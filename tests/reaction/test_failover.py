@@ -44,6 +44,58 @@ def test_a_failover_and_its_return() -> None:
     assert told.failed_back_after_s == pytest.approx(3.0, abs=0.02)
 
 
+def turned_away(story: Story, begin: float, end: float, turns: int = 1, said: int = 90) -> None:
+    """Connect to db2 again and again, and leave after some turns."""
+    for number in range(round((end - begin) * 10)):
+        at = begin + number / 10
+        connection = story.open("db2", at)
+        for turn in range(turns):
+            story.good("db2", at + 0.003 * (turn + 1))
+        story.close("db2", at + 0.02, connection, said=said)
+
+
+def kept_until_the_fault() -> Story:
+    story = service(10, 20)
+    story.open("db", 0.001)
+    story.steady("db", 0, 10)
+    story.give_up("db", 10.5, 0.5)
+    return story
+
+
+def test_a_standby_that_turns_clients_away_has_not_taken_over() -> None:
+    story = kept_until_the_fault()
+    turned_away(story, 10.6, 14.0)
+    story.open("db2", 14.05)
+    story.steady("db2", 14.06, 40)
+    [told] = moves(story)
+    assert told.after_s == pytest.approx(4.05, abs=0.02)
+    assert (told.is_exact, told.new, told.moved) == (False, "db2", (APP,))
+
+
+def test_a_standby_that_lets_no_client_in_gets_no_failover() -> None:
+    story = kept_until_the_fault()
+    turned_away(story, 10.6, 20.0)
+    assert moves(story) == []
+
+
+def test_a_client_with_a_connection_for_each_call_is_not_turned_away() -> None:
+    story = kept_until_the_fault()
+    turned_away(story, 10.6, 40.0, turns=6)
+    [told] = moves(story)
+    assert told.after_s == pytest.approx(0.6, abs=0.02)
+
+
+def test_a_client_that_always_connects_for_a_single_turn_is_not_turned_away() -> None:
+    story = service(10, 20)
+    for number in range(100):
+        story.open("db", number / 10)
+        story.good("db", number / 10 + 0.003)
+    story.give_up("db", 10.5, 0.5)
+    turned_away(story, 10.6, 40.0)
+    [told] = moves(story)
+    assert told.after_s == pytest.approx(0.6, abs=0.02)
+
+
 def test_a_probe_of_the_old_one_is_no_return() -> None:
     story = service(10, 20)
     story.steady("db", 0, 10)
