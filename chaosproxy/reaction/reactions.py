@@ -15,11 +15,16 @@ from chaosproxy.reaction.failover import Failover, failovers_of
 from chaosproxy.reaction.gave_up import GaveUp, gave_up_of
 from chaosproxy.reaction.load import Span, baseline_of
 from chaosproxy.reaction.recovery import Recovery, recovery_of
+from chaosproxy.reaction.refused import kept_out
 from chaosproxy.reaction.retries import Retries, retries_of
 from chaosproxy.reaction.turns import Turns, turns_of
 from chaosproxy.reaction.window import Window, touched, windows_of
 
 __all__ = ["ProxyReaction", "Reactions", "WindowReaction", "reactions_of"]
+
+
+_SAME_S = 1e-6
+"""Seconds within which two moments are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class ProxyReaction:
     proxy: str
     turns: Turns
     """Of the window."""
+    kept_out: int
+    """The attempts to connect in the window that a fault ended before the client could ask."""
     gave_up: GaveUp
     retries: Retries
     breaker: Breaker | None
@@ -68,13 +75,18 @@ class Reactions:
         return next(reversed(told or found), None)
 
     def failovers(self) -> dict[str, list[Failover]]:
-        """Return the failovers of each service, each told once."""
+        """Return the failovers of each service, each told once.
+
+        A move may lie in two windows: in a fault's own, and in one of several faults, which may begin at another time.
+        """
         found: dict[str, list[Failover]] = {service: [] for service in self.facts.services()}
+        seen: dict[tuple[str, str], list[float]] = {}
         for window in self.windows:
             for one in window.failovers:
-                moves = found.setdefault(one.service, [])
-                if all((one.old, one.new, one.after_s) != (other.old, other.new, other.after_s) for other in moves):
-                    moves.append(one)
+                moments, at = seen.setdefault((one.old, one.new), []), window.window.started + one.after_s
+                if all(abs(at - other) > _SAME_S for other in moments):
+                    moments.append(at)
+                    found.setdefault(one.service, []).append(one)
         return found
 
 
@@ -112,6 +124,7 @@ def _on_proxy(proxy: ProxyFacts, window: Window, windows: list[Window], facts: F
     return ProxyReaction(
         proxy=proxy.name,
         turns=turns_of(proxy, facts, window),
+        kept_out=kept_out(proxy, window),
         gave_up=gave_up,
         retries=retries_of(proxy, window, facts, gave_up.closed_late_s),
         breaker=breaker_of(facts, proxy, window, windows),

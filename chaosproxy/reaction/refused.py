@@ -19,7 +19,7 @@ from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.pieces import AT_ONCE_S, pieces_of
 from chaosproxy.reaction.window import Window
 
-__all__ = ["refused_backoff"]
+__all__ = ["kept_out", "refused_backoff"]
 
 _FEWEST = 3
 """Connections of a host before the window that show its usual rhythm."""
@@ -47,6 +47,13 @@ def refused_backoff(proxy: ProxyFacts, window: Window, facts: Facts) -> Backoff 
             continue
         sequences += pieces_of(gaps) or []
     return backoff_of(sequences)
+
+
+def kept_out(proxy: ProxyFacts, window: Window) -> int:
+    """Return the number of attempts to connect that a fault refused, or ended before the client's first byte."""
+    refused = sum(one.suppressed + 1 for one in proxy.attempts if one.met != "unanswered" and window.has(one.at))
+    ended = [one for one in proxy.closed if one.cause == "injected" and not one.bytes_upstream and window.has(one.at)]
+    return refused + len(ended)
 
 
 def _by_host(proxy: ProxyFacts, window: Window) -> dict[str, list[_Attempt]]:

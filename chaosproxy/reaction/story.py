@@ -58,6 +58,8 @@ def proxy_story(one: ProxyReaction) -> list[str]:
     if not lines:
         if one.turns.answered or one.turns.open:
             lines.append(f"no client gave up: {_number(one.turns.answered, 'turn')} answered, {one.turns.open} open")
+        elif one.kept_out:
+            lines.append(f"no client could ask anything: {_number(one.kept_out, 'attempt')} to connect failed")
         else:
             lines.append("no client asked anything")
     return [*lines, *_after(one)]

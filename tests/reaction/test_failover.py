@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosproxy.reaction.failover import Failover, failovers_of
+from chaosproxy.reaction.reactions import reactions_of
 from tests.reaction.counted import APP, Story, window
 from tests.reaction.precision import measured_failovers
 
@@ -219,3 +220,17 @@ def test_without_a_baseline_nothing_is_told() -> None:
     story.fail("db", 0.7)
     story.steady("db2", 1.0, 20)
     assert failovers_of(story.facts(30), window(0.5, 20, "db")) == []
+
+
+def test_a_failover_in_two_windows_is_told_once() -> None:
+    story = kept_until_the_fault()
+    story.proxy("other")
+    story.steady("other", 0, 40)
+    story.fault("other", 9.998, "stall")
+    story.fault("db", 10.0, "stall")
+    story.fault("db2", 15.0, "latency")
+    story.steady("db2", 10.6, 40)
+    told = reactions_of(story.facts(40))
+    assert len([move for one in told.windows for move in one.failovers]) > 1, "each window has it"
+    [move] = told.failovers()["s"]
+    assert (move.old, move.new) == ("db", "db2")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from chaosproxy.reaction.reactions import reactions_of
-from chaosproxy.reaction.refused import refused_backoff
+from chaosproxy.reaction.refused import kept_out, refused_backoff
 from chaosproxy.reaction.retries import retries_of
+from chaosproxy.reaction.story import proxy_story
 from tests.reaction.counted import Story, window
 
 FAULT = window(10.0, 30.0, "db", type="refuse")
@@ -78,3 +79,24 @@ def test_an_attempt_that_succeeds_ends_the_sequence() -> None:
     for number in range(6):
         story.refuse("db", 23.0 + 0.1 * number)
     assert told(story) == ("exponential", 2.0, False)
+
+
+def test_clients_that_are_kept_out_are_counted() -> None:
+    story = story_of((0.3, 0.3))
+    story.refuse("db", 11.0, suppressed=4)
+    story.refuse("db", 12.0, met="unanswered")
+    story.refuse("db", 31.0)
+    facts = story.facts(45)
+    assert kept_out(facts.proxies["db"], FAULT) == 3 + 5
+
+
+def test_the_story_of_clients_that_are_kept_out() -> None:
+    story = Story(cuts=(10.0,))
+    story.proxy("db")
+    story.steady("db", 0, 10)
+    story.fault("db", 10.0, "refuse")
+    story.open("db", 10.001)
+    story.refuse("db", 10.5)
+    story.refuse("db", 10.8)
+    [told] = reactions_of(story.facts(30)).windows
+    assert proxy_story(told.proxies[0])[0] == "no client could ask anything: 2 attempts to connect failed"
