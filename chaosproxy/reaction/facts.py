@@ -46,6 +46,7 @@ class ProxyFacts:
     to_node: str | None = None
     counted: list[TurnsCounted] = field(default_factory=list)
     gave_up: list[ClientGaveUp] = field(default_factory=list)
+    half_closed: list[HalfClosed] = field(default_factory=list)
     failed: list[TurnFailed] = field(default_factory=list)
     repeated: list[TurnRepeated] = field(default_factory=list)
     late: list[AnswerLate] = field(default_factory=list)
@@ -133,7 +134,9 @@ def facts_of(events: Iterable[Event], end: float | None = None) -> Facts:
             turn = event.proxy, event.connection, event.turn
             if (old := pending.pop(turn, None)) is not None:  # each turn is given up once, or not at all
                 proxy.gave_up.remove(old)
-            if isinstance(event, ClientGaveUp):
+            if isinstance(event, HalfClosed):
+                proxy.half_closed.append(event)
+            else:
                 proxy.gave_up.append(event)
                 if event.is_pending:
                     pending[turn] = event

@@ -12,7 +12,9 @@ a fault of either sort was active on the proxy: see `trickle`. A deadline over s
 opening of the first to the last give-up. It is claimed if at least three chains of attempts show it, while their last
 attempts ended after different waits.
 
-A turn that is still open when the window ends shows that its client has no time-out below its age.
+A turn that is still open when the window ends shows that its client has no time-out below its age. Nothing is known of
+one whose client has sent an end-of-stream: if the fault held the answer, it arrives at the heal, when the client may
+have closed the socket long before. On the wire, a close looks like a half-close until a reset follows.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from chaosproxy.events import ClientGaveUp, TurnRepeated
+from chaosproxy.events import ClientEnded, ClientGaveUp, TurnRepeated
 from chaosproxy.reaction.chains import Chain, chains_of
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.pieces import AT_ONCE_S
@@ -35,6 +37,8 @@ __all__ = ["GaveUp", "Waiting", "gave_up_of"]
 
 _LATE = 0.8
 """Share of the waits of a group that end when the client tries again, if that is the reason for their end."""
+_AT_HEAL_S = 1.0
+"""Seconds after the heal in which held answers arrive."""
 _SHORTEST_S = 0.1
 """Seconds; a server that ends sooner has refused the request."""
 
@@ -69,11 +73,13 @@ class GaveUp:
     """The waits after which the server ended."""
     waiting: Waiting | None
     """The turns that waited; None if no turn was open."""
+    unclear: int
+    """The clients that sent an end-of-stream in an open turn, and either had given up or only half-closed."""
 
     @property
     def none_within_s(self) -> float | None:
         """The age of the oldest open turn if no client gave up: a time-out is above it."""
-        return self.waiting.longest_s if self.waiting is not None and not self.count else None
+        return self.waiting.longest_s if self.waiting is not None and not self.count and not self.unclear else None
 
 
 def gave_up_of(proxy: ProxyFacts, window: Window, facts: Facts) -> GaveUp:
@@ -97,7 +103,18 @@ def gave_up_of(proxy: ProxyFacts, window: Window, facts: Facts) -> GaveUp:
             one for one in clusters(waits_of(ended, window, proxy, facts, ())) if one.s >= _SHORTEST_S
         ),
         waiting=Waiting(turns.most_open, turns.longest_open_s) if turns.most_open else None,
+        unclear=_unclear(proxy, window),
     )
+
+
+def _unclear(proxy: ProxyFacts, window: Window) -> int:
+    """Return the clients that ended within the window, and to which a held answer was then sent."""
+    until = float("inf") if window.ended is None else window.ended
+    ended = {one.connection for one in proxy.ended if isinstance(one, ClientEnded) and window.has(one.at)}
+    return len({
+        one.connection for one in proxy.half_closed
+        if one.connection in ended and window.started <= one.at <= until + _AT_HEAL_S
+    })  # fmt: skip
 
 
 def _timeouts(

@@ -38,7 +38,7 @@ def window_story(told: WindowReaction, end: float) -> Iterator[str]:
     names = " and ".join(f"`{fault}`" for fault in window.faults)
     state = "was on" if window.ended is not None else "is on"
     seconds = (end if window.ended is None else window.ended) - window.started
-    if not told.connections and not told.messages:
+    if not told.connections and not told.messages and not any(one.kept_out for one in told.proxies):
         yield f"{names} {state} ({seconds:.1f} s) and touched nothing"
         return
     touched = _number(told.connections, "connection")
@@ -81,6 +81,8 @@ def _gave_up(gave_up: GaveUp) -> Iterator[str]:
         yield f"a call ends after {_spread(gave_up.deadline)} over all its attempts ({gave_up.deadline.confidence})"
     for timeout in gave_up.server_timeouts:
         yield f"the server ended {_number(timeout.count, 'turn')} after {_spread(timeout)} ({timeout.confidence})"
+    if gave_up.unclear and not gave_up.count:
+        yield f"{_number(gave_up.unclear, 'client')} ended while waiting: given up or half-closed, which is not known"
     if gave_up.waiting is not None and (gave_up.none_within_s or 0.0) >= _LONG_S:
         waited = _number(gave_up.waiting.turns, "turn")
         yield f"no time-out within {seconds_text(gave_up.waiting.longest_s)}: {waited} waited, and no client gave up"

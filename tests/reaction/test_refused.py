@@ -9,7 +9,7 @@ import pytest
 from chaosproxy.reaction.reactions import reactions_of
 from chaosproxy.reaction.refused import kept_out, refused_backoff
 from chaosproxy.reaction.retries import retries_of
-from chaosproxy.reaction.story import proxy_story
+from chaosproxy.reaction.story import proxy_story, window_story
 from tests.reaction.counted import Story, window
 
 FAULT = window(10.0, 30.0, "db", type="refuse")
@@ -100,3 +100,13 @@ def test_the_story_of_clients_that_are_kept_out() -> None:
     story.refuse("db", 10.8)
     [told] = reactions_of(story.facts(30)).windows
     assert proxy_story(told.proxies[0])[0] == "no client could ask anything: 2 attempts to connect failed"
+
+
+def test_a_fault_that_only_keeps_clients_out_has_touched_something() -> None:
+    story = Story(cuts=(10.0,))
+    story.proxy("db")
+    story.steady("db", 0, 10)
+    story.fault("db", 10.0, "refuse")
+    story.refuse("db", 10.5)
+    [told] = reactions_of(story.facts(30)).windows
+    assert [*window_story(told, 30.0)][1] == "  no client could ask anything: 1 attempt to connect failed"

@@ -17,6 +17,7 @@ from chaosproxy.events import (
     Event,
     FaultAdded,
     FaultRemoved,
+    HalfClosed,
     ServerEnded,
     TurnFailed,
     TurnRepeated,
@@ -108,6 +109,21 @@ def test_without_a_time_out_the_longest_wait_is_told() -> None:
     assert found.waiting is not None
     assert (found.waiting.turns, found.none_within_s) == (1, found.waiting.longest_s)
     assert 28.0 < found.waiting.longest_s <= 30.0
+
+
+def test_nothing_is_known_of_a_client_whose_end_a_fault_held_until_its_answer_came() -> None:
+    """The answer is sent to a socket that may be closed long since; a reset would come too late to be seen."""
+    one = world()
+    one.client(Policy(timeout_s=None), "h", think=one.thinking(0.1, 0.2))
+    ended = ClientEnded(
+        at=33.0, proxy="db", connection=1, how="fin", after_s=33.0, held_by="stall-1", error="", bytes_upstream=9,
+        bytes_downstream=9,
+    )  # fmt: skip
+    released = HalfClosed(at=50.001, proxy="db", connection=1, turn=9, client="h:1", digest="")
+    found = told(facts_of([*one.events(), ended, released], one.end))
+    assert (found.count, found.unclear, found.none_within_s) == (0, 1, None)
+    before = told(facts_of([*one.events(), replace(ended, at=19.0), released], one.end))
+    assert (before.unclear, before.none_within_s is None) == (0, False)
 
 
 def test_only_give_ups_that_a_fault_has_touched_count_for_a_time_out() -> None:
