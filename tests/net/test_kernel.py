@@ -207,6 +207,7 @@ def test_a_peer_is_asked_each_second_until_it_is_not() -> None:
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 1
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 1
+        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 127, "the most, since it must not end it"
         began = time.monotonic()
         wait_until(lambda: segments_sent(client) == before + 1, 60.0, "a probe is sent")
         assert time.monotonic() - began > 0.9

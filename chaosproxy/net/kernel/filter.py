@@ -5,7 +5,8 @@ the kernel removes it with the socket.
 
 A peer may end its connection while the filter drops its packets. TCP retransmits a FIN, but not a
 RST. So after a loss is removed, keepalive probes are sent for a few seconds: a peer that has reset
-the connection responds with another RST.
+the connection responds with another RST. No probe is sent while every packet is dropped: no response
+would arrive, and the kernel would end the connection after some probes.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Filter:
         has_fewer = any(fault not in losses for fault in self.losses)
         self.losses = losses
         self.refresh(now)
-        if has_fewer and self._program is not None:
+        if has_fewer and self._program is not None and not self._drops_all:
             self._ask_for_signs_of_life(now)
             self._scheduler.schedule(self, min(self.scheduled_at, self._keepalive_until))
 
@@ -103,10 +104,16 @@ class Filter:
         self._install(losing(drops) if self.losses else None)
         if had_one and self._program is None:
             self._ask_for_signs_of_life(now)
-        elif self._keepalive_until <= now:  # even with a new filter: unanswered probes would end the connection
+        elif self._keepalive_until <= now or (self._drops_all and self._keepalive_until < NEVER):
             self._send_keepalives(False)
             self._keepalive_until = NEVER
         self._scheduler.schedule(self, min(next_change, self._keepalive_until))
+
+    @property
+    def _drops_all(self) -> bool:
+        """True if no packet that carries an answer to a probe arrives."""
+        drops = (loss.drop for loss in self.losses.values())
+        return any(drop is not None and drop.share >= 1 and not drop.spare_acks for drop in drops)
 
     def on_due(self, now: float) -> None:
         self.refresh(now)
