@@ -61,6 +61,7 @@ from chaosproxy.events.connections import (
 from chaosproxy.events.services import CircuitClosed, CircuitOpened, ServiceFailedOver, ServiceRecovered
 from chaosproxy.events.stream import Lagged
 from chaosproxy.events.turns import (
+    AnswerCut,
     AnswerLate,
     ClientGaveUp,
     FailedBy,
@@ -74,6 +75,7 @@ from chaosproxy.events.turns import (
 )
 
 __all__ = [
+    "AnswerCut",
     "AnswerLate",
     "Bus",
     "CircuitClosed",

@@ -15,6 +15,7 @@ from chaosproxy.endings import How
 from chaosproxy.events.base import ProxyEvent
 
 __all__ = [
+    "AnswerCut",
     "AnswerLate",
     "ClientGaveUp",
     "FailedBy",
@@ -119,6 +120,20 @@ class TurnRepeated(TurnEvent):
 
 
 @dataclass(slots=True, kw_only=True)
+class AnswerCut(TurnEvent):
+    """The client ended while a fault still held a part of its answer, of which the first byte had left before."""
+
+    kind: ClassVar[str] = "answer_cut"
+    waited_s: float
+    """Seconds from the opening of the turn to the client's end."""
+    quiet_s: float
+    """Seconds from the latest byte that had left for the client to its end."""
+    how: How
+    faults: tuple[str, ...] = ()
+    """The faults that touched the connection then."""
+
+
+@dataclass(slots=True, kw_only=True)
 class AnswerLate(TurnEvent):
     """The server's answer arrived after its client had given up on it."""
 
@@ -154,6 +169,9 @@ class TurnsCounted(ProxyEvent):
     """Turns open at the end of the interval."""
     longest_open_s: float = 0.0
     """The age of the oldest of these."""
+    longest_answer_s: float = 0.0
+    """The longest time from the opening of a turn until a byte of its answer left a fault in this interval, after the
+    first byte."""
     felt: dict[int, int] = field(default_factory=dict)
     """Seconds from the opening of an answered turn to its answer, as the counts of a `LogHistogram`."""
     service: dict[int, int] = field(default_factory=dict)

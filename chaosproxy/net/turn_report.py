@@ -48,6 +48,8 @@ class TurnReport:
         self._oldest: Turns | None = None
         self._oldest_at = self._began_at
         """The connection with the oldest turn that was open at the last look, and the begin of that turn."""
+        self._longest_answer_s = 0.0
+        """Since the last interval; see `TurnsCounted`."""
         self._is_idle = False
         """True if there was nothing to look at and nothing is to come, unless a client is accepted."""
         self._intervals: deque[Iterator[TurnsCounted | None]] = deque()
@@ -72,11 +74,12 @@ class TurnReport:
         touched = {name: (one.tally.connections, one.tally.messages) for name, one in self._faults.by_name()}
         taken, began_at = self._turns.take(now), self._began_at
         is_new = opened != self._opened or closed != self._closed or self._is_touched(touched)
-        if is_new or open_turns or taken.has_turns:
+        longest_answer_s, self._longest_answer_s = self._longest_answer_s, 0.0
+        if is_new or open_turns or longest_answer_s or taken.has_turns:
             counted = TurnsCounted(
                 at=now, proxy=taken.proxy, seconds=now - began_at, opened=opened - self._opened,
                 closed=closed - self._closed, open=open_turns, faults=touched,
-                longest_open_s=self._longest_open_s(now),
+                longest_open_s=self._longest_open_s(now), longest_answer_s=longest_answer_s,
                 gave_up=taken.gave_up, failed=taken.failures, repeated=taken.repeated,
             )  # fmt: skip
             self._intervals.append(taken.count_into(counted))
@@ -122,11 +125,16 @@ class TurnReport:
         while some := list(islice(left, _AT_ONCE)):
             for connection in some:
                 connection.look_for_reset()
-                connection.turns.look(began, connection.downstream.bytes)
-                if (since := connection.turns.open_since) is not None:
+                turns = connection.turns
+                turns.look(began, connection.downstream.bytes)
+                if turns.longest_answer_s:
+                    if turns.shape in ("turns", "server-first"):
+                        self._longest_answer_s = max(self._longest_answer_s, turns.longest_answer_s)
+                    turns.longest_answer_s = 0.0
+                if (since := turns.open_since) is not None:
                     open_turns += 1
                     if oldest is None or since < oldest_at:
-                        oldest, oldest_at = connection.turns, since
+                        oldest, oldest_at = turns, since
             yield
         self._tally.open_turns, self._looked_at = open_turns, began
         self._oldest, self._oldest_at = oldest, oldest_at

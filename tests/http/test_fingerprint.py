@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosproxy.http.fingerprint import fingerprint
+from chaosproxy.http.fingerprint import BODY, READ, fingerprint
 
-ORDER = b"POST /orders?x=1 HTTP/1.1\r\nHost: h\r\nTraceparent: 00-1\r\n\r\n{}"
+ORDER = b"POST /orders?x=1 HTTP/1.1\r\nHost: h\r\nTraceparent: 00-1\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = b"POST /orders HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+GET = b"GET /orders HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 def test_a_retry_has_another_trace_and_is_the_same() -> None:
@@ -36,5 +38,24 @@ def test_a_key_is_read_in_any_case() -> None:
 
 @given(st.binary(max_size=9000))
 def test_any_bytes_have_one(data: bytes) -> None:
-    identity, name = fingerprint(data)
-    assert (identity, name) == fingerprint(data) and len(name) <= 200
+    identity, name, is_partial = fingerprint(data)
+    assert (identity, name, is_partial) == fingerprint(data) and len(name) <= 200
+    assert not is_partial or len(data) < READ
+
+
+@pytest.mark.parametrize("request_", [ORDER, CHUNKED, GET])
+def test_a_request_is_partial_until_its_last_byte(request_: bytes) -> None:
+    assert [length for length in range(len(request_) + 1) if not fingerprint(request_[:length])[2]] == [len(request_)]
+
+
+@pytest.mark.parametrize("request_", [ORDER, GET])
+def test_a_request_that_follows_is_no_part_of_it(request_: bytes) -> None:
+    assert fingerprint(request_ + GET) == fingerprint(request_)
+
+
+@given(st.integers(0, 1500), st.integers(0, 1500), st.integers(BODY, 3 * BODY))
+def test_a_head_of_another_length_does_not_change_a_long_body(first: int, second: int, length: int) -> None:
+    head = b"POST / HTTP/1.1\r\nTraceparent: %s\r\nContent-Length: %d\r\n\r\n"
+    one, other = (head % (b"t" * each, length) + b"b" * length for each in (first, second))
+    assert fingerprint(one) == fingerprint(other)
+    assert not fingerprint(one)[2]

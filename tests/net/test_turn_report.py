@@ -93,6 +93,23 @@ def test_open_turns_are_counted_until_they_are_answered() -> None:
     assert (last.open, last.answered) == (0, 1)
 
 
+def test_the_longest_answer_belongs_to_one_interval() -> None:
+    scene = Scene()
+    turns = scene.line()
+    turns.sent(10.0, b"x")
+    turns.answer(10.2)
+    turns.answer_more(10.5)
+    scene.now = 11.0
+    scene.look()
+    scene.now = 12.0
+    scene.look()
+    turns.answer_more(12.3)
+    scene.now = 13.0
+    scene.look()
+    counted = [(one.at, one.answered, round(one.longest_answer_s, 6)) for one in scene.counted()]
+    assert counted == [(11.0, 1, 0.5), (13.0, 0, 2.3)]
+
+
 def test_many_turns_are_counted_in_slices_and_published_in_order() -> None:
     scene = Scene()
     turns = scene.line()

@@ -7,6 +7,7 @@ import contextlib
 import socket
 
 from chaosproxy.events import (
+    AnswerCut,
     AnswerLate,
     ClientGaveUp,
     ConnectionClosed,
@@ -117,6 +118,50 @@ def test_a_client_that_has_left_resets_when_the_answer_comes(loop_name: str) -> 
         known = [one for one in of_turns(stage) if not (isinstance(one, ClientGaveUp) and one.is_pending)]
         assert [type(one) for one in known] == [ClientGaveUp, AnswerLate]
         assert event.how == "fin" and event.waited_s >= 0.9 * NEARLY
+
+    run(loop_name, scenario)
+
+
+def test_a_client_that_leaves_within_an_answer_has_cut_it(loop_name: str) -> None:
+    """The connection is kept, and its first answer was whole."""
+
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        await turn(client, server)
+        trickle = fault("slow", type="slicer", size="1B", gap="30ms", direction="downstream")
+        stage.supervisor.put_fault("proxy", trickle, "test")
+        began = stage.supervisor.now()
+        await send(client, b"ask")
+        assert await receive(server, 3) == b"ask"
+        await send(server, 100 * b"x")
+        assert await receive(client, 4) == b"xxxx"
+        for _ in running.count_turns():
+            pass
+        longest = max(one.longest_answer_s for one in stage.events if isinstance(one, TurnsCounted))
+        assert longest >= 0.08
+        close_with_reset(client)
+        cut = await stage.event("answer_cut")
+        assert isinstance(cut, AnswerCut)
+        assert (cut.turn, cut.how, cut.faults) == (2, "reset", ("slow",))
+        assert longest <= cut.waited_s <= cut.at - began and 0 <= cut.quiet_s < cut.waited_s
+        await over(stage)
+        assert [type(one) for one in of_turns(stage)] == [AnswerCut]
+
+    run(loop_name, scenario)
+
+
+def test_a_client_that_leaves_after_its_answer_has_not_cut_it(loop_name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        running, client, server = await stage.pair()
+        trickle = fault("slow", type="slicer", size="1B", gap="10ms", direction="downstream")
+        stage.supervisor.put_fault("proxy", trickle, "test")
+        await turn(client, server)
+        await until(lambda: running.registry.held("downstream") == 0)
+        client.close()
+        assert await receive(server, 1) == b""
+        server.close()
+        await over(stage)
+        assert of_turns(stage) == []
 
     run(loop_name, scenario)
 

@@ -21,14 +21,7 @@ from dataclasses import replace
 from functools import partial
 
 from chaosproxy.endings import Cause, Ending, How, describe, ending_of
-from chaosproxy.events import (
-    ClientEnded,
-    ConnectionClosed,
-    ConnectionOpened,
-    DialFailed,
-    PeerEnded,
-    ServerEnded,
-)
+from chaosproxy.events import ClientEnded, ConnectionClosed, ConnectionOpened, DialFailed, PeerEnded, ServerEnded
 from chaosproxy.faults.base import NEVER
 from chaosproxy.net.kernel.bpf import Program
 from chaosproxy.net.kernel.sockopts import abort_with_reset, was_reset
@@ -201,7 +194,7 @@ class Connection:
             if how is not None:
                 self.note_leaving(pipe.sender, how)
 
-    def _note(self, side: Side, ending: Ending) -> None:
+    def _note(self, side: Side, ending: Ending, held: int = 0) -> None:
         if self._ending is None:
             now = self.scheduler.clock()
             self._unpublished = self.arrivals.note(side, ending, now - self.accepted_at)
@@ -210,6 +203,8 @@ class Connection:
                     self.turns.client_ended(ending.how, now, self.upstream.holder or self.downstream.holder)
                 else:
                     self.turns.server_ended(ending.how, now)
+            elif side == "client" and (held or self.downstream.held):
+                self.turns.answer_cut(ending.how, now)
 
     def publish_ended(self, pipe: Pipe, held_by: str | None = None) -> None:
         """Publish the end that was just noted, with the fault that holds it back in `pipe`, or `held_by`."""
@@ -253,9 +248,10 @@ class Connection:
         back = self.opposite(pipe)
         if self._ending is None:
             self._note_unread(back)  # before `lose_sink`, which resumes reading
+        held = back.held
         back.lose_sink()
         if self._ending is None:
-            self._note(pipe.sender, ending_of(pipe.sender, error))
+            self._note(pipe.sender, ending_of(pipe.sender, error), held)
             if self._beginning and pipe is self.upstream:
                 self.note_ending(replace(self.arrivals.ending, fault=self.delayed_by or "", during="dial"))
                 self._cancel_dial()

@@ -178,6 +178,8 @@ class Pipe(Source):
                     if self.turns.begin is not None:
                         note = self.turns.leave if self.direction == "upstream" else self.turns.answer
                         note(ends.scheduler.clock())
+                    elif self.direction == "downstream":
+                        self.turns.answer_more(ends.scheduler.clock())
             case HalfClose():
                 ends.half_close(self)
             case Close(_, origin):

@@ -142,15 +142,16 @@ class FailedTurns:
             self._drop_oldest()
 
     def repeated(self, host: str, digest: str, connection: tuple[str, int], now: float) -> FailedTurn | None:
-        """Return the failed turn that a new one repeats, and forget it; None if it repeats none.
+        """Return the failed turn that one which was opened at `now` repeats, and forget it; None if it repeats none.
 
         Of several equal ones it is that of the same connection, or else the first that ended.
         """
         self._drop_old(now)
-        turns = self.by_bytes.get((host, digest))
-        if not turns:
+        turns = self.by_bytes.get((host, digest), deque())
+        before = [one for one in turns if one.ended_at <= now]  # a request may be known long after it began
+        if not before:
             return None
-        found = next((one for one in turns if (one.proxy, one.connection) == connection), turns[0])
+        found = next((one for one in before if (one.proxy, one.connection) == connection), before[0])
         turns.remove(found)
         self._forget_one((host, digest), turns)
         return found

@@ -3,7 +3,7 @@
 A turn opens with the first byte of the client while none is open, and is answered when a byte of the server leaves
 for the client. The plain readers do this inline, since a turn must cost no more than two time stamps and a few
 assignments. A turn is *watched* when its answer needs more: a chain is in its way, its client has ended, it has
-failed, or it is the first of a connection. Then the readers call `more` and `answer`.
+failed, or it is the first of a connection. Then the readers call `answer`.
 
 The connection reports the ends of its sides, and this module publishes what they mean:
 
@@ -15,18 +15,15 @@ The connection reports the ends of its sides, and this module publishes what the
 - An end that a fault or the operator causes is never the client's, nor the server's.
 
 The shape of the conversation decides which claims can be made about it (`events.Shape`). A client that sends again
-after a pause of `PAUSE` while its turn is open does not wait for an answer: the shape is `one-way` if it never got
-one, else `pipelined`. A server that sends after a second of silence without having been asked makes it `push`.
+after a pause of `PAUSE` while its turn is open does not wait: the shape is `one-way` if it never got an answer, else
+`pipelined`. A server that sends after a second of silence without having been asked makes it `push`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypedDict
-
 from chaosproxy.endings import Ending, How
 from chaosproxy.events import (
+    AnswerCut,
     AnswerLate,
     ClientGaveUp,
     FailedBy,
@@ -37,21 +34,10 @@ from chaosproxy.events import (
     WaitingFor,
 )
 from chaosproxy.net.stream.turn_counts import FailedTurn, ProxyTurns
+from chaosproxy.net.stream.turn_parts import AT_ONCE, DIGESTED, DOUBTED_FOR, PAUSE, READ, About, Doubt, Read, shape_of
 
-__all__ = ["AT_ONCE", "DOUBTED_FOR", "PAUSE", "Turns"]
+__all__ = ["Turns"]
 
-AT_ONCE = 0.020
-"""Seconds; see above."""
-PAUSE = 0.1
-"""Seconds; see above."""
-DOUBTED_FOR = 0.5
-"""Seconds after an end-of-stream at which a turn in doubt is published as given up, with `is_pending`."""
-_DIGESTED = 256
-"""The first bytes of a turn, which are compared with those of failed turns."""
-_READ = 4096
-"""The first bytes of a request in HTTP mode, in which it is recognised."""
-Read = Callable[[bytes], tuple[bytes, str]]
-"""Returns the bytes that are equal for equal requests, and the name of the request."""
 _NEVER = -1.0
 
 
@@ -59,11 +45,10 @@ class Turns:
     """The turns of one connection."""
 
     __slots__ = (
-        "_arrived_at", "_attempt", "_client", "_connection", "_doubt", "_error", "_is_counted", "_is_published",
-        "_is_remembered", "_late_at",
-        "_left_at", "_looked_at", "_more_at", "_pushes", "_repeats", "_request", "_server_first", "_turns",
-        "_was_still", "began_at", "begin", "faults", "host", "is_connected", "is_watched", "number", "opened_at",
-        "read",
+        "_answered_at", "_arrived_at", "_attempt", "_client", "_connection", "_doubt", "_error", "_is_counted",
+        "_is_published", "_is_remembered", "_late_at", "_left_at", "_looked_at", "_looks_back", "_more_at", "_pushes",
+        "_repeats", "_request", "_server_first", "_turns", "_was_still", "began_at", "begin", "faults", "host",
+        "is_connected", "is_watched", "longest_answer_s", "number", "opened_at", "read",
     )  # fmt: skip
 
     def __init__(self, turns: ProxyTurns, connection: int, client: str, now: float) -> None:
@@ -73,7 +58,7 @@ class Turns:
         self.begin: bytes | None = b""
         """The first bytes of the open turn; None if none is open."""
         self.is_watched = True
-        """True if the readers must call `more` and `answer`."""
+        """True if the readers must call `answer`."""
         self.number = 0
         """The number of the latest turn, from 1; 0 before the first."""
         self.opened_at = now
@@ -88,13 +73,13 @@ class Turns:
         """The first bytes of the latest request, kept after its answer: it may be one that failed."""
         self.faults: tuple[str, ...] = ()
         """The faults that touch the connection now."""
-        self._attempt = 1
-        """2 if the latest turn repeats a failed one, and so on."""
+        self._attempt = 0, 1
+        """A turn, and 2 if it repeats a failed one, and so on."""
         self._left_at = self._arrived_at = _NEVER
         """Of the open turn, with a chain in its way: the times at which it left for the server and its answer came."""
         self._error: tuple[int, str] | None = None
         """Of an answer that has not left yet: its status, and the fault that has made it."""
-        self._doubt: _Doubt | None = None
+        self._doubt: Doubt | None = None
         """The end of the client in its turn."""
         self._late_at = _NEVER
         """The time of the first byte that was sent to the client after that."""
@@ -102,6 +87,10 @@ class Turns:
         self._is_counted = False
         """True once the open turn was counted as failed or given up."""
         self._is_remembered = False  # the open turn, as failed
+        self._looks_back = False  # it is not known yet whether the open turn repeats a failed one
+        self._answered_at = _NEVER  # the latest byte of an answer that was not written at once
+        self.longest_answer_s = 0.0
+        """The longest time to a byte of an answer that has left a fault, since the last look at the connection."""
         self._server_first = False
         self._repeats = self._pushes = 0
         """How often the client has sent again after a pause in an open turn; and the server without being asked."""
@@ -116,10 +105,14 @@ class Turns:
             if now - self._sent_at > PAUSE:
                 self._repeats += 1
             self._more_at = now
+            if self.read is not None and len(self._request) < READ:
+                self._request += data[: READ - len(self._request)]
+                if self._looks_back:
+                    self.look_back(self.opened_at)
             return
         self.begin = data
         if self.read is not None:
-            self._request = data[:_READ]
+            self._request, self._looks_back = data[:READ], False
         self.is_watched = False
         self.number += 1
         self.opened_at = now
@@ -151,12 +144,19 @@ class Turns:
             if self._late_at == _NEVER:
                 self._late_at = now
         else:
-            self.begin, self.is_watched = None, False
+            if self._looks_back:
+                self._look_back_at_last()
+            self.begin, self.is_watched, self._answered_at = None, False, now
             if self._error is None:
                 self._count(now)
             else:
                 error, self._error = self._error, None
                 self.answer_failed(now, *error)
+
+    def answer_more(self, now: float) -> None:
+        """Note that more bytes of the server have left a fault for the client, after the first of their turn."""
+        if self.number:
+            self.longest_answer_s, self._answered_at = max(self.longest_answer_s, now - self.opened_at), now
 
     def _count(self, now: float) -> None:
         """Count the latest turn as answered."""
@@ -174,16 +174,24 @@ class Turns:
         waiting_for = self._waiting_for
         if self._is_counted or waiting_for is None:
             return
+        self._look_back_at_last()
         if how == "timeout":
             self._fail("network", now)
             return
         if self._doubt is None:
-            self._doubt = _Doubt(now, waiting_for, self.faults, held_by, how)
+            self._doubt = Doubt(now, waiting_for, self.faults, held_by, how)
             self.is_watched = True
             if self._has_left:  # what it does next is its reaction, although a fault may hold its end for long
                 self._remember(self._about()["digest"], now)
         if how != "fin":
             self._give_up(self._doubt)
+
+    def answer_cut(self, how: How, now: float) -> None:
+        """Note that the client has ended while a fault holds the rest of the latest answer."""
+        if self.number:
+            waited, quiet = now - self.opened_at, now - max(self._answered_at, self.opened_at)
+            event = AnswerCut(at=now, waited_s=waited, quiet_s=quiet, how=how, faults=self.faults, **self._about())
+            self._turns.publish(event)
 
     def server_ended(self, how: How, now: float) -> None:
         """Note the end of the server, not one that a fault or the operator has caused."""
@@ -209,6 +217,8 @@ class Turns:
                 here = self._turns.proxy, self._connection, self.number
                 self._turns.failed.forget(self._whose, self._about()["digest"], here)
             self._count(self._late_at)
+        elif by == "injected" and ending.during == "handshake":
+            self._is_counted = True  # a fault has made the client leave
         elif self._doubt is not None and self._has_left:
             self._give_up(self._doubt)
         elif ending.during == "dial" and ending.by != "client":
@@ -223,8 +233,8 @@ class Turns:
             if self._late_at == _NEVER and self._has_left and not self._is_counted:
                 self._is_published = True
                 self._give_up(doubt, is_pending=True)
-        if self.begin is not None and len(self.begin) > _DIGESTED:
-            self.begin = self.begin[:_DIGESTED]
+        if self.begin is not None and len(self.begin) > DIGESTED:
+            self.begin = self.begin[:DIGESTED]
         seen = self.number, bytes_downstream
         is_still = self.begin is None and seen == self._looked_at
         if self._was_still and bytes_downstream != self._looked_at[1]:
@@ -239,13 +249,7 @@ class Turns:
     @property
     def shape(self) -> Shape:
         """The shape of the conversation so far."""
-        if self._repeats:
-            return "pipelined" if self.is_answered else "one-way"
-        if self._pushes:
-            return "push"
-        if self._server_first:
-            return "server-first"
-        return "turns" if self.is_answered else ""
+        return shape_of(self._repeats, self._pushes, self._server_first, self.is_answered)
 
     @property
     def is_open(self) -> bool:
@@ -286,7 +290,7 @@ class Turns:
         """True if the client has ended later than one that half-closes does, so that it has probably left."""
         return self._doubt is not None and self._doubt.at - self._sent_at >= AT_ONCE
 
-    def _give_up(self, doubt: _Doubt, is_pending: bool = False) -> None:
+    def _give_up(self, doubt: Doubt, is_pending: bool = False) -> None:
         since = self.began_at if doubt.waiting_for != "answer" else self.opened_at
         if doubt.waiting_for != "answer" and doubt.at - since < AT_ONCE:
             return  # a check of the port, which connects and leaves
@@ -307,6 +311,7 @@ class Turns:
             self._publish_late(answered_at)
 
     def _fail(self, reason: FailedBy, now: float, fault: str = "") -> None:
+        self._look_back_at_last()
         event = TurnFailed(
             at=now, reason=reason, waited_s=now - self.opened_at, fault=fault, faults=self.faults,
             answer_arrived=self._arrived_at != _NEVER, **self._about(),
@@ -321,6 +326,7 @@ class Turns:
         if self.is_open:  # the client has not felt it yet, and may give up before
             self._error, self.is_watched = (status, fault), True
             return
+        self._look_back_at_last()
         self.host.forget(self.opened_at)  # a good turn is one without an error
         event = TurnFailed(
             at=now, reason="status" if not fault else "injected", status=status, waited_s=now - self.opened_at,
@@ -338,7 +344,8 @@ class Turns:
             self._turns.publish(AnswerLate(at=now, waited_s=waited, late_s=now - doubt.at, **self._about()))
 
     def _remember(self, digest: str, ended_at: float) -> None:
-        failed = FailedTurn(self._turns.proxy, self._connection, self.number, ended_at, self._attempt)
+        attempt = self._attempt[1] if self._attempt[0] == self.number else 1
+        failed = FailedTurn(self._turns.proxy, self._connection, self.number, ended_at, attempt)
         self._turns.failed.note(self._whose, digest, failed)
         self._is_remembered = True
 
@@ -351,50 +358,43 @@ class Turns:
     def _whose(self) -> str:
         return self._turns.whose(self.host.name)
 
-    def look_back(self, now: float) -> None:
-        """Publish whether the turn that has just opened repeats a failed one."""
-        about = self._about()
+    def look_back(self, now: float, is_last: bool = False) -> None:
+        """Publish whether the turn that was opened at `now` repeats a failed one.
+
+        If more of its request is to come, it is looked at again, for the last time when the turn is over.
+        """
+        self._attempt = self.number, 1
+        identity = self._identity()
+        self._looks_back = identity[2] and not is_last
+        if self._looks_back:
+            return
+        about = self._about(identity)
         here = self._turns.proxy, self._connection
         failed = self._turns.failed.repeated(self._whose, about["digest"], here, now)
-        self._attempt = 1 if failed is None else failed.attempt + 1
         if failed is not None:
+            self._attempt = self.number, failed.attempt + 1
             self._turns.repeated += 1
             self._turns.publish(
                 TurnRepeated(
                     at=now, of_proxy=failed.proxy, of_connection=failed.connection, of_turn=failed.turn,
-                    gap_s=now - failed.ended_at, attempt=self._attempt, **about,
+                    gap_s=now - failed.ended_at, attempt=failed.attempt + 1, **about,
                 )  # fmt: skip
             )
 
-    def _about(self) -> _About:
-        identity, request = (self.begin or b"")[:_DIGESTED], ""
+    def _look_back_at_last(self) -> None:
+        """Look back if that waits for more of the request, since the turn is over."""
+        if self._looks_back:
+            self.look_back(self.opened_at, is_last=True)
+
+    def _identity(self) -> tuple[bytes, str, bool]:
+        """Return what `Read` does, of the latest turn."""
         if self.read is not None and self._request:
-            identity, request = self.read(self._request)
+            return self.read(self._request)
+        return (self.begin or b"")[:DIGESTED], "", False
+
+    def _about(self, known: tuple[bytes, str, bool] | None = None) -> About:
+        identity, request, _ = known or self._identity()
         return {
             "proxy": self._turns.proxy, "connection": self._connection, "turn": self.number, "client": self._client,
             "digest": self._turns.failed.digest(identity), "request": request, "shape": self.shape,
         }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Doubt:
-    """The end of a client that has given up, unless it has only half-closed."""
-
-    at: float
-    waiting_for: WaitingFor
-    faults: tuple[str, ...]
-    """The faults that touched the connection then."""
-    held_by: str | None
-    how: How
-
-
-class _About(TypedDict):
-    """The fields that all events of a turn share."""
-
-    proxy: str
-    connection: int
-    turn: int
-    client: str
-    digest: str
-    request: str
-    shape: Shape

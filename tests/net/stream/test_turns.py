@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaosproxy.endings import Ending
-from chaosproxy.events import AnswerLate, ClientGaveUp, Event, HalfClosed, TurnEvent, TurnFailed, TurnRepeated
+from chaosproxy.events import (
+    AnswerCut,
+    AnswerLate,
+    ClientGaveUp,
+    Event,
+    HalfClosed,
+    TurnEvent,
+    TurnFailed,
+    TurnRepeated,
+)
+from chaosproxy.http.fingerprint import fingerprint
 from chaosproxy.net.stream.turn_counts import (
     FAILED_KEPT,
     FOLDED_AT,
@@ -20,7 +30,8 @@ from chaosproxy.net.stream.turn_counts import (
     HostTurns,
     ProxyTurns,
 )
-from chaosproxy.net.stream.turns import AT_ONCE, DOUBTED_FOR, PAUSE, Turns
+from chaosproxy.net.stream.turn_parts import AT_ONCE, DOUBTED_FOR, PAUSE
+from chaosproxy.net.stream.turns import Turns
 from chaosproxy.quantiles import count
 
 FIN, RST = Ending("client", "fin"), Ending("client", "reset")
@@ -485,3 +496,106 @@ def test_each_turn_has_one_end_whatever_happens(steps: list[tuple[str, float]], 
 
 def pending(event: Event) -> bool:
     return isinstance(event, ClientGaveUp) and event.is_pending
+
+
+HEAD = b"POST /orders HTTP/1.1\r\nContent-Length: 5\r\n\r\n"
+
+
+def asked(story: Story, number: int, at: float, *parts: bytes) -> Turns:
+    """Return a connection on which a request has arrived in parts, 1 ms apart."""
+    turns = story.connection(number, at)
+    turns.read = fingerprint
+    for part, data in enumerate(parts):
+        turns.sent(at + part / 1000, data)
+    return turns
+
+
+@pytest.mark.parametrize("first", [(HEAD + b"one-1",), (HEAD, b"one-1"), (HEAD[:20], HEAD[20:] + b"one", b"-1")])
+@pytest.mark.parametrize("second", [(HEAD + b"one-1",), (HEAD, b"one-1"), (HEAD + b"o", b"ne-1")])
+def test_a_request_is_repeated_however_it_is_cut(first: tuple[bytes, ...], second: tuple[bytes, ...]) -> None:
+    story = Story()
+    asked(story, 1, 10.0, *first).client_ended("reset", 11.0)
+    asked(story, 2, 12.0, *second)
+    [repeated] = [one for one in story.events if isinstance(one, TurnRepeated)]
+    assert (repeated.gap_s, repeated.attempt, repeated.of_connection) == (1.0, 2, 1)
+
+
+def test_another_body_after_an_equal_head_is_no_repetition() -> None:
+    story = Story()
+    asked(story, 1, 10.0, HEAD, b"one-1").client_ended("reset", 11.0)
+    asked(story, 2, 12.0, HEAD, b"one-2").client_ended("reset", 13.0)
+    asked(story, 3, 14.0, HEAD).client_ended("reset", 15.0)
+    assert TurnRepeated not in story.kinds()
+
+
+def test_a_request_that_stays_partial_is_looked_up_when_its_turn_ends() -> None:
+    story = Story()
+    asked(story, 1, 10.0, HEAD, b"one").client_ended("reset", 11.0)
+    again = asked(story, 2, 12.0, HEAD, b"one")
+    assert TurnRepeated not in story.kinds()
+    again.client_ended("reset", 13.0)
+    assert story.kinds() == [ClientGaveUp, TurnRepeated, ClientGaveUp]
+    third = asked(story, 3, 14.0, HEAD, b"one")
+    third.answer(14.5)
+    [repeated] = [one for one in story.events if isinstance(one, TurnRepeated) and one.connection == 3]
+    assert (repeated.at, repeated.attempt) == (14.0, 3)
+
+
+def test_a_turn_repeats_none_that_failed_after_it_had_opened() -> None:
+    story = Story()
+    asked(story, 9, 5.0, b"GET / HTTP/1.1\r\n\r\n").client_ended("reset", 6.0)
+    first, second = (asked(story, number, 10.0, HEAD) for number in (1, 2))
+    first.client_ended("reset", 11.0)
+    second.client_ended("reset", 11.001)
+    assert TurnRepeated not in story.kinds()
+
+
+def test_new_work_after_a_repetition_is_a_first_attempt() -> None:
+    story = Story()
+    one, two = (b"GET /%s HTTP/1.1\r\n\r\n" % name for name in (b"one", b"two"))
+    turns = asked(story, 1, 10.0, one)
+    turns.answer(10.5)
+    turns.answer_failed(10.5, 503)
+    turns.sent(11.0, one)
+    turns.answer(11.5)
+    turns.sent(12.0, two)
+    turns.client_ended("reset", 13.0)
+    asked(story, 2, 14.0, two)
+    assert [one.attempt for one in story.events if isinstance(one, TurnRepeated)] == [2, 2]
+
+
+def test_a_longer_answer_is_noted_and_one_that_is_cut_is_told() -> None:
+    story = Story()
+    story.turns.sent(10.0, b"one")
+    story.turns.answer(10.1)
+    story.turns.answer_more(10.9)
+    story.turns.sent(20.0, b"two")
+    story.turns.answer(20.1)
+    story.turns.answer_more(20.4)
+    assert story.turns.longest_answer_s == pytest.approx(0.9)
+    story.turns.faults = ("slow",)
+    story.turns.answer_cut("fin", 20.5)
+    [cut] = story.events
+    assert isinstance(cut, AnswerCut)
+    assert (cut.turn, cut.waited_s, cut.how, cut.faults) == (2, 0.5, "fin", ("slow",))
+    assert cut.quiet_s == pytest.approx(0.1)
+
+
+def test_what_a_server_says_first_is_no_answer() -> None:
+    story = Story()
+    story.turns.answer(0.1)
+    story.turns.answer_more(5.0)
+    story.turns.answer_cut("fin", 6.0)
+    assert story.events == [] and story.turns.longest_answer_s == 0.0
+
+
+def test_a_client_that_leaves_a_broken_handshake_has_not_given_up() -> None:
+    story = Story()
+    turns = Turns(story.proxy, 1, "10.0.0.7:99", 10.0)
+    turns.client_ended("fin", 10.5)
+    turns.connection_ended(Ending("injected", "tls", "bad-cert", during="handshake"), 10.6)
+    assert story.events == []
+    turns = Turns(story.proxy, 2, "10.0.0.7:99", 20.0)
+    turns.client_ended("fin", 20.5)
+    turns.connection_ended(Ending("client", "tls", during="handshake"), 20.6)
+    assert story.kinds() == [ClientGaveUp], "it was not the fault's work"
