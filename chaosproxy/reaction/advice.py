@@ -26,7 +26,8 @@ from typing import Literal
 
 from chaosproxy.quantiles import seconds_of, share_above
 from chaosproxy.reaction.facts import ProxyFacts
-from chaosproxy.reaction.load import Span, answered_in, felt_in, intervals_in, service_in
+from chaosproxy.reaction.load import answered_in, felt_in, intervals_in, service_in
+from chaosproxy.reaction.span import Span
 
 __all__ = ["Advice", "FalseDeaths", "TimeoutRow", "advice_for", "false_deaths", "rfc6298_s"]
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from chaosproxy.quantiles import quantile
 from chaosproxy.reaction.attempts import FailedAttempt, failed_attempts
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.load import Span, after, answered_in, baseline_of, felt_in
+from chaosproxy.reaction.load import after, answered_in, baseline_of, felt_in
+from chaosproxy.reaction.span import Span
 from chaosproxy.reaction.window import Window
 
 __all__ = ["Aftermath", "aftermath_of"]

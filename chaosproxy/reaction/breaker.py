@@ -33,9 +33,10 @@ from typing import Literal
 from chaosproxy.quantiles import quantile
 from chaosproxy.reaction.attempts import FailedAttempt, failed_attempts
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.load import Span, after, answered_in, answers, baseline_of, felt_in, hosts_of, intervals_around
+from chaosproxy.reaction.load import after, answered_in, answers, baseline_of, felt_in, hosts_of, intervals_around
 from chaosproxy.reaction.row import Row
 from chaosproxy.reaction.silence import SILENT_S, Cluster, clusters, hides_clients, is_waiting
+from chaosproxy.reaction.span import Span
 from chaosproxy.reaction.window import Window
 
 __all__ = ["Breaker", "breaker_of"]

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 from chaosproxy.quantiles import quantile, share_above
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.load import Span, answered_in, answers, baseline_of, felt_in
+from chaosproxy.reaction.load import answered_in, answers, baseline_of, felt_in
+from chaosproxy.reaction.span import Span
 from chaosproxy.reaction.window import Window
 
 __all__ = ["Bulkhead", "Spread", "bulkhead_of"]

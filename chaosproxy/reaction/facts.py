@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chaosproxy.events import (
+    AnswerCut,
     AnswerLate,
     ClientGaveUp,
     ConnectionAttempt,
@@ -50,6 +51,7 @@ class ProxyFacts:
     failed: list[TurnFailed] = field(default_factory=list)
     repeated: list[TurnRepeated] = field(default_factory=list)
     late: list[AnswerLate] = field(default_factory=list)
+    cut: list[AnswerCut] = field(default_factory=list)
     opened: list[ConnectionOpened] = field(default_factory=list)
     closed: list[ConnectionClosed] = field(default_factory=list)
     dial_failed: list[DialFailed] = field(default_factory=list)
@@ -111,8 +113,8 @@ CHANGES = (
 
 _LISTS: dict[type[Event], str] = {
     TurnsCounted: "counted", TurnFailed: "failed", TurnRepeated: "repeated",
-    AnswerLate: "late", ConnectionOpened: "opened", ConnectionClosed: "closed", DialFailed: "dial_failed",
-    ConnectionAttempt: "attempts",
+    AnswerLate: "late", AnswerCut: "cut", ConnectionOpened: "opened", ConnectionClosed: "closed",
+    DialFailed: "dial_failed", ConnectionAttempt: "attempts",
 }  # fmt: skip
 
 

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.load import Span, after, answered_in, answers, baseline_of, hosts_of
+from chaosproxy.reaction.load import after, answered_in, answers, baseline_of, hosts_of
 from chaosproxy.reaction.moves import HostMove, first_failures, in_trouble, move_of
 from chaosproxy.reaction.returning import first_good_turn
+from chaosproxy.reaction.span import Span
 from chaosproxy.reaction.window import Window
 
 __all__ = ["Failover", "failovers_of"]

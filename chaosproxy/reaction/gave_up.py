@@ -21,12 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from statistics import median
 
 from chaosproxy.events import ClientEnded, ClientGaveUp, TurnRepeated
 from chaosproxy.reaction.chains import Chain, chains_of
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.pieces import AT_ONCE_S
+from chaosproxy.reaction.span import between
 from chaosproxy.reaction.timeouts import TimeOut, clusters, inferred
 from chaosproxy.reaction.trickle import kind_of
 from chaosproxy.reaction.turns import span_of, turns_in
@@ -109,12 +111,11 @@ def gave_up_of(proxy: ProxyFacts, window: Window, facts: Facts) -> GaveUp:
 
 def _unclear(proxy: ProxyFacts, window: Window) -> int:
     """Return the clients that ended within the window, and to which a held answer was then sent."""
-    until = float("inf") if window.ended is None else window.ended
-    ended = {one.connection for one in proxy.ended if isinstance(one, ClientEnded) and window.has(one.at)}
-    return len({
-        one.connection for one in proxy.half_closed
-        if one.connection in ended and window.started <= one.at <= until + _AT_HEAL_S
-    })  # fmt: skip
+    until = inf if window.ended is None else window.ended
+    inside = between(proxy.ended, window.started, until)
+    ended = {one.connection for one in inside if isinstance(one, ClientEnded)}
+    released = between(proxy.half_closed, window.started, until + _AT_HEAL_S)
+    return len({one.connection for one in released if one.connection in ended})
 
 
 def _timeouts(
@@ -129,7 +130,7 @@ def _timeouts(
         kept = [*claims[:1], *(one for one in claims[1:] if not _is_late(one, events, window, repeated))]
         if len(kept) < len(claims):
             late = kept[0].s
-        found += (replace(one, kind=kind_of(one.s, proxy, facts) if is_answer else "connect") for one in kept)
+        found += (replace(one, kind=kind_of(one.s, proxy, window, facts) if is_answer else "connect") for one in kept)
     return tuple(sorted(found, key=lambda one: one.s)), late
 
 

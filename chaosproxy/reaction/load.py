@@ -18,11 +18,11 @@ from itertools import islice, takewhile
 
 from chaosproxy.events import TurnsCounted
 from chaosproxy.reaction.facts import Facts, ProxyFacts
+from chaosproxy.reaction.span import TOUCH_S, Span
 from chaosproxy.reaction.window import AFTER_S, Window, background_of, first_turn
 
 __all__ = [
     "Answers",
-    "Span",
     "after",
     "answered_in",
     "answers",
@@ -36,24 +36,6 @@ __all__ = [
 
 _LONGEST_BASELINE_S = 60.0
 _SHORTEST_BASELINE_S = 1.0
-_TOUCH_S = 1e-6
-"""Times nearer than this are equal: `at - seconds` is rounded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The time after `begin`, up to `end`."""
-
-    begin: float
-    end: float
-
-    @property
-    def seconds(self) -> float:
-        return self.end - self.begin
-
-    def has(self, at: float) -> bool:
-        """Return whether a time is in the span or at an end of it, apart from rounding."""
-        return self.begin - _TOUCH_S <= at <= self.end + _TOUCH_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +54,7 @@ class Answers:
         if span.begin < self.first and self.last <= span.end:
             return self.number
         length = self.last - self.first
-        if length <= _TOUCH_S:
+        if length <= TOUCH_S:
             return self.number if span.begin < self.last <= span.end else 0
         return self.number * max(0.0, min(self.last, span.end) - max(self.first, span.begin)) / length
 
@@ -96,9 +78,9 @@ def baseline_of(facts: Facts, window: Window, proxies: Iterable[str], windows: I
     began = [
         one.at - one.seconds
         for one in counted
-        if one.answered + one.failed + one.gave_up and one.at - one.seconds >= begin - _TOUCH_S
+        if one.answered + one.failed + one.gave_up and one.at - one.seconds >= begin - TOUCH_S
     ]
-    if not began or end - min(began) < _SHORTEST_BASELINE_S - _TOUCH_S:
+    if not began or end - min(began) < _SHORTEST_BASELINE_S - TOUCH_S:
         return None
     return Span(min(began), end)
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from chaosproxy.reaction.attempts import failed_attempts
 from chaosproxy.reaction.facts import ProxyFacts
-from chaosproxy.reaction.load import Span, answered_in, answers
+from chaosproxy.reaction.load import answered_in, answers
+from chaosproxy.reaction.span import Span
 from chaosproxy.reaction.turned_away import let_in_at
 
 __all__ = ["HostMove", "first_failures", "in_trouble", "move_of"]
@@ -32,6 +33,8 @@ _HALF = 0.5
 _PART = 0.1
 _SIGMAS = 3
 _SHORTEST_S = 0.2
+_JUST_S = 1.0
+"""Seconds before a window in which a host has moved already if it has answers there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,12 @@ def move_of(
     for new in others:
         usual = answered_in(new, baseline, host)
         if usual < 1:
+            if answered_in(new, Span(window.begin - _JUST_S, window.begin), host) >= 1:
+                continue  # it has moved before, under another fault
             at, is_exact = _first_good(new, Span(window.begin if failure is None else failure, window.end), host), True
-            let_in = let_in_at(host, old, new, baseline, window)
-            if at is None or let_in is None or let_in > at:
-                at, is_exact = let_in if at is not None else None, False
+            let_in = None if at is None else let_in_at(host, old, new, baseline, window)
+            if at is not None and (let_in is None or let_in > at):
+                at, is_exact = let_in, False
         else:
             at, is_exact = _first_risen(new, window, host, usual / baseline.seconds + _HALF * lost), False
         if at is None or window.end - at < _SHORTEST_S or not _is_trouble(old, window.begin, at, host, failure, lost):

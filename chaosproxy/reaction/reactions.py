@@ -13,10 +13,11 @@ from chaosproxy.reaction.bulkhead import Bulkhead, bulkhead_of
 from chaosproxy.reaction.facts import Facts, ProxyFacts
 from chaosproxy.reaction.failover import Failover, failovers_of
 from chaosproxy.reaction.gave_up import GaveUp, gave_up_of
-from chaosproxy.reaction.load import Span, baseline_of
+from chaosproxy.reaction.load import baseline_of
 from chaosproxy.reaction.recovery import Recovery, recovery_of
 from chaosproxy.reaction.refused import kept_out
 from chaosproxy.reaction.retries import Retries, retries_of
+from chaosproxy.reaction.span import Span
 from chaosproxy.reaction.turns import Turns, turns_of
 from chaosproxy.reaction.window import Window, touched, windows_of
 
@@ -25,6 +26,8 @@ __all__ = ["ProxyReaction", "Reactions", "WindowReaction", "reactions_of"]
 
 _SAME_S = 1e-6
 """Seconds within which two moments are one."""
+_NEAR_S = 1.0
+"""The same, if they were read from the counts of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Reactions:
     """The proxies that are told of."""
     windows: tuple[WindowReaction, ...]
     """In the order in which they began."""
+    left_out: int = 0
+    """The windows that began before these, and are not among them since there are too many."""
 
     def latest_of(self, proxy: str) -> ProxyReaction | None:
         """Return the reaction in the latest window in which something happened on a proxy, or else in the latest."""
@@ -84,7 +89,8 @@ class Reactions:
         for window in self.windows:
             for one in window.failovers:
                 moments, at = seen.setdefault((one.old, one.new), []), window.window.started + one.after_s
-                if all(abs(at - other) > _SAME_S for other in moments):
+                apart = _SAME_S if one.is_exact else _NEAR_S
+                if all(abs(at - other) > apart for other in moments):
                     moments.append(at)
                     found.setdefault(one.service, []).append(one)
         return found
@@ -101,8 +107,9 @@ def reactions_of(
     windows = windows_of(facts)
     wanted = frozenset(proxies or facts.proxies)
     told = [one for one in windows if wanted & one.proxies and (one.ended is None or one.ended >= since)]
-    told = told if most is None else told[-most:]
-    return Reactions(facts, wanted, tuple(_in_window(window, windows, facts, wanted) for window in told))
+    left_out = 0 if most is None else max(0, len(told) - most)
+    told = told[left_out:]
+    return Reactions(facts, wanted, tuple(_in_window(window, windows, facts, wanted) for window in told), left_out)
 
 
 def _in_window(window: Window, windows: list[Window], facts: Facts, wanted: frozenset[str]) -> WindowReaction:

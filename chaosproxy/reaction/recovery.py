@@ -20,8 +20,9 @@ from typing import Literal
 from chaosproxy.quantiles import quantile, share_above
 from chaosproxy.reaction.attempts import FailedAttempt, failed_attempts
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.load import Span, after, baseline_of, felt_in, intervals_in
+from chaosproxy.reaction.load import after, baseline_of, felt_in, intervals_in
 from chaosproxy.reaction.returning import Counted, counted_since, first_good_turn
+from chaosproxy.reaction.span import Span
 from chaosproxy.reaction.window import Window
 
 __all__ = ["Recovery", "Verdict", "recovery_of"]
@@ -111,7 +112,7 @@ def _buckets(since: list[Counted], failed: list[FailedAttempt], seen: Span, limi
     """Put each interval into the second of its middle, and each failure into its own; only whole seconds count."""
     found = [_Bucket(float(number)) for number in range(int(seen.seconds + 1e-6))]
     for one in since:
-        index = int(one.interval.at - one.interval.seconds / 2 - seen.begin)
+        index = max(0, int(one.interval.at - one.interval.seconds / 2 - seen.begin))
         if index < len(found):
             bucket, felt = found[index], sum(one.felt.values())
             bucket.good += one.good

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 
 from chaosproxy.reaction.backoff import Backoff, backoff_of
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
-from chaosproxy.reaction.pieces import AT_ONCE_S, pieces_of
+from chaosproxy.reaction.pieces import AT_ONCE_S, are_equal, pieces_of
+from chaosproxy.reaction.span import between
 from chaosproxy.reaction.window import Window
 
 __all__ = ["kept_out", "refused_backoff"]
@@ -45,15 +47,24 @@ def refused_backoff(proxy: ProxyFacts, window: Window, facts: Facts) -> Backoff 
         usual = _usual(host, proxy, window)
         if not gaps or usual is None or _is_usual(gaps, usual):
             continue
-        sequences += pieces_of(gaps) or []
+        sequences += pieces_of(gaps) or _after_a_cut(gaps)
     return backoff_of(sequences)
 
 
 def kept_out(proxy: ProxyFacts, window: Window) -> int:
     """Return the number of attempts to connect that a fault refused, or ended before the client's first byte."""
-    refused = sum(one.suppressed + 1 for one in proxy.attempts if one.met != "unanswered" and window.has(one.at))
-    ended = [one for one in proxy.closed if one.cause == "injected" and not one.bytes_upstream and window.has(one.at)]
-    return refused + len(ended)
+    names = {fault.removeprefix(proxy.name + "/") for fault in window.faults}
+    end = inf if window.ended is None else window.ended
+    refused = sum(
+        one.suppressed + 1 for one in between(proxy.attempts, window.started, end)
+        if one.met != "unanswered" and one.fault in names
+    )  # fmt: skip
+    ended = sum(
+        one.cause == "injected" and not one.bytes_upstream and one.fault in names
+        and window.has(one.at - one.lasted_s)
+        for one in between(proxy.closed, window.started, end)
+    )  # fmt: skip
+    return refused + ended
 
 
 def _by_host(proxy: ProxyFacts, window: Window) -> dict[str, list[_Attempt]]:
@@ -96,6 +107,20 @@ def _gaps(attempts: list[_Attempt]) -> list[float]:
         if attempt.has_failed:
             last = attempt
     return gaps if all(gap >= 0 for gap in gaps) else []  # overlapping attempts are of several clients
+
+
+def _after_a_cut(gaps: list[float]) -> list[list[float]]:
+    """Return the pieces after the first, in which the fault began; none if the rest of that one does not fit.
+
+    The attempt before was made on a connection that the fault has ended, so the first piece lacks its first gaps.
+    """
+    for start in range(1, len(gaps) // 2):
+        found, rest = pieces_of(gaps[start:]) or [], gaps[: start - 1]
+        if len(found) >= _FEWEST and len(rest) < len(found[0]):
+            policy = found[0][len(found[0]) - len(rest) :]
+            if all(are_equal(pair) for pair in zip(rest, policy, strict=True)):
+                return found
+    return []
 
 
 def _usual(host: str, proxy: ProxyFacts, window: Window) -> list[float] | None:

@@ -27,7 +27,7 @@ from chaosproxy.reaction.pieces import AT_ONCE_S, pieces_of
 from chaosproxy.reaction.refused import refused_backoff
 from chaosproxy.reaction.rhythm import is_rhythm
 from chaosproxy.reaction.turns import span_of, turns_in
-from chaosproxy.reaction.window import Window, baseline_of
+from chaosproxy.reaction.window import Window, unfaulted_before
 
 __all__ = ["Retries", "retries_of"]
 
@@ -176,7 +176,7 @@ def _amplification(found: _Found, proxy: ProxyFacts, window: Window, facts: Fact
     attempts = turns.answered + turns.failed + turns.open
     if attempts <= extra:
         return None
-    spans = baseline_of(window, proxy.name, facts)
+    spans = unfaulted_before(window, proxy.name, facts)
     before = turns_in(proxy, spans)
     repeated = sum(any(begin <= one.at < end for begin, end in spans) for one in proxy.repeated)
     usual = (before.answered + before.failed) / max(1, before.answered + before.failed - repeated) or 1.0

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from chaosproxy.events import TurnsCounted
 from chaosproxy.quantiles import seconds_of
 from chaosproxy.reaction.facts import ProxyFacts
-from chaosproxy.reaction.load import Answers, Span, answers, intervals_around
+from chaosproxy.reaction.load import Answers, answers, intervals_around
+from chaosproxy.reaction.span import TOUCH_S, Span
 
 __all__ = ["Counted", "Sighting", "counted_since", "first_good_turn"]
 
 _WITHIN = 0.02
 """Half the width of a bucket of durations, as a share of its middle."""
-_TOUCH_S = 1e-6
-"""Times nearer than this are equal: `at - seconds` is rounded."""
+_RELEASED_S = 0.02
+"""Held bytes leave this much before the event of the heal, at most."""
 _SHORT_S = 0.1
 """A turn that opened this little before the heal was not held."""
 
@@ -87,9 +88,9 @@ def counted_since(proxy: ProxyFacts, seen: Span) -> list[Counted]:
     """
     found = []
     for one in intervals_around(proxy, seen):
-        if one.at > seen.end + _TOUCH_S or one.at <= seen.begin:
+        if one.at > seen.end + TOUCH_S or one.at <= seen.begin:
             continue
-        if one.at - one.seconds < seen.begin - _TOUCH_S and not _is_later(one, seen.begin):
+        if one.at - one.seconds < seen.begin - TOUCH_S and not _is_later(one, seen.begin):
             continue
         felt = _young(one.felt, one.at - seen.begin)
         good = one.answered - (sum(one.felt.values()) - sum(felt.values()))
@@ -98,9 +99,9 @@ def counted_since(proxy: ProxyFacts, seen: Span) -> list[Counted]:
 
 
 def _is_later(counted: TurnsCounted, healed: float) -> bool:
-    """Return whether there are answers in an interval, and all of them came after the heal."""
+    """Return whether there are answers in an interval, and all of them came after the heal, or were released by it."""
     times = [one.first for one in answers([counted])]
-    return bool(times) and min(times) >= healed
+    return bool(times) and min(times) >= healed - _RELEASED_S
 
 
 def _young(felt: Mapping[int, int], seconds: float) -> dict[int, int]:

@@ -18,8 +18,9 @@ from chaosproxy.reaction.backoff import Backoff
 from chaosproxy.reaction.chains import Chain
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
 from chaosproxy.reaction.pieces import AT_ONCE_S
+from chaosproxy.reaction.span import Span, seconds_in
 from chaosproxy.reaction.turns import turns_in
-from chaosproxy.reaction.window import Span, Window, baseline_of, seconds_in
+from chaosproxy.reaction.window import Window, unfaulted_before
 
 __all__ = ["is_rhythm"]
 
@@ -31,7 +32,7 @@ def is_rhythm(backoff: Backoff, chains: Sequence[Chain], proxy: ProxyFacts, wind
     """Return whether equal gaps may be those of a client that sends the same bytes all the time."""
     if backoff.law not in ("none", "constant"):
         return False
-    spans = baseline_of(window, proxy.name, facts)
+    spans = unfaulted_before(window, proxy.name, facts)
     hosts = {chain.host for chain in chains if chain.gaps}
     return any(_is_rhythm_of(host, [one for one in chains if one.host == host], proxy, spans) for host in hosts)
 

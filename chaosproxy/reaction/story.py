@@ -55,11 +55,12 @@ def window_story(told: WindowReaction, end: float) -> Iterator[str]:
 def proxy_story(one: ProxyReaction) -> list[str]:
     """Return what happened on one proxy in one window, and after it."""
     lines = [*_gave_up(one.gave_up), *_retries(one.retries), *_others(one)]
-    if not lines:
+    if one.kept_out and not one.turns.answered and not one.turns.open:
+        nothing = "" if lines else "no client could ask anything: "
+        lines.append(f"{nothing}{_number(one.kept_out, 'attempt')} to connect failed")
+    elif not lines:
         if one.turns.answered or one.turns.open:
             lines.append(f"no client gave up: {_number(one.turns.answered, 'turn')} answered, {one.turns.open} open")
-        elif one.kept_out:
-            lines.append(f"no client could ask anything: {_number(one.kept_out, 'attempt')} to connect failed")
         else:
             lines.append("no client asked anything")
     return [*lines, *_after(one)]

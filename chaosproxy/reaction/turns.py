@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from chaosproxy.events import TurnEvent, TurnsCounted
 from chaosproxy.quantiles import quantile
 from chaosproxy.reaction.facts import Facts, ProxyFacts
-from chaosproxy.reaction.window import Span, Window, seconds_in
+from chaosproxy.reaction.span import Span, seconds_in
+from chaosproxy.reaction.window import Window
 
 __all__ = ["Turns", "counts_in", "span_of", "turns_in", "turns_of"]
 
@@ -45,7 +46,7 @@ class Turns:
 
 def span_of(window: Window, facts: Facts) -> Span:
     """Return the time of a window; one that is active ends with the journal."""
-    return window.started, facts.end if window.ended is None else window.ended
+    return Span(window.started, facts.end if window.ended is None else window.ended)
 
 
 def counts_in(proxy: ProxyFacts, spans: Sequence[Span]) -> Iterator[TurnsCounted]:
@@ -81,5 +82,5 @@ def _number_in(events: Sequence[TurnEvent], span: Span) -> int:
 
 def turns_of(proxy: ProxyFacts, facts: Facts, window: Window | None = None) -> Turns:
     """Return how the turns of a proxy went in a window, or in the whole journal."""
-    span = (facts.begin - 1.0, facts.end) if window is None else span_of(window, facts)
+    span = Span(facts.begin - 1.0, facts.end) if window is None else span_of(window, facts)
     return turns_in(proxy, (span,))

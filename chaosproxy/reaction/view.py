@@ -26,6 +26,7 @@ def view(reactions: Reactions, date: Callable[[float], str]) -> Json:
         },
         "services": {name: _service(moves) for name, moves in reactions.failovers().items()},
         "windows": [_window(one, facts.end, date) for one in reactions.windows],
+        "windows_left_out": reactions.left_out,
     }
 
 
@@ -53,8 +54,8 @@ def _nothing() -> Json:
         },
         "retries": {
             "amplification": None, "backoff": None, "backoff_of": None, "factor": None, "first_gap_s": None,
-            "cap_s": None, "jittered": None, "attempts_max": None, "reconnects": 0, "double_effects": 0, "count": 0,
-            "confidence": None,
+            "step_s": None, "cap_s": None, "jittered": None, "attempts_max": None, "reconnects": 0,
+            "double_effects": 0, "count": 0, "confidence": None,
         },
         "circuit_breaker": None,
         "recovered_after_s": None,
@@ -79,6 +80,7 @@ def _reaction(told: ProxyReaction) -> Json:
             "backoff_of": None if backoff is None else "retries" if retries.backoff else "reconnects",
             "factor": None if backoff is None else _rounded(backoff.factor),
             "first_gap_s": None if backoff is None else _rounded(backoff.first_gap_s),
+            "step_s": None if backoff is None else _rounded(backoff.step_s),
             "cap_s": None if backoff is None else _rounded(backoff.cap_s),
             "jittered": None if backoff is None else backoff.jittered,
             "attempts_max": retries.attempts_max,

@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 
 from chaosproxy.events import ClientGaveUp, TurnFailed, TurnRepeated
 from chaosproxy.reaction.facts import Facts, ProxyFacts, host_of
+from chaosproxy.reaction.span import Span, seconds_in
 from chaosproxy.reaction.turns import turns_in
-from chaosproxy.reaction.window import Span, Window, baseline_of, seconds_in
+from chaosproxy.reaction.window import Window, unfaulted_before
 
 __all__ = ["ALIVE_S", "MOMENT_S", "Wait", "moments", "tight", "tolerance", "waits_of"]
 
@@ -76,7 +77,7 @@ def waits_of(
         _wait(event, soon) for event in events
         if window.has(event.at) and (event.faults or _is_connecting(event)) and event.shape in _WAITING
     ]  # fmt: skip
-    spans = baseline_of(window, proxy.name, facts)
+    spans = unfaulted_before(window, proxy.name, facts)
     felt = turns_in(proxy, spans).felt_p99_s or 0.0
     inside = [wait for wait in inside if wait.opened_at >= window.started - max(0.1, 2 * felt)][:_MOST]
     before = sorted(event.waited_s for event in events if any(begin <= event.at < end for begin, end in spans))

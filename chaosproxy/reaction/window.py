@@ -4,10 +4,8 @@ A window is the time from the start of one fault to its end, or the time of seve
 with another. A fault of which the journal has no start has been active since the journal's begin. Thus the time
 before its first mention is never taken for a time without faults.
 
-Baseline: the times before a window in which no fault was active on a proxy. A fault that outlasts the window, and has
-been active since the first turn or for `SETTLED_S`, such as the latency of a far zone, is part of the usual.
-After: from the end of a window until
-the next one on its proxies begins, at most `AFTER_S`.
+Unfaulted are the times before a window in which no fault was active on a proxy. A fault that outlasts the window, and
+has been active since the first turn or for `SETTLED_S`, such as the latency of a far zone, is part of the usual.
 """
 
 from __future__ import annotations
@@ -28,10 +26,10 @@ from chaosproxy.events import (
     ProxyRemoved,
 )
 from chaosproxy.reaction.facts import Facts
+from chaosproxy.reaction.span import Span
 
 __all__ = [
-    "AFTER_S", "SETTLED_S", "Span", "Window", "background_of", "baseline_of", "first_turn", "seconds_in",
-    "touched", "windows_of",
+    "AFTER_S", "SETTLED_S", "Window", "background_of", "first_turn", "touched", "unfaulted_before", "windows_of",
 ]  # fmt: skip
 
 AFTER_S = 60.0
@@ -39,9 +37,6 @@ AFTER_S = 60.0
 
 SETTLED_S = 30.0
 """Seconds after which clients have become used to a fault that stays."""
-
-Span = tuple[float, float]
-"""A time from its begin to its end."""
 
 _PARTITION = "partition"
 
@@ -220,8 +215,11 @@ def background_of(window: Window, windows: Iterable[Window], since: float) -> li
     ]  # fmt: skip
 
 
-def baseline_of(window: Window, proxy: str, facts: Facts) -> tuple[Span, ...]:
-    """Return the times before a window in which no fault was active on a proxy."""
+def unfaulted_before(window: Window, proxy: str, facts: Facts) -> tuple[Span, ...]:
+    """Return all times before a window in which no fault was active on a proxy, but for those that are usual.
+
+    `load.baseline_of` is the latest of them, of one minute at most, with which a load is compared.
+    """
     spans: list[Span] = []
     windows = [one for one in windows_of(facts) if proxy in one.proxies and len(one.faults) == 1]  # a set adds no time
     usual = background_of(window, windows, first_turn([proxy], facts))
@@ -230,13 +228,8 @@ def baseline_of(window: Window, proxy: str, facts: Facts) -> tuple[Span, ...]:
         if other.started >= window.started or other in usual or (other.ended is not None and other.ended <= begin):
             continue
         if other.started > begin:
-            spans.append((begin, other.started))
+            spans.append(Span(begin, other.started))
         begin = window.started if other.ended is None else max(begin, other.ended)
     if begin < window.started:
-        spans.append((begin, window.started))
+        spans.append(Span(begin, window.started))
     return tuple(spans)
-
-
-def seconds_in(spans: Iterable[Span]) -> float:
-    """Return the length of several times together."""
-    return sum(end - begin for begin, end in spans)

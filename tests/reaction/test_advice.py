@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chaosproxy.quantiles import bucket_of, seconds_of
 from chaosproxy.reaction.advice import advice_for, false_deaths, rfc6298_s
 from chaosproxy.reaction.facts import ProxyFacts
-from chaosproxy.reaction.load import Span
+from chaosproxy.reaction.span import Span
 from tests.reaction.counted import Story
 
 BASELINE = Span(0, 10)

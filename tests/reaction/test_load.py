@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from chaosproxy.events import TurnsCounted
 from chaosproxy.reaction.facts import ProxyFacts
-from chaosproxy.reaction.load import Span, after, answered_in, baseline_of, felt_in, hosts_of, service_in
+from chaosproxy.reaction.load import after, answered_in, baseline_of, felt_in, hosts_of, service_in
+from chaosproxy.reaction.span import Span
 from tests.reaction.counted import Story, window
 
 TIMES = st.lists(st.floats(0.01, 9.9), min_size=1, max_size=60)

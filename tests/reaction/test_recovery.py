@@ -53,6 +53,15 @@ def test_an_interval_that_began_before_the_heal_is_the_first_second(before_s: fl
     assert recovery.recovered_after_s == pytest.approx(0.11, abs=0.01)
 
 
+def test_answers_that_leave_a_moment_before_the_event_of_the_heal_are_released_by_it() -> None:
+    made = Story(cuts=(10,), phase=0.8)
+    made.proxy("db")
+    made.steady("db", 0, 10)
+    made.good("db", 19.998, felt=9.0)
+    made.steady("db", 20.1, 90)
+    assert told(made).success_rate_s == 0.0
+
+
 def test_an_interval_with_answers_before_the_heal_is_not_the_first_second() -> None:
     made = Story(cuts=(10,), phase=0.8)
     made.proxy("db")

@@ -49,6 +49,18 @@ def test_growing_gaps_of_one_client_are_a_back_off() -> None:
     assert reactions_of(facts).windows == (), "the story has no fault event of its own"
 
 
+@pytest.mark.parametrize("cut", [(0.8,), (0.4, 0.8), ()])
+def test_a_fault_may_begin_within_a_piece_of_work(cut: tuple[float, ...]) -> None:
+    """The attempt before was made on a connection that the fault has ended, which is no attempt to connect."""
+    pieces = [gap for pause in (0.06, 0.07, 0.13, 0.05) for gap in (pause, 0.2, 0.4, 0.8)]
+    assert told(story_of((*cut, *pieces))) == ("exponential", 2.0, False)
+
+
+def test_gaps_before_that_are_not_of_the_same_work_make_it_unclear() -> None:
+    pieces = [gap for pause in (0.06, 0.07, 0.13, 0.05) for gap in (pause, 0.2, 0.4, 0.8)]
+    assert told(story_of((0.55, 0.3, *pieces))) is None
+
+
 def test_equal_gaps_are_told_unless_the_client_connects_in_that_rhythm_anyway() -> None:
     assert told(story_of((0.3,) * 8)) == ("constant", None, False)
     assert told(story_of((1.0,) * 8, before=(5.0, 6.0, 7.0, 8.0, 9.0))) is None

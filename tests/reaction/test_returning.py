@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosproxy.reaction.load import Span
 from chaosproxy.reaction.returning import Sighting, counted_since, first_good_turn
+from chaosproxy.reaction.span import Span
 from tests.reaction.counted import Story
 
 SEEN = Span(10.0, 30.0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from chaosproxy.endings import How
 from chaosproxy.events import (
+    AnswerCut,
     ClientEnded,
     ClientGaveUp,
     ConnectionClosed,
@@ -209,7 +210,8 @@ def removed(fault: str, at: float, kind: str) -> FaultRemoved:
 
 def closed(at: float, lasted: float) -> ConnectionClosed:
     return ConnectionClosed(
-        at=at, proxy="db", connection=0, client="h:1", cause="client", how="fin", fault="", error="", first="client",
+        at=at, proxy="db", connection=int(10 * at), client="h:1", cause="client", how="fin", fault="", error="",
+        first="client",
         client_ended_s=lasted, server_ended_s=None, detail="", lasted_s=lasted, bytes_upstream=9, bytes_downstream=9,
     )  # fmt: skip
 
@@ -232,6 +234,57 @@ def test_a_deadline_ends_a_trickle_and_a_read_time_out_does_not() -> None:
     alone = world()
     alone.client(Policy(timeout_s=1.0), "h", think=alone.thinking(0.1, 0.9))
     assert [one.kind for one in told(alone.facts()).timeouts] == ["unknown"]
+
+
+def kinds_of_kept(cut: list[float], longest: list[float], quiet: float = 0.1, age: float = 5.0) -> list[str]:
+    """Return the kinds of a time-out of 1 s; clients that keep their connections cut answers after such times.
+
+    `quiet` is their silence before, and `age` that of the trickle at the first answer.
+    """
+    one = world()
+    one.client(Policy(timeout_s=1.0), "h", think=one.thinking(0.1, 0.9))
+    events: list[Event] = [added("slow", 60.0, "slicer"), *(closed(5.0 + index, 20.0) for index in range(9))]
+    events += [
+        AnswerCut(
+            at=62.0 + index, proxy="db", connection=90 + index, turn=7, client="h:1", digest="d", waited_s=waited_s,
+            quiet_s=quiet, how="fin",
+        )
+        for index, waited_s in enumerate(cut)
+    ]  # fmt: skip
+    events += [
+        TurnsCounted(at=60.0 + age + index, proxy="db", seconds=1.0, longest_answer_s=longest_s)
+        for index, longest_s in enumerate(longest)
+    ]
+    return [one.kind for one in told(facts_of([*one.events(), *events, removed("slow", 90.0, "slicer")])).timeouts]
+
+
+def test_kinds_of_clients_that_keep_their_connections() -> None:
+    assert kinds_of_kept([1.0, 1.01, 0.99], [0.9, 0.8]) == ["total"]
+    assert kinds_of_kept([], [1.5, 2.5, 1.4]) == ["read"]
+    assert kinds_of_kept([1.0, 1.01], [0.9]) == ["unknown"], "too few"
+    assert kinds_of_kept([], [1.5, 2.5]) == ["unknown"], "too few"
+    assert kinds_of_kept([1.0, 1.01, 0.99], [1.5]) == ["unknown"], "one answer lasted longer"
+    assert kinds_of_kept([2.0, 2.01, 1.99], [0.9]) == ["unknown"], "they ended for another reason"
+    assert kinds_of_kept([1.0, 1.01, 0.99], [], quiet=0.99) == ["unknown"], "a time-out of silence ends them too"
+    assert kinds_of_kept([], [30.0, 31.0, 32.0]) == ["unknown"], "a stream that was opened before"
+
+
+def test_a_trickle_after_the_window_counts_before_an_earlier_one() -> None:
+    """The clients may have been others, or have had other settings."""
+    one = world()
+    one.client(Policy(timeout_s=1.0), "h", think=one.thinking(0.1, 0.9))
+    before: list[Event] = [added("older", 2.0, "slicer"), *(closed(6.0 + 2 * index, 3.0) for index in range(5))]
+    before += [removed("older", 15.0, "slicer"), *(closed(0.2 + 0.2 * index, 0.01) for index in range(9))]
+    after: list[Event] = [added("slow", 60.0, "slicer"), *(closed(70.0 + 2 * index, 1.0) for index in range(5))]
+    after += [removed("slow", 90.0, "slicer")]
+
+    def kinds_with(events: list[Event]) -> list[str]:
+        facts = facts_of([*one.events(), *events])
+        [stall] = [window for window in windows_of(facts) if window.types == ("stall",)]
+        return [found.kind for found in gave_up_of(facts.proxies["db"], stall, facts).timeouts]
+
+    assert kinds_with(before) == ["read"], "there is no other"
+    assert kinds_with([*before, *after]) == ["total"]
 
 
 def after_server(number: int, lasted: float, how: How) -> list[Event]:

@@ -7,6 +7,7 @@ import pytest
 from chaosproxy.events import ClientGaveUp, FaultAdded, FaultRemoved, TurnFailed, TurnsCounted
 from chaosproxy.quantiles import count
 from chaosproxy.reaction.facts import facts_of
+from chaosproxy.reaction.span import Span
 from chaosproxy.reaction.turns import turns_in, turns_of
 from chaosproxy.reaction.window import windows_of
 
@@ -46,7 +47,7 @@ def test_a_give_up_belongs_to_its_own_time_although_it_is_counted_when_it_is_cer
     )  # fmt: skip
     facts = facts_of([gave_up, TurnsCounted(at=31.0, proxy="db", seconds=1.0, gave_up=1)])
     proxy = facts.proxies["db"]
-    assert [turns_in(proxy, [span]).failed for span in ((10.0, 30.0), (30.0, 31.0))] == [1, 0]
+    assert [turns_in(proxy, [span]).failed for span in (Span(10.0, 30.0), Span(30.0, 31.0))] == [1, 0]
 
 
 def test_there_is_no_time_felt_without_answers() -> None:

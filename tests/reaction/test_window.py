@@ -20,15 +20,8 @@ from chaosproxy.events import (
     TurnsCounted,
 )
 from chaosproxy.reaction.facts import Facts, facts_of
-from chaosproxy.reaction.window import (
-    Window,
-    background_of,
-    baseline_of,
-    first_turn,
-    seconds_in,
-    touched,
-    windows_of,
-)
+from chaosproxy.reaction.span import seconds_in
+from chaosproxy.reaction.window import Window, background_of, first_turn, touched, unfaulted_before, windows_of
 
 
 def added(at: float, fault: str = "stall-1", proxy: str = "db") -> FaultAdded:
@@ -66,7 +59,7 @@ def test_a_fault_without_a_start_was_active_from_the_begin() -> None:
     assert spans(windows_of(journal(removed(5.0)))) == [(("db/stall-1",), 0.0, 5.0)]
     assert spans(windows_of(journal(changed(5.0)))) == [(("db/stall-1",), 0.0, None)]
     assert spans(windows_of(journal(counted(5.0, {"stall-1": (1, 0)})))) == [(("db/stall-1",), 0.0, None)]
-    assert baseline_of(windows_of(journal(removed(5.0)))[0], "db", journal(removed(5.0))) == ()
+    assert unfaulted_before(windows_of(journal(removed(5.0)))[0], "db", journal(removed(5.0))) == ()
 
 
 def test_overlapping_faults_are_one_set_each_of_which_overlaps_with_another() -> None:
@@ -108,8 +101,8 @@ def test_touched_counts_the_increase_in_the_window() -> None:
 def test_the_time_before_is_without_faults() -> None:
     facts = journal(added(10.0), removed(20.0), added(30.0, "b"), removed(31.0, "b"), end=80.0)
     _, second = windows_of(facts)
-    assert baseline_of(second, "db", facts) == ((0.0, 10.0), (20.0, 30.0))
-    assert baseline_of(second, "web", facts) == ((0.0, 30.0),)
+    assert unfaulted_before(second, "db", facts) == ((0.0, 10.0), (20.0, 30.0))
+    assert unfaulted_before(second, "web", facts) == ((0.0, 30.0),)
 
 
 def stall_of(facts: Facts) -> Window:
@@ -119,14 +112,14 @@ def stall_of(facts: Facts) -> Window:
 
 def test_a_fault_that_stays_belongs_to_the_usual() -> None:
     far = journal(added(2.0, "far"), added(50.0), removed(60.0))
-    assert baseline_of(stall_of(far), "db", far) == ((2.0, 50.0),)
+    assert unfaulted_before(stall_of(far), "db", far) == ((2.0, 50.0),)
     soon = journal(added(25.0, "far"), added(50.0), removed(60.0))
-    assert baseline_of(stall_of(soon), "db", soon) == ((0.0, 25.0),), "clients are not used to it yet"
+    assert unfaulted_before(stall_of(soon), "db", soon) == ((0.0, 25.0),), "clients are not used to it yet"
     ends = journal(added(2.0, "far"), added(50.0), removed(59.0, "far"), removed(60.0))
-    assert baseline_of(stall_of(ends), "db", ends) == ((0.0, 2.0),), "it ends within the window"
+    assert unfaulted_before(stall_of(ends), "db", ends) == ((0.0, 2.0),), "it ends within the window"
     answered = TurnsCounted(at=12.0, proxy="db", seconds=1.0, answered=5)
     first = journal(added(2.0, "far"), answered, added(20.0), removed(21.0))
-    assert baseline_of(stall_of(first), "db", first) == ((2.0, 20.0),), "there never was a turn without it"
+    assert unfaulted_before(stall_of(first), "db", first) == ((2.0, 20.0),), "there never was a turn without it"
 
 
 times = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 90), st.integers(1, 9)), max_size=8)
@@ -146,7 +139,7 @@ def test_windows_cover_the_active_times_and_baselines_none_of_them(faults: list[
         inside = [one for one in single if one.faults[0] in window.faults]
         assert window.started == min(one.started for one in inside)
         assert window.ended == max(one.ended or 0.0 for one in inside)
-        before = baseline_of(window, "db", facts)
+        before = unfaulted_before(window, "db", facts)
         assert seconds_in(before) <= window.started
         middles = [(begin + end) / 2 for begin, end in before]
         usual = background_of(window, windows, first_turn(["db"], facts))
