@@ -91,6 +91,8 @@ def _show(told: Mapping[str, Any], as_json: bool) -> None:  # Any: JSON
         print_json(told)
         return
     lines = [line for window in told["windows"] for line in window["story"]]
+    if left_out := told.get("windows_left_out", 0):
+        print_text(f"{left_out} earlier times of faults are left out; the latest {len(told['windows'])} follow")
     for line in lines or ["no fault was on, so no reaction can be told"]:
         print_text(line)
     if told["proxies"]:

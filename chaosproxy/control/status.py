@@ -64,6 +64,8 @@ class ProxyStatus:
     connections: int
     bytes_upstream: int
     bytes_downstream: int
+    turns: Mapping[str, int]
+    """Turns `answered`, `failed`, on which the client `gave_up`, and `open`; counted once a second."""
     severed: frozenset[Direction]
     """The directions in which nothing passes."""
     partitions: tuple[str, ...]
@@ -153,6 +155,9 @@ class PartitionStatus:
         return next((part.why for part in self.parts if part.why), "")
 
 
+_TURNS = ("answered", "failed", "gave_up")
+
+
 def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]) -> ProxyStatus:
     """Return the status of a proxy; `of_fault` returns the origin of a fault by its name."""
     return ProxyStatus(
@@ -163,6 +168,7 @@ def proxy_status(proxy: Proxy, origin: Origin, of_fault: Callable[[str], Origin]
         connections=len(proxy.connections),
         bytes_upstream=proxy.bytes("upstream"),
         bytes_downstream=proxy.bytes("downstream"),
+        turns={**{one: proxy.tally.turns[one] for one in _TURNS}, "open": proxy.tally.open_turns},
         severed=frozenset(direction for direction in get_args(Direction) if proxy.severed(direction)),
         partitions=tuple(proxy.partitions),
         faults=tuple(fault_status(proxy, fault, of_fault(fault.name)) for fault in proxy.spec.faults),

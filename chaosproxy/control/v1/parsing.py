@@ -41,7 +41,9 @@ __all__ = [
 
 Json = dict[str, object]
 ORIGIN = ("by", "since", "age_s")
-READ_ONLY = ("connections", "listening", "listening_reason", "partitions", *ORIGIN)
+READ_ONLY = (
+    "connections", "bytes_upstream", "bytes_downstream", "turns", "listening", "listening_reason", "partitions", *ORIGIN
+)  # fmt: skip
 READ_ONLY_OF_FAULT = ("effective_mode", "mode_reason", "attempts_visible", "attempts_reason", *ORIGIN)
 READ_ONLY_OF_PARTITION = (
     *READ_ONLY_OF_FAULT, "cut", "cut_more", "proxies", "proxies_more", "is_cut", "heals_after_s",

@@ -21,6 +21,9 @@ from chaosproxy.reaction.view import view
 
 __all__ = ["show_reactions"]
 
+_MOST_WINDOWS = 200
+"""Windows that are told of; of more, those that began last. Each may take milliseconds of a thread."""
+
 
 async def show_reactions(api: Api, request: web.Request) -> web.StreamResponse:
     query, problems = read_query(request, "since", "proxy", repeated=("proxy",)), Problems()
@@ -51,4 +54,4 @@ def _told(
     for name in sorted(proxies):
         if name not in facts.proxies:
             raise NotFound(f"proxy {shown(name)} does not exist, and no kept event is about one of that name")
-    return json.dumps(view(reactions_of(facts, proxies, since), date))
+    return json.dumps(view(reactions_of(facts, proxies, since, _MOST_WINDOWS), date))

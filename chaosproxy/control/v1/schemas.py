@@ -95,6 +95,14 @@ _LISTENING: Json = {
 }
 """Whether clients can use the address of a proxy, faults aside, and the reason if they cannot."""
 
+_TRAFFIC: Json = {
+    "connections": {**COUNT, "readOnly": True},
+    "bytes_upstream": {**COUNT, "readOnly": True},
+    "bytes_downstream": {**COUNT, "readOnly": True},
+    "turns": {**_object(answered=COUNT, failed=COUNT, gave_up=COUNT, open=COUNT), "readOnly": True},
+}
+"""The open connections of a proxy, and its bytes and turns so far."""
+
 _ORIGIN: Json = {
     "by": {**TEXT, "readOnly": True},
     "since": {**TEXT, "format": "date-time", "readOnly": True},
@@ -192,6 +200,7 @@ def components() -> dict[str, Json]:
                     ended=_nullable(TEXT), touched=_object(connections=COUNT, messages=COUNT), story=_list(TEXT),
                 )
             ),
+            windows_left_out=COUNT,
         ),
         "ConnectionList": _page(connections=_list(reference("Connection"))),
         "Status": _page(
@@ -200,8 +209,8 @@ def components() -> dict[str, Json]:
             proxies=_list(
                 _object(
                     name=TEXT, protocol=TEXT, listen=TEXT, listening_on=_list(TEXT), upstream=TEXT,
-                    enabled={"type": "boolean"}, connections=COUNT, faults=_list(reference("Fault")),
-                    bytes_upstream=COUNT, bytes_downstream=COUNT, partitions=_list(TEXT), **_LISTENING, **_ORIGIN,
+                    enabled={"type": "boolean"}, faults=_list(reference("Fault")), partitions=_list(TEXT),
+                    **_TRAFFIC, **_LISTENING, **_ORIGIN,
                 )
             ),
         ),
@@ -284,7 +293,7 @@ def _proxy(required: Iterable[str]) -> Json:
         "name": NAME if required else FIXED_NAME,
         **_optional_nullable(struct_schema(ProxySpec)),
         **_LISTENING,
-        "connections": {**COUNT, "readOnly": True},
+        **_TRAFFIC,
         "partitions": {**_list(TEXT), "readOnly": True},
         **_ORIGIN,
         "faults": {"anyOf": [*faults, {"type": "null"}]},

@@ -61,7 +61,7 @@ def proxy_view(proxy: ProxyStatus, wall: WallClock) -> Json:
         **settings,
         "listen": str(proxy.listen),
         **_listening(proxy),
-        "connections": proxy.connections,
+        **_traffic(proxy),
         "partitions": list(proxy.partitions),
         "faults": Lazy(fault_view(fault, wall) for fault in proxy.faults),
         **origin_view(proxy.origin, wall),
@@ -222,12 +222,20 @@ def proxy_status_view(proxy: ProxyStatus, wall: WallClock) -> Json:
         **_listening(proxy),
         "upstream": str(spec.upstream),
         "enabled": spec.enabled,
-        "connections": proxy.connections,
-        "bytes_upstream": proxy.bytes_upstream,
-        "bytes_downstream": proxy.bytes_downstream,
+        **_traffic(proxy),
         "partitions": list(proxy.partitions),
         "faults": Lazy(fault_view(fault, wall) for fault in proxy.faults),
         **origin_view(proxy.origin, wall),
+    }
+
+
+def _traffic(proxy: ProxyStatus) -> Json:
+    """Return the open connections of a proxy, and its bytes and turns so far."""
+    return {
+        "connections": proxy.connections,
+        "bytes_upstream": proxy.bytes_upstream,
+        "bytes_downstream": proxy.bytes_downstream,
+        "turns": {**proxy.turns},
     }
 
 

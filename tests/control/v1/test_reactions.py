@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaosproxy.events import Event
+from chaosproxy.events import Event, FaultAdded, FaultRemoved
 from tests.control.serving import Api, serving
 from tests.reaction.journals import Policy, World
 
@@ -49,7 +49,27 @@ def test_it_tells_of_every_window_and_every_proxy() -> None:
 def test_without_events_there_is_nothing_to_tell() -> None:
     async def scenario() -> None:
         async with serving() as api:
-            assert (await api.ask("GET", "/v1/reactions")).body == {"proxies": {}, "services": {}, "windows": []}
+            nothing = {"proxies": {}, "services": {}, "windows": [], "windows_left_out": 0}
+            assert (await api.ask("GET", "/v1/reactions")).body == nothing
+
+    asyncio.run(scenario())
+
+
+def test_of_many_windows_the_latest_are_told() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            about = {"proxy": "db", "type": "stall", "by": "rest"}
+            for number in range(205):
+                at = api.supervisor.now() - 300 + number
+                on = FaultAdded(at=at, fault=f"stall-{number}", effective_mode="", mode_reason="", **about)
+                off = FaultRemoved(at=at + 0.5, fault=f"stall-{number}", **about)
+                api.supervisor.bus.publish(on)
+                api.supervisor.bus.publish(off)
+            told = (await api.ask("GET", "/v1/reactions")).body
+            assert told["windows_left_out"] == 5
+            faults = [one["faults"] for one in told["windows"]]
+            assert faults == [[f"db/stall-{number}"] for number in range(5, 205)]
+            assert (await api.ask("GET", "/v1/reactions?since=200s")).body["windows_left_out"] == 0
 
     asyncio.run(scenario())
 
