@@ -1,37 +1,39 @@
 """`probe`: the one-command experiment on a proxy of a running server.
 
-`chaosproxy.probe` decides; this module looks, does as it says, and prints. A look is one request for the proxy, one for
-its reactions, and one for the bytes of the baseline. Two things protect the clients, whatever happens here:
+`chaosproxy.probe` decides; this module looks, does as it says, and prints. A look is one request for the proxy and one
+for its reactions. Two things protect the clients, whatever happens here:
 
 - each fault has a ttl, which is a few seconds longer than the most that it is to last;
-- `_run` heals the fault that is on whenever it ends: after SIGINT, SIGTERM, an error, or the last step.
+- `_Runner` heals the fault that is on whenever it ends: after a signal, an error, or the last step.
 
-A signal only sets a flag, since an exception could come between the request for a fault and the note that it is on. The
+A signal is only noted, since an exception could come between the request for a fault and the note that it is on. The
 second signal has its usual effect.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import select
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from threading import Event
 from typing import Any
 
 import click
 
 from chaosproxy.cli.client import Client
-from chaosproxy.cli.exits import VERDICT_FAILED, BadInput
+from chaosproxy.cli.exits import VERDICT_FAILED, BadInput, CannotReach
 from chaosproxy.cli.live import heal_command, talks_to_server
 from chaosproxy.cli.printing import print_json, print_table, print_text
 from chaosproxy.cli.types import DURATION
 from chaosproxy.errors import listed
 from chaosproxy.probe.course import Course, Done, Heal, Put, Stop, Wait
 from chaosproxy.probe.plan import TTL_MARGIN_S, Plan, PlanName, plan_of
-from chaosproxy.probe.seen import Seen, seen_of
+from chaosproxy.probe.seen import Seen, latest_of, seen_of
 from chaosproxy.probe.summary import Findings
 from chaosproxy.units import format_duration, seconds_text
 
@@ -40,6 +42,8 @@ __all__ = ["probe"]
 Json = dict[str, Any]  # Any: JSON
 
 _NOTHING: Json = {"proxies": {}, "services": {}, "windows": []}
+_GONE = ("not-found", "cannot-listen")
+"""Codes of errors after which a fault is not on: it was not, or it is healed and the proxy cannot listen again."""
 _PAUSE = 4
 """A pause lasts at least this many times as long as the look before: with many events kept, a look is work."""
 
@@ -65,11 +69,16 @@ def probe(proxy: str, plan_name: PlanName, longest_s: float, yes: bool, client: 
     runner = _Runner(client, now, plan)
     with _signals() as signals:
         runner.run(signals)
-    findings = Findings(proxy, runner.course.done, runner.seen, now.get("service"), runner.course.reason or "")
+    if runner.error is not None and not runner.course.done:
+        raise runner.error
+    done, reason = runner.course.done, runner.course.reason or ""
+    findings = Findings(proxy, done, runner.seen, now.get("service"), plan_name, reason)
     if as_json:
         print_json(_report(findings, plan, runner))
     else:
-        _show(findings, runner, client)
+        _show(findings)
+    if runner.error is not None:
+        raise runner.error
     if signals.number is not None:
         sys.exit(128 + signals.number)
     if not findings.has_any:
@@ -105,22 +114,30 @@ def _ask(proxy: Json, plan: Plan, yes: bool) -> None:
     faults = listed([one.words for one in plan.steps])
     connections = f"{proxy['connections']} connection{'' if proxy['connections'] == 1 else 's'}"
     print_text(f"{proxy['name']} ({proxy['upstream']}, {connections}) gets {faults}:", err=True)
-    minutes = f"{plan.most_s / 60:.0f} min"
+    minutes = f"{math.ceil(plan.most_s / 60)} min"
     click.confirm(f"each at most {longest}, all within {minutes}. Begin?", abort=True, err=True)
 
 
 class _Signals:
-    """SIGINT and SIGTERM, once."""
+    """The first SIGINT, SIGTERM or SIGHUP."""
 
-    def __init__(self) -> None:
-        self.came = Event()
+    def __init__(self, reader: int) -> None:
+        self._reader = reader
         self.number: int | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Wait for that time, or until one comes."""
+        select.select([self._reader], [], [], seconds)
 
 
 @contextmanager
 def _signals() -> Iterator[_Signals]:
-    """Note the first SIGINT or SIGTERM; the second has its usual effect."""
-    signals = _Signals()
+    """Note the first signal; the second has its usual effect.
+
+    The handler writes to a pipe, since a lock might be held by the code that it interrupts.
+    """
+    reader, writer = os.pipe()
+    signals = _Signals(reader)
     usual: dict[int, Any] = {}  # Any: the handlers as `signal` returns them
 
     def restore() -> None:
@@ -130,14 +147,16 @@ def _signals() -> Iterator[_Signals]:
     def note(number: int, frame: object) -> None:
         signals.number = number
         restore()
-        signals.came.set()
+        os.write(writer, b".")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         usual[number] = signal.signal(number, note)
     try:
         yield signals
     finally:
         restore()
+        os.close(reader)
+        os.close(writer)
 
 
 class _Runner:
@@ -153,42 +172,63 @@ class _Runner:
         """The last look."""
         self.began: dict[str, str] = {}
         """The date on which each fault was put on."""
+        self.error: click.ClickException | None = None
+        """Why it ended early, if a request has failed."""
+        self._on: str | None = None
+        """The fault that is on, or may be."""
 
     def run(self, signals: _Signals) -> None:
-        """Take the course to its end, or until a signal comes; then no fault of it is on."""
+        """Take the course to its end, or until a signal comes or a request fails; then no fault of it is on."""
         self._tell(f"a baseline of {self._name}, without a fault")
-        on: str | None = None
         try:
-            while not signals.came.is_set():
-                began = time.monotonic()
-                self.seen = self._look()
-                match self.course.next(self.seen):
-                    case Put() as put:
-                        on = put.name
-                        self._put(put)
-                    case Heal(name):
-                        self._heal(name)
-                        on = None
-                    case Wait(seconds):
-                        signals.came.wait(max(seconds, _PAUSE * (time.monotonic() - began)))
-                    case Stop():
-                        return
-            self.course.end(time.monotonic(), "the probe was interrupted")
-            if on is not None:
-                self._heal(on)
-                on = None
+            while self._go_on(signals):
+                pass
+        except (BadInput, CannotReach) as error:
+            self.error = error
+            self._end(f"the probe stopped: {error.message.splitlines()[0].rstrip(';')}")
+        except KeyboardInterrupt:  # the second signal
+            if self._on is not None:
+                self._tell(f"{self._on} is not healed yet; its ttl ends it")
+            sys.exit(128 + signal.SIGINT)
+        except BaseException:
+            self._end("the probe failed")
+            raise
+
+    def _go_on(self, signals: _Signals) -> bool:
+        """Look and act once; return whether the course goes on."""
+        began = time.monotonic()
+        self.seen = self._look()
+        if signals.number is not None:
+            self._end("the probe was interrupted")
+            return False
+        match self.course.next(self.seen):
+            case Put() as put:
+                self._put(put)
+            case Heal(name):
+                self._heal(name)
+            case Wait(seconds):
+                now = time.monotonic()
+                signals.wait(max(seconds, min(_PAUSE * (now - began), self.course.left_s(now))))
+            case Stop():
+                return False
+        return True
+
+    def _end(self, reason: str) -> None:
+        """Heal the fault that is on, and look for the last time, whatever fails."""
+        self.course.end(time.monotonic(), reason)
+        name, self._on = self._on, None
+        if name is not None:
+            try:
+                self._client.post("heal", body={"proxy": self._name, "fault": name})
+            except click.ClickException as error:
+                if getattr(error, "code", "") not in _GONE:
+                    self._tell(f"{name} could not be healed; its ttl ends it")
+        with suppress(click.ClickException):
             self.seen = self._look()
-        finally:
-            if on is not None:
-                self._heal_in_haste(on)
 
     def _look(self) -> Seen:
         at = time.monotonic()
         proxy: Json = self._client.get("proxies", self._name).body
-        carried = 0
-        if self.course.phase == "baseline":
-            status: Json = self._client.get("status").body
-            carried = next((one["bytes_downstream"] for one in status["proxies"] if one["name"] == self._name), 0)
         since = format_duration(round(at - self._began + 0.1, 3))
         try:
             told: Json = self._client.get("reactions", query=[("proxy", self._name), ("since", since)]).body
@@ -196,30 +236,35 @@ class _Runner:
             if bad.code != "not-found":
                 raise
             told = _NOTHING  # no kept event is about the proxy
-        return seen_of(at, proxy, told, carried, self._plan.steps)
+        return latest_of(self.seen, seen_of(at, proxy, told, self._plan.steps))
 
     def _put(self, put: Put) -> None:
         self.began[put.name] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         settings = " ".join(f"{key}={value}" for key, value in put.settings.items())
         self._tell(f"{put.name} ({put.type} {settings}), at most {seconds_text(put.ttl_s - TTL_MARGIN_S)}")
         body = {"name": put.name, "type": put.type, "ttl": format_duration(round(put.ttl_s, 3)), **put.settings}
-        self._client.post("proxies", self._name, "faults", body=body)
+        self._on = put.name
+        try:
+            self._client.post("proxies", self._name, "faults", body=body)
+        except BadInput as bad:  # so a fault of that name is not ours
+            self._on = None
+            self.course.refused(f"the server refused it: {bad.message}")
+            self._tell(f"refused: {bad.message}")
 
     def _heal(self, name: str) -> None:
+        done = self.course.done[-1]
+        verb = "healed"
         try:
             self._client.post("heal", body={"proxy": self._name, "fault": name})
         except BadInput as bad:
-            if bad.code != "not-found":  # healed by its ttl, or from outside
+            if bad.code not in _GONE:
                 raise
-        done = self.course.done[-1]
-        self._tell(f"healed {name} after {seconds_text(done.seconds)}: {done.because}")
-
-    def _heal_in_haste(self, name: str) -> None:
-        """Heal a fault while an error ends the command; if that fails, its ttl will."""
-        with suppress(click.ClickException):
-            self._client.post("heal", body={"proxy": self._name, "fault": name})
-            return
-        self._tell(f"{name} could not be healed; its ttl ends it")
+            verb = "it was over:"  # its ttl or another has ended it
+            if bad.code == "cannot-listen":
+                verb = "healed"
+                self.course.end(time.monotonic(), f"the probe stopped: {bad.message}")
+        self._on = None
+        self._tell(f"{verb} {name} after {seconds_text(done.seconds)}: {done.because}")
 
     @staticmethod
     def _tell(line: str) -> None:
@@ -245,15 +290,16 @@ def _report(findings: Findings, plan: Plan, runner: _Runner) -> Json:
     }
 
 
-def _show(findings: Findings, runner: _Runner, client: Client) -> None:
+def _show(findings: Findings) -> None:
     for line in findings.story():
         print_text(line)
     if not findings.done:
         return
-    print_text()
-    print_text("not learnt:")
-    for line in findings.not_learnt():
-        print_text(f"  {line}")
+    if missing := findings.not_learnt():
+        print_text()
+        print_text("not learnt:")
+        for line in missing:
+            print_text(f"  {line}")
     print_text()
     print_table(("fault", "type", "lasted", "ended because"), map(_row, findings.done), right=("lasted",))
 

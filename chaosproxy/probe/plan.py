@@ -34,7 +34,8 @@ class Step:
     also: tuple[Goal, ...] = ()
     """Once `until` is reached, as much time again is given to reach these."""
     ends_when_quiet: bool = True
-    """Whether it ends early when the clients have stopped trying. A refused client is not seen as a turn."""
+    """Whether it ends early when the clients have stopped trying. A refused client is not seen as a turn, and a turn
+    whose answer trickles counts as answered with the first byte."""
     needs_timeout: bool = False
     """Skipped unless a time-out is known: a client without one would wait for a lost answer after the heal too."""
     http_only: bool = False
@@ -63,7 +64,9 @@ class Plan:
 
 
 _STALL = Step("stall", "the stall", "stall", {"direction": "downstream"}, until=("time-out",), also=("rhythm",))
-_TRICKLE = Step("trickle", "the trickle", "slicer", {"direction": "downstream"}, least_s=1.0, until=("kind",))
+_TRICKLE = Step(
+    "trickle", "the trickle", "slicer", {"direction": "downstream"}, least_s=1.0, until=("kind",), ends_when_quiet=False
+)  # fmt: skip
 _RESET = Step("reset", "the reset", "reset", {"direction": "downstream", "size": "0B"}, until=("rhythm",))
 _REFUSE = Step(
     "refuse", "the refusal", "refuse", {"existing": "reset"}, until=("rhythm",), ends_when_quiet=False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chaosproxy.probe.plan import Goal, Step
 
-__all__ = ["Json", "Seen", "is_reached", "seen_of", "timeout_of"]
+__all__ = ["Json", "Seen", "is_reached", "latest_of", "seen_of", "timeout_of"]
 
 Json = Mapping[str, Any]  # Any: JSON
 
@@ -28,21 +28,21 @@ class Seen:
     """The faults and partitions (`partition/ID`) that are on the proxy."""
     bytes_downstream: int = 0
     reactions: Mapping[str, Json] = field(default_factory=dict)
-    """The reaction of the proxy to each fault of this probe, by the fault's name."""
+    """The reaction of the proxy to each fault of this probe, by the fault's name, with the date of its `start`."""
     failovers: tuple[Json, ...] = ()
     """Of this proxy's service, away from it."""
 
 
-def seen_of(at: float, proxy: Json, told: Json, bytes_downstream: int, steps: Iterable[Step]) -> Seen:
+def seen_of(at: float, proxy: Json, told: Json, steps: Iterable[Step]) -> Seen:
     """Return the look that these answers of the API make.
 
-    `proxy` is that of `/v1/proxies/NAME`, and `told` that of `/v1/reactions` since the begin of the probe.
+    `proxy` is that of `/v1/proxies/NAME`, and `told` that of `/v1/reactions` since the begin of the probe. Turns are
+    those of the proxy, since the reactions know only those of the latest events.
     """
-    name = proxy["name"]
-    turns = told["proxies"].get(name, {}).get("turns", {})
+    name, turns = proxy["name"], proxy["turns"]
     keys = {f"{name}/{step.fault}": step.fault for step in steps}
     reactions = {
-        keys[window["faults"][0]]: {**window["proxies"][name], "touched": window["touched"]}
+        keys[window["faults"][0]]: {**window["proxies"][name], "start": window["started"]}
         for window in told["windows"]
         if len(window["faults"]) == 1 and window["faults"][0] in keys and name in window["proxies"]
     }
@@ -50,20 +50,34 @@ def seen_of(at: float, proxy: Json, told: Json, bytes_downstream: int, steps: It
     on = [*(one["name"] for one in proxy["faults"]), *(f"partition/{id}" for id in proxy["partitions"])]
     return Seen(
         at=at,
-        answered=turns.get("answered", 0),
-        failed=turns.get("failed", 0),
-        open=turns.get("open", 0),
+        answered=turns["answered"],
+        failed=turns["failed"] + turns["gave_up"],
+        open=turns["open"],
         faults=frozenset(on),
-        bytes_downstream=bytes_downstream,
+        bytes_downstream=proxy["bytes_downstream"],
         reactions=reactions,
         failovers=tuple(one for one in service["failovers"] if one["from"] == name),
     )
 
 
+def latest_of(before: Seen, now: Seen) -> Seen:
+    """Return a look with the reactions of an earlier one that it does not show any more.
+
+    A busy proxy's events push the oldest ones out. Then the window of an early fault is gone, or begins later.
+    """
+    kept = {
+        name: old for name, old in before.reactions.items()
+        if name not in now.reactions or now.reactions[name]["start"] != old["start"]
+    }  # fmt: skip
+    return replace(now, reactions={**now.reactions, **kept})
+
+
 def timeout_of(seen: Seen) -> float | None:
-    """Return the time-out that the stall has shown, in seconds; None if it has shown none."""
+    """Return the time-out of answers that the stall has shown, in seconds; None if it has shown none."""
     stall = seen.reactions.get("probe-stall")
-    return None if stall is None else stall["gave_up"]["inferred_timeout_s"]
+    timeouts = [] if stall is None else [one for one in stall["gave_up"]["timeouts"] if one["kind"] != "connect"]
+    best = min(timeouts, key=lambda one: (one["confidence"] != "sure", -one["count"]), default=None)
+    return None if best is None else float(best["s"])
 
 
 def is_reached(goal: Goal, step: Step, seen: Seen) -> bool:

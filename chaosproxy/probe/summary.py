@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chaosproxy.probe.course import Done
-from chaosproxy.probe.plan import Step
+from chaosproxy.probe.plan import PlanName, Step
 from chaosproxy.probe.seen import Json, Seen
 from chaosproxy.units import seconds_text
 
@@ -29,6 +29,8 @@ _KINDS = {
 _SAME = 0.05
 """Time-outs nearer than this, relative to the longer one, are one; and at least `_SAME_S`."""
 _SAME_S = 0.02
+_SAME_RHYTHM = 0.1
+"""The same for the gaps and the factor of rhythms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Findings:
     """The last look."""
     service: str | None
     """The service of the proxy; None if it has none."""
+    plan: PlanName
     reason: str
     """The reason for which the course ended early; empty if it did not."""
 
@@ -97,11 +100,18 @@ class Findings:
 
     def _timeouts(self) -> list[Json]:
         """Return the time-outs of all faults, each once, the shortest first."""
-        found: list[Json] = []
+        trickle = self._done("trickle")
+        has_trickled = trickle is not None and not trickle.is_skipped
+        all_of_them: list[Json] = []
         for step, told in self._told():
             for one in told["gave_up"]["timeouts"]:
-                if not any(_is_same(one, other) for other in found):
-                    found.append({**one, "under": step.name})
+                # Of a trickle that was on before the probe, these clients may know nothing.
+                kind = one["kind"] if has_trickled or one["kind"] == "connect" else "unknown"
+                all_of_them.append({**one, "kind": kind, "under": step.name})
+        found: list[Json] = []
+        for one in sorted(all_of_them, key=_best_first):
+            if not any(_is_same(one, other) for other in found):
+                found.append(one)
         return sorted(found, key=lambda one: float(one["s"]))
 
     def _none_within(self) -> float | None:
@@ -127,12 +137,14 @@ class Findings:
         elif not timeouts and stall is not None and (count := stall["gave_up"]["count"]):
             waited = stall["gave_up"]["waited_s"]
             between = f"between {seconds_text(waited['min'])} and {seconds_text(waited['max'])}"
-            yield f"time-outs: {count} gave up {between}, too few or too different to say why"
+            once = f"1 client gave up after {seconds_text(waited['max'])}"
+            when = once if count == 1 else f"{count} gave up {between}"
+            yield f"time-outs: {when}, too few or too different to say why"
+        elif not timeouts and self._none_within() is None:
+            yield "time-outs: no client was seen to wait or to give up under the stall"
         elif not timeouts:
-            yield (
-                f"time-outs: none within the stall of {seconds_text(done.seconds)}; a longer one needs --for, such as"
-                f" --for {2 * done.step.most_s:g}s"
-            )
+            longer = f"; a longer one needs --for, such as --for {2 * done.step.most_s:g}s" if done.is_whole else ""
+            yield f"time-outs: none within the stall of {seconds_text(done.seconds)}{longer}"
         elif any(one["kind"] == "unknown" for one in timeouts):
             yield f"kind of the time-out: {self._why_no_kind()}"
 
@@ -142,10 +154,9 @@ class Findings:
             return "the trickle was not tried"
         if done.is_skipped:
             return done.because.removeprefix("skipped: ")
-        return (
-            f"the trickle of {seconds_text(done.seconds)} did not tell; it needs connections with one turn each, and"
-            " three answers to one client or to several"
-        )
+        if not done.is_whole:
+            return f"the trickle ended after {seconds_text(done.seconds)}: {done.because}"
+        return f"the trickle of {seconds_text(done.seconds)} did not tell: too few answers lasted longer, or were cut"
 
     # Retries.
 
@@ -167,11 +178,15 @@ class Findings:
         return sum(told["retries"]["double_effects"] for _, told in self._told())
 
     def _tell_retries(self) -> Iterator[str]:
-        said: dict[tuple[str, ...], list[tuple[Step, Json]]] = {}
+        said: list[list[tuple[Step, Json]]] = []
         for step, told in self._told():
-            if told["retries"]["backoff"] is not None:
-                said.setdefault(_near(told["retries"]), []).append((step, told["retries"]))
-        for same in said.values():
+            if (retries := told["retries"])["backoff"] is not None:
+                alike = next((one for one in said if _is_same_rhythm(one[0][1], retries)), None)
+                if alike is None:
+                    said.append([(step, retries)])
+                else:
+                    alike.append((step, retries))
+        for same in said:
             retries = min((one for _, one in same), key=lambda one: one["confidence"] != "sure")
             verb = "tried again" if retries["backoff_of"] == "retries" else "connected again"
             under = " and ".join(step.words for step, _ in same)
@@ -185,14 +200,17 @@ class Findings:
     def _open_retries(self) -> Iterator[str]:
         if self._best_rhythm() is None:
             again = sum(told["retries"]["count"] + told["retries"]["reconnects"] for _, told in self._told())
-            if not any(True for _ in self._told()):
+            if all(one.is_skipped for one in self.done):
                 yield "retries: no fault was on"
+            elif not any(True for _ in self._told()):
+                yield "retries: the server has no events of the faults any more"
             elif again:
-                yield f"rhythm of retries: {again} attempts were repeated, too few or too different to say"
+                attempts = "1 attempt was" if again == 1 else f"{again} attempts were"
+                yield f"rhythm of retries: {attempts} repeated, too few or too different to say"
             else:
                 yield "retries: no client was seen to send the same bytes again after a failure"
         if self._attempts() is None:
-            yield "most attempts: no client was seen to give up its work after the same number of attempts again"
+            yield "most attempts: no two pieces of work were seen to end after the same number of attempts"
 
     # Circuit breaker, failover, recovery.
 
@@ -201,12 +219,16 @@ class Findings:
         return min(found, key=lambda one: one[1]["confidence"] != "sure", default=None)
 
     def _recovery(self) -> dict[str, float]:
-        """Return the seconds until the load was as before, by fault."""
-        return {
-            step.name: told["recovered_after_s"]
-            for step, told in self._told()
-            if told["recovered_after_s"] is not None
-        }
+        """Return the seconds until the load was as before, by fault.
+
+        After one from which it did not recover, later faults are compared with a load that is not the usual.
+        """
+        found: dict[str, float] = {}
+        for step, told in self._told():
+            if told["recovered_after_s"] is None:
+                break
+            found[step.name] = told["recovered_after_s"]
+        return found
 
     def _tell_others(self) -> Iterator[str]:
         if (found := self._breaker()) is not None:
@@ -229,10 +251,11 @@ class Findings:
     def _open_others(self) -> Iterator[str]:
         if self._breaker() is None:
             longest = max((one.seconds for one in self.done), default=0.0)
+            remedy = "--plan full" if self.plan == "quick" else "a longer --for"
             yield (
                 f"circuit breaker: none showed in {seconds_text(longest)}; one that pauses for more than half of"
-                " that would not, try --plan full"
-            )
+                f" that would not, try {remedy}" if longest else "circuit breaker: no fault was on"
+            )  # fmt: skip
         if not self.seen.failovers:
             yield (
                 "failover: the proxy has no `service`, so its alternatives are not known" if self.service is None
@@ -253,20 +276,25 @@ def _is_same(one: Json, other: Json) -> bool:
 
 
 def _backoff(step: Step, retries: Json) -> Json:
-    keys = ("factor", "first_gap_s", "cap_s", "jittered", "confidence")
+    keys = ("factor", "first_gap_s", "step_s", "cap_s", "jittered", "confidence")
     return {
         "law": retries["backoff"], "of": retries["backoff_of"], **{key: retries[key] for key in keys},
         "under": step.name,
     }  # fmt: skip
 
 
-def _near(retries: Json) -> tuple[str, ...]:
-    """Return a key that rhythms have in common which differ by noise alone."""
-    numbers = (retries["first_gap_s"], retries["factor"], retries["cap_s"])
-    return (
-        retries["backoff"], retries["backoff_of"], str(retries["jittered"]),
-        *("" if one is None else f"{one:.1g}" for one in numbers),
-    )  # fmt: skip
+def _best_first(one: Json) -> tuple[object, ...]:
+    return one["confidence"] != "sure", one["kind"] == "unknown", -one["count"]
+
+
+def _is_same_rhythm(one: Json, other: Json) -> bool:
+    """Return whether two rhythms differ by noise alone."""
+    if any(one[key] != other[key] for key in ("backoff", "backoff_of", "jittered")):
+        return False
+    pairs = [(one[key], other[key]) for key in ("first_gap_s", "factor", "step_s", "cap_s")]
+    return all(
+        a is b if a is None or b is None else abs(a - b) <= max(_SAME_S, _SAME_RHYTHM * max(a, b)) for a, b in pairs
+    )
 
 
 def _rhythm(retries: Json) -> str:
@@ -275,7 +303,7 @@ def _rhythm(retries: Json) -> str:
     words = {
         "none": "at once, without a pause",
         "constant": f"every {first}",
-        "linear": f"after {first}, and later by as much each time",
+        "linear": f"after {first}, and {seconds_text(retries['step_s'] or 0.0)} later each time",
         "exponential": f"after {first}, with an exponential back-off × {retries['factor'] or 0.0:.2g}",
     }[law]
     cap = "" if retries["cap_s"] is None else f", at most {seconds_text(retries['cap_s'])}"

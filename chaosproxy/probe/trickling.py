@@ -21,8 +21,8 @@ _ROUNDS = 4
 """Answers that one client gets one after the other; three are needed."""
 
 
-def trickle(timeout_s: float, answer_bytes: float, longest_s: float) -> tuple[dict[str, str], float] | str:
-    """Return the settings of a `slicer` and the seconds for which it is to be on; or the reason why none will do.
+def trickle(timeout_s: float, answer_bytes: float, longest_s: float) -> tuple[dict[str, str], float, float] | str:
+    """Return the settings of a `slicer`, and the least and the most seconds for which it is to be on; or why not.
 
     `answer_bytes` is the mean size of an answer, `longest_s` the most that the fault may last.
     """
@@ -37,4 +37,4 @@ def trickle(timeout_s: float, answer_bytes: float, longest_s: float) -> tuple[di
         return f"answers of {answer_bytes:.0f} bytes are too short to trickle"
     size = max(1, round(answer_bytes * gap / lasts))
     settings = {"size": format_size(size), "gap": format_duration(max(0.001, round(gap, 3)))}
-    return settings, min(longest_s, _ROUNDS * lasts + 3.0)
+    return settings, lasts, min(longest_s, _ROUNDS * lasts + 3.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import socketserver
@@ -164,8 +165,8 @@ def test_a_read_time_out_and_retries_of_a_raw_socket(told: dict[str, tuple[int, 
     found = report["found"]
     assert set(found["timeouts"]) == {"read"}, report
     [timeout] = found["timeouts"]["read"]
-    assert timeout["s"] == pytest.approx(0.5, abs=0.03) and timeout["confidence"] == "sure"
-    assert found["backoff"]["law"] == "constant" and found["backoff"]["first_gap_s"] == pytest.approx(0.3, abs=0.03)
+    assert timeout["s"] == pytest.approx(0.5, abs=0.05) and timeout["confidence"] == "sure"
+    assert found["backoff"]["law"] == "constant" and found["backoff"]["first_gap_s"] == pytest.approx(0.3, abs=0.05)
     assert found["attempts_max"] in (None, 4), "it takes two pieces of work that end while a fault is on"
     assert found["recovery"], report
     steps = {one["fault"]["name"]: one for one in report["steps"]}
@@ -181,7 +182,7 @@ def test_a_deadline_of_an_http_client(told: dict[str, tuple[int, str, str]]) -> 
     assert code == 0, err
     report = json.loads(out)
     assert set(report["found"]["timeouts"]) == {"total"}, report
-    assert report["found"]["timeouts"]["total"][0]["s"] == pytest.approx(0.8, abs=0.04)
+    assert report["found"]["timeouts"]["total"][0]["s"] == pytest.approx(0.8, abs=0.08)
     assert report["found"]["double_effects"] > 0
     names = [one["fault"]["name"] for one in report["steps"]]
     assert names[-2:] == ["probe-503", "probe-lost-answer"]
@@ -192,7 +193,7 @@ def test_a_client_without_a_time_out(told: dict[str, tuple[int, str, str]]) -> N
     code, out, err = told["patient"]
     assert code == 0, err
     assert "no client gave up within" in out
-    assert "time-outs: none within the stall of 3" in out and "--for 6s" in out
+    assert "time-outs: none within the stall of" in out and "--for 6s" in out
     assert "skipped: no time-out is known" in out
 
 
@@ -200,7 +201,7 @@ def test_a_client_without_a_time_out(told: dict[str, tuple[int, str, str]]) -> N
 def test_without_traffic_it_says_so_and_touches_nothing(told: dict[str, tuple[int, str, str]]) -> None:
     code, out, err = told["idle"]
     assert code == 1
-    assert out.startswith("no traffic to learn from: no turn was answered within 15 s")
+    assert re.match(r"no traffic to learn from: no turn was answered within [\d.]+ s\n", out)
     assert "probe-" not in err
 
 
@@ -210,11 +211,10 @@ def test_a_signal_heals_its_own_fault(server: ChaosproxyServer, sign: signal.Sig
     with clients(server.port("cut"), None):
         process = started(server, "cut", "--yes", "--json")
         wait_until(lambda: bool(faults(server, "cut")), 60, "the stall is on")
-        server.inject("patient", "theirs", type="latency", delay="1ms")
         process.send_signal(sign)
+        server.inject("cut", "theirs", type="latency", delay="1ms")  # a moment before or after the heal
         returned, out, err = ended(process)
-        assert faults(server, "cut") == []
-        assert [one["name"] for one in faults(server, "patient")] == ["theirs"]
+        assert [one["name"] for one in faults(server, "cut")] == ["theirs"]
         server.heal()
     assert returned == code, err
     [step] = json.loads(out)["steps"]
@@ -225,12 +225,12 @@ def test_a_signal_heals_its_own_fault(server: ChaosproxyServer, sign: signal.Sig
 @pytest.mark.slow
 def test_the_ttl_heals_after_a_kill(server: ChaosproxyServer) -> None:
     with clients(server.port("killed"), None) as asking:
-        process = started(server, "killed", "--yes", "--for", "2s")
+        process = started(server, "killed", "--yes", "--for", "7s")
         wait_until(lambda: bool(faults(server, "killed")), 60, "the stall is on")
-        [fault] = faults(server, "killed")
-        assert (fault["name"], fault["ttl"]) == ("probe-stall", "5s")
         process.kill()
         ended(process)
+        [fault] = faults(server, "killed")
+        assert (fault["name"], fault["ttl"]) == ("probe-stall", "10s")
         wait_until(lambda: not faults(server, "killed"), 30, "the ttl has healed it")
         before = [one.answers for one in asking]
         wait_until(lambda: all(a.answers > b for a, b in zip(asking, before, strict=True)), 30, "answers come again")

@@ -34,10 +34,11 @@ def reaction(
         },
         "retries": {
             "backoff": backoff, "backoff_of": "retries" if backoff else None, "factor": None, "cap_s": None,
-            "first_gap_s": 0.3 if backoff else None, "jittered": False if backoff else None, "count": 0,
+            "first_gap_s": 0.3 if backoff else None, "jittered": False if backoff else None, "count": 0, "step_s": None,
             "reconnects": 0, "attempts_max": attempts, "double_effects": double,
             "confidence": "sure" if backoff else None,
         },
         "circuit_breaker": breaker,
         "recovered_after_s": recovered,
+        "start": "2026-01-01T00:00:00.000Z",
     }  # fmt: skip

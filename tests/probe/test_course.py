@@ -34,6 +34,10 @@ class World:
         self.log: list[tuple[float, Order]] = []
         self.open = 0
         self.comes_back = True
+        self.refuses: set[str] = set()
+        """Faults that the server refuses."""
+        self.restarts_at = float("inf")
+        """The time from which on the server counts anew."""
 
     def look(self) -> Seen:
         self.at += self.slow
@@ -48,6 +52,8 @@ class World:
 
     def pass_by(self, seconds: float) -> None:
         self.at += seconds
+        if self.at >= self.restarts_at:
+            self.restarts_at, self.answered, self.on = float("inf"), 0.0, None
         if self.on is None and (self.comes_back or not self.began):
             self.answered += self.rate * seconds
 
@@ -58,6 +64,10 @@ class World:
             match order:
                 case Put():
                     assert self.on is None, "two faults at once"
+                    if order.name in self.refuses:
+                        self.log.pop()
+                        self.course.refused("the server refused it")
+                        continue
                     self.on, self.put_at, self.began[order.name] = order, self.at, self.at
                 case Heal(name):
                     assert self.on is None or self.on.name == name
@@ -106,7 +116,7 @@ def test_each_fault_lasts_only_as_long_as_it_needs() -> None:
     assert one.faults == ["stall", "trickle", "reset", "refuse", "503", "lost-answer"]
     assert all(2 <= one.lasted(name) <= 2.6 for name in one.faults if name != "trickle")
     assert one.because("stall") == "shown: time-out, rhythm"
-    assert one.course.phase == "over" and one.course.on is None
+    assert one.course.reason == "" and one.course.on is None
 
 
 def test_http_is_asked_only_of_http() -> None:
@@ -150,6 +160,47 @@ def test_the_full_plan_waits_for_a_breaker() -> None:
     one.run()
     assert one.lasted("stall") == pytest.approx(30.0, abs=0.02)
     assert one.lasted("reset") == pytest.approx(30.0, abs=0.02)
+
+    def opens(name: str, since: float) -> dict[str, Any]:  # Any: JSON
+        breaker = {"opened_after": 5, "open_s": 1.0, "trials": 2, "closed": False, "confidence": "likely"}
+        return reaction(timeout(kind="read"), backoff="constant", double=1, recovered=0.1, breaker=breaker)
+
+    one = world(lambda name, since: opens(name, since) if since >= 5 else clear(name, since), plan="full")
+    one.run()
+    assert one.lasted("stall") == pytest.approx(5.0, abs=LOOK_S)
+
+
+def test_a_trickle_outlasts_the_time_out_although_its_kind_seems_to_be_known() -> None:
+    one = world(lambda name, since: reaction(timeout(2.0, "read"), recovered=0.1))
+    one.run()
+    assert one.lasted("trickle") >= 5.0 and one.because("trickle") == "shown: kind"
+
+
+def test_clients_that_ask_rarely_have_not_stopped_trying() -> None:
+    """They ask every four seconds or so, and a fault that ends after three would show nothing."""
+    one = world(lambda name, since: reaction(gave_up=2, recovered=0.1), rate=0.25)
+    one.run()
+    assert one.because("stall") == "the clients stopped trying"
+    assert one.lasted("stall") == pytest.approx(12.0, abs=1.0)
+
+
+def test_a_refused_fault_is_skipped_and_the_next_follows_at_once() -> None:
+    one = world(clear)
+    one.refuses = {"probe-reset"}
+    one.run()
+    assert one.faults == ["stall", "trickle", "refuse"]
+    assert one.because("reset") == "skipped: the server refused it"
+    assert [done.is_skipped for done in one.course.done] == [False, False, True, False]
+
+
+@pytest.mark.parametrize("at", [103.0, 108.0])
+def test_a_restart_stops_it(at: float) -> None:
+    one = world(none)
+    one.open = 1
+    one.restarts_at = at
+    _, last = one.run()[-1]
+    assert isinstance(last, Stop) and "begun to count again" in last.reason
+    assert one.course.on is None
 
 
 def test_without_traffic_no_fault_is_put_on() -> None:
@@ -220,16 +271,19 @@ def reactions(draw: st.DrawFn) -> Reacting:
 @given(
     reactions(), st.sampled_from(["quick", "full"]), st.sampled_from(["tcp", "http"]), st.floats(0.5, 120),
     st.floats(0, 20), st.floats(0, 3), st.integers(0, 2), st.floats(100, 500), st.floats(100, 500), st.booleans(),
+    st.sets(st.sampled_from(["probe-stall", "probe-trickle", "probe-503"])), st.floats(100, 500),
 )  # fmt: skip
 @settings(max_examples=200, deadline=None)
 def test_the_laws_of_every_course(
     react: Reacting, plan: PlanName, protocol: str, longest_s: float, rate: float, slow: float, waiting: int,
-    theirs: float, healed: float, comes_back: bool,
+    theirs: float, healed: float, comes_back: bool, refuses: set[str], restarts: float,
 ) -> None:  # fmt: skip
     """Every fault is healed, has a ttl and a bound, no two are on at once, and the whole course has a bound."""
     wanted = plan_of(plan, protocol, longest_s)
     one = World(Course(wanted), react, rate, slow)
-    one.open, one.comes_back = waiting, comes_back
+    one.open, one.comes_back, one.refuses = waiting, comes_back, refuses
+    if restarts < 300:
+        one.restarts_at = restarts
     if theirs < 300:
         one.outside["theirs"] = theirs
     if healed < 300:

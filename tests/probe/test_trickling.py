@@ -18,9 +18,9 @@ def test_an_answer_outlasts_the_time_out_and_no_pause_reaches_it(
     if isinstance(found, str):
         assert "needs --for" in found or "too short to trickle" in found
         return
-    settings, most_s = found
+    settings, least_s, most_s = found
     size, gap = parse_size(settings["size"]), parse_duration(settings["gap"])
-    assert most_s <= longest_s
+    assert 2 * timeout_s < least_s <= most_s <= longest_s
     assert gap <= 0.51 * timeout_s + 0.001
     assert 1.6 * timeout_s <= answer / size * gap <= 5 * timeout_s
 
