@@ -73,7 +73,8 @@ bench: $(VENV)/.ready-dev
 servers:
 	@missing=; \
 	has() { command -v $$1 >/dev/null || [ -x /usr/sbin/$$1 ] || compgen -G "/usr/lib/postgresql/*/bin/$$1" >/dev/null; }; \
-	for pair in postgres:postgresql redis-server:redis-server nginx:nginx prometheus:prometheus curl:curl node:nodejs; do \
+	for pair in postgres:postgresql redis-server:redis-server nginx:nginx prometheus:prometheus curl:curl node:nodejs \
+		mariadbd:mariadb-server-core mosquitto:mosquitto rabbitmq-server:rabbitmq-server socat:socat; do \
 		has $${pair%%:*} || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

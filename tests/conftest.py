@@ -29,8 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile(config.getoption("--hypothesis-profile") or "suite")
 
 
-LONGEST = ("tests/e2e/test_worked_examples.py", "tests/clients/", "tests/cli/test_demo.py")
-"""The modules that wait longest, in real time."""
+LONGEST = (
+    ("tests/e2e/test_worked_examples.py", "tests/claims/test_quiet.py", "tests/clients/test_redis_clients.py"),
+    ("tests/clients/test_known.py", "tests/clients/test_under_faults.py", "tests/clients/test_broker_clients.py"),
+    ("tests/cli/test_demo.py", "tests/cli/test_probe.py", "tests/clients/test_postgres_clients.py",
+     "tests/clients/test_mysql_clients.py"),
+)  # fmt: skip
+"""The modules that wait longest, in real time: a group for each process."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
@@ -43,8 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("namespace") or item.get_closest_marker("real_server"):
             item.add_marker("slow")
-    longest = [[item for item in items if item.nodeid.startswith(name)] for name in LONGEST]
-    others = [item for item in items if not item.nodeid.startswith(LONGEST)]
+    longest = [[item for item in items if item.nodeid.startswith(group)] for group in LONGEST]
+    others = [item for item in items if not item.nodeid.startswith(sum(LONGEST, ()))]
     part = -(-len(items) // len(LONGEST))
     items.clear()
     for tests in longest:

@@ -2,8 +2,8 @@
 work() {
     for ((call = 0; ; call++)); do
         case "$1" in
-            curl_total) curl -s -o /dev/null --max-time 0.7 "http://127.0.0.1:$2/small?$3-$call" ;;
-            curl_retry) curl -s -o /dev/null --max-time 0.4 --retry 3 "http://127.0.0.1:$2/small?$3-$call" ;;
+            curl_total) curl -s -o /dev/null --max-time 0.7 "http://127.0.0.1:$2/small?$2-$3-$call" ;;
+            curl_retry) curl -s -o /dev/null --max-time 0.4 --retry 3 "http://127.0.0.1:$2/small?$2-$3-$call" ;;
         esac
         sleep "0.0$((RANDOM % 10 + 5))"
     done

@@ -25,7 +25,9 @@ const KINDS = {
 
 async function work(worker) {
   for (let call = 0; ; call++) {
-    await KINDS[kind](`http://127.0.0.1:${port}/small?${worker}-${call}`).catch(() => {});
+    await KINDS[kind](`http://127.0.0.1:${port}/small?${port}-${worker}-${call}`)
+      .then(() => null, (failed) => failed.name)
+      .then((error) => console.log(JSON.stringify({ port: Number(port), at: Date.now() / 1000, error })));
     await pause(50 + 100 * Math.random());
   }
 }

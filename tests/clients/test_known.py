@@ -6,22 +6,19 @@ under a stall, then under a trickle. docs/reactions.md has the table.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.clients.running import http_program, running
 from tests.servers.backends import Web
 from tests.servers.chaos import ChaosproxyServer, serving
-from tests.servers.processes import find, wait_until
+from tests.servers.processes import wait_until
 
-HERE = Path(__file__).parent
 Json = dict[str, Any]  # Any: JSON
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_server]
@@ -42,15 +39,6 @@ class Known:
     """Failures in a row after which it opens, and the seconds for which it does."""
     workers: int = 3
     protocol: str = "http"
-
-    @property
-    def command(self) -> list[str]:
-        if self.name.startswith("node"):
-            return [find("node"), str(HERE / "program.mjs")]
-        if self.name.startswith("curl"):
-            find("curl")
-            return ["bash", str(HERE / "curl.sh")]
-        return [sys.executable, str(HERE / "programs.py")]
 
 
 CLIENTS = [
@@ -86,7 +74,8 @@ def told(web_server: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with ExitStack() as stack:
         server = stack.enter_context(serving(directory, "chaos.yaml", "--journal", "run.jsonl"))
         for one in CLIENTS:
-            stack.enter_context(running(one, server.port(one.name)))
+            words = http_program(one.name, [server.port(one.name)], one.workers)
+            stack.enter_context(running(words, directory / f"{one.name}.jsonl-log"))
         names = [one.name for one in CLIENTS]
         wait_until(lambda: least_answered(server, names) >= BASELINE_TURNS, 60, "all clients are answered", every=0.5)
         put_on(server, names, "stall", {"type": "stall"}, STALL_S)
@@ -97,12 +86,6 @@ def told(web_server: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             name: told for window in windows if len(window["faults"]) == 1 and window["types"] == ["stall"]
             for name, told in window["proxies"].items()
         }  # fmt: skip
-
-
-def running(known: Known, port: int) -> Any:  # Any: a context manager
-    """Run a client until the block ends, when its standard input does."""
-    words = [*known.command, known.name, str(port), str(known.workers)]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
 def least_answered(server: ChaosproxyServer, names: list[str]) -> int:

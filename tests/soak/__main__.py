@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import math
+import re
 import statistics
 import sys
 import time
@@ -26,6 +27,8 @@ STEP_S = 45e-9
 SLOWEST = 3.0
 _SHOWN = 20
 """Broken promises that are printed."""
+_LINES = 6
+"""Lines of the log that are printed of a connection that was broken: its end, above all."""
 
 
 def main() -> int:
@@ -142,6 +145,10 @@ def _print(found: Findings) -> None:
     for line in lines:
         if "loop_stalled" in line or " ERROR " in line:
             print(line[:400])
+    for broken in found.damaged[:_SHOWN]:
+        if (client := re.search(r" from ([\d.]+:\d+): ", broken)) is not None:
+            about = [line for line in lines if client[1] in line]
+            print("\n".join([f"the log of {client[1]}:", *(line[:600] for line in about[-_LINES:])]))
 
 
 if __name__ == "__main__":

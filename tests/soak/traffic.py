@@ -31,6 +31,7 @@ async def checked(world: World, proxy: str, number: int, stop: Stop) -> None:
     dice = Random(f"checked {proxy} {number}")
     offset = dice.randrange(len(_STREAM))
     reader, writer = await world.connect(proxy)
+    name = f"{proxy}, connection {number}{_from(writer)}"
     sent = received = 0
     room = asyncio.Event()
 
@@ -59,7 +60,7 @@ async def checked(world: World, proxy: str, number: int, stop: Stop) -> None:
         while True:
             data = await asyncio.wait_for(reader.read(65536), _END_S)
             if data != _bytes_at(offset + received, len(data)):
-                world.findings.damaged.append(f"{proxy}, connection {number}: other bytes at {received}")
+                world.findings.damaged.append(f"{name}: other bytes at {received}")
                 return
             received += len(data)
             world.findings.checked_bytes += len(data)
@@ -68,14 +69,20 @@ async def checked(world: World, proxy: str, number: int, stop: Stop) -> None:
                 break
         await sending
         if received != sent:
-            world.findings.damaged.append(f"{proxy}, connection {number}: {received} of {sent} bytes came back")
+            world.findings.damaged.append(f"{name}: {received} of {sent} bytes came back")
     except (OSError, TimeoutError, RuntimeError) as error:
-        world.findings.damaged.append(f"{proxy}, connection {number}: {error!r} after {received} of {sent} bytes")
+        world.findings.damaged.append(f"{name}: {error!r} after {received} of {sent} bytes")
     finally:
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError, OSError, RuntimeError):
             await sending
         writer.close()
+
+
+def _from(writer: asyncio.StreamWriter) -> str:
+    """Return the address by which the log names this client; empty for a unix socket."""
+    address = writer.get_extra_info("sockname")
+    return f" from {address[0]}:{address[1]}" if isinstance(address, tuple) else ""
 
 
 async def unchecked(world: World, proxy: str, number: int, stop: Stop) -> None:
