@@ -41,8 +41,10 @@ def assert_rhythm(
             assert retries[name] == (None if value is None else pytest.approx(value, rel=0.1)), (name, told.story)
 
 
-def assert_recovered(told: Told) -> None:
+def assert_recovered(told: Told, early_s: float = 0.0) -> None:
     """The first good turn is that of the log, and so is the recovery, if no call failed after the heal.
+
+    It may be `early_s` before the log's, where a client connects before it has work.
 
     A call that began before the heal may succeed with an attempt made after it, or with an answer that the fault held;
     only the former is a good turn. So the truth lies between the first call that succeeded, and the first that began.
@@ -54,7 +56,7 @@ def assert_recovered(told: Told) -> None:
     if first is None or begun is None:
         assert recovery["recovered_after_s"] is None, told.story
         return
-    earliest, latest = first - told.ended - NEAR_S, begun - told.ended + NEAR_S
+    earliest, latest = first - told.ended - NEAR_S - early_s, begun - told.ended + NEAR_S
     assert earliest <= recovery["first_good_turn_s"] <= latest, told.story
     if recovery["recovered_after_s"] is None or any(one.error is not None for one in told.since()):
         return
