@@ -81,7 +81,7 @@ def retries_of(proxy: ProxyFacts, window: Window, facts: Facts, closed_late_s: f
         reconnect_backoff=_Found.of(again, proxy, window, facts).backoff or refused_backoff(proxy, window, facts),
         attempts_max=found.attempts,
         surrendered=found.surrendered,
-        double_effects=_double_effects(work, facts),
+        double_effects=0 if found.is_rhythm else _double_effects(work, facts),
         herd=herd_of(chains),
     )
 
@@ -95,6 +95,8 @@ class _Found:
     surrendered: int
     retried: float | None
     """The share of the repetitions that are not new work; None if it is not known."""
+    is_rhythm: bool = False
+    """True if the client may send the same bytes all the time, as a poll does: then nothing may be a retry."""
 
     @classmethod
     def of(cls, chains: Sequence[Chain], proxy: ProxyFacts, window: Window, facts: Facts) -> _Found:
@@ -127,7 +129,7 @@ class _Found:
         if backoff is None and unclear:
             backoff = _whole_with_jitter(chains, last_seen)
         if backoff is not None and attempts is None and is_rhythm(backoff, chains, proxy, window, facts):
-            return cls(None, None, 0, None)
+            return cls(None, None, 0, None, is_rhythm=True)
         retried = extra / gaps_seen if gaps_seen else 0.0
         return cls(backoff, attempts, complete[most] if attempts else 0, retried if is_known else None)
 

@@ -42,7 +42,9 @@ def _is_rhythm_of(host: str, chains: Sequence[Chain], proxy: ProxyFacts, spans: 
     answered = sum(one.clients[host][0] for one in inside if host in one.clients)
     if not answered:
         return True
-    periods = [_workers(chains) * seconds_in(spans) / answered, *_periods(host, proxy)]
+    active = sum(one.seconds for one in inside if host in one.clients)  # it may have begun shortly before
+    periods = [_workers(chains) * seconds / answered for seconds in (seconds_in(spans), active)]
+    periods += _periods(host, proxy)
     felt = turns_in(proxy, spans).felt_p50_s or 0.0
     gap = median(gap for chain in chains for gap in chain.gaps)
     waited = median(one.failure.waited_s for chain in chains for one in chain.turns if one.failure is not None)

@@ -57,13 +57,16 @@ def test_in_http_there_is_no_handshake() -> None:
     assert told(facts_of(http)).reconnects == 0
 
 
-@pytest.mark.parametrize("pause", [0.02, 1.0])
-def test_a_client_that_goes_on_as_always_does_not_retry(pause: float) -> None:
+@pytest.mark.parametrize(("pause", "start"), [(0.02, 0.0), (1.0, 0.0), (0.1, 14.0), (0.5, 16.0)])
+def test_a_client_that_goes_on_as_always_does_not_retry(pause: float, start: float) -> None:
+    """It may have begun shortly before the fault. What it sends again is no repetition of work."""
     one = World(random.Random(1))
-    one.client(Policy(timeout_s=0.3), "h", think=lambda: pause, same="ping")
-    found = told(one.facts())
+    one.client(Policy(timeout_s=0.3), "h", think=lambda: pause, same="ping", start=start)
+    events = [replace(one, answer_arrived=True) if isinstance(one, ClientGaveUp) else one for one in one.events()]
+    found = told(facts_of(events))
     assert found.retries > 5
     assert (found.backoff, found.attempts_max, found.amplification) == (None, None, None)
+    assert found.double_effects == 0
 
 
 def test_a_client_with_a_constant_gap_of_its_own_retries() -> None:
