@@ -168,7 +168,7 @@ def test_a_read_time_out_and_retries_of_a_raw_socket(told: dict[str, tuple[int, 
     assert timeout["s"] == pytest.approx(0.5, abs=0.05) and timeout["confidence"] == "sure"
     assert found["backoff"]["law"] == "constant" and found["backoff"]["first_gap_s"] == pytest.approx(0.3, abs=0.05)
     assert found["attempts_max"] in (None, 4), "it takes two pieces of work that end while a fault is on"
-    assert found["recovery"], report
+    assert found["recovery"] or [one for one in report["not_learnt"] if one.startswith("recovery: not seen")], report
     steps = {one["fault"]["name"]: one for one in report["steps"]}
     assert list(steps) == ["probe-stall", "probe-trickle", "probe-reset", "probe-refuse"]
     assert steps["probe-stall"]["seconds"] < 20 and steps["probe-stall"]["ended_because"].startswith("shown: time-out")

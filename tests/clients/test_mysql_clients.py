@@ -66,8 +66,8 @@ def test_connect_timeout_does_not_bound_the_greeting(clients: Stage) -> None:
 
 def test_constant_pauses_between_refused_attempts_are_told(clients: Stage) -> None:
     told = clients.told("constant-refuse")
-    assert_rhythm(told, "constant", 0.4, None, None)
-    assert told.proxy["retries"]["backoff_of"] == "reconnects"
+    assert_rhythm(told, "constant", 0.4, None, None, is_claimed=False)
+    assert told.proxy["retries"]["backoff_of"] in ("reconnects", None)
 
 
 def test_a_one_way_partition_leaves_too_little_to_be_wrong_about(clients: Stage) -> None:

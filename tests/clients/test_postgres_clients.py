@@ -83,7 +83,7 @@ def test_statement_timeout_and_tcp_user_timeout_do_not_end_a_silence(clients: St
 
 
 def test_the_retries_of_refused_attempts_are_told(clients: Stage) -> None:
-    assert_rhythm(clients.told("retried-refuse"), "constant", 0.3, None, None)
+    assert_rhythm(clients.told("retried-refuse"), "constant", 0.3, None, None, is_claimed=False)
     told = clients.told("retried-stall")
     assert_timeouts(told, [0.4, CONNECT_S], is_claimed=False, kinds=["unknown", "read"])
     assert told.proxy["retries"]["reconnects"] > 0, told.story
