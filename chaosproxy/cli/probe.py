@@ -216,13 +216,13 @@ class _Runner:
     def _end(self, reason: str) -> None:
         """Heal the fault that is on, and look for the last time, whatever fails."""
         self.course.end(time.monotonic(), reason)
-        name, self._on = self._on, None
-        if name is not None:
+        if self._on is not None:
             try:
-                self._client.post("heal", body={"proxy": self._name, "fault": name})
+                self._client.post("heal", body={"proxy": self._name, "fault": self._on})
             except click.ClickException as error:
                 if getattr(error, "code", "") not in _GONE:
-                    self._tell(f"{name} could not be healed; its ttl ends it")
+                    self._tell(f"{self._on} could not be healed; its ttl ends it")
+            self._on = None
         with suppress(click.ClickException):
             self.seen = self._look()
 

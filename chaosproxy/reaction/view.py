@@ -50,8 +50,9 @@ def _nothing() -> Json:
     return {
         "gave_up": {
             "count": 0, "waited_s": _waited(None, None, None), "inferred_timeout_s": None, "timeouts": [],
-            "none_within_s": None,
+            "none_within_s": None, "unclear": 0,
         },
+        "kept_out": 0,
         "retries": {
             "amplification": None, "backoff": None, "backoff_of": None, "factor": None, "first_gap_s": None,
             "step_s": None, "cap_s": None, "jittered": None, "attempts_max": None, "reconnects": 0,
@@ -73,7 +74,9 @@ def _reaction(told: ProxyReaction) -> Json:
             "inferred_timeout_s": _rounded(gave_up.inferred_timeout_s),
             "timeouts": [asdict(one) for one in gave_up.timeouts],
             "none_within_s": _rounded(gave_up.none_within_s),
+            "unclear": gave_up.unclear,
         },
+        "kept_out": told.kept_out,
         "retries": {
             "amplification": _rounded(retries.amplification),
             "backoff": None if backoff is None else backoff.law,

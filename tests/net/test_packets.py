@@ -12,7 +12,7 @@ import struct
 import pytest
 
 from chaosproxy.declare import Problems
-from chaosproxy.events import ConnectionAttempt, Event
+from chaosproxy.events import ConnectionAttempt, ConnectionClosed, Event
 from chaosproxy.model import read_partition
 from chaosproxy.net.kernel.sockopts import tcp_info
 from chaosproxy.net.proxy import Proxy
@@ -160,6 +160,27 @@ def test_tcp_user_timeout_ends_a_connection_whose_data_is_not_acknowledged(loop_
                 await receive(client, 1)
             assert elapsed() >= 1.49
         assert caught.value.errno == errno.ETIMEDOUT
+
+    run(loop_name, scenario)
+
+
+@pytest.mark.slow
+@on_uvloop
+def test_a_cut_ends_no_connection_while_other_losses_come_and_go(loop_name: str) -> None:
+    """After each of them, chaosproxy asks the peer for signs of life; Linux ends a connection after nine by default."""
+
+    async def scenario(stage: Stage) -> None:
+        _, client, server = await stage.pair()
+        held = fault("cut", type="partition", mode="packet", acks="drop", direction="both")
+        stage.supervisor.put_fault("proxy", held, "test")
+        for _ in range(12):
+            stage.supervisor.put_fault("proxy", fault("loss", type="packet_loss", rate="1%", mode="packet"), "test")
+            stage.supervisor.remove_fault("proxy", "loss", "test")
+            await asyncio.sleep(1.0)  # the kernel's own timer sends the probes
+        assert not any(isinstance(one, ConnectionClosed) for one in stage.events)
+        stage.supervisor.heal("test")
+        await send(client, b"still here")
+        assert await receive(server, 10) == b"still here"
 
     run(loop_name, scenario)
 

@@ -34,6 +34,8 @@ _SO_DETACH_FILTER = 27
 _SO_MAX_PACING_RATE = 47
 _SO_MEMINFO = 55
 _TCP_KEEPIDLE, _TCP_KEEPINTVL, _TCP_KEEPCNT, _TCP_INFO = 4, 5, 6, 11
+_PROBES = 127
+"""The most probes that Linux allows (MAX_TCP_KEEPCNT): they are to find out, not to end a connection."""
 _DROPS = struct.Struct("=9I")
 """The numbers that SO_MEMINFO returns; the ninth is SK_MEMINFO_DROPS (linux/sock_diag.h)."""
 _NO_PACING = 2**64 - 1
@@ -102,16 +104,12 @@ def dropped(sock: Options) -> int:
     return int(_DROPS.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _DROPS.size))[8])
 
 
-_PROBES = 127
-"""The most that Linux allows (MAX_TCP_KEEPCNT)."""
-
-
 def set_keepalive(sock: socket.socket, on: bool) -> None:
     """Send a keepalive probe each second, the first now unless a packet of the peer just arrived; or stop that.
 
     A live peer acknowledges the probe; one that no longer knows the connection resets it
-    (RFC 9293 §3.8.4). Linux ends a connection after that many probes without a response, `_PROBES`.
-    It counts those of earlier times too, until something arrives.
+    (RFC 9293 §3.8.4). Linux ends a connection after `_PROBES` of them without a response. It counts
+    those of earlier times too, until something arrives.
 
     :raises OSError: the socket is closed.
     """

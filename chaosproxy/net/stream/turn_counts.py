@@ -148,10 +148,11 @@ class FailedTurns:
         """
         self._drop_old(now)
         turns = self.by_bytes.get((host, digest), deque())
-        before = [one for one in turns if one.ended_at <= now]  # a request may be known long after it began
-        if not before:
+        first = next((one for one in turns if one.ended_at <= now), None)  # a request may be known long after it began
+        if first is None:
             return None
-        found = next((one for one in before if (one.proxy, one.connection) == connection), before[0])
+        same = (one for one in turns if one.ended_at <= now and (one.proxy, one.connection) == connection)
+        found = next(same, first)
         turns.remove(found)
         self._forget_one((host, digest), turns)
         return found
