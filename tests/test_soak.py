@@ -18,7 +18,7 @@ from tests.soak.ear import Ear
 from tests.soak.verdict import Findings, Sample, Wait, judge, waits_of
 
 ROOT = Path(__file__).parents[1]
-QUICK = Wait(0.001, 0.002, 0.0, 0.003, 0.0, 0.001)
+QUICK = Wait(0.001, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0, 0.001)
 
 
 def good() -> Findings:
@@ -30,9 +30,7 @@ def good() -> Findings:
 
 def waited(times: int = 1, **seconds: float) -> Callable[[Findings], None]:
     """Return a change: so many looks have these times."""
-    names = ("before", "proxied", "proxied_queued", "health", "health_queued", "after")
-    wait = Wait(*(seconds.get(name, getattr(QUICK, name)) for name in names))
-    return lambda found: found.waits.extend([wait] * times)
+    return lambda found: found.waits.extend([replace(QUICK, **seconds)] * times)
 
 
 def noted(**values: object) -> Callable[[Findings], None]:
@@ -53,7 +51,7 @@ def test_a_slower_machine_may_take_longer() -> None:
     assert judge(found)
 
 
-STALL = "12:00 WARNING loop_stalled seconds=0.412 cpu_s={} held_by=\"proxy web\" where=x\n"
+STALL = '12:00 WARNING loop_stalled seconds=0.412 cpu_s={} held_by="proxy web" where=x\n'
 
 
 @pytest.mark.parametrize(
@@ -62,9 +60,12 @@ STALL = "12:00 WARNING loop_stalled seconds=0.412 cpu_s={} held_by=\"proxy web\"
         (waited(proxied=0.15), "a round trip on an untouched proxy took 150 ms (1 of 101 above 100)"),
         (waited(2, health=0.15), "/healthz took 150 ms (2 of 102 above 100)"),
         (waited(2, health=0.35, health_queued=0.2), "/healthz took 150 ms"),
+        (waited(proxied=0.35, proxied_stolen=0.2, health_stolen=0.2), "a round trip on an untouched proxy took 150 ms"),
         (waited(6, proxied=0.06), "a round trip on an untouched proxy took 60 ms at the median of ten"),
-        (lambda found: [waited(1000)(found), waited(6, health=0.12)(found)],
-         "/healthz took 120 ms at the median of ten"),
+        (
+            lambda found: [waited(1000)(found), waited(6, health=0.12)(found)],
+            "/healthz took 120 ms at the median of ten",
+        ),
         (waited(500, before=0.03), "the machine was too busy to judge waits: 100 of 600 looks count"),
         (noted(waits=[QUICK] * 9), "the machine was too busy to judge waits: 9 of 9 looks count"),
         (noted(log=STALL.format("0.2")), "the loop was held for 0.412 s, of which 0.2 s of CPU time"),
@@ -93,6 +94,8 @@ def test_each_broken_promise_is_told(change: Callable[[Findings], None], told: s
         lambda found: None,
         waited(proxied=0.15, proxied_queued=0.1),
         waited(health=0.15, health_queued=0.1),
+        waited(proxied=0.15, proxied_queued=0.03, proxied_stolen=0.03),
+        waited(health=0.15, health_stolen=0.1),
         waited(proxied=0.15, after=0.03),
         waited(proxied=0.15, before=0.03),
         waited(3, proxied=0.09, health=0.09),
@@ -108,7 +111,7 @@ def test_what_the_machine_does_breaks_no_promise(change: Callable[[Findings], No
 
 
 def test_a_line_of_the_sentinel_is_a_look() -> None:
-    assert waits_of(["0.1 0.2 0.3 0.4 0.5 0.6 2", ""]) == [Wait(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 2)]
+    assert waits_of(["0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 2", ""]) == [Wait(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 2)]
 
 
 def test_a_wait_for_the_disk_that_has_the_program_does_not_count() -> None:

@@ -17,7 +17,7 @@ import uvloop
 from tests.soak.abuse import abuse
 from tests.soak.storm import heal, storm
 from tests.soak.traffic import checked, http_client, unchecked
-from tests.soak.verdict import Findings, judge
+from tests.soak.verdict import SLOW, Findings, judge
 from tests.soak.world import HTTP, LOSSLESS_PROXIES, LOSSY_PROXIES, World, running
 
 CONNECTIONS = 200
@@ -124,6 +124,13 @@ def _print(found: Findings) -> None:
     paged = sum(one.major_faults > 0 for one in found.waits)
     print(f"{len(found.waits)} looks, {len(quiet)} of them on a quiet machine; limits × {found.slowness:.2f}; "
           f"{paged} looks while the server's program was read from the disk")  # fmt: skip
+    slow = [one for one in quiet if one.proxied > SLOW]
+    stolen = sum(one.proxied_stolen + one.health_stolen for one in quiet)
+    print(f"{stolen:.1f} s in which the host had taken a processor away; "
+          f"{len(slow)} round trips above {SLOW * 1e3:.0f} ms with the machine's part")  # fmt: skip
+    for one in slow[:_SHOWN]:
+        print(f"  {one.proxied * 1e3:.0f} ms, of it {one.proxied_queued * 1e3:.0f} ms in a queue for a processor and "
+              f"{one.proxied_stolen * 1e3:.0f} ms taken by the host")  # fmt: skip
     for what, seconds in (
         ("direct", [one.before for one in quiet]),
         ("proxied", [one.by_proxy for one in quiet]),

@@ -5,8 +5,10 @@ control API, the process ID of the server. Then it prints one line per look, wit
 ends when its standard input is closed. If a look fails, it prints `failed:` and the reason, and ends.
 
 A busy machine lets threads wait for a processor. The kernel counts this time (/proc/…/schedstat), for the threads of
-this process and for the server's loop, so that it is not taken for a delay by the server. It also counts the pages of
-the server's program that were dropped from memory and read from the disk again (major faults in /proc/…/stat).
+this process and for the server's loop, so that it is not taken for a delay by the server. On a virtual machine the
+host may take a processor away while a thread runs: the kernel counts that for the whole machine (steal in /proc/stat).
+It also counts the pages of the server's program that were dropped from memory and read from the disk again (major
+faults in /proc/…/stat).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from glob import glob
 
 _TIMEOUT_S = 30.0
 _PAUSE_S = 0.01
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
@@ -44,10 +47,10 @@ def _look(backend: int, proxy: int, control: int, server: int) -> None:
     queues = [os.open(path, os.O_RDONLY) for path in (*glob("/proc/self/task/*/schedstat"), _schedstat(server))]
     while not select.select([sys.stdin], [], [], _PAUSE_S)[0]:
         faults = _major_faults(server)
-        before, _ = _timed(lambda: _trip(direct), queues)
+        before, *_ = _timed(lambda: _trip(direct), queues)
         proxied = _timed(lambda: _trip(through), queues)
         health = _timed(lambda: _health(control), queues)
-        after, _ = _timed(lambda: _trip(direct), queues)
+        after, *_ = _timed(lambda: _trip(direct), queues)
         times = (f"{seconds:.6f}" for seconds in (before, *proxied, *health, after))
         print(*times, _major_faults(server) - faults, flush=True)
 
@@ -62,12 +65,18 @@ def _major_faults(process: int) -> int:
         return int(stat.read().rpartition(")")[2].split()[9])
 
 
-def _timed(work: Callable[[], None], queues: list[int]) -> tuple[float, float]:
-    """Return the seconds that `work` takes, and those that the threads meanwhile waited for a processor."""
-    queued, began = _queued(queues), time.monotonic()
+def _timed(work: Callable[[], None], queues: list[int]) -> tuple[float, float, float]:
+    """Return seconds: of `work`, in which the threads waited for a processor, in which the host had taken one away."""
+    stolen, queued, began = _stolen(), _queued(queues), time.monotonic()
     work()
     took = time.monotonic() - began
-    return took, _queued(queues) - queued
+    return took, _queued(queues) - queued, _stolen() - stolen
+
+
+def _stolen() -> float:
+    """Return the seconds in which the host has taken a processor away, of all processors (proc_stat(5): steal)."""
+    with open("/proc/stat") as stat:
+        return int(stat.readline().split()[8]) / _TICKS_PER_SECOND
 
 
 def _queued(queues: list[int]) -> float:

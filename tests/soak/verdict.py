@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-__all__ = ["Findings", "Sample", "Wait", "judge", "waits_of"]
+__all__ = ["SLOW", "Findings", "Sample", "Wait", "judge", "waits_of"]
 
 SLOW = 0.1
 """The longest wait on another proxy and of /healthz, in seconds."""
@@ -34,14 +34,17 @@ _STALL = re.compile(r"loop_stalled seconds=([0-9.]+) cpu_s=([0-9.]+) (.*)")
 class Wait:
     """One look of the sentinel: seconds of round trips, with two without the proxy before and after.
 
-    `…_queued` is the time in which threads that take part were ready, but waited for a processor.
+    `…_queued` is the time in which threads that take part were ready, but waited for a processor. `…_stolen` is the
+    time in which the host of this virtual machine had taken a processor away.
     """
 
     before: float
     proxied: float
     proxied_queued: float
+    proxied_stolen: float
     health: float
     health_queued: float
+    health_stolen: float
     after: float
     major_faults: float = 0.0
     """Pages of the server's program that were read from the disk meanwhile."""
@@ -54,12 +57,12 @@ class Wait:
     @property
     def by_proxy(self) -> float:
         """Seconds of the round trip through the proxy that are due to the server."""
-        return max(0.0, self.proxied - self.proxied_queued)
+        return max(0.0, self.proxied - self.proxied_queued - self.proxied_stolen)
 
     @property
     def by_health(self) -> float:
         """Seconds of GET /healthz that are due to the server."""
-        return max(0.0, self.health - self.health_queued)
+        return max(0.0, self.health - self.health_queued - self.health_stolen)
 
 
 @dataclass(frozen=True, slots=True)
