@@ -160,7 +160,7 @@ def test_start_up_leaves_little_for_a_full_collection_to_look_at() -> None:
     assert gc.get_freeze_count() > 10_000
     assert len(gc.get_objects()) < 5_000
     young, middle, old = gc.get_threshold()
-    assert young * middle * old >= 50_000_000, "full collections are rare"
+    assert young * middle * old >= 10**12, "Python makes no full collection by itself"
 
 
 @pytest.mark.usefixtures("collector_as_it_was")
@@ -188,7 +188,7 @@ def test_no_full_collection_takes_place_once_clients_may_connect(monkeypatch: py
         run_on("asyncio", app.serve(CONFIG, "asyncio", announce))
     finally:
         gc.callbacks.remove(note)
-    assert (full, thresholds[0][2]) == ([], 20_000)
+    assert (full, thresholds[0][2]) == ([], 1_000_000_000)
 
 
 @pytest.mark.usefixtures("collector_as_it_was")

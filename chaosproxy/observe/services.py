@@ -37,6 +37,7 @@ from chaosproxy.events import (
     ServiceRecovered,
     TurnsCounted,
 )
+from chaosproxy.heap import holding_many
 from chaosproxy.journal.form import Packed, unpack
 from chaosproxy.journal.ring import Ring
 from chaosproxy.observe.histogram import histogram
@@ -86,6 +87,11 @@ class _Seen:
 
 
 def _look(packed: list[Packed], now: float) -> _Seen:
+    with holding_many():
+        return _seen(packed, now)
+
+
+def _seen(packed: list[Packed], now: float) -> _Seen:
     began = time.thread_time()
     events = [unpack(one) for one in packed]
     facts = facts_of(recent(events, now, _OVER_S), now)
@@ -97,9 +103,7 @@ def _look(packed: list[Packed], now: float) -> _Seen:
         for name, one in latest.items()
         if one is not None and one.retries.amplification is not None
     }
-    return _Seen(
-        claims_of(reactions), retries_by_episode(reactions), amplification, begin, time.thread_time() - began
-    )
+    return _Seen(claims_of(reactions), retries_by_episode(reactions), amplification, begin, time.thread_time() - began)
 
 
 class Services:

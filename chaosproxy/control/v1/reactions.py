@@ -14,6 +14,7 @@ from chaosproxy.control.web.body import read_query
 from chaosproxy.control.web.turns import turns_of
 from chaosproxy.declare import MOST_ITEMS, Problems, too_many
 from chaosproxy.errors import BadValue, NotFound, shown
+from chaosproxy.heap import holding_many
 from chaosproxy.journal.form import Packed, unpack
 from chaosproxy.reaction.facts import facts_of
 from chaosproxy.reaction.reactions import reactions_of
@@ -50,8 +51,9 @@ def _told(
 
     :raises NotFound: no event is about one of the proxies.
     """
-    facts = facts_of([unpack(one) for one in packed], now)
-    for name in sorted(proxies):
-        if name not in facts.proxies:
-            raise NotFound(f"proxy {shown(name)} does not exist, and no kept event is about one of that name")
-    return json.dumps(view(reactions_of(facts, proxies, since, _MOST_WINDOWS), date))
+    with holding_many():
+        facts = facts_of([unpack(one) for one in packed], now)
+        for name in sorted(proxies):
+            if name not in facts.proxies:
+                raise NotFound(f"proxy {shown(name)} does not exist, and no kept event is about one of that name")
+        return json.dumps(view(reactions_of(facts, proxies, since, _MOST_WINDOWS), date))
