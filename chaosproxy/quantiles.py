@@ -1,18 +1,27 @@
-"""Counts of durations in logarithmic buckets: quantiles within 2 %, in bounded memory. Pure."""
+"""Counts of durations in logarithmic buckets: quantiles within 2.5 %, in bounded memory. Pure.
+
+A logarithm for each duration would cost more than everything else that is counted of a turn. So durations are counted
+by the upper half of their float of 32 bits (IEEE 754) first, which loops in C. It is within 0.4 % of them.
+"""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+import sys
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
-__all__ = ["bucket_of", "count", "quantile", "seconds_of", "share_above"]
+__all__ = ["bucket_of", "buckets_of", "count", "quantile", "seconds_of", "share_above", "shortened"]
 
 _SMALLEST = 1e-6
 """One microsecond; shorter durations are in bucket 0."""
 _RATIO = 1.04
 """The upper bound of a bucket, divided by its lower bound. The middle is within 2 % of each value in it."""
 _SCALE = 1 / math.log(_RATIO)
+_UPPER = 1 if sys.byteorder == "little" else 0
+_MIDDLE = 1 << 15
+"""The lower half of a float in the middle of those with the same upper half."""
 
 
 def bucket_of(seconds: float) -> int:
@@ -27,15 +36,22 @@ def seconds_of(bucket: int) -> float:
 
 def count(durations: Iterable[float]) -> dict[int, int]:
     """Return the number of durations per bucket."""
-    ordered = sorted(durations)  # sorting is cheaper than a logarithm for each
-    counts: dict[int, int] = {}
-    begin = 0
-    while begin < len(ordered):
-        bucket = bucket_of(ordered[begin])
-        end = max(begin + 1, bisect_left(ordered, _SMALLEST * _RATIO**bucket, begin))
-        counts[bucket] = counts.get(bucket, 0) + end - begin
-        begin = end
-    return counts
+    return buckets_of(Counter(shortened(durations)))
+
+
+def shortened(durations: Iterable[float]) -> list[int]:
+    """Return the upper half of each duration as a float of 32 bits, a key for counting."""
+    return memoryview(array("f", durations)).cast("B").cast("H")[_UPPER::2].tolist()
+
+
+def buckets_of(counts: Mapping[int, int]) -> dict[int, int]:
+    """Return the numbers per bucket of durations that were counted by `shortened`."""
+    middles = memoryview(array("I", [key << 16 | _MIDDLE for key in counts])).cast("B").cast("f").tolist()
+    buckets: dict[int, int] = {}
+    for seconds, number in zip(middles, counts.values(), strict=True):
+        bucket = bucket_of(seconds)
+        buckets[bucket] = buckets.get(bucket, 0) + number
+    return buckets
 
 
 def quantile(counts: Mapping[int, int], share: float) -> float | None:

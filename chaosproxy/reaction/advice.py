@@ -10,7 +10,7 @@ next turn opens. Three time-outs:
 - `rfc6298`: SRTT + 4 RTTVAR of RFC 6298, section 2, with alpha 1/8 and beta 1/4, without its minimum of 1 s, which is
   for retransmissions in the Internet. The order of the answers in an interval is not recorded. So each of its n steps
   takes the expected values over all its answers: their mean for SRTT, and their mean distance from SRTT for RTTVAR.
-  With one answer per interval this is the RFC's own recursion. Durations are the middles of their buckets (2 %);
+  With one answer per interval this is the RFC's own recursion. Durations are the middles of their buckets (2.5 %);
 - `2d+r`: twice the longest delay d, and the longest processing time r: the time-out of a perfect failure detector
   (Chandra and Toueg, JACM 1996, section 1; Cachin, Guerraoui and Rodrigues, 2011, section 2.6). 2d is the longest
   dial, which takes one round trip between proxy and server; r the longest service time, which includes one more. The

@@ -25,6 +25,7 @@ from chaosproxy.net.http.readers import REQUEST_READERS, RESPONSE_READERS
 from chaosproxy.net.stream.held import HeldBytes
 from chaosproxy.net.stream.pipe import Pipe
 from chaosproxy.net.stream.turn_counts import FailedTurns, ProxyTurns
+from chaosproxy.net.stream.turn_request import Request
 from chaosproxy.net.stream.turns import Turns
 from chaosproxy.net.timer.scheduler import Scheduler
 from chaosproxy.tallies import FaultTally, ProxyTally
@@ -80,7 +81,7 @@ class World:
         self.turn_events: list[Event] = []
         self.turns = Turns(ProxyTurns("proxy", self.turn_events.append, FailedTurns(b"key")), 1, "h:1", self.now)
         self.turns.is_connected = True
-        self.turns.read = fingerprint
+        self.turns.request = Request(fingerprint)
         self.ending: Ending | None = None
         """The ending of the connection."""
         self.half_closed: list[Direction] = []

@@ -113,14 +113,14 @@ def test_the_longest_answer_belongs_to_one_interval() -> None:
 def test_many_turns_are_counted_in_slices_and_published_in_order() -> None:
     scene = Scene()
     turns = scene.line()
-    durations(turns, 10.5, [0.001 * number for number in range(1, 3001)], is_delayed=True)
+    durations(turns, 10.5, [0.001 * number for number in range(1, 6001)], is_delayed=True)
     scene.now = 11.0
     scene.report.end_interval()
     assert scene.counted() == [], "a change of faults must not take long"
     durations(turns, 11.5, [0.5])
     scene.now = 12.0
     assert scene.look() > 3
-    assert [(one.at, one.answered) for one in scene.counted()] == [(11.0, 3000), (12.0, 1)]
+    assert [(one.at, one.answered) for one in scene.counted()] == [(11.0, 6000), (12.0, 1)]
 
 
 def test_what_is_left_is_published_at_the_end() -> None:

@@ -305,7 +305,7 @@ class HttpPipe(Pipe):
     def go_plain(self, now: float) -> None:
         """Forward this direction as a plain stream from now on, and release the bytes that were kept back."""
         self.readers = STREAM_READERS[self.direction]
-        self.turns.read = None
+        self.turns.request = None
         self.update_reader()
         if self.stream.framer.kept:
             self.wake(now)

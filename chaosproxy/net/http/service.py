@@ -36,6 +36,7 @@ from chaosproxy.net.http.readers import REQUEST_READERS, RESPONSE_READERS
 from chaosproxy.net.placement.active_fault import ActiveFault, MessageContext
 from chaosproxy.net.stream.connection import Connection
 from chaosproxy.net.stream.pipe import DIAL_QUEUE
+from chaosproxy.net.stream.turn_request import Request
 from chaosproxy.net.timer.scheduler import Clock
 from chaosproxy.seed import Seed
 from chaosproxy.tallies import FaultTally, ProxyTally
@@ -104,7 +105,7 @@ class HttpService:
     def make_pipes(self, connection: Connection) -> tuple[HttpPipe, HttpPipe]:
         """Return the upstream and the downstream pipe of a connection in HTTP mode."""
         conversation, ordinal = Conversation(self.context), connection.ordinal
-        connection.turns.read = fingerprint
+        connection.turns.request = Request(fingerprint)
         requests, responses = Requests(conversation), Responses(conversation)
         return (
             HttpPipe(connection, "upstream", DIAL_QUEUE, REQUEST_READERS, requests, self, ordinal),

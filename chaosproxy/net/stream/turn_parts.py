@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict
 
 from chaosproxy.endings import How
 from chaosproxy.events import Shape, WaitingFor
 
-__all__ = ["AT_ONCE", "DIGESTED", "DOUBTED_FOR", "PAUSE", "READ", "About", "Doubt", "Read", "shape_of"]
+__all__ = ["AT_ONCE", "DIGESTED", "DOUBTED_FOR", "PAUSE", "About", "Doubt"]
 
 AT_ONCE = 0.020
 """Seconds between the last byte and the end of a tool that half-closes, at most."""
@@ -19,11 +18,6 @@ DOUBTED_FOR = 0.5
 """Seconds after an end-of-stream at which a turn in doubt is published as given up, with `is_pending`."""
 DIGESTED = 256
 """The first bytes of a turn, which are compared with those of failed turns."""
-READ = 4096
-"""The first bytes of a request in HTTP mode, in which it is recognised."""
-
-Read = Callable[[bytes], tuple[bytes, str, bool]]
-"""Returns the bytes that are equal for equal requests, the request's name, and whether more bytes could change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +42,3 @@ class About(TypedDict):
     digest: str
     request: str
     shape: Shape
-
-
-def shape_of(repeats: int, pushes: int, server_first: bool, is_answered: bool) -> Shape:
-    """Return the shape of a conversation.
-
-    `repeats` and `pushes` are how often the client has sent again in an open turn, and the server without being asked.
-    """
-    if repeats:
-        return "pipelined" if is_answered else "one-way"
-    if pushes:
-        return "push"
-    if server_first:
-        return "server-first"
-    return "turns" if is_answered else ""

@@ -21,6 +21,8 @@ after a pause of `PAUSE` while its turn is open does not wait: the shape is `one
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from chaosproxy.endings import Ending, How
 from chaosproxy.events import (
     AnswerCut,
@@ -34,7 +36,9 @@ from chaosproxy.events import (
     WaitingFor,
 )
 from chaosproxy.net.stream.turn_counts import FailedTurn, ProxyTurns
-from chaosproxy.net.stream.turn_parts import AT_ONCE, DIGESTED, DOUBTED_FOR, PAUSE, READ, About, Doubt, Read, shape_of
+from chaosproxy.net.stream.turn_parts import AT_ONCE, DIGESTED, DOUBTED_FOR, PAUSE, About, Doubt
+from chaosproxy.net.stream.turn_request import Identity, Request
+from chaosproxy.net.stream.turn_shape import TurnShape
 
 __all__ = ["Turns"]
 
@@ -46,13 +50,15 @@ class Turns:
 
     __slots__ = (
         "_answered_at", "_arrived_at", "_attempt", "_client", "_connection", "_doubt", "_error", "_is_counted",
-        "_is_published", "_is_remembered", "_late_at", "_left_at", "_looked_at", "_looks_back", "_more_at", "_pushes",
-        "_repeats", "_request", "_server_first", "_turns", "_was_still", "began_at", "begin", "faults", "host",
-        "is_connected", "is_watched", "longest_answer_s", "number", "opened_at", "read",
+        "_is_published", "_is_remembered", "_late_at", "_left_at", "_looks_back", "_more_at", "_shape", "_turns",
+        "began_at", "begin", "failed_turns", "faults", "host", "is_connected", "is_watched", "longest_answer_s",
+        "number", "opened_at", "request",
     )  # fmt: skip
 
     def __init__(self, turns: ProxyTurns, connection: int, client: str, now: float) -> None:
         self._turns, self._connection, self._client = turns, connection, client
+        self.failed_turns: Sized = turns.failed.by_bytes
+        """True, as a condition, if a turn has failed that the next may repeat."""
         self.host = turns.host_of(client)
         self.began_at = now
         self.begin: bytes | None = b""
@@ -67,10 +73,8 @@ class Turns:
         """The time of the latest byte."""
         self.is_connected = False
         """True once the upstream was reached."""
-        self.read: Read | None = None
-        """Reads a request in HTTP mode; None if the bytes have no meaning here."""
-        self._request = b""
-        """The first bytes of the latest request, kept after its answer: it may be one that failed."""
+        self.request: Request | None = None
+        """The request of the latest turn, in HTTP mode; None if the bytes have no meaning here."""
         self.faults: tuple[str, ...] = ()
         """The faults that touch the connection now."""
         self._attempt = 0, 1
@@ -91,11 +95,7 @@ class Turns:
         self._answered_at = _NEVER  # the latest byte of an answer that was not written at once
         self.longest_answer_s = 0.0
         """The longest time to a byte of an answer that has left a fault, since the last look at the connection."""
-        self._server_first = False
-        self._repeats = self._pushes = 0
-        """How often the client has sent again after a pause in an open turn; and the server without being asked."""
-        self._looked_at = (0, 0)
-        self._was_still = False
+        self._shape = TurnShape()
 
     # ── bytes ─────────────────────────────────────────────────────────────────────────
 
@@ -103,20 +103,21 @@ class Turns:
         """Note bytes of the client."""
         if self.begin is not None and self.number:
             if now - self._sent_at > PAUSE:
-                self._repeats += 1
+                self._shape.repeats += 1
             self._more_at = now
-            if self.read is not None and len(self._request) < READ:
-                self._request += data[: READ - len(self._request)]
-                if self._looks_back:
-                    self.look_back(self.opened_at)
+            if self.request is not None and self.request.add(data) and self._looks_back:
+                self.look_back(self.opened_at)
             return
         self.begin = data
-        if self.read is not None:
-            self._request, self._looks_back = data[:READ], False
+        if self.request is not None:
+            self.request.start(data)
+            self._looks_back = False
+            if self.faults or self.failed_turns:
+                self.request.digest(data)
         self.is_watched = False
         self.number += 1
         self.opened_at = now
-        if self._turns.failed.by_bytes:
+        if self.failed_turns:
             self.look_back(now)
 
     def leave(self, now: float) -> None:
@@ -138,7 +139,7 @@ class Turns:
         if self.begin is None:
             return
         if not self.number:
-            self._server_first = self._turns.greets = True
+            self._shape.is_server_first = self._turns.greets = True
             self.begin, self.is_watched = None, False
         elif self._doubt is not None or self._is_counted:
             if self._late_at == _NEVER:
@@ -235,21 +236,14 @@ class Turns:
                 self._give_up(doubt, is_pending=True)
         if self.begin is not None and len(self.begin) > DIGESTED:
             self.begin = self.begin[:DIGESTED]
-        seen = self.number, bytes_downstream
-        is_still = self.begin is None and seen == self._looked_at
-        if self._was_still and bytes_downstream != self._looked_at[1]:
-            # Bytes after a second of silence: unasked if no turn has opened since, or if one has no answer, so that
-            # they came before it. A consumer of a queue confirms each message like that.
-            if self.number - self._looked_at[0] == (self.begin is not None):
-                self._pushes += 1
-        self._was_still, self._looked_at = is_still, seen
+        self._shape.look(self.number, self.begin is not None, bytes_downstream)
 
     # ── what they mean ────────────────────────────────────────────────────────────────
 
     @property
     def shape(self) -> Shape:
         """The shape of the conversation so far."""
-        return shape_of(self._repeats, self._pushes, self._server_first, self.is_answered)
+        return self._shape.of(self.is_answered)
 
     @property
     def is_open(self) -> bool:
@@ -345,14 +339,9 @@ class Turns:
 
     def _remember(self, digest: str, ended_at: float) -> None:
         attempt = self._attempt[1] if self._attempt[0] == self.number else 1
-        failed = FailedTurn(self._turns.proxy, self._connection, self.number, ended_at, attempt)
+        failed = FailedTurn(self._turns.proxy, self._connection, self.number, ended_at, attempt, self._body)
         self._turns.failed.note(self._whose, digest, failed)
         self._is_remembered = True
-
-    @property
-    def failed_turns(self) -> object:
-        """True, as a condition, if a turn has failed that the next may repeat."""
-        return self._turns.failed.by_bytes
 
     @property
     def _whose(self) -> str:
@@ -364,20 +353,28 @@ class Turns:
         If more of its request is to come, it is looked at again, for the last time when the turn is over.
         """
         self._attempt = self.number, 1
-        identity = self._identity()
-        self._looks_back = identity[2] and not is_last
+        identity, known = self._identity(), self._turns.failed
+        about = self._about(identity)
+        waits = identity.is_partial
+        if self.request is not None and not self.request.is_known:
+            waits = waits or known.tells_bodies(self._whose, about["digest"])
+        self._looks_back = waits and not is_last
         if self._looks_back:
             return
-        about = self._about(identity)
         here = self._turns.proxy, self._connection
-        failed = self._turns.failed.repeated(self._whose, about["digest"], here, now)
+        failed = known.repeated(self._whose, about["digest"], here, now, self._body)
         if failed is not None:
             self._attempt = self.number, failed.attempt + 1
             self._turns.repeated += 1
             self._turns.publish(
                 TurnRepeated(
-                    at=now, of_proxy=failed.proxy, of_connection=failed.connection, of_turn=failed.turn,
-                    gap_s=now - failed.ended_at, attempt=failed.attempt + 1, **about,
+                    at=now,
+                    of_proxy=failed.proxy,
+                    of_connection=failed.connection,
+                    of_turn=failed.turn,
+                    gap_s=now - failed.ended_at,
+                    attempt=failed.attempt + 1,
+                    **about,
                 )  # fmt: skip
             )
 
@@ -386,14 +383,16 @@ class Turns:
         if self._looks_back:
             self.look_back(self.opened_at, is_last=True)
 
-    def _identity(self) -> tuple[bytes, str, bool]:
-        """Return what `Read` does, of the latest turn."""
-        if self.read is not None and self._request:
-            return self.read(self._request)
-        return (self.begin or b"")[:DIGESTED], "", False
+    def _identity(self) -> Identity:
+        identity = None if self.request is None else self.request.identity
+        return identity or Identity((self.begin or b"")[:DIGESTED], "")
 
-    def _about(self, known: tuple[bytes, str, bool] | None = None) -> About:
-        identity, request, _ = known or self._identity()
+    @property
+    def _body(self) -> str:
+        return "" if self.request is None else self.request.body
+
+    def _about(self, known: Identity | None = None) -> About:
+        identity, request, *_ = known or self._identity()
         return {
             "proxy": self._turns.proxy, "connection": self._connection, "turn": self.number, "client": self._client,
             "digest": self._turns.failed.digest(identity), "request": request, "shape": self.shape,

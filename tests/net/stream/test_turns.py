@@ -31,8 +31,9 @@ from chaosproxy.net.stream.turn_counts import (
     ProxyTurns,
 )
 from chaosproxy.net.stream.turn_parts import AT_ONCE, DOUBTED_FOR, PAUSE
+from chaosproxy.net.stream.turn_request import Request
 from chaosproxy.net.stream.turns import Turns
-from chaosproxy.quantiles import count
+from chaosproxy.quantiles import buckets_of, count, shortened
 
 FIN, RST = Ending("client", "fin"), Ending("client", "reset")
 SERVER_FIN, SERVER_RST = Ending("server", "fin"), Ending("server", "reset")
@@ -110,7 +111,7 @@ def test_a_tool_that_half_closes_and_reads_has_not_given_up() -> None:
     story.turns.connection_ended(FIN, 6.1)
     assert story.events == []
     [answers] = story.proxy.take(9.0).answers.values()
-    assert (answers.number, answers.first_at, answers.last_at, answers.felt) == (1, 6.0, 6.0, [5.0])
+    assert (answers.number, answers.first_at, answers.last_at, answers.felt) == (1, 6.0, 6.0, Counter(shortened([5.0])))
 
 
 def test_one_that_half_closes_at_once_gives_up_with_a_reset() -> None:
@@ -433,7 +434,7 @@ def test_all_answers_are_counted_in_bounded_memory(intervals: list[list[float]])
             host.forget(0.5 + number)
         assert host.has_turns is bool(durations)
         taken = host.take()
-        counts = taken.buckets + Counter(count(taken.felt))
+        counts = Counter(buckets_of(taken.felt))
         assert taken.number == len(durations) == counts.total() and counts == Counter(count(durations))
         if durations:
             assert (taken.first_at, taken.last_at) == (now - len(durations) + 1, now)
@@ -504,7 +505,7 @@ HEAD = b"POST /orders HTTP/1.1\r\nContent-Length: 5\r\n\r\n"
 def asked(story: Story, number: int, at: float, *parts: bytes) -> Turns:
     """Return a connection on which a request has arrived in parts, 1 ms apart."""
     turns = story.connection(number, at)
-    turns.read = fingerprint
+    turns.request = Request(fingerprint)
     for part, data in enumerate(parts):
         turns.sent(at + part / 1000, data)
     return turns
@@ -539,6 +540,76 @@ def test_a_request_that_stays_partial_is_looked_up_when_its_turn_ends() -> None:
     third.answer(14.5)
     [repeated] = [one for one in story.events if isinstance(one, TurnRepeated) and one.connection == 3]
     assert (repeated.at, repeated.attempt) == (14.0, 3)
+
+
+def long(*ends: bytes) -> list[bytes]:
+    """Return requests of 60 kB that differ in the end, each in parts."""
+    head = b"POST /spans HTTP/1.1\r\nContent-Length: 60001\r\n\r\n"
+    return [head + bytes(60_000) + end for end in ends]
+
+
+def in_parts(request: bytes, size: int) -> list[bytes]:
+    return [request[at : at + size] for at in range(0, len(request), size)]
+
+
+def test_long_requests_are_compared_by_all_of_their_bytes() -> None:
+    story = Story()
+    first, other = long(b"1", b"2")
+    asked(story, 0, 5.0, b"GET / HTTP/1.1\r\n\r\n").client_ended("reset", 6.0)  # from now on, bodies are digested
+    asked(story, 1, 10.0, *in_parts(first, 7000)).client_ended("reset", 11.0)
+    asked(story, 2, 12.0, *in_parts(other, 7000))
+    assert TurnRepeated not in story.kinds()
+    asked(story, 3, 13.0, *in_parts(first, 50_000))
+    assert [one.connection for one in story.events if isinstance(one, TurnRepeated)] == [3]
+
+
+@pytest.mark.parametrize("ends", [(0, -7), (10_000, 20_000), (20_000, 10_000), (10_000, 60_047)])
+def test_a_long_request_that_failed_before_it_was_whole_is_compared_by_its_beginning(ends: tuple[int, int]) -> None:
+    story = Story()
+    [request] = long(b"1")
+    first, again = (request[: end or len(request)] for end in ends)
+    asked(story, 1, 10.0, *in_parts(first, 7000)).client_ended("reset", 11.0)
+    turns = asked(story, 2, 12.0, *in_parts(again, 7000))
+    turns.answer(12.5)
+    assert [one.connection for one in story.events if isinstance(one, TurnRepeated)] == [2]
+
+
+def test_bodies_in_chunks_are_told_apart_too() -> None:
+    story = Story()
+    head = b"POST /spans HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    one, other = (head + b"2000\r\n" + bytes(8191) + end + b"\r\n0\r\n\r\n" for end in (b"1", b"2"))
+    asked(story, 0, 5.0, b"GET / HTTP/1.1\r\n\r\n").client_ended("reset", 6.0)
+    asked(story, 1, 10.0, *in_parts(one, 3000)).client_ended("reset", 11.0)
+    asked(story, 2, 12.0, *in_parts(other, 3001))
+    assert TurnRepeated not in story.kinds()
+    asked(story, 3, 13.0, *in_parts(one, 2500))
+    assert [one.connection for one in story.events if isinstance(one, TurnRepeated)] == [3]
+
+
+def test_a_long_request_is_read_a_few_times_only() -> None:
+    story, times = Story(), [0]
+    [first] = long(b"1")
+    asked(story, 1, 10.0, first).client_ended("reset", 11.0)
+    turns = story.connection(2, 12.0)
+
+    def read(data: bytes) -> tuple[bytes, str, bool, int, int | None]:
+        times[0] += 1
+        return fingerprint(data)
+
+    turns.request = Request(read)
+    for part in in_parts(first, 1000):
+        turns.sent(12.0, part)
+    assert TurnRepeated in story.kinds() and times[0] < 15
+
+
+def test_without_a_failure_no_body_is_digested_nor_kept() -> None:
+    story = Story()
+    [request] = long(b"1")
+    turns = asked(story, 1, 10.0, *in_parts(request, 7000))
+    assert turns.request is not None and turns.request.body == ""
+    turns.client_ended("reset", 11.0)
+    turns = asked(story, 2, 12.0, *in_parts(request, 7000))
+    assert turns.request is not None and turns.request.body
 
 
 def test_a_turn_repeats_none_that_failed_after_it_had_opened() -> None:
