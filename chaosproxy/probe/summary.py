@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from chaosproxy.backoff_text import backoff_text
 from chaosproxy.probe.course import Done
 from chaosproxy.probe.plan import PlanName, Step
 from chaosproxy.probe.seen import Json, Seen
@@ -298,13 +299,5 @@ def _is_same_rhythm(one: Json, other: Json) -> bool:
 
 
 def _rhythm(retries: Json) -> str:
-    first = "" if retries["first_gap_s"] is None else seconds_text(retries["first_gap_s"])
-    law = retries["backoff"]
-    words = {
-        "none": "at once, without a pause",
-        "constant": f"every {first}",
-        "linear": f"after {first}, and {seconds_text(retries['step_s'] or 0.0)} later each time",
-        "exponential": f"after {first}, with an exponential back-off × {retries['factor'] or 0.0:.2g}",
-    }[law]
-    cap = "" if retries["cap_s"] is None else f", at most {seconds_text(retries['cap_s'])}"
-    return f"{words}{cap}, {'with jitter' if retries['jittered'] else 'no jitter'}"
+    values = (retries[key] for key in ("first_gap_s", "step_s", "factor", "cap_s", "jittered"))
+    return backoff_text(retries["backoff"], *values)

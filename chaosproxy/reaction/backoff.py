@@ -42,6 +42,8 @@ _FEWEST = 3
 """Gaps in a sequence."""
 _FEWEST_ALONE = 5
 """Gaps in a sequence that is the only one: jitter can make fewer look like any law."""
+_FEWEST_CAPPED, _FEWEST_CAPPED_ALONE = 2, 3
+"""Equal gaps at the end that show a cap; jitter can make two of a single sequence equal."""
 _FEWEST_JITTERED = 8
 """Sequences."""
 _ERROR = 0.033
@@ -138,7 +140,7 @@ def _steady(agreed: _Agreed) -> Backoff | None:
     tail = 1
     while tail < len(law) and abs(law[-tail - 1] - law[-1]) <= max(AT_ONCE_S / 2, 0.05 * law[-1]):
         tail += 1
-    cap = law[-1] if tail > 1 else None
+    cap = law[-1] if tail >= (_FEWEST_CAPPED if sequences > 1 else _FEWEST_CAPPED_ALONE) else None
     growing = law[: len(law) - tail] if cap is not None else law  # the first gap at the cap may be cut
     if len(growing) < _FEWEST or min(growing) < AT_ONCE_S:
         return None

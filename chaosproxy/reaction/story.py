@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chaosproxy.backoff_text import backoff_text
 from chaosproxy.reaction.backoff import Backoff
 from chaosproxy.reaction.failover import Failover
 from chaosproxy.reaction.gave_up import GaveUp
@@ -90,16 +91,10 @@ def _gave_up(gave_up: GaveUp) -> Iterator[str]:
 
 
 def _rhythm(backoff: Backoff) -> str:
-    first = seconds_text(backoff.first_gap_s)
-    words = {
-        "none": "at once, without a pause",
-        "constant": f"every {first}",
-        "linear": f"after {first}, and {seconds_text(backoff.step_s or 0.0)} later each time",
-        "exponential": f"after {first}: exponential back-off × {backoff.factor or 0.0:.2g}",
-    }[backoff.law]
-    cap = "" if backoff.cap_s is None else f", at most {seconds_text(backoff.cap_s)}"
-    jitter = "with jitter" if backoff.jittered else "no jitter"
-    return f"{words}{cap}, {jitter} ({backoff.confidence})"
+    text = backoff_text(
+        backoff.law, backoff.first_gap_s, backoff.step_s, backoff.factor, backoff.cap_s, backoff.jittered
+    )
+    return f"{text} ({backoff.confidence})"
 
 
 def _retries(retries: Retries) -> Iterator[str]:
