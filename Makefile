@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick stress soak precision coverage check bench servers clean
+.PHONY: help demo test quick stress soak clients precision coverage check bench servers clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -25,6 +25,7 @@ help:
 	@echo "make quick   run the test suite without the slow tests"
 	@echo "make stress  run the whole test suite three times on a busy machine, and summarise the results"
 	@echo "make soak    try everything at once for an hour: checked traffic, changing faults, abusive clients"
+	@echo "make clients  run known HTTP clients under each fault, and count right and wrong claims about them"
 	@echo "make precision  count right and wrong claims about simulated clients, for the table in docs/reactions.md"
 	@echo "make coverage  list lines and branches of net, http, faults and control that the tests do not run"
 	@echo "make check   lint and type-check"
@@ -46,6 +47,10 @@ stress: $(VENV)/.ready-dev servers
 # SECONDS_OF_SOAK=120 make soak takes two minutes.
 soak: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.soak --seconds $${SECONDS_OF_SOAK:-3600}
+
+# ARGS="curl_total curl_retry" make clients runs some of them.
+clients: $(VENV)/.ready-dev servers
+	$(BIN)/python -m tests.clients.matrix $(ARGS)
 
 # FIRST_SEED and JOURNALS choose others; those of the tests begin at 0.
 precision: $(VENV)/.ready-dev
