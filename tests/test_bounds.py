@@ -11,13 +11,13 @@ import pytest
 from chaosproxy.config import load
 from chaosproxy.config.load import ConfigError
 from chaosproxy.config.schema import config_schema
-from chaosproxy.control.selection import Selection, selected_names
 from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.v1.parsing import new_proxy, partition_from
 from chaosproxy.declare import nearest
 from chaosproxy.errors import MOST_PROBLEMS, InvalidInput, NotFound, listed
 from chaosproxy.model.partition import check_nodes, cut_by, written
 from chaosproxy.model.proxy import MOST_FAULTS
+from chaosproxy.model.selection import Selection, selected_names
 from chaosproxy.model.topology import MOST_IN_RING, MOST_PAIRS, cut_of
 from chaosproxy.seed import Seed
 from tests.cpu import cpu_time

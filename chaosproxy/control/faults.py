@@ -3,15 +3,19 @@
 A change is complete when its method returns: nothing here awaits. The proxy applies a fault to its
 connections. This module prepares the fault before that, records its origin, publishes the event, and
 sets an alarm for the end of its ttl.
+
+It also knows the lease that holds each fault, by an index that is exact at any time: a lease lists and
+removes its faults without a look at others (`control.leases`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from chaosproxy.control.lease import Lease
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.preflight import PreparedFault, granted, preflight_fault
 from chaosproxy.declare import nearest
@@ -38,6 +42,8 @@ class Faults:
         """The origin of every fault, by the names of the proxy and the fault."""
         self._ends: dict[tuple[str, str], Alarm] = {}
         """The alarm of every fault with a ttl, by the same names."""
+        self._under: dict[str, dict[str, dict[str, None]]] = {}
+        """The faults of each lease: by its id, the names of proxies, and of their faults."""
 
     def origin(self, proxy: Proxy, fault: str) -> Origin:
         """Return the origin of a fault: its maker, and the time at which it was added.
@@ -60,10 +66,23 @@ class Faults:
         return active.spec
 
     def adopt(self, proxy: Proxy, fault: str, by: str) -> None:
-        """Make `by` the maker of a fault, if the fault exists."""
+        """Make `by` the maker of a fault, if the fault exists; no lease holds it any more."""
         where = (proxy.name, fault)
         if where in self._origins:
+            self._hold(proxy.name, fault, None)
             self._origins[where] = replace(self._origins[where], by=by)
+
+    def under(self, lease: str) -> Iterator[tuple[str, str]]:
+        """Yield the names of the faults that a lease holds, each after that of its proxy."""
+        return ((proxy, fault) for proxy, faults in self._under.get(lease, {}).items() for fault in faults)
+
+    def number_under(self, lease: str) -> int:
+        """Return the number of faults that a lease holds."""
+        return sum(map(len, self._under.get(lease, {}).values()))
+
+    def under_on(self, lease: str, proxy: str) -> list[str]:
+        """Return the names of the faults that a lease holds on one proxy."""
+        return list(self._under.get(lease, {}).get(proxy, ()))
 
     def prepare(self, proxy: Proxy, fault: FaultSpec) -> PreparedFault:
         """Prepare a fault for a proxy, without changing anything.
@@ -77,14 +96,23 @@ class Faults:
             raise Conflict(message, "too-large")
         return granted(preflight_fault(fault, proxy.spec, self._kernel, proxy.tls))
 
-    def place(self, proxy: Proxy, prepared: PreparedFault, by: str) -> None:
-        """Add a fault, or change the one of that name: its maker stays the same, and its ttl starts again."""
+    def place(self, proxy: Proxy, prepared: PreparedFault, by: str, lease: Lease | None = None) -> None:
+        """Add a fault, or change the one of that name: its maker stays the same, and its ttl starts again.
+
+        A lease holds a fault that is added, and one that another lease has held.
+
+        :raises NotFound: the lease has ended.
+        """
+        if lease is not None:
+            lease.check()
         fault = prepared.spec
         known = proxy.active_fault(fault.name) is not None
         if prepared.tls is not proxy.tls:
             proxy.tls = prepared.tls
         proxy.put_fault(fault, prepared.resolved)
         self._note(proxy, fault, by)
+        if lease is not None and (not known or self._origins[proxy.name, fault.name].lease is not None):
+            self._hold(proxy.name, fault.name, lease.id)
         self._publish_placed(FaultChanged if known else FaultAdded, proxy, fault, by)
 
     def begun(self, proxy: Proxy, by: str) -> None:
@@ -134,7 +162,22 @@ class Faults:
         self._origins.setdefault((proxy.name, fault.name), Origin(by, self._scheduler.clock()))
         self._set_end(proxy, fault)
 
+    def _hold(self, proxy: str, fault: str, lease: str | None) -> None:
+        """Let a lease hold a fault, or none."""
+        origin = self._origins[proxy, fault]
+        self._origins[proxy, fault] = replace(origin, lease=lease)
+        if origin.lease is not None:
+            proxies = self._under[origin.lease]
+            del proxies[proxy][fault]
+            if not proxies[proxy]:
+                del proxies[proxy]
+            if not proxies:
+                del self._under[origin.lease]
+        if lease is not None:
+            self._under.setdefault(lease, {}).setdefault(proxy, {})[fault] = None
+
     def _forget(self, proxy: Proxy, fault: str) -> None:
+        self._hold(proxy.name, fault, None)
         del self._origins[proxy.name, fault]
         self._cancel_end(proxy, fault)
 

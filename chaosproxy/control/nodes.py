@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from chaosproxy.declare import nearest
-from chaosproxy.errors import NotFound
 from chaosproxy.faults.base import Direction
 from chaosproxy.faults.pause import Pause
 from chaosproxy.faults.refuse import Refuse
@@ -15,9 +13,10 @@ from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import nodes_of
 from chaosproxy.model.placement import Placement
 from chaosproxy.model.proxy import ProxySpec
+from chaosproxy.model.selection import specs_of
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["Node", "Passage", "PassageNow", "Verb", "matrix", "nodes", "proxies_of", "specs_of", "verb_fault"]
+__all__ = ["Node", "Passage", "PassageNow", "Verb", "matrix", "nodes", "proxies_of", "verb_fault"]
 
 Verb = Literal["crash", "pause"]
 
@@ -84,18 +83,6 @@ def proxies_of(node: str, proxies: Sequence[Proxy]) -> list[Proxy]:
     """
     names = {spec.name for spec in specs_of(node, [proxy.spec for proxy in proxies])}
     return [proxy for proxy in proxies if proxy.spec.name in names]
-
-
-def specs_of(node: str, specs: Sequence[ProxySpec]) -> list[ProxySpec]:
-    """Return the settings of the proxies to and from a node.
-
-    :raises NotFound: no proxy names it; the message has the nearest name.
-    """
-    known = nodes_of(specs)
-    if node not in known:
-        has = f"known nodes: {', '.join(known[:20])}" if known else "add `from` and `to` to proxies"
-        raise NotFound(f"no proxy names the node {node[:100]!r}{nearest(node, known)}; {has}")
-    return [spec for spec in specs if node in (spec.from_node, spec.to_node)]
 
 
 def verb_fault(verb: Verb, lasts: float | None, node: str | None = None) -> FaultSpec:

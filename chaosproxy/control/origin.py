@@ -15,3 +15,5 @@ class Origin:
     """The maker: rest, file, demo, scenario …"""
     since: float
     """The time, on the data plane's clock."""
+    lease: str | None = None
+    """The id of the lease that holds it; None if none does."""

@@ -62,6 +62,8 @@ class ActivePartition:
     """False while a flaky link is up."""
     parts: dict[str, ResolvedMode] = field(default_factory=dict)
     """The mode in which it acts on each proxy that it cuts, by the proxy's name."""
+    lease: str | None = None
+    """The id of the lease that holds it; None if none does."""
     timers: dict[str, Alarm] = field(default_factory=dict)
     """The alarms: `end` for its end, `flap` for the next change of a flaky link."""
 
@@ -202,7 +204,7 @@ class Partitions:
                 self._begin(one, by)
         for id in changes.keep:
             if id in self._active:
-                self._active[id].by = by
+                self._active[id].by, self._active[id].lease = by, None
 
     def arrange(self, proxy: Proxy) -> None:
         """Cut a new or changed proxy if it lies between the nodes of a partition, and restore it otherwise.

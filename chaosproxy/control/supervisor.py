@@ -29,6 +29,7 @@ from chaosproxy.control.desired import desired, owned_faults
 from chaosproxy.control.ends import drawn_ports, ends_after
 from chaosproxy.control.faults import Faults
 from chaosproxy.control.file_reads import preflight_proxy_reading_files, preflight_reading_files
+from chaosproxy.control.lease import Lease
 from chaosproxy.control.listeners import bound_for, has_moved, needs_binding, real_address, reason_not_listening
 from chaosproxy.control.origin import Origin
 from chaosproxy.control.partitions import Partitions
@@ -70,13 +71,9 @@ class Supervisor:
     """The proxies, faults and partitions of one process. Create it inside a running loop."""
 
     def __init__(
-        self,
-        seed: Seed | None = None,
-        bus: Bus | None = None,
-        clock: Clock = time.monotonic,
-        kernel: Capabilities | None = None,
-        make_timer: MakeTimer | None = None,
-    ) -> None:
+        self, seed: Seed | None = None, bus: Bus | None = None, clock: Clock = time.monotonic,
+        kernel: Capabilities | None = None, make_timer: MakeTimer | None = None,
+    ) -> None:  # fmt: skip
         """`kernel` has the capabilities of this machine; if it is None, they are probed.
 
         All timed work runs on one scheduler: `clock` returns its time, `make_timer` makes its timer.
@@ -85,9 +82,9 @@ class Supervisor:
         self.bus = bus or Bus()
         self._kernel = kernel or probe()
         self._clock = clock
-        self._scheduler = Scheduler(clock, make_timer or best_timer(asyncio.get_running_loop(), clock))
+        self.scheduler = Scheduler(clock, make_timer or best_timer(asyncio.get_running_loop(), clock))
         self._hangups = Hangups()
-        self.held = HeldBytes(self._scheduler, self.bus.publish)
+        self.held = HeldBytes(self.scheduler, self.bus.publish)
         self._tasks = TaskOwner("chaosproxy")
         self._intake = SharedIntake(clock)
         self._failed_turns = FailedTurns()
@@ -99,9 +96,9 @@ class Supervisor:
         """The origin of every proxy, by name."""
         self._ending: list[Proxy] = []
         """Removed proxies that may still have connections."""
-        self._turn_counter = TurnCounter(self.proxies, self._scheduler)
-        self.faults = Faults(self._kernel, self.bus, self._scheduler)
-        self.partitions = Partitions(self.proxies, self.seed, self._kernel, self.bus, self._scheduler)
+        self._turn_counter = TurnCounter(self.proxies, self.scheduler)
+        self.faults = Faults(self._kernel, self.bus, self.scheduler)
+        self.partitions = Partitions(self.proxies, self.seed, self._kernel, self.bus, self.scheduler)
 
     @property
     def kernel(self) -> Capabilities:
@@ -271,7 +268,7 @@ class Supervisor:
 
     def _make(self, prepared: PreparedProxy, undo: contextlib.ExitStack) -> Proxy:
         proxy = Proxy(
-            prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self._scheduler,
+            prepared.spec, prepared.tls, prepared.modes, seed=self.seed, bus=self.bus, scheduler=self.scheduler,
             hangups=self._hangups, held=self.held, tap=self.tap, tasks=self._tasks, kernel=self._kernel,
             intake=self._intake, failed=self._failed_turns,
         )  # fmt: skip
@@ -323,26 +320,26 @@ class Supervisor:
 
     # ── faults ────────────────────────────────────────────────────────────────────────
 
-    def add_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:
+    def add_fault(self, proxy: str, fault: FaultSpec, by: str, lease: Lease | None = None) -> None:
         """Add a fault to a proxy.
 
-        :raises NotFound: no proxy has this name.
+        :raises NotFound: no proxy has this name, or the lease has ended.
         :raises Conflict: the proxy has a fault of that name.
         :raises InvalidInput, Unsupported: as for `put_fault`.
         """
         if self.proxy(proxy).active_fault(fault.name) is not None:
             raise Conflict.name_taken(f"the fault {fault.name!r} on proxy {proxy!r}")
-        self.put_fault(proxy, fault, by)
+        self.put_fault(proxy, fault, by, lease)
 
-    def put_fault(self, proxy: str, fault: FaultSpec, by: str) -> None:
+    def put_fault(self, proxy: str, fault: FaultSpec, by: str, lease: Lease | None = None) -> None:
         """Add a fault, or change the one of that name.
 
-        :raises NotFound: no proxy has this name.
+        :raises NotFound: no proxy has this name, or the lease has ended.
         :raises InvalidInput: a file that it needs is unusable; nothing has changed.
         :raises Unsupported: its type or its mode is not supported on this proxy; nothing has changed.
         """
         running = self.proxy(proxy)
-        self.faults.place(running, self.faults.prepare(running, fault), by)
+        self.faults.place(running, self.faults.prepare(running, fault), by, lease)
 
     def remove_fault(self, proxy: str, fault: str, by: str) -> FaultSpec:
         """Remove a fault and release everything that it holds; return the fault.
@@ -384,7 +381,7 @@ class Supervisor:
             self._turn_counter.close()
             await self._tasks.end()
             await asyncio.sleep(0)
-            self._scheduler.close()
+            self.scheduler.close()
             self._hangups.close()
 
     def _publish(self, event: Callable[..., Event], **facts: object) -> None:

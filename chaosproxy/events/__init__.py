@@ -7,7 +7,8 @@ subscribes to it.
     base          the fields that all events share
     connections   events of connections and messages
     turns         events of turns, and their counts
-    changes       events of proxies, faults, partitions and the process
+    changes       events of proxies, faults and partitions
+    process       events of the process itself
     services      events of reactions to faults, inferred from the others
     stream        the event of a reader that missed others
     bus           the bus
@@ -31,10 +32,8 @@ from chaosproxy.events.changes import (
     FaultChanged,
     FaultExpired,
     FaultRemoved,
-    HeldLimitReached,
     ListenFailed,
     ListenRecovered,
-    LoopStalled,
     PartitionAdded,
     PartitionExpired,
     PartitionFlapped,
@@ -58,6 +57,7 @@ from chaosproxy.events.connections import (
     TlsFailed,
     TooManyConnections,
 )
+from chaosproxy.events.process import HeldLimitReached, LeaseExpired, LoopStalled
 from chaosproxy.events.services import CircuitClosed, CircuitOpened, ServiceFailedOver, ServiceRecovered
 from chaosproxy.events.stream import Lagged
 from chaosproxy.events.turns import (
@@ -96,6 +96,7 @@ __all__ = [
     "HalfClosed",
     "HeldLimitReached",
     "Lagged",
+    "LeaseExpired",
     "ListenFailed",
     "ListenRecovered",
     "LoopStalled",

@@ -1,21 +1,19 @@
-"""Events of changes of proxies, faults and partitions, and of the process itself."""
+"""Events of changes of proxies, faults and partitions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaosproxy.events.base import Event, PartitionEvent, ProxyEvent
+from chaosproxy.events.base import PartitionEvent, ProxyEvent
 
 __all__ = [
     "FaultAdded",
     "FaultChanged",
     "FaultExpired",
     "FaultRemoved",
-    "HeldLimitReached",
     "ListenFailed",
     "ListenRecovered",
-    "LoopStalled",
     "PartitionAdded",
     "PartitionExpired",
     "PartitionFlapped",
@@ -167,28 +165,3 @@ class PartitionExpired(PartitionEvent):
     """A partition was removed because its ttl ended."""
 
     kind: ClassVar[str] = "partition_expired"
-
-
-@dataclass(slots=True, kw_only=True)
-class LoopStalled(Event):
-    """One turn of the loop lasted too long, so everything else had to wait; published when it was over."""
-
-    kind: ClassVar[str] = "loop_stalled"
-    seconds: float
-    """The time by which the loop was late."""
-    cpu_s: float
-    """CPU time that the loop's thread used meanwhile: much for a computation, little for a call that blocks."""
-    held_by: str | None
-    """`request METHOD PATH`, `proxy NAME` with `, fault NAME` if one acted, or a function; None if nothing held it:
-    the process itself did not run."""
-    where: str
-    """The function that ran then, with file and line; empty if it is not known."""
-
-
-@dataclass(slots=True, kw_only=True)
-class HeldLimitReached(Event):
-    """Faults hold `max_held` bytes in the whole process; the pipes that would hold more are not read until it falls."""
-
-    kind: ClassVar[str] = "held_limit_reached"
-    held: int
-    limit: int

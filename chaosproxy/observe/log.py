@@ -27,6 +27,7 @@ from chaosproxy.events import (
     DialFailed,
     Event,
     HeldLimitReached,
+    LeaseExpired,
     ListenFailed,
     LoopStalled,
     MessageTouched,
@@ -108,7 +109,7 @@ class _Quota:
 
 def _write(event: Event) -> None:
     level = logging.INFO
-    if isinstance(event, DialFailed | TlsFailed | LoopStalled | TooManyConnections | HeldLimitReached):
+    if isinstance(event, DialFailed | TlsFailed | LoopStalled | TooManyConnections | HeldLimitReached | LeaseExpired):
         level = logging.WARNING
     elif isinstance(event, ListenFailed) or isinstance(event, ConnectionClosed) and event.cause == "bug":
         level = logging.ERROR

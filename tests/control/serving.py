@@ -59,8 +59,8 @@ class Answer:
 class Api:
     """Asks a running control API."""
 
-    def __init__(self, supervisor: Supervisor, session: aiohttp.ClientSession, port: int) -> None:
-        self.supervisor = supervisor
+    def __init__(self, program: Program, session: aiohttp.ClientSession, port: int) -> None:
+        self.program, self.supervisor, self.leases = program, program.supervisor, program.leases
         self.session = session
         self.port = port
 
@@ -114,8 +114,9 @@ async def serving(
     try:
         async with bound(LOOPBACK.listen, "for the control API") as sockets, listening(app, sockets, control.limits):
             async with aiohttp.ClientSession(skip_auto_headers=("Content-Type",)) as session:
-                yield Api(supervisor, session, sockets[0].getsockname()[1])
+                yield Api(program, session, sockets[0].getsockname()[1])
     finally:
+        await program.leases.close()
         await supervisor.close()
 
 

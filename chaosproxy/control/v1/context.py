@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from aiohttp import web
 
+from chaosproxy.control.leases import Leases
 from chaosproxy.control.limits import Limit
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.control.v1.event_stream import EventStream
@@ -43,6 +44,7 @@ class Api:
     """Converts times of the supervisor's clock to dates."""
     events: EventStream = field(init=False)
     """Sends the events of the ring."""
+    leases: Leases = field(init=False)
 
     def proxies_after(self, name: str | None) -> Iterator[Proxy]:
         """Return the proxies that follow the one with this name, or all; each only if it runs when its turn comes.
@@ -62,6 +64,7 @@ class Api:
         wall = WallClock(self.supervisor.now)
         object.__setattr__(self, "wall", wall)  # as dataclasses do where they are frozen
         object.__setattr__(self, "events", EventStream(self.ring, wall.date))
+        object.__setattr__(self, "leases", Leases(self.supervisor))
 
 
 Handler: TypeAlias = Callable[[Api, web.Request], Awaitable[web.StreamResponse]]

@@ -15,18 +15,10 @@ from urllib.parse import quote
 from aiohttp import web
 
 from chaosproxy.control.file_reads import read_files_for
-from chaosproxy.control.selection import (
-    HEAL_ONE,
-    HEALED,
-    SELECT_ANY,
-    SELECTORS,
-    add_on,
-    heal_on,
-    read_selection,
-    selected_names,
-)
+from chaosproxy.control.selection import HEAL_ONE, HEALED, add_on, heal_on
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.healing import healed, removing
+from chaosproxy.control.v1.leases import lease_of
 from chaosproxy.control.v1.parsing import against_state, fault_from, new_fault
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import fault_view, faults_view
@@ -37,6 +29,7 @@ from chaosproxy.declare import Problems, broken, nearest
 from chaosproxy.errors import Conflict, InvalidInput, NotFound, Problem
 from chaosproxy.model import FaultSpec, ProxySpec
 from chaosproxy.model.fault import check_protocol
+from chaosproxy.model.selection import SELECT_ANY, SELECTORS, read_selection, selected_names
 from chaosproxy.net.proxy import Proxy
 
 __all__ = [
@@ -64,14 +57,13 @@ async def add_fault(api: Api, request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     proxy = api.supervisor.proxy(request.match_info["proxy"])
     fault = await _in_place(api, request, proxy, partial(_new_on, body))
+    lease = lease_of(api, request)
     with against_state():
-        api.supervisor.add_fault(proxy.spec.name, fault, BY)
+        api.supervisor.add_fault(proxy.spec.name, fault, BY, lease)
     return await _created(api, request, proxy, fault)
 
 
-async def _in_place(
-    api: Api, request: web.Request, proxy: Proxy, read: Callable[[ProxySpec], FaultSpec]
-) -> FaultSpec:
+async def _in_place(api: Api, request: web.Request, proxy: Proxy, read: Callable[[ProxySpec], FaultSpec]) -> FaultSpec:
     """Read a fault for the settings that the proxy has when this returns.
 
     :raises NotFound: the proxy was removed meanwhile.
@@ -92,7 +84,7 @@ def _new_on(body: dict[str, object], spec: ProxySpec) -> FaultSpec:
 async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
     """Add one fault to all proxies that the body selects, or to none of them."""
     body = await read_object(request)
-    turns = turns_of(request)
+    lease, turns = lease_of(api, request), turns_of(request)
     async with api.naming:
         for attempt in range(_ATTEMPTS):
             proxies = api.supervisor.proxies()
@@ -101,7 +93,7 @@ async def add_faults(api: Api, request: web.Request) -> web.StreamResponse:
             try:
                 with against_state():
                     await read_files_for(fault, selected)
-                    placed = await add_on(api.supervisor, selected, fault, BY, turns.rest)
+                    placed = await add_on(api.supervisor, selected, fault, BY, turns.rest, lease)
                 break
             except Conflict as error:  # a generated name may have been taken since it was found
                 if "name" in body or attempt + 1 == _ATTEMPTS or error.code != "name-taken":
@@ -151,8 +143,9 @@ async def put_fault(api: Api, request: web.Request) -> web.StreamResponse:
     name = request.match_info["fault"]
     fault = await _in_place(api, request, proxy, lambda spec: fault_from(body, name, spec.protocol))
     replaces = proxy.spec.fault(fault.name) is not None
+    lease = lease_of(api, request)
     with against_state():
-        api.supervisor.put_fault(proxy.spec.name, fault, BY)
+        api.supervisor.put_fault(proxy.spec.name, fault, BY, lease)
     if not replaces:
         return await _created(api, request, proxy, fault)
     return await json_response(request, _view(api, proxy, fault))

@@ -10,6 +10,7 @@ from aiohttp import web
 from chaosproxy.control.nodes import PassageNow, Verb, proxies_of, verb_fault
 from chaosproxy.control.selection import put_on
 from chaosproxy.control.v1.context import BY, Api
+from chaosproxy.control.v1.leases import lease_of
 from chaosproxy.control.v1.parsing import duration_from
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import nodes_view, verb_view
@@ -91,5 +92,6 @@ async def _read_duration(request: web.Request, verb: Verb) -> float | None:
 
 
 async def _put(api: Api, request: web.Request, fault: FaultSpec, proxies: Sequence[Proxy]) -> web.StreamResponse:
-    placed = await put_on(api.supervisor, proxies, fault, BY, turns_of(request).rest)
+    lease = lease_of(api, request)
+    placed = await put_on(api.supervisor, proxies, fault, BY, turns_of(request).rest, lease)
     return await json_response(request, verb_view(fault, placed))

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from chaosproxy import __summary__, __version__
 from chaosproxy.control.v1.event_schemas import event_schemas
+from chaosproxy.control.v1.lease_schemas import lease_schemas
 from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS, Operation
 from chaosproxy.control.v1.schemas import NAME, Json, components, reference
 from chaosproxy.control.web.rendering import DEFAULT_LIMIT, LARGEST_LIMIT
@@ -27,7 +28,7 @@ PAGING: dict[str, Json] = {
         "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT},
     },
     "after": {
-        "description": "the last item of the page before: the name, or the id of a partition or connection",
+        "description": "the last item of the page before: the name, or the id of a partition, lease or connection",
         "schema": {"type": "string"},
     },
 }
@@ -50,7 +51,7 @@ def openapi_document() -> Json:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": components() | event_schemas(),
+            "schemas": components() | event_schemas() | lease_schemas(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],

@@ -12,6 +12,7 @@ from chaosproxy.control.preflight import granted, preflight_cut
 from chaosproxy.control.status import partition_status
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.healing import removing
+from chaosproxy.control.v1.leases import lease_of
 from chaosproxy.control.v1.parsing import against_state, partition_from
 from chaosproxy.control.v1.schemas import Json
 from chaosproxy.control.v1.views import partition_view
@@ -43,9 +44,12 @@ async def add_partition(api: Api, request: web.Request) -> web.StreamResponse:
         spec = await turns.off_loop(_read, body, partitions.free_id(), specs)
         partitions.check_free(spec.id)
         cut = await turns.off_loop(preflight_cut, spec, specs, api.supervisor.seed, partitions.kernel)
+        lease = lease_of(api, request)
         with against_state():
             # The proxies may have changed meanwhile. Specs are frozen, so it suffices to compare them.
             active = partitions.begin(granted(cut), BY) if api.specs() == specs else partitions.add(spec, BY)
+        if lease is not None:
+            active.lease = lease.id
     headers = {"Location": f"/v1/partitions/{quote(spec.id, safe='')}"}
     return await json_response(request, _view(api, active), status=201, headers=headers)
 

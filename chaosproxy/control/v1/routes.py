@@ -1,13 +1,20 @@
-"""The table of all routes, from which the server and the OpenAPI document are made."""
+"""The table of all routes, from which the server and the OpenAPI document are made.
+
+A Route is an Operation, as the document describes it, and its handler. The name of the handler is the id of the
+operation. The components that `takes` and `gives` name are in `schemas`, `event_schemas` and `lease_schemas`; their
+rules are tested against the handlers. Status codes that any route may respond with are in `openapi`. The operations of
+the server itself, such as /healthz, have their handlers in `control.web`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from chaosproxy.control.selection import HEALED
-from chaosproxy.control.v1 import about, events, faults, nodes, partitions, proxies, reactions
+from chaosproxy.control.v1 import about, events, faults, leases, nodes, partitions, proxies, reactions
 from chaosproxy.control.v1.context import Handler
 from chaosproxy.control.v1.event_schemas import EVENT_PARAMETERS, REACTION_PARAMETERS, Json
+from chaosproxy.control.v1.lease_schemas import LEASE_PARAMETER
 from chaosproxy.control.web.rendering import PAGE
 
 __all__ = ["ROUTES", "SERVER_OPERATIONS", "Operation", "Route"]
@@ -42,6 +49,8 @@ class Route(Operation):
     handler: Handler
     streams: bool = False
     """True if the response of GET is an endless stream, so that HEAD must not run the handler."""
+    settles: bool = True
+    """False if a change has no effect on connections, for which its response would wait."""
 
 
 ROUTES = (
@@ -74,6 +83,7 @@ ROUTES = (
         method="POST", path="/v1/proxies/{proxy}/faults", handler=faults.add_fault,
         summary="Add a fault; without a name, it gets a free one.", takes="Fault", gives={201: "Fault"},
         refuses=(404, 409),
+        parameters=LEASE_PARAMETER,
     ),
     Route(
         method="GET", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.show_fault,
@@ -83,6 +93,7 @@ ROUTES = (
         method="PUT", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.put_fault,
         summary="Add a fault (201) or replace it (200).", takes="NamedFault", gives={200: "Fault", 201: "Fault"},
         refuses=(404, 409),
+        parameters=LEASE_PARAMETER,
     ),
     Route(
         method="DELETE", path="/v1/proxies/{proxy}/faults/{fault}", handler=faults.remove_fault,
@@ -92,6 +103,7 @@ ROUTES = (
         method="POST", path="/v1/faults", handler=faults.add_faults,
         summary="Add one fault to several proxies, selected by `proxies`, `service` or `node`: to all or none.",
         takes="FaultsRequest", gives={201: "FaultsResponse"}, refuses=(404, 409), has_location=False,
+        parameters=LEASE_PARAMETER,
     ),
     Route(
         method="POST", path="/v1/heal", handler=faults.heal,
@@ -105,7 +117,8 @@ ROUTES = (
     Route(
         method="POST", path="/v1/partitions", handler=partitions.add_partition,
         summary="Cut nodes off from each other, on all proxies between them at once.", takes="PartitionRequest",
-        gives={201: "Partition"}, refuses=(409,),
+        gives={201: "Partition"}, refuses=(404, 409),
+        parameters=LEASE_PARAMETER,
     ),
     Route(
         method="GET", path="/v1/partitions/{partition}", handler=partitions.show_partition,
@@ -116,6 +129,28 @@ ROUTES = (
         summary="Heal a partition; proxies that others cut stay cut.", gives={204: None}, refuses=(404, 409),
     ),
     Route(
+        method="GET", path="/v1/leases", handler=leases.list_leases,
+        summary="List leases.", gives={200: "LeaseList"}, refuses=(404,), query=PAGE,
+    ),
+    Route(
+        method="POST", path="/v1/leases", handler=leases.add_lease,
+        summary="Make a lease; what is made under it is removed when it is not renewed.", takes="LeaseRequest",
+        gives={201: "Lease"}, refuses=(409,), settles=False,
+    ),
+    Route(
+        method="GET", path="/v1/leases/{lease}", handler=leases.show_lease,
+        summary="Show a lease.", gives={200: "Lease"}, refuses=(404,),
+    ),
+    Route(
+        method="PUT", path="/v1/leases/{lease}", handler=leases.renew_lease,
+        summary="Renew a lease: it lasts for its ttl from now on.", takes="LeaseRenewal", needs_body=False,
+        gives={200: "Lease"}, refuses=(404,), settles=False,
+    ),
+    Route(
+        method="DELETE", path="/v1/leases/{lease}", handler=leases.release_lease,
+        summary="End a lease, and remove what was made under it.", gives={200: "HealResponse"}, refuses=(404, 409),
+    ),
+    Route(
         method="GET", path="/v1/nodes", handler=nodes.show_nodes,
         summary="List nodes, and which of them can reach each other now.", gives={200: "Nodes"}, refuses=(404,),
         query=PAGE,
@@ -124,21 +159,25 @@ ROUTES = (
         method="POST", path="/v1/nodes/{node}/crash", handler=nodes.crash_node,
         summary="Reset and refuse all connections to and from a node; `down` is the duration.", takes="CrashRequest",
         needs_body=False, gives={200: "VerbResponse"}, refuses=(404,),
+        parameters=LEASE_PARAMETER,
     ),
     Route(
         method="POST", path="/v1/nodes/{node}/pause", handler=nodes.pause_node,
         summary="Hold all data to and from a node; `for` is the duration.", takes="PauseRequest",
         needs_body=False, gives={200: "VerbResponse"}, refuses=(404,),
+        parameters=LEASE_PARAMETER,
     ),
     Route(
         method="POST", path="/v1/proxies/{proxy}/crash", handler=nodes.crash_proxy,
         summary="Reset and refuse all connections through a proxy; `down` is the duration.", takes="CrashRequest",
         needs_body=False, gives={200: "VerbResponse"}, refuses=(404,),
+        parameters=LEASE_PARAMETER,
     ),
     Route(
         method="POST", path="/v1/proxies/{proxy}/pause", handler=nodes.pause_proxy,
         summary="Hold all data through a proxy; `for` is the duration.", takes="PauseRequest",
         needs_body=False, gives={200: "VerbResponse"}, refuses=(404,),
+        parameters=LEASE_PARAMETER,
     ),
     Route(
         method="GET", path="/v1/capabilities", handler=about.show_capabilities,

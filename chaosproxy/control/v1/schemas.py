@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from chaosproxy.control.limits import Source, Unit
-from chaosproxy.control.selection import HEAL_ONE, SELECT_ANY, SELECT_ONE, SELECTORS
+from chaosproxy.control.selection import HEAL_ONE
 from chaosproxy.declare import Duration, Param, Rule, Text, params_of, rules_schema, struct_schema
 from chaosproxy.endings import How
 from chaosproxy.errors import Code
@@ -26,6 +26,7 @@ from chaosproxy.model import PartitionSpec, ProxySpec
 from chaosproxy.model.fault import PLACING_RULES, placement_schema, placing, without_effect_schema
 from chaosproxy.model.names import LONGEST, PATTERN
 from chaosproxy.model.proxy import HTTP_ONLY, MOST_FAULTS
+from chaosproxy.model.selection import SELECT_ANY, SELECT_ONE, SELECTORS
 from chaosproxy.model.tls import HTTP_ONE
 from chaosproxy.model.types import FAULT_TYPES
 

@@ -12,7 +12,6 @@ import jsonschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaosproxy.control.selection import SELECTORS
 from chaosproxy.control.v1.faults import check_healed, fault_and_names
 from chaosproxy.control.v1.openapi import openapi_document
 from chaosproxy.control.v1.parsing import duration_from, merged_proxy, new_fault, new_proxy, partition_from
@@ -21,6 +20,7 @@ from chaosproxy.errors import Conflict, InvalidInput, NotFound
 from chaosproxy.model.fault import placing
 from chaosproxy.model.partition import PartitionSpec
 from chaosproxy.model.placement import Placement
+from chaosproxy.model.selection import SELECTORS
 from chaosproxy.model.types import FAULT_TYPES
 
 Body = dict[str, object]

@@ -424,7 +424,7 @@ def test_the_end_of_the_server_ends_a_waiting_stream_at_once_and_regularly(play:
     async def scenario() -> None:
         async with aiohttp.ClientSession() as session, AsyncExitStack() as clients:
             async with serving() as api:
-                other = Api(api.supervisor, session, api.port)
+                other = Api(api.program, session, api.port)
                 stream = await clients.enter_async_context(streaming(other))
                 await stream.begun()
                 publish(api, 10)
@@ -458,7 +458,7 @@ def test_a_replay_that_the_end_of_the_server_cuts_short_is_incomplete(play: Play
         async with aiohttp.ClientSession() as session, AsyncExitStack() as clients:
             async with serving() as api:
                 publish(api, 50_000)
-                other = Api(api.supervisor, session, api.port)
+                other = Api(api.program, session, api.port)
                 stream = await clients.enter_async_context(streaming(other, "?follow=false"))
                 assert (await stream.next()).id == 1
             with pytest.raises((ClientPayloadError, aiohttp.ClientConnectionError, ConnectionError)):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaosproxy.control.selection import SELECTORS
 from chaosproxy.control.v1.routes import ROUTES, SERVER_OPERATIONS
 from chaosproxy.declare import params_of
 from chaosproxy.model import Placement, ProxySpec
+from chaosproxy.model.selection import SELECTORS
 from chaosproxy.model.types import FAULT_TYPES
 from tests.control.serving import Answer, Api, serving
 
@@ -87,7 +87,7 @@ def asker() -> Iterator[Asker]:
 def test_any_json_to_any_route_is_answered(
     asker: Asker, method: str, path: str, proxy: str, fault: str, query: str, body: object
 ) -> None:
-    names = {"proxy": proxy, "fault": fault, "connection": proxy, "partition": fault, "node": proxy}
+    names = {"proxy": proxy, "fault": fault, "connection": proxy, "partition": fault, "node": proxy, "lease": fault}
     where = path.format(**{key: quote(name.replace("\ud800", ""), safe="") for key, name in names.items()})
     answer = asker.ask(method, where + query, body)
     assert answer.status < 500, answer
