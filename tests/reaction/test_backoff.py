@@ -52,6 +52,15 @@ def test_the_cap_ends_the_growth() -> None:
     assert (found.cap_s, found.factor) == (1.0, pytest.approx(2.0))
 
 
+def test_two_equal_gaps_of_a_single_sequence_are_no_cap() -> None:
+    """With jitter, two gaps that grow by a tenth may be equal."""
+    growing = [0.5, 1.0, 1.5, 2.0, 2.5]
+    alone = backoff_of([[*growing, 3.0, 3.0, 3.0]])
+    assert alone is not None and alone.cap_s == 3.0
+    two = backoff_of([[*growing, 3.0, 3.0]])
+    assert two is None or two.cap_s is None
+
+
 def test_sequences_that_were_cut_count_as_far_as_they_go() -> None:
     found = backoff_of([[0.1, 0.2, 0.4, 0.8], [0.1, 0.2], [0.1, 0.2, 0.4]])
     assert found is not None
