@@ -1,9 +1,9 @@
 """Composition root: the one module that imports every part and connects them.
 
-running     run supervisor, control API, metrics and event log for a Config, until the block ends
-serve       run `running` until a signal stops it
-run_demo    run `running` in front of the demo's store and client
-run_on      run a coroutine on a new event loop of the chosen kind
+    running     run supervisor, control API, metrics and event log for a Config, until the block ends
+    serve       run `running` until a signal stops it
+    run_demo    run `running` in front of the demo's store and client
+    run_on      run a coroutine on a new event loop of the chosen kind
 """
 
 from __future__ import annotations
@@ -245,8 +245,8 @@ def settle_garbage_collection() -> None:
     A collection stops the loop for up to 1 µs per tracked object that it examines. A full one takes 10 ms with
     5 000 connections, which would distort a fault's timing, and more while a thread holds the objects of the reactions.
     So Python makes none by itself. The objects made at startup are frozen, which excludes them from later collections.
-    The middle generation is collected while it is small: it has what was made
-    since, which is 400 000 objects when 200 faults begin to act on 1 000 connections.
+    The middle generation is collected while it is small: it has what was made since, which is 400 000 objects when 200
+    faults begin to act on 1 000 connections.
     """
     gc.collect()
     gc.freeze()

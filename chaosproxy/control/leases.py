@@ -162,13 +162,16 @@ class Leases:
                 if partition.lease == lease.id and self._supervisor.partitions.has(partition):
                     cut = [one for one in self._supervisor.proxies() if partition.spec.id in one.partitions]
                     healed.proxies |= {one.name: one for one in cut}
-                    healed.partitions.append(partition.spec.id)
-                    self._try(partial(self._supervisor.partitions.remove, partition.spec.id, _BY))
+                    self._try(partial(self._heal_partition, partition.spec.id, healed))
                     await pace.rest()
             # Nothing is made under the lease any more, so each round leaves less.
             for name in dict.fromkeys(proxy for proxy, _ in self._supervisor.faults.under(lease.id)):
                 self._try(partial(self._heal_proxy, name, lease, healed))
                 await pace.rest()
+
+    def _heal_partition(self, id: str, healed: Healed) -> None:
+        self._supervisor.partitions.remove(id, _BY)
+        healed.partitions.append(id)
 
     def _heal_proxy(self, name: str, lease: Lease, healed: Healed) -> None:
         """Remove a lease's faults from a proxy, all at once: data that one releases passes through no other of them."""

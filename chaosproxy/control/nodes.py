@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from chaosproxy.faults.base import Direction
-from chaosproxy.faults.pause import Pause
-from chaosproxy.faults.refuse import Refuse
-from chaosproxy.model.fault import FaultSpec
 from chaosproxy.model.partition import nodes_of
-from chaosproxy.model.placement import Placement
 from chaosproxy.model.proxy import ProxySpec
 from chaosproxy.model.selection import specs_of
 from chaosproxy.net.proxy import Proxy
 
-__all__ = ["Node", "Passage", "PassageNow", "Verb", "matrix", "nodes", "proxies_of", "verb_fault"]
-
-Verb = Literal["crash", "pause"]
+__all__ = ["Node", "Passage", "PassageNow", "matrix", "nodes", "proxies_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +77,6 @@ def proxies_of(node: str, proxies: Sequence[Proxy]) -> list[Proxy]:
     """
     names = {spec.name for spec in specs_of(node, [proxy.spec for proxy in proxies])}
     return [proxy for proxy in proxies if proxy.spec.name in names]
-
-
-def verb_fault(verb: Verb, lasts: float | None, node: str | None = None) -> FaultSpec:
-    """Return the fault that crashes or pauses a proxy's server, or a whole node, for `lasts` seconds or until healed.
-
-    A crash resets open connections and refuses new ones. A pause holds everything, and releases it at the end.
-    """
-    name = verb if node is None else f"{verb}:{node}"
-    settings = Refuse(existing="reset") if verb == "crash" else Pause()
-    return FaultSpec(name=name, settings=settings, placement=Placement(direction="both", ttl=lasts))
 
 
 def _node(name: str, specs: Sequence[ProxySpec]) -> Node:

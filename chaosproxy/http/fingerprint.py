@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BODY", "LAST_CHUNK", "fingerprint"]
+__all__ = ["BODY", "fingerprint"]
 
 BODY = 2048
 """The first bytes of the body that are part of a fingerprint."""
-LAST_CHUNK = b"0\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
 _NAME = 200
 """The most characters of a name."""
 _KEY = re.compile(rb"^idempotency-key:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -47,7 +47,7 @@ def _begin_of(body: bytes, fields: bytes) -> tuple[bytes, bool, int | None]:
     length of the whole body."""
     if _CHUNKED.search(fields):
         begin = body[:BODY]
-        return begin, len(begin) == BODY or begin.endswith(LAST_CHUNK), None
+        return begin, len(begin) == BODY or begin.endswith(_LAST_CHUNK), None
     length = _LENGTH.search(fields)
     due = 0 if length is None else int(length[1])
     return body[: min(due, BODY)], len(body) >= min(due, BODY), due

@@ -33,7 +33,8 @@ from chaosproxy.model.proxy import ProxySpec, read_proxy, write_proxy
 from chaosproxy.seed import Seed
 
 __all__ = [
-    "MOST_PARTITIONS", "MOST_PROXIES", "VERSION", "Config", "ControlSpec", "PolicySpec", "read_config", "write_config",
+    "MOST_PARTITIONS", "MOST_PROXIES", "VERSION", "Config", "ControlSpec", "PolicySpec", "check_version", "read_config",
+    "write_config",
 ]  # fmt: skip
 
 VERSION = 1
@@ -89,11 +90,7 @@ def read_config(data: object, problems: Problems) -> Config | None:
         message = f"{shown(data)} is not a mapping; use at least version: {VERSION} and proxies"
         problems.add((), "wrong-type", message)
         return None
-    if "version" not in data:
-        problems.add(("version",), "missing", f"is missing; add version: {VERSION}")
-    elif type(data["version"]) is not int or data["version"] != VERSION:
-        message = f"{shown(data['version'])} is not a version that this program reads; use {VERSION}"
-        problems.add(("version",), "unsupported-version", message)
+    check_version(data, problems)
     before_proxies = len(problems)
     proxies = _read_proxies(data.get("proxies"), data.get("control"), problems, ("proxies",))
     proxies_are_right = len(problems) == before_proxies
@@ -106,6 +103,15 @@ def read_config(data: object, problems: Problems) -> Config | None:
         seed = config.seed if config else None
         _check_partitions(partitions, nodes, proxies if proxies_are_right else None, seed, problems, ("partitions",))
     return config if len(problems) == before else None
+
+
+def check_version(data: Mapping[str, object], problems: Problems) -> None:
+    """Note a problem if a file is not of the version that this program reads."""
+    if "version" not in data:
+        problems.add(("version",), "missing", f"is missing; add version: {VERSION}")
+    elif type(data["version"]) is not int or data["version"] != VERSION:
+        message = f"{shown(data['version'])} is not a version that this program reads; use {VERSION}"
+        problems.add(("version",), "unsupported-version", message)
 
 
 def write_config(config: Config) -> dict[str, Any]:

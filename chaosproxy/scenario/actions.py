@@ -34,15 +34,13 @@ from chaosproxy.declare import (
     write_value,
 )
 from chaosproxy.errors import BadValue, InvalidInput, Path, shown
-from chaosproxy.faults.base import Fault
-from chaosproxy.faults.pause import Pause
-from chaosproxy.faults.refuse import Refuse
 from chaosproxy.model.fault import FaultSpec, read_fault
 from chaosproxy.model.names import LONGEST
 from chaosproxy.model.partition import PartitionSpec, read_partition
 from chaosproxy.model.placement import Placement
 from chaosproxy.model.selection import SELECTORS, Selection, read_selection
 from chaosproxy.model.types import FAULT_TYPES
+from chaosproxy.model.verbs import Verb, verb_fault
 
 __all__ = [
     "ACTIONS", "LASTS", "Action", "ActionName", "Change", "Cut", "FaultOn", "HealAll", "Hook", "Mark", "Ramp",
@@ -54,7 +52,7 @@ ActionName = Literal["fault", "partition", "crash", "pause", "heal", "set", "run
 
 MOST_RAMP_STEPS = 200
 _LONGEST_TEXT = 1_000
-LASTS = {"crash": "down", "pause": "for"}
+LASTS: Mapping[str, str] = {"crash": "down", "pause": "for"}
 """The key of a crash and of a pause that says how long it lasts."""
 _RAMPED = (Duration, Size, Rate, Share, Number, Whole)
 """The kinds of parameters that a ramp can change."""
@@ -153,14 +151,14 @@ def _partition(value: object, name: str, problems: Problems, path: Path) -> Cut 
 
 
 def _crash(value: object, name: str, problems: Problems, path: Path) -> FaultOn | None:
-    return _verb("crash", value, Refuse(existing="reset"), name, problems, path)
+    return _verb("crash", value, name, problems, path)
 
 
 def _pause(value: object, name: str, problems: Problems, path: Path) -> FaultOn | None:
-    return _verb("pause", value, Pause(), name, problems, path)
+    return _verb("pause", value, name, problems, path)
 
 
-def _verb(verb: str, value: object, settings: Fault, name: str, problems: Problems, path: Path) -> FaultOn | None:
+def _verb(verb: Verb, value: object, name: str, problems: Problems, path: Path) -> FaultOn | None:
     """Read a crash or a pause, whose duration is its ttl until the step takes it."""
     lasts = LASTS[verb]
     found = _targeted(value, problems, path, f"{{proxy: api, {lasts}: 5s}}")
@@ -178,11 +176,7 @@ def _verb(verb: str, value: object, settings: Fault, name: str, problems: Proble
                 ttl = Duration(above_zero=True).read(given)
             except BadValue as bad:
                 problems.add((*path, key), bad.code, str(bad))
-    if on is None:
-        return None
-    # A node is shown as crashed or paused by the name of the fault, which is as in the API.
-    fault_name = name if on.node is None else f"{verb}:{on.node}"
-    return FaultOn(on, FaultSpec(name=fault_name, settings=settings, placement=Placement(direction="both", ttl=ttl)))
+    return None if on is None else FaultOn(on, verb_fault(verb, ttl, on.node, name))
 
 
 def _heal(value: object, name: str, problems: Problems, path: Path) -> HealAll | None:

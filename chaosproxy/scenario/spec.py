@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from chaosproxy.declare import Duration, Problems, Whole, nearest, param, read_struct
 from chaosproxy.errors import Path, shown
 from chaosproxy.model.names import LONGEST, NodeName
+from chaosproxy.model.settings import VERSION, check_version
 from chaosproxy.scenario.actions import Change, Cut, FaultOn, HealAll, Ramp
 from chaosproxy.scenario.steps import Choices, Step, read_step
 
-__all__ = ["MOST_STEPS", "VERSION", "Scenario", "read_scenario"]
+__all__ = ["MOST_STEPS", "Scenario", "read_scenario"]
 
-VERSION = 1
 MOST_STEPS = 1_000
 _HEALED = (FaultOn, Cut, Ramp, Choices)
 """The actions that put something on, which a heal takes away."""
@@ -45,11 +45,7 @@ def read_scenario(data: object, problems: Problems, also_known: Sequence[str] = 
         message = f"{shown(data)} is not a mapping; use at least version: {VERSION}, name and steps"
         problems.add((), "wrong-type", message)
         return None
-    if "version" not in data:
-        problems.add(("version",), "missing", f"is missing; add version: {VERSION}")
-    elif type(data["version"]) is not int or data["version"] != VERSION:
-        message = f"{shown(data['version'])} is not a version that this program reads; use {VERSION}"
-        problems.add(("version",), "unsupported-version", message)
+    check_version(data, problems)
     steps = _read_steps(data.get("steps"), problems)
     own = ("version", "steps", *also_known)
     rest = {key: value for key, value in data.items() if key not in own}

@@ -8,13 +8,14 @@ from typing import TypeAlias
 
 import pytest
 
-from chaosproxy.control.nodes import Node, Verb, matrix, nodes, proxies_of, verb_fault
+from chaosproxy.control.nodes import Node, matrix, nodes, proxies_of
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.declare import Problems
 from chaosproxy.errors import NotFound
 from chaosproxy.faults.pause import Pause
 from chaosproxy.faults.refuse import Refuse
 from chaosproxy.model import ProxySpec, read_partition
+from chaosproxy.model.verbs import Verb, verb_fault
 from chaosproxy.net.kernel.capabilities import Capabilities, Capability
 from chaosproxy.seed import Seed
 from tests.net.building import fault, proxy

@@ -18,12 +18,12 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from chaosproxy.control.nodes import verb_fault
 from chaosproxy.control.supervisor import Supervisor
 from chaosproxy.events import Bus, ConnectionAttempt, ConnectionClosed, Event
 from chaosproxy.faults.base import Fault
 from chaosproxy.model.address import Address
 from chaosproxy.model.types import FAULT_TYPES
+from chaosproxy.model.verbs import verb_fault
 from chaosproxy.net.attempts import Attempts, SharedTap
 from chaosproxy.net.kernel.capabilities import Capability, probe
 from chaosproxy.net.kernel.descriptors import Descriptors

@@ -7,7 +7,7 @@ from typing import get_args
 
 from aiohttp import web
 
-from chaosproxy.control.nodes import PassageNow, Verb, proxies_of, verb_fault
+from chaosproxy.control.nodes import PassageNow, proxies_of
 from chaosproxy.control.selection import put_on
 from chaosproxy.control.v1.context import BY, Api
 from chaosproxy.control.v1.leases import lease_of
@@ -20,6 +20,7 @@ from chaosproxy.control.web.turns import turns_of
 from chaosproxy.errors import NotFound, shown
 from chaosproxy.faults.base import Direction
 from chaosproxy.model import FaultSpec
+from chaosproxy.model.verbs import Verb, verb_fault
 from chaosproxy.net.proxy import Proxy
 
 __all__ = ["crash_node", "crash_proxy", "pause_node", "pause_proxy", "show_nodes"]

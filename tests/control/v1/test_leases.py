@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from chaosproxy.control import leases
-from chaosproxy.control.nodes import verb_fault
 from chaosproxy.control.selection import put_on
 from chaosproxy.errors import NotFound
 from chaosproxy.events import Event, FaultRemoved, LeaseExpired, PartitionRemoved
+from chaosproxy.model.verbs import verb_fault
 from tests.control.serving import Answer, Api, serving
 from tests.net.clockwork import Clockwork
 
